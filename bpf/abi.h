@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The one layout that kernel and user space share. shadowd/capture/abi.py mirrors it; tests/bpf/test_abi.py compiles
+ * this header and compares sizes, offsets and values with the mirror. Change both and raise ABI_VERSION.
+ *
+ * Byte order: every integer is in host order, ports too; addresses are 16 bytes in network order, IPv4 as
+ * ::ffff:a.b.c.d (RFC 4291 §2.5.5.2).
+ */
+#ifndef SHADOWD_ABI_H
+#define SHADOWD_ABI_H
+
+#include <linux/types.h>
+
+#define ABI_VERSION 1
+
+#define MAX_FILTERS 64     /* one bit of a u64 each */
+#define MAX_PREFIXES 4096  /* CIDRs over all filters, a trie for each end */
+#define MAX_CGROUPS 1024   /* cgroups over all filters */
+#define MAX_INTERFACES 1024
+#define MAX_FLOWS 65536    /* LRU: an evicted flow is only decided again */
+#define MAX_OWN_FLOWS 65536
+#define MAX_CGROUP_DEPTH 8 /* levels below the root that a selected cgroup may lie at */
+
+/* Payload is copied in chunks: reserve() wants a constant size, and eight steps of 32 KB pass every verifier tried. */
+#define CHUNK_BYTES 32768
+#define MAX_CHUNKS 8
+#define MAX_SEGMENT_BYTES (CHUNK_BYTES * MAX_CHUNKS) /* larger super-packets are counted as `oversize` */
+
+#define RECORD_SEGMENT 1 /* a piece of TCP payload, or a SYN, FIN, RST without one */
+#define RECORD_TIMING 2  /* payload-free: a segment of one of our own replay connections; only the first 40 bytes */
+
+#define DIRECTION_CLIENT 0 /* client -> server */
+#define DIRECTION_SERVER 1 /* server -> client */
+
+#define VIEW_INBOUND 0  /* socket hook, this host is the server */
+#define VIEW_OUTBOUND 1 /* socket hook, this host is the client */
+#define VIEW_TC 2       /* tc hook: on an interface */
+#define VIEW_OWN 3      /* our own connection, as it left */
+
+#define MARK_MPTCP 1 /* the SYN carries an MPTCP option (RFC 8684, kind 30) */
+
+/* Who talks to whom, the same for both directions. */
+struct flow_key {
+    __u64 netns;       /* network namespace cookie (before Linux 6.15: the socket's cgroup id); 0 on tc */
+    __u8 client[16];   /* network order */
+    __u8 server[16];   /* network order */
+    __u16 client_port; /* host order */
+    __u16 server_port; /* host order */
+    __u32 view;        /* VIEW_* */
+};
+
+/* Head of every ring entry; `chunk_length` bytes of payload follow. */
+struct record {
+    __u64 time;           /* bpf_ktime_get_ns(): CLOCK_MONOTONIC */
+    __u64 filters;        /* bitmap of the filters that matched; RECORD_TIMING: the socket's cookie */
+    __u32 seq;            /* of the segment, host order */
+    __u32 ack;            /* host order */
+    __u32 payload_length; /* of the whole segment */
+    __u32 chunk_offset;   /* of this piece within the segment */
+    __u32 chunk_length;   /* bytes behind this head */
+    __u8 type;            /* RECORD_* */
+    __u8 direction;       /* DIRECTION_* */
+    __u8 tcp_flags;       /* of the segment: FIN stands behind its last chunk, SYN before the first */
+    __u8 marks;           /* MARK_* */
+    struct flow_key key;  /* not in RECORD_TIMING */
+};
+
+#define TIMING_BYTES 40
+
+/* What a flow was decided to be; `generation` says by which rules. */
+struct flow_state {
+    __u64 filters; /* 0: not ours, cached too */
+    __u32 generation;
+    __u32 pad;
+};
+
+/* Where a tc flow is taken from, by direction: several interfaces of one host show the same packet. */
+struct flow_layer {
+    __u32 layer[2]; /* ifindex * 2 + egress; 0: none yet */
+    __u64 seen[2];  /* last time there, ns */
+};
+
+/* Filters by server port. On tc `inbound` alone is used, whichever side the port is on. */
+struct port_filters {
+    __u64 inbound;
+    __u64 outbound;
+};
+
+struct interface_state {
+    __u64 filters;
+    __u32 ethernet; /* 1: packets start with an Ethernet header, 0: with IP (tunnels) */
+    __u32 pad;
+};
+
+struct prefix_key {
+    __u32 length; /* bits, 96 + n for IPv4 */
+    __u8 address[16];
+};
+
+/* A connection of our own, keyed as VIEW_OWN by the tuple on the wire as it leaves (netns 0): never captured. */
+struct own_state {
+    __u64 closed; /* ns of our FIN or RST; 0 while open */
+};
+
+#define OWN_LINGER_NS 5000000000ULL /* a tuple we closed may be somebody else's after this; retransmissions are over */
+#define LAYER_QUIET_NS 1000000000ULL /* a direction's interface that is silent this long may be replaced (failover) */
+
+struct control {
+    __u64 alive_until;    /* ns: dead-man switch, refreshed by the daemon; past it nothing is copied */
+    __u64 active;         /* filters that may match at all */
+    __u64 socket_filters; /* of those, the ones on the socket hook */
+    __u64 sampled;        /* filters with a sampling rate below 1 */
+    __u64 cgroup_bound;   /* filters that select by cgroup */
+    __u32 generation;
+    __u32 own_mark;       /* SO_MARK bit of our own sockets */
+};
+
+/* Per-CPU counters, added to atomically: softirq and preemption interrupt the programs on one CPU. */
+#define COUNT_SEGMENTS 0          /* matched TCP segments: payload, SYN, FIN or RST */
+#define COUNT_BYTES 1             /* their payload, whether it was copied or not */
+#define COUNT_RECORDS 2           /* ring entries written, timing apart */
+#define COUNT_RING_FULL 3         /* chunks that found no room */
+#define COUNT_RING_FULL_BYTES 4   /* payload lost by that */
+#define COUNT_LOAD_FAILED 5       /* chunks whose payload could not be read */
+#define COUNT_LOAD_FAILED_BYTES 6
+#define COUNT_OVERSIZE 7          /* segments above MAX_SEGMENT_BYTES */
+#define COUNT_OVERSIZE_BYTES 8    /* the part that was not copied */
+#define COUNT_FRAGMENTS 9         /* IP fragments of TCP on a tc hook: lost, never guessed */
+#define COUNT_FLOW_FAILED 10      /* flow entries that could not be written: decided anew each packet */
+#define COUNT_OWN 11              /* segments recognised as our own */
+#define COUNT_TIMING 12           /* timing records written */
+#define COUNT_TIMING_LOST 13      /* timing records that found no room */
+#define COUNT_DEAD 14             /* segments not looked at because the daemon no longer refreshes `alive_until` */
+#define COUNT_OTHER_LAYER 15      /* segments seen again on another interface of the same host */
+#define COUNT_MAX 16
+
+struct counters {
+    __u64 value[COUNT_MAX];
+};
+
+struct sampling {
+    __u64 below[MAX_FILTERS]; /* keep a flow whose 32-bit hash is below this; 1 << 32 keeps all */
+};
+
+_Static_assert(sizeof(struct flow_key) == 48, "flow_key");
+_Static_assert(sizeof(struct record) == 88, "record");
+_Static_assert(__builtin_offsetof(struct record, key) == TIMING_BYTES, "record.key");
+_Static_assert(sizeof(struct flow_state) == 16, "flow_state");
+_Static_assert(sizeof(struct flow_layer) == 24, "flow_layer");
+_Static_assert(sizeof(struct port_filters) == 16, "port_filters");
+_Static_assert(sizeof(struct interface_state) == 16, "interface_state");
+_Static_assert(sizeof(struct prefix_key) == 20, "prefix_key");
+_Static_assert(sizeof(struct control) == 48, "control");
+
+#endif

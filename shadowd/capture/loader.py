@@ -1,0 +1,91 @@
+"""Compile and load the capture programs with bcc, hand their descriptors over, and exit.
+
+Importing bcc costs 72 MB and compiling 120 MB that are never given back, so this file is a program of its own: the
+daemon runs it as a child under whichever interpreter can import bcc (see ``programs.py``) and receives the program
+and map descriptors over a socket pair (SCM_RIGHTS). It uses the standard library and bcc only, Python >= 3.8.
+
+    python3 loader.py SOCKET_FD SOURCE RING_PAGES      (SOURCE's folder holds include/, the stand-in headers)
+
+It writes one message: a JSON object ``{"descriptors": [name, ...], "netns": "cookie"|"cgroup"}`` with the descriptors
+attached in that order, or ``{"error": "...", "log": "..."}``.
+"""
+
+import json
+import os
+import socket
+import sys
+from array import array
+from typing import Any, Dict, List, Optional, Tuple
+
+PROGRAMS = {
+    "socket_ingress": "CGROUP_SKB",
+    "socket_egress": "CGROUP_SKB",
+    "tc_ingress": "SCHED_CLS",
+    "tc_egress": "SCHED_CLS",
+}
+MAPS = (
+    "control",
+    "sleeping",
+    "ports",
+    "sampling",
+    "client_prefixes",
+    "server_prefixes",
+    "cgroups",
+    "interfaces",
+    "flows",
+    "own_flows",
+    "layers",
+    "counters",
+    "ring",
+)
+
+
+def compile_and_load(source: str, ring_pages: int, cookie: bool) -> Tuple[Any, List[Tuple[str, int]]]:
+    """Load every program; returns the bcc module (it owns the descriptors) and (name, descriptor) pairs."""
+    from bcc import BPF  # bcc reads BCC_KERNEL_SOURCE when it compiles
+
+    flags = ["-w", "-I" + os.path.dirname(source), "-DRING_PAGES=%d" % ring_pages]
+    flags.append("-DPAGE_SIZE=%d" % os.sysconf("SC_PAGE_SIZE"))
+    if cookie:
+        flags.append("-DNETNS_COOKIE")
+    module = BPF(src_file=source, cflags=flags)
+    found = []
+    for name, kind in PROGRAMS.items():
+        found.append((name, module.load_func(name, getattr(BPF, kind)).fd))
+    for name in MAPS:
+        found.append((name, module.get_table(name).get_fd() if name != "ring" else module["ring"].map_fd))
+    return module, found
+
+
+def captured_stderr(path: str) -> str:
+    with open(path, errors="replace") as log:
+        return log.read()[-4000:]
+
+
+def main(argv: List[str]) -> int:
+    channel = socket.socket(fileno=int(argv[1]))
+    source, ring_pages = argv[2], int(argv[3])
+    os.environ["BCC_KERNEL_SOURCE"] = os.path.dirname(source)  # it appends /include
+    # bcc prints the verifier's and clang's words to the descriptor itself, so that is where they are caught
+    log_path = "/proc/self/fd/%d" % os.memfd_create("bcc-log")
+    log_fd = int(log_path.rsplit("/", 1)[1])
+    os.dup2(log_fd, 2)
+    failure = None  # type: Optional[BaseException]
+    for cookie in (True, False):
+        try:
+            keep, found = compile_and_load(source, ring_pages, cookie)
+        except Exception as error:  # whatever bcc raises (it has no error class of its own) goes to the daemon
+            failure = error
+            continue
+        reply = {"descriptors": [name for name, _ in found], "netns": "cookie" if cookie else "cgroup"}  # type: Dict[str, Any]
+        rights = array("i", [fd for _, fd in found])
+        channel.sendmsg([json.dumps(reply).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        del keep
+        return 0
+    reply = {"error": "%s: %s" % (type(failure).__name__, failure), "log": captured_stderr(log_path)}
+    channel.sendall(json.dumps(reply).encode())
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,77 @@
+"""What the host must offer before anything is loaded, each lack in one line with what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from shadowd.errors import PlatformError
+
+CAP_NET_ADMIN = 12
+CAP_SYS_ADMIN = 21
+CAP_BPF = 39  # Linux 5.8; before that CAP_SYS_ADMIN loads programs
+
+_INSTALL_BCC = (
+    "install bcc's Python binding: apt install python3-bpfcc (Debian, Ubuntu), dnf install python3-bcc (Fedora, RHEL), "
+    "apk add py3-bcc (Alpine); the PyPI project called bcc is something else"
+)
+
+
+def effective_capabilities(status: Path = Path("/proc/self/status")) -> int:
+    """The effective capability set of this process as a bitmap."""
+    for line in status.read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def kernel_release() -> tuple[int, int]:
+    """Major and minor version of the running kernel."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+def check_host() -> None:
+    """Raise PlatformError naming everything that is missing."""
+    missing = []
+    if kernel_release() < (5, 8):
+        missing.append(
+            f"Linux {os.uname().release} has no BPF ring buffer — run on a kernel of 5.8 or later (5.10 or later is tested)"
+        )
+    held = effective_capabilities()
+    if not held >> CAP_SYS_ADMIN & 1 and not held >> CAP_BPF & 1:
+        missing.append("CAP_BPF is missing: programs cannot be loaded — run as root or grant CAP_BPF and CAP_NET_ADMIN")
+    if not held >> CAP_NET_ADMIN & 1:
+        missing.append("CAP_NET_ADMIN is missing: programs cannot be attached — run as root or grant CAP_NET_ADMIN")
+    if missing:
+        raise PlatformError("; ".join(missing))
+
+
+def find_bcc_python() -> str:
+    """The first interpreter that can import bcc's BPF: ours, then the distribution's."""
+    candidates = [os.environ.get("SHADOWD_BCC_PYTHON", ""), sys.executable, "/usr/bin/python3", shutil.which("python3") or ""]
+    tried = []
+    for python in dict.fromkeys(path for path in candidates if path and os.path.exists(path)):
+        probe = "import importlib.util as u, sys; s = u.find_spec('bcc'); sys.exit(not (s and u.find_spec('bcc.libbcc')))"
+        done = subprocess.run([python, "-I", "-c", probe], capture_output=True, timeout=20, check=False)
+        if done.returncode == 0:
+            return python
+        tried.append(python)
+    raise PlatformError(f"no Python that can import bcc was found (tried {', '.join(tried)})", _INSTALL_BCC)
+
+
+def find_cgroup2(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path | None:
+    """Mount point of the cgroup v2 root; it is not always /sys/fs/cgroup (hybrid hosts have it beside v1)."""
+    for line in mountinfo.read_text().splitlines():
+        fields, _, after = line.partition(" - ")
+        if after.startswith("cgroup2 ") and fields.split()[3] == "/":
+            return Path(fields.split()[4].encode().decode("unicode_escape"))
+    return None
+
+
+def cgroup_id(path: Path) -> int:
+    """The id the kernel gives a cgroup v2 directory: its inode number."""
+    return path.stat().st_ino

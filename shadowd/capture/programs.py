@@ -1,0 +1,202 @@
+"""The loaded capture programs: load them through the child, switch them on and off, read their counters.
+
+The child (``loader.py``) compiles with bcc and hands over descriptors; from then on everything goes through bpf(2) on
+those descriptors. Nothing is pinned: when the daemon dies, the kernel drops links, programs and maps with it.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import signal
+import socket
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from shadowd.capture import abi
+from shadowd.capture.bpf import Map, possible_cpus
+from shadowd.capture.preflight import find_bcc_python
+from shadowd.capture.ring import Ring
+from shadowd.capture.rules import Rule, Tables, compile_rules
+from shadowd.errors import PlatformError
+
+#: Compiling and verifying took 2-6 s on two shared cores; a minute means that it hangs.
+LOAD_SECONDS = 60.0
+
+_ZERO = b"\0\0\0\0"
+
+
+def find_sources() -> Path:
+    """The folder with shadowd.bpf.c: $SHADOWD_BPF_DIR, the source tree, or what was installed beside the package."""
+    here = Path(__file__).resolve().parents[2]
+    for folder in (os.environ.get("SHADOWD_BPF_DIR"), here / "bpf", Path(sysconfig.get_path("data")) / "share/shadowd/bpf"):
+        if folder and (Path(folder) / "shadowd.bpf.c").is_file():
+            return Path(folder)
+    raise PlatformError("the capture program's source (bpf/shadowd.bpf.c) was not found", "set SHADOWD_BPF_DIR to its folder")
+
+
+class Programs:
+    """Descriptors of the loaded programs and maps, and the rules they run by. Close to forget all of it."""
+
+    def __init__(self, descriptors: dict[str, int], ring_bytes: int, own_mark: int, netns: str) -> None:
+        self.descriptors = descriptors
+        self.netns = netns  # "cookie", or "cgroup" where the kernel has no such helper (before 6.15)
+        cpus = possible_cpus()
+        self.maps = {
+            name: Map(descriptors[name], key, value, cpus if name == "counters" else 0)
+            for name, (key, value) in abi.MAPS.items()
+            if name != "ring"
+        }
+        self.ring = Ring(descriptors["ring"], ring_bytes, self.maps["sleeping"])
+        self._tables = compile_rules(())
+        self._generation = 0
+        self._active = 0
+        self._alive_until = 0
+        self._own_mark = own_mark
+        self._write_control()
+
+    def _write_control(self) -> None:
+        t = self._tables
+        self.maps["control"].update(
+            _ZERO,
+            abi.CONTROL.pack(
+                self._alive_until, self._active, t.socket_filters, t.sampled, t.cgroup_bound, self._generation, self._own_mark
+            ),
+        )
+
+    def keep_alive(self, until: int) -> None:
+        """Copy until ``until`` (ns, monotonic): the dead-man switch."""
+        self._alive_until = until
+        self._write_control()
+
+    def apply(self, rules: list[Rule]) -> None:
+        """Match by ``rules`` from now on; existing flows are decided again at their next packet.
+
+        A rule that changed must have come under a bit that no earlier rule in force had. Order: entries with the new
+        bits, the switch of active filters, the generation, and only then the removal of what no rule needs.
+        """
+        new, old = compile_rules(rules), self._tables
+        for name in ("ports", "client_prefixes", "server_prefixes", "cgroups"):
+            self._write_entries(name, self._union(getattr(old, name), getattr(new, name)), getattr(old, name))
+        self.maps["sampling"].update(_ZERO, new.sampling)
+        before = self._active
+        self._tables = _both(old, new)
+        self._active = 0
+        for rule in rules:
+            self._active |= rule.mask
+        self._active, wanted = before | self._active, self._active
+        self._write_control()
+        self._active = wanted
+        self._generation = (self._generation + 1) & 0xFFFFFFFF
+        self._write_control()
+        self._tables = new
+        for name in ("ports", "client_prefixes", "server_prefixes", "cgroups"):
+            self._write_entries(name, getattr(new, name), self._union(getattr(old, name), getattr(new, name)))
+        self._generation = (self._generation + 1) & 0xFFFFFFFF
+        self._write_control()
+
+    @staticmethod
+    def _union(old: dict[bytes, bytes], new: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """Old and new entries with the bits of both: what the tables hold while one set gives way to the other."""
+        merged = dict(old)
+        for key, value in new.items():
+            before = old.get(key)
+            if before is not None:
+                mixed = int.from_bytes(before, "little") | int.from_bytes(value, "little")
+                value = mixed.to_bytes(len(value), "little")
+            merged[key] = value
+        return merged
+
+    def _write_entries(self, name: str, wanted: dict[bytes, bytes], present: dict[bytes, bytes]) -> None:
+        table = self.maps[name]
+        table.update_many({key: value for key, value in wanted.items() if present.get(key) != value})
+        for key in present:
+            if key not in wanted:
+                if name == "ports":  # an array has no delete
+                    table.update(key, b"\0" * table.value_bytes)
+                else:
+                    table.delete(key)
+
+    def set_interfaces(self, interfaces: dict[int, tuple[int, bool]], present: set[int]) -> None:
+        """ifindex -> (bitmap of tc filters, starts with Ethernet); ``present`` are the ones written before."""
+        table = self.maps["interfaces"]
+        for ifindex, (filters, ethernet) in interfaces.items():
+            table.update(ifindex.to_bytes(4, "little"), abi.INTERFACE_STATE.pack(filters, ethernet, 0))
+        for ifindex in present - set(interfaces):
+            table.delete(ifindex.to_bytes(4, "little"))
+
+    def counters(self) -> dict[str, int]:
+        """The kernel's counters by name, added over the CPUs."""
+        return dict(zip(abi.COUNTERS, self.maps["counters"].sums(), strict=True))
+
+    def close(self) -> None:
+        self.ring.close()
+        for descriptor in self.descriptors.values():
+            os.close(descriptor)
+        self.descriptors = {}
+
+
+def _both(old: Tables, new: Tables) -> Tables:
+    mixed = Tables()
+    mixed.socket_filters = old.socket_filters | new.socket_filters
+    mixed.sampled = old.sampled | new.sampled
+    mixed.cgroup_bound = old.cgroup_bound | new.cgroup_bound
+    return mixed
+
+
+def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
+    message, ancillary, _, _ = channel.recvmsg(1 << 16, socket.CMSG_SPACE(4 * 64))
+    rights = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            rights.frombytes(data[: len(data) - len(data) % 4])
+    reply = json.loads(message) if message else {"error": "the loader ended without a word"}
+    return reply, list(rights)
+
+
+def load(ring_bytes: int, own_mark: int) -> Programs:
+    """Compile and load in a child process (blocking, seconds). Raises PlatformError with the verifier's last words."""
+    import resource
+
+    unlimited = resource.RLIM_INFINITY  # before 5.11 maps are charged against RLIMIT_MEMLOCK
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (unlimited, unlimited))
+    except (ValueError, OSError):  # not ours to raise: newer kernels do not need it, older ones say ENOMEM themselves
+        pass
+    python = find_bcc_python()
+    source = find_sources() / "shadowd.bpf.c"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.settimeout(LOAD_SECONDS)
+        pages = ring_bytes // os.sysconf("SC_PAGE_SIZE")
+        loader = Path(__file__).with_name("loader.py")
+        command = [python, "-I", str(loader), str(theirs.fileno()), str(source), str(pages)]
+        child = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        theirs.close()
+        try:
+            reply, rights = _receive(ours)
+        except TimeoutError:
+            raise PlatformError(f"loading the capture program took over {LOAD_SECONDS:.0f} s", "try again on a calmer host") from None
+        finally:
+            if child.poll() is None:
+                try:
+                    child.wait(5)
+                except subprocess.TimeoutExpired:
+                    child.send_signal(signal.SIGKILL)
+                    child.wait()
+    if "error" in reply:
+        log = " ".join(str(reply.get("log", "")).split())[-600:]
+        raise PlatformError(
+            f"the capture program could not be loaded: {reply['error']}; the kernel said: {log}",
+            "check that the kernel is 5.8 or later and not locked down (shadowctl status names both)",
+        )
+    names = reply["descriptors"]
+    if not isinstance(names, list) or len(names) != len(rights):
+        for descriptor in rights:
+            os.close(descriptor)
+        raise PlatformError("the loader handed over too few descriptors", "raise the limit of open files (ulimit -n)")
+    return Programs(dict(zip(map(str, names), rights, strict=True)), ring_bytes, own_mark, str(reply["netns"]))

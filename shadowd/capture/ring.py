@@ -1,0 +1,117 @@
+"""The kernel's ring buffer, read in batches through shared memory.
+
+Layout (kernel/bpf/ringbuf.c): page 0 holds the consumer position (ours to write), page 1 the producer position, then
+the data, mapped twice back to back so that an entry never wraps for the reader. An entry is a 32-bit length with two
+flag bits, 4 bytes of kernel bookkeeping, the data, padded to 8 bytes. Positions only grow.
+
+Wake-ups are the reader's choice (DESIGN §5): while there is traffic it polls; ``prepare_sleep`` asks for one wake-up.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+from shadowd.capture.abi import RECORD, RECORD_BYTES, RECORD_HEAD, RECORD_TIMING
+from shadowd.capture.bpf import Map
+
+_BUSY = 1 << 31
+_DISCARD = 1 << 30
+_LENGTH = (1 << 30) - 1
+_HEADER = 8
+
+
+class RingSink:
+    """Told of every record. Subclassed by the pump; one call a record is all the hot path can afford."""
+
+    __slots__ = ()
+
+    def segment(
+        self, key: bytes, filters: int, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int
+    ) -> None:
+        """A piece of payload, or a SYN, FIN, RST; ``seq`` is of the piece, FIN stands on the last piece only."""
+        raise AssertionError("a sink has both methods")
+
+    def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
+        """A segment of one of our own connections."""
+        raise AssertionError("a sink has both methods")
+
+
+class Ring:
+    """Reader of one BPF ring buffer of ``size`` bytes (a power of two)."""
+
+    __slots__ = ("_consumer", "_consumer_map", "_data", "_headers", "_mask", "_producer", "_sleeping", "descriptor", "size")
+
+    def __init__(self, descriptor: int, size: int, sleeping: Map) -> None:
+        page = mmap.PAGESIZE
+        self.descriptor = descriptor
+        self.size = size
+        self._mask = size - 1
+        self._consumer_map = mmap.mmap(descriptor, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
+        self._data = mmap.mmap(descriptor, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._consumer = memoryview(self._consumer_map).cast("Q")
+        self._producer = memoryview(self._data)[:8].cast("Q")
+        self._headers = memoryview(self._data).cast("I")
+        self._sleeping = sleeping
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of the ring that hold entries not read yet."""
+        return int(self._producer[0] - self._consumer[0])
+
+    def drain(self, sink: RingSink, max_bytes: int) -> int:
+        """Give every finished entry to ``sink``, up to about ``max_bytes`` of ring space. Returns the entries read."""
+        position = self._consumer[0]
+        end = self._producer[0]
+        if position >= end:
+            return 0
+        if end - position > max_bytes:
+            end = position + max_bytes
+        headers, data, mask, base = self._headers, self._data, self._mask, mmap.PAGESIZE
+        unpack = RECORD.unpack_from
+        segment, timing = sink.segment, sink.timing
+        count = 0
+        try:
+            while position < end:
+                at = (position & mask) + base
+                length = headers[at >> 2]
+                if length & _BUSY:
+                    break  # reserved and not submitted yet: order is kept, so the rest waits too
+                if not length & _DISCARD:
+                    at += _HEADER
+                    time, filters, seq, ack, whole, offset, size, kind, direction, flags, marks = unpack(data, at)
+                    count += 1
+                    if kind == RECORD_TIMING:
+                        timing(filters, direction, seq, whole, flags, time)
+                    else:
+                        body = at + RECORD_BYTES
+                        if size != whole:  # one chunk of several
+                            seq = (seq + offset) & 0xFFFFFFFF
+                            if offset + size < whole:
+                                flags &= ~1
+                            if offset:
+                                flags &= ~2
+                        if marks:
+                            flags |= marks << 8
+                        segment(data[at + RECORD_HEAD : body], filters, direction, seq, ack, flags,
+                                data[body : body + size], time)  # fmt: skip
+                position += ((length & _LENGTH) + _HEADER + 7) & ~7
+        finally:
+            self._consumer[0] = position
+        return count
+
+    def prepare_sleep(self) -> bool:
+        """Ask the kernel for one wake-up on the descriptor. False: entries have come, drain instead of sleeping."""
+        self._sleeping.update(b"\0\0\0\0", b"\1\0\0\0")
+        if self._producer[0] != self._consumer[0]:
+            self.cancel_sleep()
+            return False
+        return True
+
+    def cancel_sleep(self) -> None:
+        self._sleeping.update(b"\0\0\0\0", b"\0\0\0\0")
+
+    def close(self) -> None:
+        for view in (self._consumer, self._producer, self._headers):
+            view.release()
+        self._consumer_map.close()
+        self._data.close()

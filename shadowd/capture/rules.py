@@ -1,0 +1,118 @@
+"""From filters to the tables the kernel matches against (sans-IO; ``programs.py`` writes them).
+
+Every table entry is a bitmap of filters. A trie lookup returns only its longest match, so each prefix's entry holds
+the union of all filters that any covering prefix admits; ``::/0`` holds those that do not restrict that end. Because
+a filter's bits are in no table before it becomes active, tables may be written entry by entry: the others never
+change meaning on the way.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from shadowd.capture.abi import MAX_FILTERS, MAX_PREFIXES, PORT_FILTERS, SAMPLING, pack_prefix
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Rule:
+    """What one filter selects in the kernel. ``ports`` are inclusive ranges; empty means any port."""
+
+    __slots__ = ("bit", "cgroups", "clients", "interface", "outbound", "ports", "sample", "servers")
+
+    def __init__(
+        self,
+        bit: int,
+        ports: Iterable[tuple[int, int]],
+        clients: Iterable[str] = (),
+        servers: Iterable[str] = (),
+        cgroups: Iterable[int] | None = None,
+        sample: float = 1.0,
+        outbound: bool = False,
+        interface: str | None = None,
+    ) -> None:
+        self.bit = bit
+        self.ports = tuple(ports)
+        self.clients = tuple(clients)
+        self.servers = tuple(servers)
+        self.cgroups = None if cgroups is None else tuple(cgroups)  # ids; None: any, (): none exists now
+        self.sample = sample
+        self.outbound = outbound
+        self.interface = interface  # glob of a tc hook; None: the socket hook
+
+    @property
+    def mask(self) -> int:
+        return 1 << self.bit
+
+
+class Tables:
+    """Contents of the kernel's maps for a set of rules, as packed keys and values."""
+
+    __slots__ = ("cgroup_bound", "cgroups", "client_prefixes", "ports", "sampled", "sampling", "server_prefixes", "socket_filters")
+
+    def __init__(self) -> None:
+        self.ports: dict[bytes, bytes] = {}
+        self.client_prefixes: dict[bytes, bytes] = {}
+        self.server_prefixes: dict[bytes, bytes] = {}
+        self.cgroups: dict[bytes, bytes] = {}
+        self.sampling = SAMPLING.pack(*([1 << 32] * MAX_FILTERS))
+        self.sampled = 0
+        self.cgroup_bound = 0
+        self.socket_filters = 0
+
+
+def _prefixes(rules: list[Rule], selected: Iterable[tuple[Rule, tuple[str, ...]]]) -> dict[bytes, bytes]:
+    """The trie of one end: for every prefix the filters whose own prefixes cover it, or that have none."""
+    anywhere = 0
+    wanted: dict[Network, int] = {}
+    for rule, networks in selected:
+        if not networks:
+            anywhere |= rule.mask
+        for text in networks:
+            net = ipaddress.ip_network(text, strict=False)
+            wanted[net] = wanted.get(net, 0) | rule.mask
+    table = {pack_prefix("::/0"): anywhere.to_bytes(8, "little")} if rules else {}
+    for net in wanted:
+        mask = anywhere
+        for length in range(net.prefixlen + 1):
+            mask |= wanted.get(net.supernet(new_prefix=length), 0)
+        if net.version == 4:  # an IPv6 prefix that covers ::ffff:0:0/96 covers every IPv4 address too
+            mapped = ipaddress.IPv6Network((int.from_bytes(b"\xff\xff" + net.network_address.packed), net.prefixlen + 96))
+            for length in range(97):
+                mask |= wanted.get(mapped.supernet(new_prefix=length), 0)
+        key = pack_prefix(str(net))
+        table[key] = (int.from_bytes(table.get(key, b""), "little") | mask).to_bytes(8, "little")
+    if len(table) > MAX_PREFIXES:
+        raise ValueError(f"{len(table)} CIDRs over all filters; the kernel's table holds {MAX_PREFIXES}")
+    return table
+
+
+def compile_rules(rules: Iterable[Rule]) -> Tables:
+    """Tables for ``rules``. Raises ValueError where a kernel limit (bpf/abi.h) would be passed."""
+    rules = list(rules)
+    tables = Tables()
+    below = [1 << 32] * MAX_FILTERS
+    ports: dict[int, list[int]] = {}
+    for rule in rules:
+        if rule.interface is None:
+            tables.socket_filters |= rule.mask
+        if rule.sample < 1:
+            tables.sampled |= rule.mask
+            below[rule.bit] = round(rule.sample * (1 << 32))
+        if rule.cgroups is not None:
+            tables.cgroup_bound |= rule.mask
+            for cgroup in rule.cgroups:
+                key = cgroup.to_bytes(8, "little")
+                tables.cgroups[key] = (int.from_bytes(tables.cgroups.get(key, b""), "little") | rule.mask).to_bytes(
+                    8, "little"
+                )
+        side = 1 if rule.outbound and rule.interface is None else 0
+        for low, high in rule.ports or ((1, 65535),):
+            for port in range(low, high + 1):
+                ports.setdefault(port, [0, 0])[side] |= rule.mask
+    tables.ports = {port.to_bytes(4, "little"): PORT_FILTERS.pack(*masks) for port, masks in ports.items()}
+    tables.client_prefixes = _prefixes(rules, ((rule, rule.clients) for rule in rules))
+    tables.server_prefixes = _prefixes(rules, ((rule, rule.servers) for rule in rules))
+    tables.sampling = SAMPLING.pack(*below)
+    return tables

@@ -1,0 +1,308 @@
+"""One production connection: from its two ordered streams to exchanges, and from exchanges to the filters' targets.
+
+The stream layer's sink. The first client bytes tell what the flow speaks; each filter that matched then joins a group
+with the codec it wants (usually one group for all), is filtered with a reason, or counts the flow as lost. Filters may
+join and leave while the flow lives: the kernel's bitmap travels with every record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from shadowd.exchange import Exchange
+from shadowd.filters import Filter
+from shadowd.protocols.base import Codec, CodecSink, FlowView
+from shadowd.protocols.detect import identify
+from shadowd.protocols.http1 import Http1Codec
+from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
+from shadowd.protocols.raw import RawCodec
+from shadowd.replay.engine import Engine
+from shadowd.replay.lane import Lane, Pool
+from shadowd.replay.target import Target
+
+CLIENT = 0
+#: First bytes held until the protocol is known: a PROXY v2 header may be 64 KB and 16, then one request line.
+OPENING_LIMIT = 96 << 10
+
+
+class Surroundings(Protocol):
+    """What a conversation needs of the daemon."""
+
+    engine: Engine
+    now: int
+
+    def filters_of(self, bitmap: int) -> list[Filter]: ...
+
+    def discarded(self, reason: str, length: int) -> None: ...
+
+
+class Participant:
+    """A filter in a flow, with a lane for each of its targets."""
+
+    __slots__ = ("filter", "lanes")
+
+    def __init__(self, chosen: Filter) -> None:
+        self.filter = chosen
+        self.lanes: list[Lane | Pool] = []
+
+
+class Group(CodecSink):
+    """The filters of a flow that share a codec."""
+
+    __slots__ = ("_outer", "_preamble", "_raw", "codec", "participants")
+
+    def __init__(self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes) -> None:
+        self._outer = outer
+        self._raw = raw
+        self._preamble = preamble
+        self.participants: list[Participant] = []
+        self.codec = make(self)
+
+    def request(self, exchange: Exchange) -> None:
+        engine = self._outer.engine
+        for participant in self.participants:
+            chosen = participant.filter
+            account = chosen.account
+            account.seen += 1
+            reason = "" if self._raw else chosen.policy.refuse(exchange.request)
+            if reason:
+                account.filtered[reason] += 1
+                continue
+            lanes = participant.lanes
+            if len(lanes) != len(chosen.targets) or not lanes:
+                self._match_lanes(participant)
+            for lane in lanes:
+                engine.submit(exchange, chosen.policy, lane, self._outer.now)
+
+    def _match_lanes(self, participant: Participant) -> None:
+        """One lane for each target the filter has now."""
+        chosen = participant.filter
+        kept = {lane.target: lane for lane in participant.lanes}
+        participant.lanes[:] = [
+            kept.get(target) or chosen.lane(target, self._outer.engine, self._raw, self._preamble) for target in chosen.targets
+        ]
+
+    def response(self, exchange: Exchange) -> None:
+        exchange.answered = True
+        if exchange.early is not None:
+            for leg in exchange.early:
+                self._outer.engine.pair(leg)
+            exchange.early = None
+
+    def filtered(self, reason: str) -> None:
+        for participant in self.participants:
+            participant.filter.account.filter_out(reason)
+
+    def lost(self, reason: str) -> None:
+        for participant in self.participants:
+            participant.filter.account.lose(reason)
+
+    def discarded(self, reason: str, length: int) -> None:
+        self._outer.discarded(reason, length)
+
+    def finish(self, now: int) -> None:
+        for participant in self.participants:
+            for lane in participant.lanes:
+                if isinstance(lane, Lane):
+                    lane.finish(now)
+
+    def leave(self, chosen: Filter, reason: str, now: int) -> None:
+        for participant in self.participants:
+            if participant.filter is chosen:
+                for lane in participant.lanes:
+                    if isinstance(lane, Lane):
+                        lane.abandon(reason, now)
+        self.participants = [p for p in self.participants if p.filter is not chosen]
+
+
+    def leave_target(self, chosen: Filter, target: Target, now: int) -> None:
+        for participant in self.participants:
+            if participant.filter is chosen:
+                for lane in participant.lanes:
+                    if lane.target is target and isinstance(lane, Lane):
+                        lane.abandon("removed", now)
+                participant.lanes = [lane for lane in participant.lanes if lane.target is not target]
+
+
+class Conversation:
+    """See the module's head. A ``FlowSink`` of the stream layer."""
+
+    __slots__ = ("_flow", "_given_up", "_groups", "_kind", "_members", "_midstream", "_opening", "_outer", "_preamble", "client", "filters", "key")
+
+    def __init__(self, outer: Surroundings, key: bytes, flow: FlowView, midstream: bool, filters: int) -> None:
+        self._outer = outer
+        self._flow = flow
+        self._midstream = midstream
+        self.key = key
+        self.filters = filters
+        self.client: tuple[str, int] | None = None  # as a PROXY header told
+        self._members = outer.filters_of(filters)
+        self._groups: dict[str, Group] = {}
+        self._opening = bytearray()
+        self._preamble = b""
+        self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
+        self._given_up = False
+        for member in self._members:
+            member.flows += 1
+        if midstream:
+            for member in self._members:
+                self._join(member)
+
+    # --- the stream layer's sink --------------------------------------------------------------------------------------
+
+    def data(self, direction: int, data: bytes, time: int) -> None:
+        if not self._kind:
+            if direction == CLIENT:
+                self._identify(data, time)
+                return
+            self._settle_kind("other")  # the server speaks first: no HTTP
+        for group in self._groups.values():
+            if direction == CLIENT:
+                group.codec.client_data(data, time)
+            else:
+                group.codec.server_data(data, time)
+
+    def gap(self, direction: int, length: int, time: int) -> None:
+        if not self._kind:
+            self._kind = "http"  # the first bytes are gone: as if seen from the middle
+            self._midstream = True
+            for member in self._members:
+                self._join(member)
+        for group in self._groups.values():
+            if direction == CLIENT:
+                group.codec.client_gap(length, time)
+            else:
+                group.codec.server_gap(length, time)
+
+    def eof(self, direction: int, time: int) -> None:
+        if not self._kind and self._opening:
+            self._settle_kind("other")
+            self._release_opening(time)
+        for group in self._groups.values():
+            if direction == CLIENT:
+                group.codec.client_eof(time)
+            else:
+                group.codec.server_eof(time)
+            group.finish(self._outer.now)
+
+    def closed(self, state: str, time: int) -> None:
+        if not self._kind and self._opening:
+            self._settle_kind("other")
+            self._release_opening(time)
+        for group in self._groups.values():
+            group.codec.closed(time)
+            group.finish(self._outer.now)
+        self._groups = {}
+
+    # --- what the flow speaks -----------------------------------------------------------------------------------------
+
+    def _identify(self, data: bytes, time: int) -> None:
+        opening = self._opening
+        if not opening:
+            kind = identify(data)  # the common case: the first segment tells
+            if kind is not None and kind != "other":
+                self._settle_kind(kind)
+                for group in self._groups.values():
+                    group.codec.client_data(data, time)
+                return
+        opening += data
+        start = 0
+        if not self._preamble and looks_like_proxy(bytes(opening)) is not False:
+            header = self._proxy_header(bytes(opening))
+            if header is None:
+                if len(opening) < OPENING_LIMIT and not self._given_up:
+                    return
+            else:
+                start = header.length
+                self._preamble = bytes(opening[:start])
+                self.client = header.client
+                del opening[:start]
+                self._outer.discarded("proxy_header", start)
+                if not opening:
+                    return
+        kind = identify(bytes(opening))
+        if kind is None and len(opening) < OPENING_LIMIT:
+            return
+        self._settle_kind(kind or "other")
+        self._release_opening(time)
+
+    def _proxy_header(self, opening: bytes) -> ProxyHeader | None:
+        try:
+            return parse_untrusted(opening)
+        except ProxyError:
+            self._given_up = True
+            return None
+
+    def _release_opening(self, time: int) -> None:
+        data = bytes(self._opening)
+        self._opening = bytearray()
+        for group in self._groups.values():
+            group.codec.client_data(data, time)
+        if not self._groups:
+            self._outer.discarded("filtered", len(data))
+
+    def _settle_kind(self, kind: str) -> None:
+        self._kind = kind
+        for member in self._members:
+            self._join(member)
+
+    def multipath(self) -> None:
+        """Both ends agreed on MPTCP: this is one subflow of several, so nothing in it can be trusted to be whole."""
+        if self._kind != "mptcp":
+            self._kind = "mptcp"
+            for member in self._members:
+                member.account.filter_out("mptcp")
+
+    def _join(self, member: Filter) -> None:
+        mode, reason = member.mode(self._kind)
+        if reason:
+            member.account.filter_out(reason)
+            return
+        group = self._groups.get(mode)
+        if group is None:
+            raw = mode == "raw"
+            group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble)
+            self._groups[mode] = group
+        group.participants.append(Participant(member))
+
+    def _make_http(self, sink: CodecSink) -> Codec:
+        return Http1Codec(sink, self._flow, midstream=self._midstream, body_limit=self._outer.engine.body_limit)
+
+    def _make_raw(self, sink: CodecSink) -> Codec:
+        return RawCodec(sink, self._flow, midstream=self._midstream)
+
+    # --- filters come and go ------------------------------------------------------------------------------------------
+
+    def change_filters(self, bitmap: int) -> None:
+        """The kernel decided this flow anew. A filter that joins starts with the next exchange."""
+        self.filters = bitmap
+        wanted = self._outer.filters_of(bitmap)
+        for member in [m for m in self._members if m not in wanted]:
+            self.leave(member, "removed")
+        for member in wanted:
+            if member not in self._members:
+                self._members.append(member)
+                member.flows += 1
+                if not self._kind or self._kind == "mptcp":
+                    continue
+                mode, reason = member.mode(self._kind)
+                if not reason and mode not in self._groups:
+                    self._midstream = True  # a codec of its own would begin in the middle
+                self._join(member)
+
+    def leave(self, member: Filter, reason: str) -> None:
+        """A filter was removed, paused, or no longer matches: what it has unanswered here is shed."""
+        if member in self._members:
+            self._members.remove(member)
+        for group in self._groups.values():
+            group.leave(member, reason, self._outer.now)
+
+    def leave_target(self, member: Filter, target: Target) -> None:
+        for group in self._groups.values():
+            group.leave_target(member, target, self._outer.now)
+
+    @property
+    def deserted(self) -> bool:
+        """No filter wants this flow any more."""
+        return not self._members

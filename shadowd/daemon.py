@@ -1,0 +1,369 @@
+"""The daemon: loads the programs, starts the pump, listens for control, and takes everything down again.
+
+Tasks, all in one nursery: the pump; the control server; the signal watcher (SIGTERM, SIGINT: drain and end; SIGHUP:
+reload); the resolver of target names; the watcher of interfaces.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from shadowd import __version__
+from shadowd.capture.attach import drain_events, list_interfaces, open_link_events, remove_classifiers
+from shadowd.capture.preflight import check_host
+from shadowd.capture.programs import Programs, load
+from shadowd.config import Config, FilterSpec, load_config
+from shadowd.control.server import serve_control
+from shadowd.errors import ConfigError, ShadowdError, UsageError
+from shadowd.ledger import totals
+from shadowd.pump import Pump
+from shadowd.replay.engine import Engine
+from shadowd.replay.target import Target
+from shadowd.roster import Roster
+from shadowd.statefile import StateFile
+from shadowd.stream.table import FlowLimits
+
+DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
+RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
+RESOLVE_LIMIT = 5.0
+
+
+class Log:
+    """One line an event on stderr, as text or JSON; never one a packet."""
+
+    def __init__(self, form: str) -> None:
+        self._json = form == "json"
+
+    def __call__(self, event: str, **fields: object) -> None:
+        if self._json:
+            line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
+        else:
+            shown = " ".join(f"{key}={value}" for key, value in fields.items())
+            line = f"shadowd: {event}{': ' + shown if shown else ''}"
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except OSError:  # stderr is gone (its reader died): the daemon goes on
+            pass
+
+
+class Daemon:
+    """State that control requests work on."""
+
+    def __init__(self, config: Config, config_path: Path | None, programs: Programs, log: Log) -> None:
+        self.config = config
+        self.config_path = config_path
+        self.log = log
+        self.programs = programs
+        self.engine = Engine(config.own_mark, config.max_buffered_total, on_tls_error=self._tls_error)
+        limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=config.max_buffered_total)
+        self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
+        self.roster = Roster(config, programs, self.pump)
+        self.state = StateFile(config.state_dir / "filters.json")
+        self.started = time.monotonic()
+        self.problems: dict[str, str] = {}
+        self._resolve_now = trio.Event()
+        self._rates: dict[str, tuple[float, int]] = {}
+        self._tls_told: dict[str, float] = {}
+
+    def _tls_error(self, target: Target, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._tls_told.get(target.url, -60.0) >= 60:  # one line a minute, whatever the rate
+            self._tls_told[target.url] = now
+            self.log("tls error", target=target.url, error=str(error))
+        self.problems[f"tls {target.url}"] = f"TLS to {target.url} failed: {error} — check --ca, --insecure or the target's certificate"
+
+    # --- filters ------------------------------------------------------------------------------------------------------
+
+    def start_filters(self) -> None:
+        """Those of the configuration, then those that shadowctl added before. A bad one is told and left out."""
+        for spec in self.config.filters:
+            self.roster.add(spec, "config")
+        stored, problems = self.state.load()
+        for problem in problems:
+            self.problems["state"] = problem
+            self.log("state", problem=problem)
+        for spec in stored:
+            if spec.name in self.roster.entries:
+                self.problems[f"filter {spec.name}"] = f"the stored filter {spec.name} is hidden by one of the configuration"
+                continue
+            try:
+                self.roster.add(spec, "control")
+            except ShadowdError as error:
+                self.problems[f"filter {spec.name}"] = f"the stored filter {spec.name} could not be started: {error}"
+                self.log("filter not started", name=spec.name, error=str(error))
+        self.resolve_soon()
+
+    def _persist(self) -> None:
+        self.state.save([entry.spec for entry in self.roster.entries.values() if entry.origin == "control"])
+
+    def reload(self) -> dict[str, Any]:
+        """Read the configuration again; an invalid one changes nothing."""
+        if self.config_path is None:
+            raise UsageError("the daemon runs without a configuration file", "start it with --config FILE to reload one")
+        fresh = load_config(self.config_path)
+        wanted = {spec.name: spec for spec in fresh.filters}
+        current = {name: e for name, e in self.roster.entries.items() if e.origin == "config"}
+        taken = [n for n in wanted if n in self.roster.entries and n not in current]
+        if taken:
+            raise ConfigError(f"{self.config_path}: shadowctl added a filter of the same name: {', '.join(taken)}",
+                              "rename it or remove the other with shadowctl filter rm")  # fmt: skip
+        fixed = [
+            name
+            for name in ("socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group")
+            if getattr(fresh, name) != getattr(self.config, name)
+        ]
+        added = changed = 0
+        for name in [name for name in current if name not in wanted]:
+            self.roster.remove(name)
+        for name, spec in wanted.items():
+            if name not in current:
+                self.roster.add(spec, "config")
+                added += 1
+            elif spec != current[name].spec:
+                self.roster.change(name, spec)
+                changed += 1
+        removed = len([name for name in current if name not in wanted])
+        self.config.filters = fresh.filters
+        self.resolve_soon()
+        note = f"{', '.join(fixed)} take effect at the next start" if fixed else ""
+        self.log("reloaded", added=added, changed=changed, removed=removed, note=note)
+        return {"added": added, "changed": changed, "removed": removed, "note": note}
+
+    # --- control ------------------------------------------------------------------------------------------------------
+
+    async def handle(self, op: str, args: dict[str, Any]) -> object:
+        """One request of the control socket."""
+        operations: dict[str, Callable[[dict[str, Any]], object]] = {
+            "filter.add": self._filter_add,
+            "filter.set": self._filter_set,
+            "filter.ls": lambda _: [self.roster.view(entry) for entry in self.roster.entries.values()],
+            "filter.show": lambda given: self.roster.view(self.roster.find(_name(given))),
+            "filter.rm": self._filter_rm,
+            "filter.pause": lambda given: self._pause(_name(given), True),
+            "filter.resume": lambda given: self._pause(_name(given), False),
+            "status": lambda _: self.status(),
+            "ledger": lambda given: self.ledger(given.get("name")),
+            "reload": lambda _: self.reload(),
+        }
+        if op not in operations:
+            raise UsageError(f"the daemon does not know the operation {op}", "use a shadowctl of the daemon's version")
+        return operations[op](args)
+
+    def _filter_add(self, args: dict[str, Any]) -> object:
+        entry = self.roster.add(FilterSpec.from_wire(args.get("spec", {})), "control")
+        try:
+            self._persist()
+        except OSError as error:
+            self.roster.remove(entry.spec.name)
+            raise ShadowdError(f"the filter cannot be stored: {error}", "check the state directory's space and rights") from None
+        self.resolve_soon()
+        self.log("filter added", name=entry.spec.name)
+        return self.roster.view(entry)
+
+    def _filter_set(self, args: dict[str, Any]) -> object:
+        entry = self.roster.find(_name(args))
+        changes = args.get("changes", {})
+        if not isinstance(changes, dict):
+            raise UsageError("changes must be a map", "use a shadowctl of the daemon's version")
+        spec = FilterSpec.from_wire({**entry.spec.to_wire(), **changes, "name": entry.spec.name})
+        self.roster.change(entry.spec.name, spec)
+        self._persist()
+        self.resolve_soon()
+        self.log("filter changed", name=spec.name)
+        return self.roster.view(entry)
+
+    def _filter_rm(self, args: dict[str, Any]) -> object:
+        name = _name(args)
+        self._refuse_config(name, "remove it from the configuration file and reload")
+        view = self.roster.view(self.roster.find(name))
+        self.roster.remove(name)
+        self._persist()
+        self.log("filter removed", name=name)
+        return view
+
+    def _pause(self, name: str, paused: bool) -> object:
+        entry = self.roster.find(name)
+        if entry.spec.paused != paused:
+            self.roster.change(name, FilterSpec.from_wire({**entry.spec.to_wire(), "paused": paused}))
+            self._persist()
+            self.log("filter paused" if paused else "filter resumed", name=name)
+        return self.roster.view(entry)
+
+    def _refuse_config(self, name: str, remedy: str) -> None:
+        if self.roster.find(name).origin == "config":
+            raise UsageError(f"the filter {name} belongs to the configuration file", remedy)
+
+    def status(self) -> dict[str, Any]:
+        """What ``shadowctl status`` shows."""
+        seen, mirrored = totals(entry.filter.account for entry in self.roster.entries.values())
+        rates = {"seen_per_s": self._rate("seen", seen), "mirrored_per_s": self._rate("mirrored", mirrored)}
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self.started, 1),
+            "node": self.config.node,
+            "netns": self.programs.netns,
+            "hooks": self.roster.hooks(),
+            "flows": self.pump.table.statistics().flows,
+            "rate": rates,
+            "pump": self.pump.statistics(),
+            "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
+            "problems": list(self.problems.values()) + list(self.roster.problems.values()),
+        }
+
+    def _rate(self, name: str, count: int) -> float:
+        now = time.monotonic()
+        before, counted = self._rates.get(name, (self.started, 0))
+        self._rates[name] = (now, count)
+        return round(max(0, count - counted) / max(now - before, 1e-3), 1)
+
+    def ledger(self, name: object) -> dict[str, Any]:
+        """The account (issue: ledger). The ring is drained first, so that the byte identity can be checked."""
+        entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
+        before = self.programs.counters()
+        for _ in range(64):
+            if not self.programs.ring.backlog:
+                break
+            self.pump.turn()
+        table = self.pump.table.statistics()
+        after = self.programs.counters()
+        discarded = dict(sorted(table.discarded.items()))
+        accounted = table.delivered + table.duplicate + table.buffered + sum(discarded.values())
+        lost = {
+            reason: after[f"{reason}_bytes"] for reason in ("ring_full", "load_failed", "oversize") if after[f"{reason}_bytes"]
+        }
+        least, most = (counted["bytes"] - _lost_bytes(counted) for counted in (before, after))
+        kernel: dict[str, Any] = dict(after)
+        kernel |= {
+            "delivered": table.delivered,
+            "duplicate": table.duplicate,
+            "buffered": table.buffered,
+            "discarded": discarded,
+            "lost": lost,
+            "gap_bytes": table.gap_bytes,
+            "balanced": least <= accounted <= most,
+        }
+        return {"filters": [entry.filter.account.view() for entry in entries], "kernel": kernel}
+
+    # --- tasks --------------------------------------------------------------------------------------------------------
+
+    def resolve_soon(self) -> None:
+        self._resolve_now.set()
+
+    async def resolve_names(self) -> None:
+        """Look up the targets' names, off the hot path, again and again; the last good answer stays in use."""
+        while True:
+            self._resolve_now = trio.Event()
+            async with trio.open_nursery() as nursery:
+                for target in list(self.engine.targets):
+                    nursery.start_soon(self._resolve, target)
+            with trio.move_on_after(RESOLVE_EVERY):
+                await self._resolve_now.wait()
+
+    async def _resolve(self, target: Target) -> None:
+        error = f"no answer in {RESOLVE_LIMIT:.0f} s"
+        with trio.move_on_after(RESOLVE_LIMIT):
+            try:
+                found = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
+                target.addresses = [(int(family), sockaddr) for family, _, _, _, sockaddr in found]  # type: ignore[misc]
+                target.resolve_error = ""
+                self.problems.pop(f"resolve {target.url}", None)
+                return
+            except OSError as failure:
+                error = str(failure.strerror or failure)
+        if not target.addresses:
+            target.resolve_error = f"{target.host} does not resolve: {error}"
+            self.problems[f"resolve {target.url}"] = f"{target.resolve_error} — check the name and this host's resolver"
+
+    async def watch_interfaces(self) -> None:
+        """Attach to interfaces that appear, forget those that go."""
+        with open_link_events() as events:
+            while True:
+                await trio.lowlevel.wait_readable(events)
+                drain_events(events)
+                await trio.sleep(0.05)  # a new interface comes as a burst of events
+                if self.roster.watches_interfaces:
+                    self.roster.refresh_interfaces()
+
+    async def watch_signals(self, stop: Callable[[], None]) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for received in signals:
+                if received != signal.SIGHUP:
+                    self.log("stopping", signal=signal.Signals(received).name)
+                    await self._drain()
+                    stop()
+                    return
+                try:
+                    self.reload()
+                except ShadowdError as error:
+                    self.log("reload refused, the running configuration stays", error=str(error))
+
+    async def _drain(self) -> None:
+        """No new requests; what is in flight may end within DRAIN_SECONDS."""
+        self.pump.stopping = True
+        self.programs.apply([])
+        self.roster.detach()
+        with trio.move_on_after(DRAIN_SECONDS):
+            while self.engine.busy or self.programs.ring.backlog:
+                await trio.sleep(0.02)
+        for entry in self.roster.entries.values():
+            self.pump.leave(entry.filter, "shutdown")
+
+    def close(self) -> None:
+        self.roster.detach()
+        self.engine.close(time.monotonic_ns())
+        self.programs.close()
+
+
+def _lost_bytes(counters: dict[str, int]) -> int:
+    return counters["ring_full_bytes"] + counters["load_failed_bytes"] + counters["oversize_bytes"]
+
+
+def _name(args: dict[str, Any]) -> str:
+    name = args.get("name")
+    if not isinstance(name, str):
+        raise UsageError("a filter's name is missing", "name one: shadowctl filter ls lists them")
+    return name
+
+
+def _clean_stale(log: Log) -> None:
+    removed = remove_classifiers(list_interfaces())
+    if removed:
+        log("removed classifiers that a killed daemon had left", count=removed)
+
+
+async def run_daemon(
+    config: Config, config_path: Path | None = None, ready: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT. Raises ShadowdError where the host or the configuration does not allow it."""
+    log = Log(config.log_format)
+    check_host()
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log("loading the capture program")
+    programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark)
+    daemon = Daemon(config, config_path, programs, log)
+    try:
+        if any(spec.hook != "socket" for spec in config.filters):
+            _clean_stale(log)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
+            await nursery.start(serve_control, config.socket, config.socket_group, daemon.handle)
+            daemon.start_filters()
+            nursery.start_soon(daemon.pump.run)
+            nursery.start_soon(daemon.resolve_names)
+            nursery.start_soon(daemon.watch_interfaces)
+            log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=",".join(daemon.roster.hooks()) or "none")
+            if ready is not None:
+                await ready()
+    finally:
+        daemon.close()
+        log("stopped")

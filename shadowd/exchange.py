@@ -1,0 +1,88 @@
+"""What is mirrored: a request, production's response to it, and their place on the connection.
+
+All times are nanoseconds of ``CLOCK_MONOTONIC`` taken by the capture program (``bpf_ktime_get_ns``); all offsets are
+byte positions in one direction of the flow's stream, counted from its first byte and holes included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Request:
+    """One client message, byte for byte as production's client sent it.
+
+    HTTP: ``head`` runs from the request line to the blank line inclusive, ``body`` is what follows on the wire
+    (chunk framing and trailers included). Raw: ``head`` is empty and ``body`` is the client's turn.
+    """
+
+    __slots__ = ("begin", "body", "end", "ended", "head", "keep_alive", "method", "started", "target", "upgrade")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        head: bytes,
+        body: bytes,
+        begin: int,
+        end: int,
+        started: int,
+        ended: int,
+        keep_alive: bool = True,
+        upgrade: bool = False,
+    ) -> None:
+        self.method = method
+        self.target = target  # request-target as sent: origin, absolute, authority or asterisk form (RFC 9112 §3.2)
+        self.head = head
+        self.body = body
+        self.begin = begin  # stream offset of the first byte
+        self.end = end  # stream offset after the last byte
+        self.started = started  # when the segment with the first byte was captured
+        self.ended = ended  # when the segment with the last byte was captured
+        self.keep_alive = keep_alive
+        self.upgrade = upgrade  # asked for a protocol switch (or CONNECT): a 101 / 2xx ends HTTP on this flow
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire."""
+        return len(self.head) + len(self.body)
+
+
+class Response:
+    """One server message. ``body`` holds at most the reader's ``body_limit`` bytes, ``body_length`` counts them all.
+
+    ``body`` is as on the wire (chunk framing and trailers included, Content-Encoding untouched).
+    """
+
+    __slots__ = ("begin", "body", "body_length", "end", "first_byte", "head", "keep_alive", "last_byte", "status")
+
+    def __init__(self, status: int, head: bytes, begin: int, first_byte: int) -> None:
+        self.status = status  # 0 for raw
+        self.head = head
+        self.body = b""
+        self.body_length = 0
+        self.begin = begin
+        self.end = begin
+        self.first_byte = first_byte  # of the final response: interim 1xx do not count (ns)
+        self.last_byte = first_byte
+        self.keep_alive = True
+
+
+class Exchange:
+    """A request on a flow, and production's answer once it is known.
+
+    ``index`` counts the requests of the flow from 0. ``after`` is how many of the flow's responses production's client
+    had received (ACK numbers tell) before it began to send this request: the shadow is sent this request only when
+    it has answered those among them that were mirrored to it.
+    """
+
+    __slots__ = ("after", "answered", "early", "index", "request", "response", "uncomparable")
+
+    def __init__(self, index: int, request: Request, after: int) -> None:
+        self.index = index
+        self.request = request
+        self.after = after
+        self.response: Response | None = None  # the primary response
+        self.early: list[Any] | None = None  # legs that the shadow answered before production did
+        self.answered = False  # production's response is over: whole, or known never to be
+        self.uncomparable = False  # production's response has a hole, was cut off, or cannot be parsed

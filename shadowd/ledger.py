@@ -1,0 +1,178 @@
+"""The account of every request (sans-IO): nothing disappears silently.
+
+For every target of a filter, at any time::
+
+    seen = sum(filtered) + sum(lost) + mirrored + sum(shed) + sum(failed) + in_flight
+
+``seen`` is counted where the codec hands a request over (or says that it lost one), the other terms where a request
+ends for that target, and ``in_flight`` by requests that are alive: three independent places, so that a mistake shows.
+
+================  =====================================================================================
+term              meaning
+================  =====================================================================================
+filtered[reason]  decided not to mirror, before any target: the operator's choice or not HTTP
+lost[reason]      at least one request that could not be known whole
+mirrored          sent whole to the shadow and answered whole
+shed[reason]      our decision, to protect the host or the shadow
+failed[reason]    the shadow's fault
+in_flight         seen and not ended for this target
+uncomparable      of the mirrored: production's own answer is not known whole
+================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+FILTERED = frozenset(
+    {"method", "path", "header", "loop", "encrypted", "http2", "not_http", "unparsable", "mptcp", "writes"}
+)
+LOST = frozenset({"gap", "midstream", "truncated", "too_large", "flow_limit"})
+SHED = frozenset(
+    {
+        "lag",  # the shadow connection is behind by more than max_lag
+        "target_memory",  # the target's byte limit
+        "memory",  # the daemon's byte limit
+        "max_rps",
+        "max_connections",
+        "max_in_flight",
+        "circuit_open",  # connecting failed again and again: the target rests
+        "removed",  # the filter or target was removed, paused or changed
+        "shutdown",
+        "before_target",  # seen before this target was added to the filter
+    }
+)
+FAILED = frozenset({"connect", "resolve", "timeout", "reset", "truncated", "tls", "malformed"})
+
+
+class TargetView(TypedDict):
+    url: str
+    mirrored: int
+    shed: dict[str, int]
+    failed: dict[str, int]
+    in_flight: int
+    uncomparable: int
+
+
+class FilterView(TypedDict):
+    name: str
+    seen: int
+    in_flight: int
+    filtered: dict[str, int]
+    lost: dict[str, int]
+    targets: list[TargetView]
+    balanced: bool
+
+
+class TargetAccount:
+    """What became of the requests at one target."""
+
+    __slots__ = ("failed", "in_flight", "mirrored", "shed", "uncomparable", "url")
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.mirrored = 0
+        self.uncomparable = 0
+        self.in_flight = 0
+        self.shed: dict[str, int] = dict.fromkeys(SHED, 0)
+        self.failed: dict[str, int] = dict.fromkeys(FAILED, 0)
+
+    def view(self) -> TargetView:
+        return {
+            "url": self.url,
+            "mirrored": self.mirrored,
+            "shed": _present(self.shed),
+            "failed": _present(self.failed),
+            "in_flight": self.in_flight,
+            "uncomparable": self.uncomparable,
+        }
+
+
+class FilterAccount:
+    """The ledger of one filter. Reasons are enumerated: an unknown one is a KeyError, not a new column."""
+
+    __slots__ = ("filtered", "lost", "name", "seen", "targets")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seen = 0
+        self.filtered: dict[str, int] = dict.fromkeys(FILTERED, 0)
+        self.lost: dict[str, int] = dict.fromkeys(LOST, 0)
+        self.targets: list[TargetAccount] = []
+
+    def add_target(self, url: str) -> TargetAccount:
+        """A target joins; what was seen before it is accounted as ``shed(before_target)`` for it."""
+        account = TargetAccount(url)
+        account.shed["before_target"] = self.seen - sum(self.filtered.values()) - sum(self.lost.values())
+        self.targets.append(account)
+        return account
+
+    def filter_out(self, reason: str) -> None:
+        self.seen += 1
+        self.filtered[reason] += 1
+
+    def lose(self, reason: str) -> None:
+        self.seen += 1
+        self.lost[reason] += 1
+
+    @property
+    def in_flight(self) -> int:
+        """Requests not ended for the slowest target."""
+        return max((target.in_flight for target in self.targets), default=0)
+
+    def imbalance(self, target: TargetAccount) -> int:
+        """``seen`` minus all that is accounted for; 0 when the ledger balances."""
+        ended = target.mirrored + sum(target.shed.values()) + sum(target.failed.values())
+        return self.seen - sum(self.filtered.values()) - sum(self.lost.values()) - ended - target.in_flight
+
+    @property
+    def balanced(self) -> bool:
+        return all(self.imbalance(target) == 0 for target in self.targets)
+
+    def view(self) -> FilterView:
+        return {
+            "name": self.name,
+            "seen": self.seen,
+            "in_flight": self.in_flight,
+            "filtered": _present(self.filtered),
+            "lost": _present(self.lost),
+            "targets": [target.view() for target in self.targets],
+            "balanced": self.balanced,
+        }
+
+
+def _present(counts: dict[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in sorted(counts.items()) if count}
+
+
+def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
+    """What people ask most, in words: why is nothing (or not everything) mirrored?"""
+    words = []
+    seen = account.seen
+    if not seen:
+        words.append("no packets matched this filter yet" if not kernel_segments else "packets match, no request is whole yet")
+        return words
+    filtered = account.filtered
+    if filtered["encrypted"]:
+        words.append(f"{filtered['encrypted']} connections are encrypted (TLS): shadowd sees bytes on the wire only")
+    if filtered["http2"]:
+        words.append(f"{filtered['http2']} connections speak HTTP/2, which is not mirrored yet")
+    if filtered["not_http"]:
+        words.append(f"{filtered['not_http']} connections do not speak HTTP (raw needs a tcp:// target and allow_writes)")
+    if filtered["method"] and filtered["method"] == seen - sum(account.lost.values()):
+        words.append("all requests are filtered by method (default: GET, HEAD, OPTIONS only)")
+    for target in account.targets:
+        if failed := _present(target.failed):
+            reasons = ", ".join(f"{count} {reason}" for reason, count in failed.items())
+            words.append(f"{target.url} failed: {reasons}")
+    return words
+
+
+def totals(accounts: Iterable[FilterAccount]) -> tuple[int, int]:
+    """(seen, mirrored) over filters; mirrored counts each target."""
+    seen = mirrored = 0
+    for account in accounts:
+        seen += account.seen
+        mirrored += sum(target.mirrored for target in account.targets)
+    return seen, mirrored

@@ -1,0 +1,125 @@
+"""Which requests are mirrored, and how their heads are changed for the shadow (sans-IO).
+
+Everything goes out as production sent it, header order and case kept, except: ``Host`` becomes the target's (unless
+preserved), ``X-Shadowd: <node>/<filter>`` is added, and the operator's own headers are set or removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Sequence
+
+from shadowd.exchange import Request
+
+SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # safe in RFC 9110 §9.2.1, TRACE left out: it echoes secrets
+LOOP_HEADER = b"X-Shadowd"
+_LOOP_LOWER = b"\r\nx-shadowd:"
+_SIGNATURE_BYTES = 16  # of HMAC-SHA256: RFC 2104 §5 allows truncation to half
+
+
+def loop_value(node: str, name: str, key: bytes | None) -> bytes:
+    """The value of ``X-Shadowd``: ``node/filter``, signed when the daemons share a key."""
+    plain = f"{node}/{name}".encode()
+    return plain if key is None else plain + b";" + _sign(plain, key)
+
+
+def _sign(plain: bytes, key: bytes) -> bytes:
+    return hmac.new(key, plain, hashlib.sha256).digest()[:_SIGNATURE_BYTES].hex().encode()
+
+
+def header_line(name: bytes) -> re.Pattern[bytes]:
+    """Matches every line of a header in a head, folded lines (RFC 9112 §5.2) included; group 1 is the value."""
+    return re.compile(rb"(?im)^" + re.escape(name) + rb":[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)\r\n")
+
+
+class Policy:
+    """Decides and rewrites for one filter.
+
+    ``methods``: None admits any. ``match_headers``: (name, regex) pairs, all of which must hold. ``set_headers`` come
+    after the others, replacing what was there.
+    """
+
+    __slots__ = (
+        "_exclude_path",
+        "_loop_key",
+        "_match_headers",
+        "_match_path",
+        "_methods",
+        "_preserve_host",
+        "_removed",
+        "_tail",
+    )
+
+    def __init__(
+        self,
+        loop: bytes,
+        loop_key: bytes | None = None,
+        methods: Iterable[bytes] | None = SAFE_METHODS,
+        match_path: str | None = None,
+        exclude_path: str | None = None,
+        match_headers: Sequence[tuple[str, str]] = (),
+        set_headers: Sequence[tuple[str, str]] = (),
+        remove_headers: Sequence[str] = (),
+        preserve_host: bool = False,
+    ) -> None:
+        self._methods = None if methods is None else frozenset(methods)
+        self._match_path = re.compile(match_path.encode()) if match_path else None
+        self._exclude_path = re.compile(exclude_path.encode()) if exclude_path else None
+        self._match_headers = [(header_line(name.encode()), re.compile(value.encode())) for name, value in match_headers]
+        self._removed = [header_line(name.encode()) for name in (*remove_headers, *(name for name, _ in set_headers))]
+        self._preserve_host = preserve_host
+        self._loop_key = loop_key
+        added = [LOOP_HEADER + b": " + loop, *(f"{name}: {value}".encode() for name, value in set_headers)]
+        self._tail = b"\r\n".join(added) + b"\r\n\r\n"
+
+    def refuse(self, request: Request) -> str:
+        """The reason in ``ledger.FILTERED`` for which this request is not mirrored, or ""."""
+        if self._methods is not None and request.method not in self._methods:
+            return "method"
+        if self._match_path is not None and not self._match_path.search(request.target):
+            return "path"
+        if self._exclude_path is not None and self._exclude_path.search(request.target):
+            return "path"
+        for line, value in self._match_headers:
+            if not any(value.search(found) for found in line.findall(request.head)):
+                return "header"
+        if _LOOP_LOWER in request.head.lower() and self._is_loop(request.head):
+            return "loop"
+        return ""
+
+    def _is_loop(self, head: bytes) -> bool:
+        """A replayed request: any mark, or with a shared key only a signed one, so that outsiders cannot hide."""
+        if self._loop_key is None:
+            return True
+        for value in header_line(LOOP_HEADER).findall(head):
+            plain, _, signature = value.strip().rpartition(b";")
+            if plain and hmac.compare_digest(signature, _sign(plain, self._loop_key)):
+                return True
+        return False
+
+    def rewrite(self, request: Request, host: bytes) -> bytes:
+        """The bytes for the shadow; ``host`` is the target's authority for the Host header."""
+        head = request.head
+        lower = head.lower()
+        if not self._preserve_host:
+            if not request.target.startswith(b"/"):
+                head = self._absolute(request, host)
+                lower = head.lower()
+            at = lower.find(b"\r\nhost:")
+            if at >= 0:
+                head = head[: at + 7] + b" " + host + head[head.find(b"\r\n", at + 2) :]
+        if self._removed or _LOOP_LOWER in lower:
+            for line in (*self._removed, header_line(LOOP_HEADER)):
+                head = line.sub(b"", head)
+        return b"".join((head[:-2], self._tail, request.body))
+
+    @staticmethod
+    def _absolute(request: Request, host: bytes) -> bytes:
+        """The authority of an absolute-form target rules over Host (RFC 9112 §3.2.2), so it becomes the target's too."""
+        scheme, separator, rest = request.target.partition(b"://")
+        if not separator or not scheme.isalpha():
+            return request.head
+        path = rest[len(re.split(rb"[/?#]", rest, maxsplit=1)[0]) :]
+        return request.head.replace(request.target, scheme + b"://" + host + path, 1)

@@ -1,0 +1,135 @@
+"""Cutting a shadow's bytes into answers: one reader for HTTP, one for raw flows (no I/O here)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from shadowd.exchange import Response
+from shadowd.protocols.http1_reader import ResponseReader
+
+if TYPE_CHECKING:
+    from shadowd.replay.connection import Leg
+
+#: A raw answer that stays shorter than production's is over when the shadow has been silent this long (ns).
+RAW_QUIET = 200_000_000
+
+
+class Answers(Protocol):
+    """What a connection needs to know of its protocol."""
+
+    def sent(self, leg: Leg) -> None: ...
+
+    def feed_untrusted(self, data: bytes, now: int) -> Sequence[Response]: ...
+
+    def settle(self, now: int) -> Sequence[Response]: ...
+
+    def eof(self) -> Sequence[Response]: ...
+
+    @property
+    def reusable(self) -> bool: ...
+
+
+class HttpAnswers:
+    """HTTP/1: llhttp says where an answer ends."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, body_limit: int) -> None:
+        self._reader = ResponseReader(body_limit=body_limit)
+
+    def sent(self, leg: Leg) -> None:
+        self._reader.expect(leg.exchange.request.method)
+
+    def feed_untrusted(self, data: bytes, now: int) -> Sequence[Response]:
+        return self._reader.feed_untrusted(data, now)
+
+    def settle(self, now: int) -> Sequence[Response]:
+        return ()
+
+    def eof(self) -> Sequence[Response]:
+        return self._reader.eof()
+
+    @property
+    def reusable(self) -> bool:
+        return True
+
+
+class RawAnswers:
+    """Raw: nobody says where an answer ends, so production's length and silence decide.
+
+    Bytes belong to the oldest turn in flight until it has as many as production's answer and the next turn was sent
+    too; a turn is answered when production's answer is over and the shadow has sent as much, or has fallen silent.
+    """
+
+    __slots__ = ("_begin", "_current", "_legs", "_offset")
+
+    def __init__(self) -> None:
+        self._legs: deque[Leg] = deque()
+        self._current: Response | None = None
+        self._offset = 0
+
+    def sent(self, leg: Leg) -> None:
+        self._legs.append(leg)
+
+    def feed_untrusted(self, data: bytes, now: int) -> Sequence[Response]:
+        done: list[Response] = []
+        while data and self._legs:
+            answer = self._answer(now)
+            expected = self._expected()
+            take = len(data)
+            if len(self._legs) > 1 and expected is not None:
+                take = min(take, max(expected - answer.body_length, 0))
+            self._offset += take
+            answer.body_length += take
+            answer.end = self._offset
+            answer.last_byte = now
+            data = data[take:]
+            if expected is not None and answer.body_length >= expected:
+                done.append(self._finish())
+            elif not take:
+                break
+        self._offset += len(data)  # more than production said and no turn to charge: read and dropped
+        return done
+
+    def settle(self, now: int) -> Sequence[Response]:
+        done: list[Response] = []
+        while self._legs:
+            expected = self._expected()
+            if expected is None:
+                break
+            answer = self._answer(now)
+            if answer.body_length < expected and (not answer.body_length or now - answer.last_byte < RAW_QUIET):
+                break
+            done.append(self._finish())
+        return done
+
+    def eof(self) -> Sequence[Response]:
+        done = []
+        while self._legs and (self._current is not None or self._expected() == 0):
+            self._answer(0)
+            done.append(self._finish())
+        return done
+
+    @property
+    def reusable(self) -> bool:
+        return False  # the server keeps state by connection
+
+    def _answer(self, now: int) -> Response:
+        if self._current is None:
+            self._current = Response(0, b"", self._offset, now)
+        return self._current
+
+    def _expected(self) -> int | None:
+        """Length of production's answer to the oldest turn, None while it may still grow."""
+        exchange = self._legs[0].exchange
+        if not exchange.answered:
+            return None
+        return exchange.response.body_length if exchange.response is not None else 0
+
+    def _finish(self) -> Response:
+        self._legs.popleft()
+        answer, self._current = self._current, None
+        assert answer is not None
+        return answer

@@ -1,0 +1,424 @@
+"""One connection to a shadow: a non-blocking socket in the engine's epoll set, drained in batches.
+
+    CONNECTING -> (HANDSHAKE) -> OPEN -> CLOSED
+
+The socket carries our SO_MARK bit from before its SYN, so that the capture program knows it and sends timing records
+for it; they are matched by the socket's cookie and turned into stream offsets here. With TLS the offsets are those of
+the ciphertext.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shadowd.exchange import Exchange, Response
+from shadowd.protocols.http1_reader import ProtocolError
+from shadowd.replay.answers import Answers, HttpAnswers, RawAnswers
+
+if TYPE_CHECKING:
+    from shadowd.replay.engine import Engine
+    from shadowd.replay.lane import Lane
+    from shadowd.replay.target import Address, Target
+
+CONNECTING, HANDSHAKE, OPEN, CLOSED = range(4)
+_SO_COOKIE = 57  # asm-generic/socket.h
+_SO_MARK = 36
+_RECV_BYTES = 1 << 16
+_RECV_TURN = 1 << 20  # bytes read from one connection before the others have their turn
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+
+
+class Leg:
+    """One exchange on its way to one target."""
+
+    __slots__ = ("connection", "deadline", "done", "exchange", "lane", "received_before", "response", "retried", "sent_end", "size", "wire")
+
+    def __init__(self, exchange: Exchange, wire: bytes, lane: Lane) -> None:
+        self.exchange = exchange
+        self.wire = wire
+        self.size = len(wire)
+        self.lane = lane
+        self.deadline = 0
+        self.connection: Connection | None = None
+        self.received_before = 0  # stream offset of the answers when it was sent
+        self.sent_end = 0  # stream offset after the last byte, as sent
+        self.done = False
+        self.retried = False
+        self.response: Response | None = None
+
+
+class Connection:
+    """See the module's head. ``owner`` is the lane it serves; None while it idles in the target's pool."""
+
+    __slots__ = (
+        "_answers",
+        "_arrivals",
+        "_departures",
+        "_engine",
+        "_in_base",
+        "_marks",
+        "_out",
+        "_out_base",
+        "_received",
+        "_tls",
+        "_tls_in",
+        "_tls_out",
+        "_written",
+        "answered",
+        "connect_deadline",
+        "cookie",
+        "fd",
+        "idle_since",
+        "in_flight",
+        "keep_alive",
+        "owner",
+        "sock",
+        "state",
+        "target",
+    )
+
+    def __init__(self, engine: Engine, target: Target, owner: Lane, address: Address, raw: bool, now: int) -> None:
+        self._engine = engine
+        self.target = target
+        self.owner: Lane | None = owner
+        self.in_flight: deque[Leg] = deque()
+        self.keep_alive = True
+        self.answered = 0
+        self.idle_since = 0
+        self._answers: Answers = RawAnswers() if raw else HttpAnswers(engine.body_limit)
+        self._out = bytearray()
+        self._written = 0  # stream bytes handed to the socket or waiting in _out (ciphertext with TLS)
+        self._received = 0
+        self._departures: deque[tuple[int, int]] = deque()  # (stream offset after the segment, ns)
+        self._arrivals: deque[tuple[int, int]] = deque()
+        self._marks: deque[tuple[int, int]] = deque()  # TLS: (plaintext offset, ciphertext offset) after each read
+        self._out_base = -1  # sequence number of our first byte, -1 until the SYN's timing record
+        self._in_base = -1
+        self._tls: ssl.SSLObject | None = None
+        family, sockaddr = address
+        self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self.fd = self.sock.fileno()
+        try:
+            if engine.own_mark:
+                self.sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, engine.own_mark)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.cookie = int.from_bytes(self.sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")
+            code = self.sock.connect_ex(sockaddr)
+            if code not in (0, errno.EINPROGRESS):
+                raise OSError(code, os.strerror(code))
+        except BaseException:
+            self.sock.close()
+            raise
+        if target.tls is not None:
+            self._tls_in, self._tls_out = ssl.MemoryBIO(), ssl.MemoryBIO()
+            self._tls = target.tls.wrap_bio(self._tls_in, self._tls_out, server_hostname=target.server_name)
+        self.state = CONNECTING
+        self.connect_deadline = now + target.limits.connect_timeout
+        target.connections += 1
+        engine.register(self, _EVENTS)
+
+    # --- events of the epoll set ------------------------------------------------------------------------------------
+
+    def on_event(self, events: int, now: int) -> None:
+        if self.state == CONNECTING:
+            code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self.fail("connect", now)
+                return
+            if not events & select.EPOLLOUT:
+                return
+            if self._tls is None:
+                self._opened(now)
+            else:
+                self.state = HANDSHAKE
+                self._handshake(now)
+            return
+        if events & select.EPOLLOUT and self._out:
+            self._flush(now)
+        if events & ~select.EPOLLOUT and self.state != CLOSED:
+            self._read(now, bool(events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)))
+
+    def _opened(self, now: int) -> None:
+        self.state = OPEN
+        self.target.connected()
+        if self.owner is not None:
+            self.owner.opened(self, now)
+
+    def _handshake(self, now: int) -> None:
+        assert self._tls is not None
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._write(self._tls_out.read(), now)
+            return
+        except (ssl.SSLError, ValueError) as error:
+            self._engine.note_tls_error(self.target, error)
+            self.fail("tls", now)
+            return
+        self._write(self._tls_out.read(), now)
+        if self.state != CLOSED:
+            self._opened(now)
+
+    def _read(self, now: int, ending: bool) -> None:
+        taken = 0
+        while True:
+            try:
+                data = self.sock.recv(_RECV_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.fail("reset", now)
+                return
+            if not data:
+                self._ended(now)
+                return
+            self._received += len(data)
+            if self._tls is None:
+                self._deliver(data, now)
+            else:
+                self._decrypt(data, now)
+            if self.state == CLOSED:
+                return
+            if len(data) < _RECV_BYTES and not ending:
+                return  # drained: a new edge tells of more
+            taken += len(data)
+            if taken >= _RECV_TURN:
+                self._engine.read_again(self)
+                return
+
+    def _decrypt(self, data: bytes, now: int) -> None:
+        assert self._tls is not None
+        self._tls_in.write(data)
+        if self.state == HANDSHAKE:
+            self._handshake(now)
+            if self.state != OPEN:
+                return
+        plain = bytearray()
+        try:
+            while True:
+                plain += self._tls.read(_RECV_BYTES)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._tls_in.write_eof()
+        except ssl.SSLError as error:
+            self._engine.note_tls_error(self.target, error)
+            self.fail("tls", now)
+            return
+        if plain:
+            before = self._marks[-1][0] if self._marks else 0
+            self._marks.append((before + len(plain), self._received))
+            if len(self._marks) > 4096:
+                self._marks.popleft()
+            self._deliver(bytes(plain), now)
+
+    def _deliver(self, data: bytes, now: int) -> None:
+        if not self.in_flight:
+            # an answer nobody asked for, or the rest of a raw one; HTTP cannot go on after it
+            if self._answers.reusable:
+                owner = self.owner
+                self.close(now)
+                if owner is not None:
+                    owner.disconnected([], now)
+            return
+        try:
+            responses = self._answers.feed_untrusted(data, now)
+        except ProtocolError:
+            self.fail("malformed", now)
+            return
+        if responses:
+            self._answer(responses, now)
+        elif self._received - self.in_flight[0].received_before > self.target.answer_limit:
+            self.fail("malformed", now)
+
+    def _answer(self, responses: Sequence[Response], now: int) -> None:
+        for response in responses:
+            leg = self.in_flight.popleft()
+            leg.response = response
+            self.answered += 1
+            if not response.keep_alive:
+                self.keep_alive = False
+            self._engine.answered(leg)
+        owner = self.owner
+        if not self.in_flight and not self.keep_alive:
+            self.close(now)
+        if owner is not None:
+            owner.answered(self, now)
+
+    def settle_raw(self, now: int) -> None:
+        """Raw answers may end by silence or because production's has ended: looked at each turn."""
+        responses = self._answers.settle(now)
+        if responses:
+            self._answer(responses, now)
+
+    def _ended(self, now: int) -> None:
+        """The shadow's FIN. Completes a close-delimited answer; what else is in flight was cut off."""
+        try:
+            responses = self._answers.eof() if self.in_flight else ()
+        except ProtocolError:
+            self.fail("truncated", now)
+            return
+        self.keep_alive = False
+        if responses:
+            self._answer(responses, now)
+        if self.state != CLOSED:
+            self.fail("truncated" if self._answer_begun() else "reset", now)
+
+    def _answer_begun(self) -> bool:
+        return bool(self.in_flight) and self._received > self.in_flight[0].received_before
+
+    # --- sending ----------------------------------------------------------------------------------------------------
+
+    def send(self, leg: Leg, now: int) -> None:
+        """Send a whole request; the socket's refusal of a part is ours to finish."""
+        self._answers.sent(leg)
+        self.in_flight.append(leg)
+        leg.connection = self
+        leg.received_before = self._received
+        leg.deadline = now + self.target.limits.timeout
+        self.target.deadlines.append(leg)
+        if self._tls is None:
+            self._write(leg.wire, now)
+        else:
+            self._tls.write(leg.wire)
+            self._write(self._tls_out.read(), now)
+        leg.sent_end = self._written
+
+    def send_preamble(self, data: bytes, now: int) -> None:
+        """Bytes ahead of the first request that no answer belongs to."""
+        if self._tls is None:
+            self._write(data, now)
+        else:
+            self._tls.write(data)
+            self._write(self._tls_out.read(), now)
+
+    def _write(self, data: bytes, now: int) -> None:
+        if not data:
+            return
+        self._written += len(data)
+        if self._out:
+            self._out += data
+            return
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # the reset shows up as an event too; what was in flight ends there
+            self._engine.fail_soon(self)
+            return
+        if sent < len(data):
+            self._out += data[sent:]
+
+    def _flush(self, now: int) -> None:
+        while self._out:
+            try:
+                sent = self.sock.send(memoryview(self._out)[: 1 << 18])
+            except BlockingIOError:
+                return
+            except OSError:
+                self.fail("reset", now)
+                return
+            del self._out[:sent]
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def fail(self, reason: str, now: int) -> None:
+        """Close; what is in flight failed by ``reason``, or is tried once more if the shadow closed an idle connection."""
+        if self.state == CLOSED:
+            return
+        connecting = self.state in (CONNECTING, HANDSHAKE)
+        begun = self._answer_begun()
+        legs, self.in_flight = self.in_flight, deque()
+        stale = reason == "reset" and self.answered > 0 and not begun
+        owner = self.owner
+        self.close(now)
+        if connecting:
+            self.target.connect_failed(now)
+            if owner is not None:
+                owner.connect_failed(reason, now)
+            return
+        retry = []
+        for leg in legs:
+            # a race between our request and the server's idle close: RFC 9110 §9.2.2 lets safe requests go again
+            if stale and not leg.retried and leg.wire and leg.lane is owner and leg.exchange.request.method in _RETRIED:
+                leg.retried = True
+                retry.append(leg)
+            else:
+                self._engine.failed(leg, reason)
+        if owner is not None:
+            owner.disconnected(retry, now)
+
+    def close(self, now: int) -> None:
+        """Leave the epoll set and close. Legs still in flight are the caller's."""
+        if self.state == CLOSED:
+            return
+        self.state = CLOSED
+        self.target.connections -= 1
+        self._engine.unregister(self)
+        self.sock.close()
+        self.owner = None
+
+    @property
+    def reusable(self) -> bool:
+        return self.state == OPEN and self.keep_alive and not self.in_flight and self._answers.reusable and not self._out
+
+    # --- kernel times -----------------------------------------------------------------------------------------------
+
+    def timing(self, direction: int, seq: int, length: int, flags: int, time: int) -> None:
+        """A segment of ours was seen by the capture program. The first sight of an offset counts."""
+        if flags & 2:
+            if direction:
+                self._in_base = (seq + 1) & 0xFFFFFFFF
+            else:
+                self._out_base = (seq + 1) & 0xFFFFFFFF
+            return
+        base, seen = (self._in_base, self._arrivals) if direction else (self._out_base, self._departures)
+        if base < 0:
+            return
+        last = seen[-1][0] if seen else (self._received if direction else 0)
+        end = (seq + length - base) & 0xFFFFFFFF
+        end += (last >> 32) << 32  # offsets go on past 4 GB
+        if end + (1 << 31) < last:
+            end += 1 << 32
+        if not seen or end > seen[-1][0]:
+            seen.append((end, time))
+            if len(seen) > 8192:  # nobody asked: a flood of small segments between two answers
+                seen.popleft()
+
+    def latency_of(self, leg: Leg) -> tuple[int, int] | None:
+        """(first byte, last byte) of the answer in ns after the request's last byte left, or None if not all was seen."""
+        sent = _time_at(self._departures, leg.sent_end)
+        response = leg.response
+        if sent is None or response is None:
+            return None
+        begin, end = response.begin + 1, response.end
+        if self._tls is not None:
+            begin, end = self._cipher_offset(begin), self._cipher_offset(end)
+        first = _time_at(self._arrivals, begin)
+        last = _time_at(self._arrivals, end)
+        if first is None or last is None:
+            return None
+        return first - sent, last - sent
+
+    def _cipher_offset(self, plain: int) -> int:
+        while self._marks and self._marks[0][0] < plain:
+            self._marks.popleft()
+        return self._marks[0][1] if self._marks else 1 << 62
+
+
+_RETRIED = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+
+def _time_at(seen: deque[tuple[int, int]], offset: int) -> int | None:
+    """When the segment that carried the byte before ``offset`` passed; earlier ones are forgotten."""
+    while seen and seen[0][0] < offset:
+        seen.popleft()
+    return seen[0][1] if seen else None

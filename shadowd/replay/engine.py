@@ -1,0 +1,249 @@
+"""The batch engine: every shadow socket in one epoll set, drained synchronously a turn at a time (DESIGN §6).
+
+The pump calls, in this order each turn: ``poll``, then drains the ring, then ``settle`` (answers of the turn before
+have their timing records by now), ``dispatch``, ``tick``. Every end of a request for a target passes through
+``answered``, ``failed`` or ``shed``: the ledger is written nowhere else.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection, Leg
+from shadowd.replay.target import IDLE_KEEP, SECOND, Target
+
+if TYPE_CHECKING:
+    from shadowd.exchange import Exchange
+    from shadowd.policy import Policy
+    from shadowd.replay.lane import Lane, Pool
+
+#: How often queues are looked through for lag, silence and connect time-outs: a hundredth of the shortest default.
+SWEEP = SECOND // 20
+
+
+class Engine:
+    """See the module's head. ``max_buffered`` bounds request bytes over all targets: shed(memory)."""
+
+    def __init__(
+        self,
+        own_mark: int,
+        max_buffered: int = 64 << 20,
+        body_limit: int = 0,
+        on_tls_error: Callable[[Target, Exception], None] | None = None,
+    ) -> None:
+        self.own_mark = own_mark
+        self.body_limit = body_limit
+        self.max_buffered = max_buffered
+        self.buffered = 0
+        self.targets: list[Target] = []
+        self.epoll = select.epoll()
+        self._connections: dict[int, Connection] = {}
+        self._by_cookie: dict[int, Connection] = {}
+        self._ready: list[tuple[int, int]] = []
+        self._again: list[Connection] = []
+        self._broken: list[Connection] = []
+        self._answered: list[Leg] = []
+        self._retired: list[int] = []
+        self._connecting: set[Connection] = set()
+        self._next_sweep = 0
+        self._on_tls_error = on_tls_error
+
+    # --- a turn -----------------------------------------------------------------------------------------------------
+
+    def poll(self) -> int:
+        """Which sockets are ready now; the ring's descriptor may be among them and means nothing here."""
+        self._ready = self.epoll.poll(0)
+        return len(self._ready)
+
+    def settle(self) -> None:
+        """Latencies of the answers that came in the turn before."""
+        if self._answered:
+            legs, self._answered = self._answered, []
+            for leg in legs:
+                if leg.exchange.answered:
+                    self.pair(leg)
+                elif leg.exchange.early is None:
+                    leg.exchange.early = [leg]
+                else:
+                    leg.exchange.early.append(leg)
+        if self._retired:  # their last timing records have been read by now
+            for cookie in self._retired:
+                self._by_cookie.pop(cookie, None)
+            self._retired.clear()
+
+    def dispatch(self, now: int) -> None:
+        connections = self._connections
+        for fd, events in self._ready:
+            connection = connections.get(fd)
+            if connection is not None:
+                connection.on_event(events, now)
+        if self._again:
+            again, self._again = self._again, []
+            for connection in again:
+                if connection.state != CLOSED:
+                    connection.on_event(select.EPOLLIN, now)
+        if self._broken:
+            broken, self._broken = self._broken, []
+            for connection in broken:
+                connection.fail("reset", now)
+
+    def tick(self, now: int) -> None:
+        """Time limits."""
+        for target in self.targets:
+            deadlines = target.deadlines
+            while deadlines and (deadlines[0].done or deadlines[0].deadline <= now):
+                leg = deadlines.popleft()
+                if not leg.done and leg.deadline <= now and leg.connection is not None:
+                    leg.connection.fail("timeout", now)
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP
+            self._sweep(now)
+
+    def _sweep(self, now: int) -> None:
+        for connection in list(self._connecting):
+            if connection.state not in (CONNECTING, HANDSHAKE):
+                self._connecting.discard(connection)
+            elif connection.connect_deadline <= now:
+                connection.fail("connect", now)
+        for target in self.targets:
+            for lane in list(target.blocked):
+                while lane.queue and now - lane.queue[0].exchange.request.ended > target.limits.max_lag:
+                    self.shed(lane.queue.popleft(), "lag")
+                lane.advance(now)
+            while target.idle and target.idle[0].idle_since + IDLE_KEEP < now:
+                target.idle.pop(0).close(now)
+        for connection in list(self._connections.values()):
+            if connection.owner is not None and connection.owner.raw and connection.in_flight:
+                connection.settle_raw(now)
+
+    @property
+    def waiting(self) -> bool:
+        """True while a request waits for a shadow's answer: then the pump wakes for sockets, not only for time."""
+        return any(target.blocked for target in self.targets)
+
+    @property
+    def busy(self) -> bool:
+        """True while anything is in flight."""
+        return any(target.account.in_flight for target in self.targets)
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def submit(self, exchange: Exchange, policy: Policy, lane: Lane | Pool, now: int) -> None:
+        """One exchange for one target, whose account it enters here."""
+        target = lane.target
+        account = target.account
+        request = exchange.request
+        size = request.size
+        reason = target.admits(size, now)
+        if not reason and self.buffered + size > self.max_buffered:
+            reason = "memory"
+        if reason:
+            account.shed[reason] += 1
+            return
+        wire = policy.rewrite(request, target.host_header) if request.method else request.body
+        leg = Leg(exchange, wire, lane)  # type: ignore[arg-type]  # a pool puts its own lane in
+        account.in_flight += 1
+        target.buffered += leg.size
+        self.buffered += leg.size
+        lane.submit(leg, now)
+
+    def _end(self, leg: Leg) -> Target:
+        assert not leg.done
+        leg.done = True
+        leg.wire = b""
+        target = leg.lane.target
+        target.account.in_flight -= 1
+        target.buffered -= leg.size
+        self.buffered -= leg.size
+        return target
+
+    def answered(self, leg: Leg) -> None:
+        """Sent whole and answered whole."""
+        self._end(leg).account.mirrored += 1
+        self._answered.append(leg)
+
+    def failed(self, leg: Leg, reason: str) -> None:
+        self._end(leg).account.failed[reason] += 1
+
+    def shed(self, leg: Leg, reason: str) -> None:
+        self._end(leg).account.shed[reason] += 1
+
+    def pair(self, leg: Leg) -> None:
+        """Both answers are known: count what can be said now (the comparison proper comes later)."""
+        exchange, target = leg.exchange, leg.lane.target
+        primary, answer = exchange.response, leg.response
+        if exchange.uncomparable or primary is None or answer is None:
+            target.account.uncomparable += exchange.uncomparable
+            return
+        if primary.status != answer.status:
+            target.status_differences += 1
+        if leg.connection is not None:
+            measured = leg.connection.latency_of(leg)
+            if measured is not None:
+                target.production_latency.add(primary.first_byte - exchange.request.ended)
+                target.shadow_latency.add(measured[0])
+
+    # --- connections ------------------------------------------------------------------------------------------------
+
+    def connect(self, lane: Lane, now: int) -> Connection | None:
+        """Begin a connection for ``lane``; a refusal at once counts as a failed connect."""
+        target = lane.target
+        address = target.next_address()
+        if address is None:
+            return None
+        try:
+            connection = Connection(self, target, lane, address, lane.raw, now)
+        except OSError:
+            target.connect_failed(now)
+            while lane.queue:
+                self.failed(lane.queue.popleft(), "connect")
+            return None
+        self._connecting.add(connection)
+        return connection
+
+    def register(self, connection: Connection, events: int) -> None:
+        self._connections[connection.fd] = connection
+        self._by_cookie[connection.cookie] = connection
+        self.epoll.register(connection.fd, events)
+
+    def unregister(self, connection: Connection) -> None:
+        self.epoll.unregister(connection.fd)
+        del self._connections[connection.fd]
+        self._retired.append(connection.cookie)
+        self._connecting.discard(connection)
+
+    def read_again(self, connection: Connection) -> None:
+        self._again.append(connection)
+
+    def fail_soon(self, connection: Connection) -> None:
+        self._broken.append(connection)
+
+    @property
+    def pending(self) -> bool:
+        """Work is left for the next turn whatever the descriptors say."""
+        return bool(self._again or self._broken or self._answered)
+
+    def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
+        connection = self._by_cookie.get(cookie)
+        if connection is not None:
+            connection.timing(direction, seq, length, flags, time)
+
+    def note_tls_error(self, target: Target, error: Exception) -> None:
+        if self._on_tls_error is not None:
+            self._on_tls_error(target, error)
+
+    def remove_target(self, target: Target, now: int) -> None:
+        """Forget a target whose lanes were abandoned."""
+        target.removed = True
+        for connection in target.idle:
+            connection.close(now)
+        target.idle.clear()
+        if target in self.targets:
+            self.targets.remove(target)
+
+    def close(self, now: int) -> None:
+        for connection in list(self._connections.values()):
+            connection.close(now)
+        self.epoll.close()

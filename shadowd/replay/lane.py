@@ -1,0 +1,197 @@
+"""Order and causality: the way of one production connection's requests to one target.
+
+``Lane`` (order: connection) keeps their order on one shadow connection at a time. A request waits while an earlier
+one whose answer production's client had received before sending it (``Exchange.after``) is unanswered by the shadow;
+pipelined requests do not wait. ``Pool`` (order: none) gives each request to any free connection.
+
+When production's connection is over and everything is answered, an HTTP connection goes to the target's idle pool
+for the next production connection: a new one per request exhausts the ephemeral ports within a minute at 1,000/s.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from shadowd.replay.connection import OPEN, Connection, Leg
+
+if TYPE_CHECKING:
+    from shadowd.replay.engine import Engine
+    from shadowd.replay.target import Target
+
+
+class Lane:
+    """See the module's head. ``preamble`` is sent first on every connection (a forwarded PROXY header)."""
+
+    __slots__ = ("_broken", "_engine", "connection", "finished", "preamble", "queue", "raw", "target")
+
+    def __init__(self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"") -> None:
+        self._engine = engine
+        self.target = target
+        self.raw = raw
+        self.preamble = preamble
+        self.queue: deque[Leg] = deque()
+        self.connection: Connection | None = None
+        self.finished = False
+        self._broken = False  # raw: the shadow closed, and its state with it
+
+    def submit(self, leg: Leg, now: int) -> None:
+        self.queue.append(leg)
+        self.advance(now)
+
+    def advance(self, now: int) -> None:
+        """Send what may be sent."""
+        queue = self.queue
+        connection = self.connection
+        if self.raw and connection is not None and connection.in_flight:
+            connection.settle_raw(now)
+            connection = self.connection
+        while queue:
+            if self._broken:
+                self._engine.failed(queue.popleft(), "reset")
+                continue
+            if connection is None:
+                connection = self._connect(now)
+                if connection is None:
+                    break
+            if connection.state != OPEN:
+                break
+            leg = queue[0]
+            waits = connection.in_flight
+            if waits and (waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
+                break
+            queue.popleft()
+            if now - leg.exchange.request.ended > self.target.limits.max_lag:
+                self._engine.shed(leg, "lag")
+                continue
+            connection.send(leg, now)
+            connection = self.connection
+        if queue:
+            self.target.blocked.add(self)
+        else:
+            self.target.blocked.discard(self)
+            if self.finished:
+                self._release(now)
+
+    def _connect(self, now: int) -> Connection | None:
+        """A connection for the head of the queue: an idle one, a new one, or none now."""
+        target = self.target
+        while target.idle and not self.raw and not self.preamble:
+            connection = target.idle.pop()
+            if connection.reusable:
+                connection.owner = self
+                self.connection = connection
+                return connection
+            connection.close(now)
+        if not target.addresses:
+            if target.resolve_error:
+                self._fail_all("resolve")
+            return None
+        if target.breaker_until > now:
+            self._shed_all("circuit_open")
+            return None
+        if target.connections >= target.limits.max_connections:
+            if target.idle:
+                target.idle.pop(0).close(now)
+            else:
+                self._shed_all("max_connections")
+                return None
+        self.connection = self._engine.connect(self, now)
+        return self.connection
+
+    def _shed_all(self, reason: str) -> None:
+        while self.queue:
+            self._engine.shed(self.queue.popleft(), reason)
+
+    def _fail_all(self, reason: str) -> None:
+        while self.queue:
+            self._engine.failed(self.queue.popleft(), reason)
+
+    # --- told by the connection ---------------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection, now: int) -> None:
+        if self.preamble:
+            connection.send_preamble(self.preamble, now)
+        self.advance(now)
+
+    def answered(self, connection: Connection, now: int) -> None:
+        if connection.state != OPEN and self.connection is connection:
+            self.connection = None
+        if self.queue or self.finished:
+            self.advance(now)
+
+    def connect_failed(self, reason: str, now: int) -> None:
+        self.connection = None
+        self._fail_all(reason)
+        self.advance(now)
+
+    def disconnected(self, retry: list[Leg], now: int) -> None:
+        self.connection = None
+        self._broken = self.raw
+        self.queue.extendleft(reversed(retry))
+        self.advance(now)
+
+    # --- told by production's connection ------------------------------------------------------------------------------
+
+    def finish(self, now: int) -> None:
+        """Production's connection is over: what is queued still goes out, then the shadow's is let go."""
+        self.finished = True
+        self.advance(now)
+
+    def abandon(self, reason: str, now: int) -> None:
+        """The filter or target goes away: everything unanswered is shed by ``reason``."""
+        self.finished = True
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            legs, connection.in_flight = connection.in_flight, deque()
+            connection.close(now)
+            for leg in legs:
+                self._engine.shed(leg, reason)
+        self._shed_all(reason)
+        self.target.blocked.discard(self)
+
+    def _release(self, now: int) -> None:
+        connection = self.connection
+        if connection is None or connection.in_flight:
+            return
+        self.connection = None
+        if connection.reusable and not self.preamble:
+            connection.owner = None
+            connection.idle_since = now
+            self.target.idle.append(connection)
+        else:
+            connection.close(now)
+
+
+class Pool:
+    """``--order none``: requests of all production connections share the target's connections, one at a time each."""
+
+    __slots__ = ("_engine", "_lanes", "queue", "target")
+
+    #: Connections of the pool: requests in flight are bounded by max_in_flight, connections by max_connections too.
+    SIZE = 64
+
+    def __init__(self, engine: Engine, target: Target) -> None:
+        self._engine = engine
+        self.target = target
+        self._lanes: list[Lane] = []
+
+    def submit(self, leg: Leg, now: int) -> None:
+        best = None
+        for lane in self._lanes:
+            load = len(lane.queue) + (len(lane.connection.in_flight) if lane.connection is not None else 0)
+            if load == 0:
+                best = lane
+                break
+        if best is None and len(self._lanes) < min(self.SIZE, self.target.limits.max_connections):
+            best = Lane(self._engine, self.target)
+            self._lanes.append(best)
+        if best is None:
+            best = min(self._lanes, key=lambda lane: len(lane.queue))
+        leg.lane = best
+        best.submit(leg, now)
+
+    def abandon(self, reason: str, now: int) -> None:
+        for lane in self._lanes:
+            lane.abandon(reason, now)
+        self._lanes = []

@@ -1,0 +1,174 @@
+"""A shadow host: where it is, what it may cost, and how it is doing.
+
+A target never affects another: it has its own queues, limits, circuit breaker and account.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from typing import TYPE_CHECKING
+
+from shadowd.compare.latency import LatencySketch
+from shadowd.ledger import TargetAccount
+
+if TYPE_CHECKING:
+    from shadowd.replay.connection import Connection, Leg
+    from shadowd.replay.lane import Lane
+
+Address = tuple[int, tuple[str, int] | tuple[str, int, int, int]]  # family, sockaddr
+
+SECOND = 1_000_000_000
+#: Connect failures in a row after which a target rests; fewer would trip on one full accept queue.
+BREAKER_FAILURES = 5
+BREAKER_FIRST = SECOND // 2
+BREAKER_LONGEST = 30 * SECOND
+#: Idle connections are kept for the next production connection: below Node.js's keep-alive of 5 s, so that we close first.
+IDLE_KEEP = 4 * SECOND
+
+
+class TargetLimits:
+    """What one target may use. At each limit whole requests are shed and counted by the reason named here."""
+
+    __slots__ = ("connect_timeout", "max_buffered", "max_connections", "max_in_flight", "max_lag", "max_rps", "timeout")
+
+    def __init__(
+        self,
+        timeout: int = 10 * SECOND,
+        max_lag: int = 5 * SECOND,
+        max_rps: float | None = None,
+        max_connections: int = 1024,
+        max_in_flight: int = 4096,
+        max_buffered: int = 16 << 20,
+        connect_timeout: int = 3 * SECOND,
+    ) -> None:
+        self.timeout = timeout  # ns from sending to the whole answer: failed(timeout)
+        self.max_lag = max_lag  # ns from capture to sending: shed(lag)
+        self.max_rps = max_rps  # shed(max_rps)
+        self.max_connections = max_connections  # shed(max_connections)
+        self.max_in_flight = max_in_flight  # queued or sent: shed(max_in_flight)
+        self.max_buffered = max_buffered  # bytes of requests queued or sent: shed(target_memory)
+        self.connect_timeout = connect_timeout  # ns: failed(connect)
+
+
+class Target:
+    """Runtime state of one target of one filter."""
+
+    __slots__ = (
+        "_breaker_rest",
+        "_failures",
+        "_next_address",
+        "_tokens",
+        "_tokens_at",
+        "account",
+        "addresses",
+        "answer_limit",
+        "blocked",
+        "breaker_until",
+        "buffered",
+        "connections",
+        "deadlines",
+        "host",
+        "host_header",
+        "idle",
+        "limits",
+        "port",
+        "production_latency",
+        "removed",
+        "resolve_error",
+        "role",
+        "scheme",
+        "server_name",
+        "shadow_latency",
+        "status_differences",
+        "tls",
+        "url",
+    )
+
+    def __init__(
+        self,
+        url: str,
+        scheme: str,
+        host: str,
+        port: int,
+        account: TargetAccount,
+        limits: TargetLimits,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        role: str = "candidate",
+    ) -> None:
+        self.url = url
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.role = role
+        self.account = account
+        self.limits = limits
+        self.tls = tls
+        self.server_name = server_name or host
+        shown = f"[{host}]" if ":" in host else host
+        default = {"http": 80, "https": 443}.get(scheme)
+        self.host_header = (shown if port == default else f"{shown}:{port}").encode()
+        self.addresses: list[Address] = []
+        self.resolve_error = ""
+        self.removed = False
+        self.buffered = 0
+        self.connections = 0
+        self.idle: list[Connection] = []
+        self.blocked: set[Lane] = set()  # lanes with requests waiting
+        self.deadlines: deque[Leg] = deque()  # sent, in order of their deadlines
+        self.answer_limit = 256 << 20  # bytes of one answer that are read before it counts as malformed
+        self.breaker_until = 0
+        self._breaker_rest = BREAKER_FIRST
+        self._failures = 0
+        self._next_address = 0
+        self._tokens = 0.0
+        self._tokens_at = 0
+        self.production_latency = LatencySketch()
+        self.shadow_latency = LatencySketch()
+        self.status_differences = 0
+
+    def next_address(self) -> Address | None:
+        """Several addresses are used in turn."""
+        if not self.addresses:
+            return None
+        self._next_address = (self._next_address + 1) % len(self.addresses)
+        return self.addresses[self._next_address]
+
+    def admits(self, size: int, now: int) -> str:
+        """The reason to shed a request of ``size`` bytes at once, or ""."""
+        if self.removed:
+            return "removed"
+        if self.breaker_until > now:
+            return "circuit_open"
+        limits = self.limits
+        if self.account.in_flight >= limits.max_in_flight:
+            return "max_in_flight"
+        if self.buffered + size > limits.max_buffered:
+            return "target_memory"
+        if limits.max_rps is not None and not self._take_token(limits.max_rps, now):
+            return "max_rps"
+        return ""
+
+    def _take_token(self, rate: float, now: int) -> bool:
+        """Token bucket: a tenth of a second's worth may come at once."""
+        burst = max(1.0, rate / 10)
+        self._tokens = min(burst, self._tokens + (now - self._tokens_at) * rate / SECOND) if self._tokens_at else burst
+        self._tokens_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def connected(self) -> None:
+        self._failures = 0
+        self._breaker_rest = BREAKER_FIRST
+        self.breaker_until = 0
+
+    def connect_failed(self, now: int) -> None:
+        """After BREAKER_FAILURES in a row the target rests, twice as long each time; one probe follows each rest."""
+        self._failures += 1
+        if self._failures >= BREAKER_FAILURES:
+            self.breaker_until = now + self._breaker_rest
+            self._breaker_rest = min(2 * self._breaker_rest, BREAKER_LONGEST)
+            self._failures = BREAKER_FAILURES - 1

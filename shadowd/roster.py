@@ -1,0 +1,350 @@
+"""The filters in force: from their specifications to kernel rules, hooks and run-time filters.
+
+A filter whose selection changes gets a new bit, so that kernel tables can be written entry by entry while the others
+go on (``capture/rules.py``). Bits are used in turn: a record that is still in the ring never means another filter.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ssl
+import time
+from collections import deque
+from typing import Any
+
+from shadowd.capture.abi import MAX_FILTERS
+from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
+from shadowd.capture.preflight import cgroup_id, find_cgroup2
+from shadowd.capture.programs import Programs
+from shadowd.capture.rules import Rule
+from shadowd.config import Config, FilterSpec, TargetSpec
+from shadowd.errors import ShadowdError, UsageError
+from shadowd.filters import Filter
+from shadowd.ledger import describe
+from shadowd.policy import Policy, loop_value
+from shadowd.pump import Pump
+from shadowd.replay.target import SECOND, Target, TargetLimits
+
+
+class Entry:
+    """A filter with where it came from. ``bit`` is -1 while paused or in error."""
+
+    __slots__ = ("bit", "filter", "origin", "problem", "spec")
+
+    def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
+        self.spec = spec
+        self.origin = origin
+        self.filter = running
+        self.bit = -1
+        self.problem = ""
+
+
+class Roster:
+    """See the module's head. All calls are made from the trio thread."""
+
+    def __init__(self, config: Config, programs: Programs, pump: Pump) -> None:
+        self._config = config
+        self._programs = programs
+        self._pump = pump
+        self._free = deque(range(MAX_FILTERS))
+        self._retiring: deque[tuple[float, int, Filter]] = deque()
+        self._socket_hook: SocketHook | None = None
+        self._interface_hooks: dict[int, InterfaceHook] = {}
+        self._interfaces_written: set[int] = set()
+        self.problems: dict[str, str] = {}
+        self.entries: dict[str, Entry] = {}
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def add(self, spec: FilterSpec, origin: str) -> Entry:
+        """Take a filter in and begin to capture. Raises UsageError for a name in use, ShadowdError if it cannot run."""
+        if spec.name in self.entries:
+            raise UsageError(f"there is already a filter named {spec.name}", f"shadowctl filter set {spec.name} … changes it")
+        if len(self.entries) >= MAX_FILTERS:
+            raise UsageError(f"{MAX_FILTERS} filters exist, the kernel program holds no more", "remove one first")
+        entry = Entry(spec, origin, self._make_filter(spec))
+        self._set_targets(entry, spec)
+        self.entries[spec.name] = entry
+        try:
+            self._enact(entry)
+        except BaseException:
+            del self.entries[spec.name]
+            self._drop(entry, "removed")
+            self._apply()
+            raise
+        return entry
+
+    def change(self, name: str, spec: FilterSpec) -> Entry:
+        """Run an existing filter by another specification; its ledger goes on."""
+        entry = self.find(name)
+        before = entry.spec
+        entry.filter.policy = self._policy(spec)
+        entry.filter.protocol = spec.protocol
+        entry.filter.allow_writes = spec.allow_writes
+        entry.filter.ordered = spec.order == "connection"
+        entry.filter.forward_proxy_header = spec.proxy_protocol == "forward"
+        try:
+            self._set_targets(entry, spec)
+            entry.spec = spec
+            self._enact(entry)
+        except BaseException:
+            entry.spec = before
+            self._set_targets(entry, before)
+            self._enact(entry)
+            raise
+        return entry
+
+    def remove(self, name: str) -> None:
+        entry = self.find(name)
+        del self.entries[name]
+        self._apply()
+        self._drop(entry, "removed")
+
+    def find(self, name: str) -> Entry:
+        if name not in self.entries:
+            known = ", ".join(sorted(self.entries)) or "none"
+            raise UsageError(f"there is no filter named {name}", f"filters are: {known}")
+        return self.entries[name]
+
+    def _drop(self, entry: Entry, reason: str) -> None:
+        self._retire(entry)
+        self._pump.leave(entry.filter, reason)
+        for target in list(entry.filter.targets):
+            self._pump.engine.remove_target(target, time.monotonic_ns())
+        self._show_bits()
+
+    def _retire(self, entry: Entry) -> None:
+        if entry.bit >= 0:
+            self._retiring.append((time.monotonic(), entry.bit, entry.filter))
+            entry.bit = -1
+
+    def _enact(self, entry: Entry) -> None:
+        """Give the entry a bit by its present specification, and the kernel the rules of all."""
+        old = entry.bit
+        self._retire(entry)
+        if not entry.spec.paused:
+            entry.bit = self._take_bit()
+        try:
+            self._apply()
+        except BaseException:
+            self._retire(entry)
+            raise
+        if entry.spec.paused and old >= 0:
+            self._pump.leave(entry.filter, "removed")
+
+    def _take_bit(self) -> int:
+        while self._retiring and (not self._free or time.monotonic() - self._retiring[0][0] > 10):
+            self._free.append(self._retiring.popleft()[1])
+        return self._free.popleft()
+
+    def _show_bits(self) -> None:
+        bits = {bit: running for _, bit, running in self._retiring}
+        bits.update({entry.bit: entry.filter for entry in self.entries.values() if entry.bit >= 0})
+        self._pump.set_bits(bits)
+
+    # --- specification to running filter ------------------------------------------------------------------------------
+
+    def _policy(self, spec: FilterSpec) -> Policy:
+        key = self._config.loop_key
+        secret = key.get_secret_value().encode() if key is not None else None
+        methods: dict[str, Any] = {}
+        if spec.methods == "any":
+            methods["methods"] = None
+        elif spec.methods != "safe":
+            methods["methods"] = [method.encode() for method in spec.methods]
+        return Policy(
+            loop_value(self._config.node, spec.name, secret),
+            secret,
+            match_path=spec.match_path,
+            exclude_path=spec.exclude_path,
+            match_headers=[_header(text) for text in spec.match_header],
+            set_headers=[_header(text) for text in spec.set_header],
+            remove_headers=spec.remove_header,
+            preserve_host=spec.preserve_host,
+            **methods,
+        )
+
+    def _make_filter(self, spec: FilterSpec) -> Filter:
+        return Filter(
+            spec.name, self._policy(spec), spec.protocol, spec.allow_writes, spec.order == "connection",
+            spec.proxy_protocol == "forward",
+        )  # fmt: skip
+
+    def _set_targets(self, entry: Entry, spec: FilterSpec) -> None:
+        """Keep the targets whose address is unchanged, with their accounts; begin and end the others."""
+        running, engine = entry.filter, self._pump.engine
+        contexts = {wanted.url: _tls_context(wanted) for wanted in spec.targets}
+        kept: list[Target] = []
+        for wanted in spec.targets:
+            target = next((t for t in running.targets if t.url == wanted.url), None)
+            if target is None:
+                target = Target(
+                    wanted.url, wanted.scheme, wanted.host, wanted.port, running.account.add_target(wanted.url), _limits(spec)
+                )
+                engine.targets.append(target)
+            target.limits = _limits(spec)
+            target.tls = contexts[wanted.url]
+            target.server_name = wanted.server_name or wanted.host
+            target.role = wanted.role
+            kept.append(target)
+        gone = [target for target in running.targets if target not in kept]
+        running.targets = kept
+        for target in gone:
+            self._pump.leave_target(running, target)
+            engine.remove_target(target, time.monotonic_ns())
+            running.account.targets.remove(target.account)
+
+    def rules(self) -> list[Rule]:
+        found = []
+        for entry in self.entries.values():
+            if entry.bit < 0:
+                continue
+            spec = entry.spec
+            cgroups = None if spec.cgroup is None else [cgroup_id(resolve_cgroup(spec.cgroup))]
+            interface = spec.hook.removeprefix("tc:") if spec.hook != "socket" else None
+            found.append(
+                Rule(entry.bit, spec.ports, spec.client_cidrs, spec.server_cidrs, cgroups, spec.sample,
+                     spec.direction == "outbound", interface)
+            )  # fmt: skip
+        return found
+
+    # --- hooks --------------------------------------------------------------------------------------------------------
+
+    def _apply(self) -> None:
+        rules = self.rules()
+        self._show_bits()
+        self._programs.apply(rules)
+        wants_socket = any(rule.interface is None for rule in rules)
+        # with tc filters alone the socket programs still recognise our own traffic and time it, where they can
+        if rules and self._socket_hook is None and (wants_socket or find_cgroup2() is not None):
+            self._socket_hook = SocketHook(self._programs)
+        elif not rules and self._socket_hook is not None:
+            self._socket_hook.close()
+            self._socket_hook = None
+        self.refresh_interfaces(rules)
+
+    def refresh_interfaces(self, rules: list[Rule] | None = None) -> None:
+        """Attach where a tc filter's glob matches now, forget interfaces that are gone or no longer wanted."""
+        rules = self.rules() if rules is None else rules
+        patterns = [(rule.interface, rule.mask) for rule in rules if rule.interface is not None]
+        wanted: dict[int, tuple[Interface, int]] = {}
+        if patterns or self._interface_hooks:
+            for interface in list_interfaces():
+                mask = 0
+                for pattern, bit in patterns:
+                    if fnmatch.fnmatchcase(interface.name, pattern):
+                        mask |= bit
+                if mask:
+                    wanted[interface.index] = (interface, mask)
+        written = {index: (mask, interface.ethernet) for index, (interface, mask) in wanted.items()}
+        self._programs.set_interfaces(written, self._interfaces_written)
+        self._interfaces_written = set(written)
+        for index in [index for index in self._interface_hooks if index not in wanted]:
+            hook = self._interface_hooks.pop(index)
+            try:
+                hook.close()
+            except Exception as error:  # the interface went away under us: its filters went with it
+                self.problems[f"tc:{hook.interface.name}"] = f"detaching failed: {error}"
+        for index, (interface, _) in wanted.items():
+            if index not in self._interface_hooks:
+                try:
+                    self._interface_hooks[index] = InterfaceHook(self._programs, interface)
+                    self.problems.pop(f"tc:{interface.name}", None)
+                except ShadowdError as error:
+                    self.problems[f"tc:{interface.name}"] = str(error)
+
+    @property
+    def watches_interfaces(self) -> bool:
+        return any(entry.spec.hook != "socket" for entry in self.entries.values())
+
+    def hooks(self) -> list[str]:
+        """What is attached, for people: ``socket``, ``tcx:eth0`` …"""
+        found = ["socket"] if self._socket_hook is not None else []
+        return found + sorted(f"{hook.kind}:{hook.interface.name}" for hook in self._interface_hooks.values())
+
+    def detach(self) -> None:
+        """Detach everywhere; nothing of ours stays on the host."""
+        if self._socket_hook is not None:
+            self._socket_hook.close()
+            self._socket_hook = None
+        for hook in self._interface_hooks.values():
+            hook.close()
+        self._interface_hooks = {}
+
+    # --- views --------------------------------------------------------------------------------------------------------
+
+    def view(self, entry: Entry) -> dict[str, Any]:
+        account = entry.filter.account
+        words = describe(account, entry.filter.flows)
+        if entry.spec.hook != "socket":
+            pattern = entry.spec.hook.removeprefix("tc:")
+            names = [hook.interface.name for hook in self._interface_hooks.values()]
+            if not fnmatch.filter(names, pattern):
+                words.insert(0, f"no interface matches {pattern} now; it is attached when one appears")
+        return {
+            "spec": entry.spec.to_wire(),
+            "origin": entry.origin,
+            "state": "paused" if entry.spec.paused else "active",
+            "words": words,
+            "bit": entry.bit,
+            "flows": entry.filter.flows,
+            "seen": account.seen,
+            "mirrored": sum(target.account.mirrored for target in entry.filter.targets),
+            "in_flight": account.in_flight,
+            "latency_ms": _latency(entry.filter.targets[:1]),
+            "status_differences": sum(target.status_differences for target in entry.filter.targets),
+            "targets": [
+                {
+                    "url": target.url,
+                    "role": target.role,
+                    "connections": target.connections,
+                    "addresses": [address[1][0] for address in target.addresses],
+                    "problem": target.resolve_error,
+                    "latency_ms": _latency([target]),
+                    "status_differences": target.status_differences,
+                }
+                for target in entry.filter.targets
+            ],
+        }
+
+
+def _latency(targets: list[Target]) -> dict[str, dict[str, float | None]]:
+    empty: dict[str, float | None] = {"p50": None, "p99": None}
+    if not targets:
+        return {"production": empty, "shadow": empty}
+    return {
+        "production": targets[0].production_latency.milliseconds(),
+        "shadow": targets[0].shadow_latency.milliseconds(),
+    }
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, _, value = text.partition(":")
+    return name.strip(), value.strip()
+
+
+def _limits(spec: FilterSpec) -> TargetLimits:
+    return TargetLimits(
+        timeout=int(spec.timeout * SECOND),
+        max_lag=int(spec.max_lag * SECOND),
+        max_rps=spec.max_rps,
+        max_connections=spec.max_connections,
+        max_in_flight=spec.max_in_flight,
+        max_buffered=spec.max_buffered,
+    )
+
+
+def _tls_context(wanted: TargetSpec) -> ssl.SSLContext | None:
+    """Verification is on unless the operator turned it off."""
+    if wanted.scheme != "https":
+        return None
+    try:
+        context = ssl.create_default_context(cafile=wanted.ca)
+        if wanted.client_cert is not None:
+            context.load_cert_chain(wanted.client_cert, wanted.client_key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"{wanted.url}: a certificate file cannot be used: {error}", "give readable PEM files") from None
+    if wanted.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,45 @@
+"""Shared by all tests: what the host offers, and the loaded capture programs.
+
+Where the kernel, root or bcc are promised (CI=true) their lack fails; elsewhere it skips with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CORPUS = ROOT.parent / "shared" / "corpus"
+
+
+def need(condition: bool, reason: str) -> None:
+    """Skip for ``reason``, or fail where CI promised it."""
+    if condition:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"promised in CI: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def root_user() -> None:
+    need(os.geteuid() == 0, "needs root")
+
+
+@pytest.fixture(scope="session")
+def loaded(root_user: None) -> Iterator[object]:
+    """The capture programs, loaded once: tests attach nothing through it, they use BPF_PROG_TEST_RUN."""
+    from shadowd.capture.preflight import check_host
+    from shadowd.capture.programs import load
+    from shadowd.errors import PlatformError
+
+    try:
+        check_host()
+        programs = load(1 << 20, 0x40000000)
+    except PlatformError as error:
+        need(False, str(error))
+    yield programs
+    programs.close()
