@@ -13,10 +13,12 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
+
+from shadowd.errors import UsageError
 
 SHOWN = 60  # characters of a bad value repeated in a message: enough to find it, and the message stays one line
 MAX_ITEMS = 256  # entries of one list: the kernel's tables hold 4096 prefixes over all filters, and a person wrote it
@@ -57,6 +59,22 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def expand(cls, value: object) -> object:
+        """A short form written out as a table; anything else as it is."""
+        return value
+
+    @classmethod
+    def from_wire(cls, value: object) -> Self:
+        """The model of its plain form. Raises UsageError with everything that is wrong, a line each."""
+        try:
+            return validated(cls, value)
+        except Faults as found:
+            if len(found.faults) == 1:
+                only = found.faults[0]
+                raise UsageError(only._replace(hint="").line(), only.hint) from None
+            raise UsageError(str(found)) from None
+
 
 M = TypeVar("M", bound=Strict)
 
@@ -73,15 +91,24 @@ def fault_list(faults: Iterable[Fault]) -> PydanticCustomError:
 
 def shown(value: object) -> str:
     """A bad value as it may be repeated: on one line, printable, short."""
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = type(value).__name__
     text = text if len(text) <= SHOWN else text[:SHOWN] + "..."
-    return f"'{text.encode('unicode_escape').decode('ascii')}'"
+    return f"'{escaped(text)}'"
+
+
+def escaped(text: str) -> str:
+    """On one line and printable, whatever it holds."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def validated(model: type[M], value: object) -> M:
     """``model`` built from a table; raises ``Faults`` with everything that is wrong."""
     if isinstance(value, model):
         return value
+    value = model.expand(value)
     if not isinstance(value, Mapping):
         raise Faults([Fault("", f"is {type(value).__name__}, not a table", "give keys and values")])
     try:
@@ -100,7 +127,7 @@ def _faults(model: type[Strict], error: Any) -> list[Fault]:
         case "extra_forbidden":
             close = difflib.get_close_matches(key, model.model_fields, 1)
             hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(model.model_fields)
-            return [Fault(shown(key)[1:-1], "unknown key", hint)]
+            return [Fault(shown(key)[1:-1] or "''", "unknown key", hint)]
         case "missing":
             return [Fault(key, "is missing", "it has no default")]
     return [Fault(key, f"{shown(error['input'])} cannot be used: {error['msg']}", "")]
@@ -138,7 +165,9 @@ def choice(*allowed: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if value not in allowed or not isinstance(value, str):
             close = difflib.get_close_matches(str(value)[:SHOWN], allowed, 1)
-            raise fault(f"{shown(value)} is not known", f"did you mean {close[0]}?" if close else "one of " + either(allowed))
+            raise fault(
+                f"{shown(value)} is not known", f"did you mean {close[0]}?" if close else "one of " + either(allowed)
+            )
         return value
 
     return parse
@@ -270,10 +299,10 @@ def texts(value: object) -> list[str]:
         raise fault(f"{shown(value)} is not a list", "give a list of strings")
     if len(items) > MAX_ITEMS:
         raise fault(f"has {len(items)} entries", f"at most {MAX_ITEMS}")
-    return [text(str(item) if isinstance(item, int) and not isinstance(item, bool) else item) for item in items]
+    return [text(shown(item)[1:-1] if isinstance(item, int) and not isinstance(item, bool) else item) for item in items]
 
 
-def ports(value: object) -> tuple[tuple[int, int], ...]:
+def port_ranges(value: object) -> tuple[tuple[int, int], ...]:
     """Ports and ranges, ``8080``, ``"8080,9000"``, ``"8000-8010"``, sorted, overlapping ones joined."""
     if isinstance(value, (list, tuple)):  # the normal form is read back as it is
         value = [f"{p[0]}-{p[1]}" if isinstance(p, (list, tuple)) and len(p) == 2 else p for p in value]
@@ -334,7 +363,7 @@ def pattern(value: object) -> str:
             warnings.simplefilter("ignore")
             re.compile(value.encode())
     except (re.error, OverflowError, RecursionError, UnicodeEncodeError) as error:
-        raise fault(f"{shown(value)} is not a regular expression", str(error)) from None
+        raise fault(f"{shown(value)} is not a regular expression", escaped(str(error))) from None
     return value
 
 
@@ -345,17 +374,20 @@ def header_name(value: str) -> str:
     return name
 
 
-def header_pairs(value: object, read: Callable[[str], str]) -> tuple[tuple[str, str], ...]:
-    """``K: V`` strings as (name, value) pairs; ``read`` checks the value."""
-    pairs = []
-    if isinstance(value, (list, tuple)):
-        value = [f"{p[0]}: {p[1]}" if isinstance(p, (list, tuple)) and len(p) == 2 else p for p in value]
-    for item in texts(value):
-        name, colon, rest = item.partition(":")
-        if not colon:
-            raise fault(f"{shown(name)} has no colon", "write it as 'Name: value'")
-        pairs.append((header_name(name), read(rest.strip())))
-    return tuple(pairs)
+def header_lines(read: Callable[[str, str], str]) -> Callable[[object], tuple[str, ...]]:
+    """A parser of ``K: V`` strings; ``read`` is given name and value, checks them and returns the value."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        lines = []
+        for item in texts(value):
+            name, colon, rest = item.partition(":")
+            if not colon:
+                raise fault(f"{shown(name)} has no colon", "write it as 'Name: value'")
+            name = header_name(name)
+            lines.append(f"{name}: {read(name, rest.strip())}")
+        return tuple(lines)
+
+    return parse
 
 
 def power_of_two(low: int, high: int) -> Callable[[object], int]:

@@ -44,14 +44,25 @@ def longest_match(table: dict[bytes, bytes], address: str) -> int:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(PORTS, NETWORKS, NETWORKS, st.booleans()), min_size=1, max_size=5), ADDRESSES, ADDRESSES, st.integers(1, 26))
+@given(
+    st.lists(st.tuples(PORTS, NETWORKS, NETWORKS, st.booleans()), min_size=1, max_size=5),
+    ADDRESSES,
+    ADDRESSES,
+    st.integers(1, 26),
+)
 def test_tables_say_what_the_rules_say(
     shapes: list[tuple[list[tuple[int, int]], list[str], list[str], bool]], client: str, server: str, port: int
 ) -> None:
-    rules = [Rule(bit, ports, clients, servers, outbound=out) for bit, (ports, clients, servers, out) in enumerate(shapes)]
+    rules = [
+        Rule(bit, ports, clients, servers, outbound=out) for bit, (ports, clients, servers, out) in enumerate(shapes)
+    ]
     tables = compile_rules(rules)
     inbound, outbound = PORT_FILTERS.unpack(tables.ports.get(port.to_bytes(4, "little"), bytes(16)))
-    matched = (inbound | outbound) & longest_match(tables.client_prefixes, client) & longest_match(tables.server_prefixes, server)
+    matched = (
+        (inbound | outbound)
+        & longest_match(tables.client_prefixes, client)
+        & longest_match(tables.server_prefixes, server)
+    )
 
     def inside(address: str, networks: tuple[str, ...]) -> bool:
         ip = ipaddress.IPv6Address(pack_address(address))
@@ -69,9 +80,14 @@ def test_tables_say_what_the_rules_say(
 
 
 def test_cgroups_and_sampling() -> None:
-    tables = compile_rules([Rule(0, [(1, 1)], cgroups=[7, 8]), Rule(3, [(1, 1)], cgroups=[8], sample=0.5), Rule(4, [(1, 1)])])
+    tables = compile_rules(
+        [Rule(0, [(1, 1)], cgroups=[7, 8]), Rule(3, [(1, 1)], cgroups=[8], sample=0.5), Rule(4, [(1, 1)])]
+    )
     assert tables.cgroup_bound == 0b1001
-    assert tables.cgroups == {(7).to_bytes(8, "little"): (1).to_bytes(8, "little"), (8).to_bytes(8, "little"): (9).to_bytes(8, "little")}
+    assert tables.cgroups == {
+        (7).to_bytes(8, "little"): (1).to_bytes(8, "little"),
+        (8).to_bytes(8, "little"): (9).to_bytes(8, "little"),
+    }
     assert tables.sampled == 0b1000
     assert int.from_bytes(tables.sampling[24:32], "little") == 1 << 31
     assert int.from_bytes(tables.sampling[0:8], "little") == 1 << 32

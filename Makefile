@@ -1,0 +1,34 @@
+# Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
+
+setup: ## install what shadowd needs to run: system packages, .venv, the project (PYTHON= chooses the interpreter)
+	@.ci/setup runtime
+
+demo: setup ## mirror a small service to its next version, live, for 30 s (DEMO_ARGS='--seconds 10 --json')
+	@.venv/bin/shadowctl demo $(DEMO_ARGS)
+
+test: ## run all tests (PYTEST_ARGS='-k ledger')
+	@.ci/setup test
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: ## ruff and mypy
+	@.ci/setup dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict shadowd
+
+bench: setup ## measure beside nginx's mirror module and Envoy (BENCH_ARGS=--quick takes a minute)
+	@.venv/bin/python -m bench.run $(BENCH_ARGS)
+
+clean: ## remove what was built here, .venv included
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,288 @@
+"""``shadowctl pcap``: the daemon's own flow table and assemblers, run over a capture file."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sys
+import time
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shadowd.capture.frames import FrameReader, Segment
+from shadowd.capture.pcap import CaptureFileError, read_packets
+from shadowd.errors import ShadowdError
+from shadowd.stream.flow import ACK, CLIENT, FIN, SYN, Flow
+from shadowd.stream.table import FlowLimits, FlowTable
+
+app = typer.Typer(no_args_is_help=True, help="Work with capture files.")
+
+_SECOND = 1_000_000_000
+_WRITE_AT = 8 << 20  # bytes held before files are written: many small segments, few system calls
+_SHOW_PROGRESS_AFTER = 2.0  # seconds
+_STREAMS_LIMIT = 1_000_000  # connections of one file: 2 KB of memory each
+
+#: A file is read at leisure: connections of any age, more out of order than the daemon would hold; retransmissions
+#: after the end are recognised for two segment lifetimes (RFC 9293 §3.4.2).
+LIMITS = {
+    "max_flows": _STREAMS_LIMIT,
+    "max_buffered_flow": 16 << 20,
+    "max_buffered_total": 256 << 20,
+    "max_ranges": 4096,
+    "idle": 1 << 62,
+    "handshake_idle": 1 << 62,
+    "closed_linger": 240 * _SECOND,
+    "max_ended": _STREAMS_LIMIT,
+}
+
+
+class PartialStreamsError(ShadowdError):
+    """The capture file could be read only in part; ``streams`` is what was whole, and is written."""
+
+    def __init__(self, fault: ShadowdError, streams: list[dict[str, Any]]) -> None:
+        super().__init__(fault.problem, fault.remedy)
+        self.streams = streams
+
+
+class _Files:
+    """Where streams are written: appended in batches, so that any number of connections needs no open file."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._held: dict[str, list[bytes]] = {}
+        self._size = 0
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(out, error) from None
+
+    def create(self, name: str) -> None:
+        try:
+            (self._out / name).write_bytes(b"")
+        except OSError as error:
+            raise self._unwritable(self._out / name, error) from None
+
+    def append(self, name: str, data: bytes) -> None:
+        self._held.setdefault(name, []).append(data)
+        self._size += len(data)
+        if self._size >= _WRITE_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        for name, parts in self._held.items():
+            try:
+                with (self._out / name).open("ab") as file:
+                    file.writelines(parts)
+            except OSError as error:
+                raise self._unwritable(self._out / name, error) from None
+        self._held.clear()
+        self._size = 0
+
+    @staticmethod
+    def _unwritable(path: Path, error: OSError) -> ShadowdError:
+        return ShadowdError(
+            f"{path} cannot be written: {error.strerror or error}", "give --out a directory with room and write access"
+        )
+
+
+class _StreamSink:
+    """Writes one connection's bytes, and its line of the result."""
+
+    __slots__ = ("_at", "_files", "_flow", "_names", "result")
+
+    def __init__(self, number: int, flow: Flow, client: bytes, server: bytes, files: _Files) -> None:
+        self._flow = flow
+        self._files = files
+        self._names = (f"{number}.c2s", f"{number}.s2c")
+        self._at = [0, 0]
+        self.result: dict[str, Any] = {
+            "n": number,
+            "client": endpoint(client),
+            "server": endpoint(server),
+            "c2s": {"bytes": 0, "gaps": [], "conflicts": 0},
+            "s2c": {"bytes": 0, "gaps": [], "conflicts": 0},
+            "state": "midstream" if flow.midstream else "open",
+        }
+        for name in self._names:
+            files.create(name)
+
+    def _side(self, direction: int) -> dict[str, Any]:
+        side: dict[str, Any] = self.result["s2c" if direction else "c2s"]
+        return side
+
+    def data(self, direction: int, data: bytes, time: int) -> None:
+        self._files.append(self._names[direction], data)
+        self._side(direction)["bytes"] += len(data)
+        self._at[direction] += len(data)
+
+    def gap(self, direction: int, length: int, time: int) -> None:
+        self._side(direction)["gaps"].append([self._at[direction], length])
+        self._at[direction] += length
+
+    def eof(self, direction: int, time: int) -> None:
+        """Nothing to write."""
+
+    def closed(self, state: str, time: int) -> None:
+        self.result["c2s"]["conflicts"] = self._flow.client.conflicts
+        self.result["s2c"]["conflicts"] = self._flow.server.conflicts
+        if state in ("closed", "reset"):
+            self.result["state"] = state
+
+
+class _Roles:
+    """Who is the client. A SYN tells; a flow seen from the middle: who has the well-known port is the server."""
+
+    def __init__(self) -> None:
+        self._clients: dict[bytes, bytes] = {}
+
+    def orient(self, segment: Segment, table: FlowTable) -> tuple[bytes, int]:
+        """The flow's key (client's endpoint, then the server's) and the segment's direction."""
+        source, target = segment.source, segment.target
+        pair = source + target if source < target else target + source
+        client = self._clients.get(pair)
+        opens = segment.flags & (SYN | ACK) == SYN
+        if client is None:
+            answers = segment.flags & (SYN | ACK) == SYN | ACK
+            source_port, target_port = source[-2] << 8 | source[-1], target[-2] << 8 | target[-1]
+            serves = not opens and source_port < 1024 <= target_port
+            client = self._clients[pair] = target if answers or serves else source
+        elif opens and client != source:
+            flow = table.get(client + source)
+            if flow is None or flow.midstream:  # else both ends open at once (RFC 9293 §3.5)
+                if flow is not None:
+                    table.remove(client + source, flow.seen, "replaced")
+                client = self._clients[pair] = source
+        return (source + target, CLIENT) if client == source else (target + source, 1 - CLIENT)
+
+
+def endpoint(raw: bytes) -> str:
+    """``address:port``; IPv6 without brackets too, the port is what follows the last colon."""
+    return f"{ipaddress.ip_address(raw[:-2])}:{int.from_bytes(raw[-2:], 'big')}"
+
+
+def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
+    """Write every TCP connection's two streams to ``out/N.c2s`` and ``out/N.s2c``; returns what ``--json`` prints.
+
+    A connection's ``gaps`` are ``[stream offset, length]``; at a gap the file goes on with what came after the hole.
+    ``conflicts`` are bytes of queued copies that differed. Connections without their SYN are ``midstream`` until they
+    end. Raises ``ShadowdError``, as ``PartialStreamsError`` if the file is cut short or corrupt.
+    """
+    packets_of_file = read_packets(path, progress)
+    first = next(packets_of_file, None)  # a file that is no capture leaves nothing behind
+    files = _Files(out)
+    sinks: list[_StreamSink] = []
+
+    def open_sink(key: bytes, time: int, flow: Flow, midstream: bool) -> _StreamSink:
+        half = len(key) // 2
+        sink = _StreamSink(len(sinks), flow, key[:half], key[half:], files)
+        sinks.append(sink)
+        return sink
+
+    table = FlowTable(open_sink, FlowLimits(**LIMITS, bare=True))
+    frames = FrameReader()
+    roles = _Roles()
+    now = expire_at = packets = 0
+    fault: ShadowdError | None = None
+    try:
+        for link, stamp, data in chain([] if first is None else [first], packets_of_file):
+            packets += 1
+            segment = frames.segment_untrusted(link, data, stamp)
+            if segment is None:
+                continue
+            now = max(now, stamp)
+            if now >= expire_at:
+                table.expire(now)
+                expire_at = now + _SECOND
+            key, direction = roles.orient(segment, table)
+            _, _, seq, ack, flags, payload, missing = segment
+            if missing and flags & FIN:  # the FIN stands behind bytes that were not captured
+                table.segment(key, direction, seq, ack, flags & ~FIN, payload, now)
+                seq += len(payload) + missing + (1 if flags & SYN else 0)
+                flags, payload = FIN | ACK, b""
+            table.segment(key, direction, seq & 0xFFFFFFFF, ack, flags, payload, now)
+    except CaptureFileError as error:
+        fault = error
+    table.close_all(now)
+    files.flush()
+    streams = [sink.result for sink in sinks]
+    refused = table.statistics().refused_flows
+    if fault is None and packets and frames.skipped.get("link_type") == packets:
+        fault = CaptureFileError(
+            f"{path} has a link layer that shadowctl cannot read", "capture on an Ethernet or loopback device, or `any`"
+        )
+    if fault is None and refused:
+        fault = ShadowdError(f"{path} has more than {_STREAMS_LIMIT} connections at once", "split it")
+    if fault is not None:
+        raise PartialStreamsError(fault, streams) from None
+    return streams
+
+
+def _progress(path: Path) -> Callable[[int], None] | None:
+    """A percentage on standard error, once it takes long and somebody looks."""
+    if not sys.stderr.isatty():
+        return None
+    begun = time.monotonic()
+    size = max(1, path.stat().st_size) if path.is_file() else 1
+
+    def show(done: int) -> None:
+        if time.monotonic() - begun >= _SHOW_PROGRESS_AFTER:
+            print(
+                f"\r{path.name}: {100 * done // size} %", end="" if done < size else "\n", file=sys.stderr, flush=True
+            )
+
+    return show
+
+
+def _describe(stream: dict[str, Any]) -> str:
+    sides = []
+    for name in ("c2s", "s2c"):
+        side = stream[name]
+        text = f"{name} {side['bytes']} bytes"
+        if side["gaps"]:
+            text += f", {len(side['gaps'])} gaps ({sum(length for _, length in side['gaps'])} bytes)"
+        if side["conflicts"]:
+            text += f", {side['conflicts']} bytes in conflict"
+        sides.append(text)
+    return f"{stream['n']}  {stream['client']} → {stream['server']}  {stream['state']}  {';  '.join(sides)}"
+
+
+def _print(streams: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(streams))
+    else:
+        for stream in streams:
+            typer.echo(_describe(stream))
+
+
+@app.callback()
+def _group() -> None:
+    """Work with capture files."""
+
+
+@app.command()
+def streams(
+    file: Annotated[Path, typer.Argument(help="A pcap or pcapng file.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory for N.c2s and N.s2c; made if missing.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list, nothing else.")] = False,
+) -> None:
+    """Write both byte streams of every TCP connection in a capture file.
+
+    Uses the same reassembly as the daemon. A gap is left out of the file and reported.
+
+    Examples:
+
+        shadowctl pcap streams traffic.pcapng --out streams
+
+        shadowctl pcap streams traffic.pcap --out streams --json | jq '.[] | select(.state == "reset")'
+    """
+    try:
+        _print(write_streams(file, out, _progress(file)), as_json)
+    except ShadowdError as error:
+        if isinstance(error, PartialStreamsError) and (error.streams or as_json):
+            _print(error.streams, as_json)
+        print(f"shadowctl: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None

@@ -1,0 +1,61 @@
+"""``shadowctl``: the operator's command. Each group of commands has its own module; this one puts them together."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Annotated, NoReturn
+
+import typer
+
+from shadowd.cli import filters, status
+from shadowd.cli.output import new_app, run, show_version
+
+app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
+
+
+def _version(wanted: bool) -> None:
+    show_version("shadowctl", wanted)
+
+
+@app.callback()
+def options(
+    socket: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            envvar="SHADOWD_SOCKET",
+            help="The daemon's control socket (default /run/shadowd/shadowd.sock).",
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.
+
+    \b
+    Examples:
+      shadowctl filter add shop --port 8080 --to http://shop-next:8080
+      shadowctl status
+      shadowctl ledger --json
+      shadowctl demo
+    """
+
+
+app.add_typer(filters.app, name="filter")
+app.command()(status.status)
+app.command()(status.ledger)
+app.command()(status.reload)
+if importlib.util.find_spec("shadowd.cli.demo"):
+    app.command("demo")(importlib.import_module("shadowd.cli.demo").demo)
+if importlib.util.find_spec("shadowd.cli.pcap"):
+    app.add_typer(importlib.import_module("shadowd.cli.pcap").app, name="pcap")
+
+
+def main() -> NoReturn:
+    run(app, "shadowctl")
+
+
+if __name__ == "__main__":
+    main()

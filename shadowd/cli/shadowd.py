@@ -1,0 +1,96 @@
+"""``shadowd``: run the daemon, or check a configuration file without running it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from shadowd.cli.output import AsJson, new_app, print_json, run, show_version
+
+app = new_app("The shadowd daemon.")
+
+
+def _version(wanted: bool) -> None:
+    show_version("shadowd", wanted)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Mirror live TCP flows from the kernel to shadow hosts and account for every request.
+
+    \b
+    Examples:
+      shadowd run --config /etc/shadowd/shadowd.toml
+      shadowd check-config /etc/shadowd/shadowd.toml
+    """
+
+
+@app.command("run")
+def run_(
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration (TOML).")] = None,
+    socket: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Control socket (default /run/shadowd/shadowd.sock).")
+    ] = None,
+    state_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where filters are kept (default /var/lib/shadowd).")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="text|json", help="Form of the log on stderr.")] = None,
+) -> None:
+    """Run the daemon in the foreground; needs root. SIGTERM ends it, SIGHUP reloads the configuration.
+
+    The options take precedence over the configuration file.
+
+    \b
+    Examples:
+      shadowd run
+      shadowd run --config /etc/shadowd/shadowd.toml --log-format json
+      shadowd run --socket /tmp/test.sock --state-dir /tmp/state
+    """
+    from shadowd.config import Config, load_config  # not at the top: --help and --version start without them
+
+    path = config.absolute() if config is not None else None
+    settings = (load_config(path) if path is not None else Config()).with_overrides(
+        socket=os.path.abspath(socket) if socket else socket,
+        state_dir=os.path.abspath(state_dir) if state_dir else state_dir,
+        log_format=log_format,
+    )
+    import trio
+
+    from shadowd.daemon import run_daemon
+
+    trio.run(run_daemon, settings, path)
+
+
+@app.command("check-config")
+def check_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration to check.")], as_json: AsJson = False
+) -> None:
+    """Check a configuration file and say everything that is wrong with it, a line each.
+
+    \b
+    Examples:
+      shadowd check-config /etc/shadowd/shadowd.toml
+      shadowd check-config shadowd.toml --json
+    """
+    from shadowd.config import load_config
+
+    names = [spec.name for spec in load_config(file).filters]
+    if as_json:
+        print_json({"file": str(file), "ok": True, "filters": names})
+    else:
+        print(f"{file}: ok, {len(names)} filter{'s' * (len(names) != 1)}{': ' if names else ''}{', '.join(names)}")
+
+
+def main() -> NoReturn:
+    run(app, "shadowd")
+
+
+if __name__ == "__main__":
+    main()

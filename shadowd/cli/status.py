@@ -1,0 +1,123 @@
+"""``shadowctl status``, ``ledger`` and ``reload``: how the daemon is doing, and the account of every request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from shadowd.cli.filters import summary
+from shadowd.cli.output import AsJson, Socket, counts, daemon_at, mappings, number, print_json, print_table, strings
+
+
+def status(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> None:
+    """Show how the daemon is doing, and in words what happens to each filter's traffic.
+
+    \b
+    Examples:
+      shadowctl status
+      shadowctl status --json
+    """
+    found = daemon_at(ctx, socket).call("status")
+    if as_json:
+        print_json(found)
+        return
+    table: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    uptime = _time(number(table, "uptime_s"))
+    print(f"shadowd {table.get('version', '?')} on {table.get('node', '?')}, pid {table.get('pid', '?')}, up {uptime}")
+    hooks = ", ".join(strings(table.get("hooks"))) or "none attached"
+    rates = [f"{number(table, 'rate', key):g} {word}/s" for key, word in _RATES if key in (table.get("rate") or {})]
+    print(f"hooks: {hooks}; flows: {number(table, 'flows')}{''.join(f'; {rate}' for rate in rates)}")
+    for problem in strings(table.get("problems")):
+        print(f"problem: {problem}")
+    filters = mappings(table.get("filters"))
+    if not filters:
+        print("no filters; add one: shadowctl filter add NAME --port PORT --to URL")
+    for view in filters:
+        print(summary(view))
+
+
+_RATES = (("seen_per_s", "seen"), ("mirrored_per_s", "mirrored"))
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def ledger(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this filter.")] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+) -> None:
+    """Account for every request: seen = filtered + lost + mirrored + shed + failed + in flight, target by target.
+
+    \b
+    Examples:
+      shadowctl ledger
+      shadowctl ledger shop --json
+    """
+    found = daemon_at(ctx, socket).call("ledger", **({} if name is None else {"name": name}))
+    if as_json:
+        print_json(found)
+        return
+    table: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    rows: list[tuple[object, ...]] = []
+    reasons = []
+    for account in mappings(table.get("filters")):
+        filtered, lost = _total(account.get("filtered")), _total(account.get("lost"))
+        balanced = {True: "yes", False: "NO"}.get(account.get("balanced", ""), "?")
+        told = [("filtered", account.get("filtered")), ("lost", account.get("lost"))]
+        for target in mappings(account.get("targets")) or [{}]:
+            shed, failed = _total(target.get("shed")), _total(target.get("failed"))
+            rows.append(
+                (account.get("name", "?"), target.get("url", "-"), number(account, "seen"), number(target, "mirrored"),
+                 filtered, shed, lost, failed, number(target, "in_flight"), balanced)
+            )  # fmt: skip
+            url = target.get("url", "")
+            told += [(f"{url} shed", target.get("shed")), (f"{url} failed", target.get("failed"))]
+        reasons += [f"{account.get('name', '?')}: {what}: {counts(why)}" for what, why in told if _total(why)]
+    if rows:
+        print_table(
+            ("NAME", "TARGET", "SEEN", "MIRRORED", "FILTERED", "SHED", "LOST", "FAILED", "IN FLIGHT", "BALANCED"), rows
+        )
+    else:
+        print("no filters, so nothing to account for")
+    for line in reasons:
+        print(line)
+    kernel = table.get("kernel")
+    if isinstance(kernel, Mapping):
+        print("kernel: " + ", ".join(f"{key} {_word(value)}" for key, value in kernel.items() if _word(value)))
+
+
+def _word(value: object) -> str:
+    """A kernel figure for people; nothing for what did not happen."""
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if isinstance(value, Mapping):
+        return f"({counts(value)})" if value else ""
+    return str(value) if value else ""
+
+
+def _total(reasons: object) -> int:
+    return sum(count for count in reasons.values() if isinstance(count, int)) if isinstance(reasons, Mapping) else 0
+
+
+def reload(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> None:
+    """Read the configuration file again; one that is wrong changes nothing.
+
+    \b
+    Examples:
+      shadowctl reload
+      shadowd check-config /etc/shadowd/shadowd.toml && shadowctl reload
+    """
+    result = daemon_at(ctx, socket).call("reload")
+    if as_json:
+        print_json(result)
+        return
+    told = [f"{number(result, key)} {key}" for key in ("added", "changed", "removed")]
+    note = result.get("note") if isinstance(result, Mapping) else ""
+    print(f"configuration reloaded: {', '.join(told)}{f'; {note}' if note else ''}")

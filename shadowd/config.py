@@ -1,0 +1,173 @@
+"""The configuration file: TOML in, one checked ``Config`` out, or everything that is wrong with it at once.
+
+The parsers of single values are in ``fieldtypes``, a filter and its targets in ``filterspec`` and ``targetspec``.
+Nothing on the hot path imports this module: pydantic stays out of the workers.
+"""
+
+from __future__ import annotations
+
+import re
+import socket as _socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+
+from shadowd.errors import ConfigError, ShadowdError
+from shadowd.fieldtypes import (
+    Fault,
+    Faults,
+    Strict,
+    absolute_path,
+    choice,
+    duration,
+    escaped,
+    fault,
+    fault_list,
+    integer,
+    models,
+    optional,
+    power_of_two,
+    shown,
+    size,
+    text,
+    validated,
+)
+from shadowd.filterspec import FilterSpec
+from shadowd.targetspec import TargetSpec
+
+__all__ = ["DEFAULT_SOCKET", "DEFAULT_STATE_DIR", "Config", "FilterSpec", "TargetSpec", "load_config"]
+
+DEFAULT_SOCKET = "/run/shadowd/shadowd.sock"  # also in control/client.py, which must not import pydantic
+DEFAULT_STATE_DIR = "/var/lib/shadowd"
+MAX_FILTERS = 64  # one bit of a u64 each in bpf/abi.h
+CONFIG_LIMIT = 4 << 20  # bytes of a file: 64 filters with every list full are below it
+SOCKET_LIMIT = 107  # sun_path of unix(7), without the NUL
+# The mark bit of our own sockets. No bit is free everywhere: kube-proxy has 0x4000 and 0x8000, Tailscale 0xff0000,
+# Calico takes from 0x10000 upward, bit 31 is a sign to some tools. Bit 30 is the least used, hence configurable.
+DEFAULT_MARK = 0x40000000
+_LOOP_KEY_SHORTEST = 16  # characters: 128 bits if they are random bytes, still guess-proof if they are hex (64 bits)
+
+
+def _socket_path(value: object) -> str:
+    path = absolute_path(value)
+    if len(path.encode()) > SOCKET_LIMIT:
+        raise fault(f"has {len(path.encode())} bytes", f"a socket's path has at most {SOCKET_LIMIT}")
+    return path
+
+
+def _node(value: object) -> str:
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", name):
+        raise fault(f"{shown(value)} is not a node name", "1 to 253 of letters, digits, '.', '-' and '_'")
+    return name
+
+
+def _this_node() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", _socket.gethostname())[:253] or "localhost"
+
+
+def _group(value: object) -> str:
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]{0,255}", name):
+        raise fault(f"{shown(value)} is not a group", "give a group's name or number")
+    return name
+
+
+def _loop_key(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value
+    if not isinstance(value, str) or not _LOOP_KEY_SHORTEST <= len(value) <= 256:  # never repeated: it is a secret
+        raise fault(
+            "is not a usable key", f"give {_LOOP_KEY_SHORTEST} to 256 characters, such as `openssl rand -hex 32`"
+        )
+    return value
+
+
+def _mark(value: object) -> int:
+    number = value
+    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,8}", value):
+        number = int(value, 16)
+    mark = integer(1, 0xFFFFFFFF)(number)
+    if mark & (mark - 1):
+        raise fault(f"{mark:#x} has more than one bit", "give one bit, such as 0x40000000")
+    return mark
+
+
+class Config(Strict):
+    """All of the daemon's settings; times in seconds, sizes in bytes."""
+
+    # the daemon replaces its list of filters on reload
+    model_config = ConfigDict(extra="forbid", frozen=False, hide_input_in_errors=True)
+
+    socket: Annotated[str, BeforeValidator(_socket_path)] = DEFAULT_SOCKET
+    socket_group: Annotated[str | None, BeforeValidator(optional(_group))] = None
+    state_dir: Annotated[Path, BeforeValidator(lambda value: Path(absolute_path(str(value))))] = Path(DEFAULT_STATE_DIR)
+    node: Annotated[str, BeforeValidator(_node)] = Field(default_factory=_this_node)
+    loop_key: Annotated[SecretStr | None, BeforeValidator(lambda v: None if v is None else _loop_key(v))] = None
+    own_mark: Annotated[int, BeforeValidator(_mark)] = DEFAULT_MARK
+    ring_bytes: Annotated[int, BeforeValidator(power_of_two(1 << 20, 256 << 20))] = 16 << 20
+    # flows the daemon follows at once; as many as the kernel's flow map holds (MAX_FLOWS of bpf/abi.h)
+    max_flows: Annotated[int, BeforeValidator(integer(16, 1 << 20))] = 65536
+    max_buffered_total: Annotated[int, BeforeValidator(size(1 << 20, 64 << 30))] = 64 << 20
+    dead_man_seconds: Annotated[float, BeforeValidator(duration(1, 60))] = 3.0
+    log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"
+    filters: Annotated[list[FilterSpec], BeforeValidator(models(FilterSpec, "filters", MAX_FILTERS))] = Field(
+        default_factory=list
+    )
+
+    @field_validator("filters", mode="after")
+    @classmethod
+    def _names_are_unique(cls, filters: list[FilterSpec]) -> list[FilterSpec]:
+        first: dict[str, int] = {}
+        faults = []
+        for index, spec in enumerate(filters):
+            if first.setdefault(spec.name, index) != index:
+                what = f"{spec.name!r} is the name of filters[{first[spec.name]}] too"
+                faults.append(Fault(f"filters[{index}].name", what, "give every filter its own name"))
+        if faults:
+            raise fault_list(faults)
+        return filters
+
+    def with_overrides(self, **given: Any) -> Self:
+        """The same with the options of the command line; None leaves a setting. Raises ConfigError."""
+        changed = {name: getattr(self, name) for name in type(self).model_fields}
+        changed |= {name: value for name, value in given.items() if value is not None}
+        try:
+            return validated(type(self), changed)
+        except Faults as found:
+            raise _config_error(found.faults, "") from None
+
+
+def _config_error(faults: list[Fault], source: str) -> ConfigError:
+    return ConfigError("\n".join(found.line(source) for found in faults))
+
+
+def parse_config(document: str, source: str) -> Config:
+    """``source`` is the file's name in messages. Raises ConfigError, one line ``file: key: what — hint`` a fault."""
+    try:
+        table = tomllib.loads(document)
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of too many digits
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise _config_error([Fault("", f"not TOML: {escaped(what)}", "correct the syntax there")], source) from None
+    try:
+        return validated(Config, table)
+    except Faults as found:
+        raise _config_error(found.faults, source) from None
+
+
+def load_config(path: Path | str) -> Config:
+    """Read and check a file. Raises ConfigError for what it says, ShadowdError where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(CONFIG_LIMIT + 1)
+    except OSError as error:
+        raise ShadowdError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+    if len(raw) > CONFIG_LIMIT:
+        raise _config_error([Fault("", f"is larger than {CONFIG_LIMIT >> 20} MB", "is it the right file?")], str(path))
+    try:
+        document = raw.decode()
+    except UnicodeDecodeError as error:
+        raise _config_error([Fault("", f"not UTF-8 at byte {error.start}", "TOML is UTF-8")], str(path)) from None
+    return parse_config(document, str(path))

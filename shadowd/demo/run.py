@@ -1,0 +1,260 @@
+"""``shadowctl demo``: the main job on real input in half a minute, on loopback.
+
+Starts version 1 of a small shop as production and version 2 as its shadow, the daemon, and a load on version 1; adds a
+filter with the very command a user would type; shows the daemon's own figures until the time is over; then stops the
+load, waits until nothing is in flight, and ends everything it started, in whatever way it is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+
+from shadowd.control.client import Client
+from shadowd.demo.children import Child
+from shadowd.demo.shop import PLANTED
+from shadowd.demo.table import Sample, live_table, plain_line, summary
+from shadowd.errors import ShadowdError, UsageError
+
+FILTER = "demo"
+START_LIMIT = 10.0  # seconds for a service to listen: Python on a busy machine takes one
+READY_LIMIT = 30.0  # seconds for the daemon: compiling the programs takes 0.3 s, on a small machine ten times that
+ATTACH_PAUSE = 0.3  # seconds after the filter is in, so that the first connections' SYN is seen too
+DRAIN_LIMIT = 15.0  # seconds until nothing is in flight: longer than the replay's timeout of 10 s
+LOAD_LIMIT = 10.0  # seconds for the load to get its last answers, each limited to 5 s
+REFRESH = 0.5  # seconds between two tables
+LINE_EACH = 2.0  # seconds between two lines without a terminal
+CONNECTIONS = 8  # of the load: several flows at once, and few enough to follow
+
+
+class _Interrupts:
+    """SIGINT, SIGTERM and SIGHUP end the demo alike; once it is cleaning up, none of them breaks that off."""
+
+    def __init__(self) -> None:
+        self.ending = False
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.ending:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        saved = {number: signal.signal(number, self._interrupt) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in saved.items():
+                signal.signal(number, handler)
+
+    def hold(self) -> None:
+        self.ending = True
+
+
+class Demo:
+    """One run. ``say`` prints for a person and is silent with ``--json``."""
+
+    def __init__(self, seconds: float, rate: float, as_json: bool, keep: bool) -> None:
+        self.seconds = seconds
+        self.rate = rate
+        self.as_json = as_json
+        self.keep = keep
+        self.console = Console(quiet=as_json, highlight=False, soft_wrap=True)
+        self._ends = ExitStack()
+        self._children: list[Child] = []
+
+    def say(self, text: str) -> None:
+        self.console.print(escape(text))
+
+    def run(self) -> int:
+        """0 if the ledger balances, production saw no error and something was mirrored; 1 otherwise."""
+        interrupts = _Interrupts()
+        with interrupts.caught(), self._ends, ExitStack() as first:
+            first.callback(interrupts.hold)
+            directory = Path(tempfile.mkdtemp(prefix="shadowd-demo-"))
+            self._ends.callback(shutil.rmtree, directory, ignore_errors=True)
+            self._socket = directory / "control.sock"
+            ports = self._start_services(directory)
+            self._start_daemon(directory)
+            self._add_filter(*ports)
+            load = self._start("load", "shadowd.demo.load", self._load_options(ports[0]), directory, split=True)
+            last = self._watch(load)
+            load.stop(LOAD_LIMIT)
+            last = self._drain(load)
+            ledger = self._client().call("ledger")
+            self._stay(ports)
+        return self._report(last, ledger)
+
+    def _start(self, name: str, module: str, options: list[str], directory: Path, split: bool = False) -> Child:
+        child = Child.python(name, module, options, directory, directory / f"{name}.out" if split else None)
+        self._children.append(child)
+        self._ends.callback(child.stop)  # the newest is ended first: load, daemon, shadow, production
+        return child
+
+    def _load_options(self, port: int) -> list[str]:
+        # Longer than we watch: the load ends when it is told to, not by itself a moment before the last table.
+        options = {"port": port, "rate": self.rate, "connections": CONNECTIONS, "seconds": self.seconds + 60}
+        return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+    def _start_services(self, directory: Path) -> tuple[int, int]:
+        """Production's port and the shadow's; the kernel chooses both."""
+        services = [
+            self._start(name, "shadowd.demo.service", ["--port", "0", "--version", version], directory)
+            for name, version in (("production", "1"), ("shadow", "2"))
+        ]
+        production, shadow = (int(s.wait_line("listening on 127.0.0.1:", START_LIMIT)) for s in services)
+        self.say(f"production (v1) listens on 127.0.0.1:{production}, its shadow (v2) on 127.0.0.1:{shadow}")
+        return production, shadow
+
+    def _client(self) -> Client:
+        return Client(str(self._socket))
+
+    def _start_daemon(self, directory: Path) -> None:
+        options = ["run", "--socket", str(self._socket), "--state-dir", str(directory / "state")]
+        daemon = self._start("shadowd", "shadowd.cli.shadowd", options, directory)
+        deadline = time.monotonic() + READY_LIMIT
+        while True:
+            daemon.must_run()
+            try:
+                self._client().call("status")
+            except ShadowdError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                break
+        self.say(f"the daemon is ready: shadowd run --socket {self._socket}")
+
+    def _add_filter(self, production: int, shadow: int) -> None:
+        words = ["filter", "add", FILTER, "--port", str(production), "--to", f"http://127.0.0.1:{shadow}"]
+        words += ["--socket", str(self._socket)]
+        self.console.print(f"[bold]$ shadowctl {escape(' '.join(words))}[/]")
+        command = [sys.executable, "-m", "shadowd.cli.shadowctl", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=READY_LIMIT)
+        if done.returncode:
+            raise ShadowdError(
+                f"the filter was not added: {(done.stderr or done.stdout).strip()}", "see the daemon's log"
+            )
+        if done.stdout.strip():
+            self.say(done.stdout.strip())
+        time.sleep(ATTACH_PAUSE)
+
+    def _sample(self, load: Child, begun: float, before: Sample | None) -> Sample:
+        for child in self._children:
+            if child is not load:
+                child.must_run()
+        client = self._client()
+        views = [_view(client.call(operation)) for operation in ("ledger", "status")]
+        lines = load.lines()
+        told: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+        return Sample(views[0], views[1], told, time.monotonic() - begun, before)
+
+    def _watch(self, load: Child) -> Sample:
+        """Show the figures until the time is over."""
+        self._begun = begun = time.monotonic()
+        sample = self._sample(load, begun, None)
+        plain = not self.console.is_terminal
+        next_line = LINE_EACH
+        with ExitStack() as screen:
+            live = None
+            if not plain and not self.as_json:
+                live = screen.enter_context(Live(live_table(sample), console=self.console, auto_refresh=False))
+            while (left := begun + self.seconds - time.monotonic()) > 0:
+                time.sleep(min(REFRESH, left))
+                load.must_run()
+                sample = self._sample(load, begun, sample)
+                if live is not None:
+                    live.update(live_table(sample), refresh=True)
+                elif sample.seconds >= next_line:
+                    self.say(plain_line(sample))
+                    next_line += LINE_EACH
+        return sample
+
+    def _drain(self, load: Child) -> Sample:
+        """Wait until every request has come to its end; the last sample."""
+        deadline = time.monotonic() + DRAIN_LIMIT
+        while True:
+            sample = self._sample(load, self._begun, None)
+            # The last answers may still lie in the ring: two equal looks, with nothing in flight, are the end.
+            time.sleep(0.2)
+            again = self._sample(load, self._begun, None)
+            if (not again.in_flight and again.seen == sample.seen) or time.monotonic() > deadline:
+                return again
+
+    def _stay(self, ports: tuple[int, int]) -> None:
+        """``--keep``: leave all but the load running until Ctrl-C."""
+        if not self.keep:
+            return
+        self.say(f"everything is kept running until Ctrl-C; try: curl http://127.0.0.1:{ports[0]}/orders/10")
+        self.say(f"and: shadowctl ledger --socket {self._socket}")
+        try:
+            while all(child.running for child in self._children if child.name != "load"):
+                time.sleep(REFRESH)
+        except KeyboardInterrupt:
+            return
+
+    def _report(self, last: Sample, ledger: dict[str, Any]) -> int:
+        good = last.balanced and not last.production_errors and last.mirrored > 0
+        good = good and bool(last.load.get("done")) and last.in_flight == 0
+        if self.as_json:
+            answer = {
+                "ledger": ledger,
+                "production_errors": last.production_errors,
+                "production_requests": last.load.get("sent", 0),
+                "latency_ms": last.latency,
+                "status_differences": last.differences,
+                "seconds": round(last.seconds, 3),
+            }
+            print(json.dumps(answer))
+            return 0 if good else 1
+        self.console.print()
+        for line in summary(last):
+            self.say(line)
+        if not last.load.get("done"):
+            self.say("The load did not end in time: its counts are incomplete.")
+        if last.differences:
+            self.say("v2 is wrong on purpose: " + "; ".join(PLANTED) + ".")
+        return 0 if good else 1
+
+
+def _view(answer: dict[str, Any]) -> dict[str, Any]:
+    """The demo's filter in an answer of ``ledger`` or ``status``; ShadowdError if it is not there."""
+    for entry in answer.get("filters", []):
+        if entry.get("name") == FILTER:
+            view: dict[str, Any] = entry
+            return view
+    raise ShadowdError(f"the daemon does not know the filter {FILTER!r} any more", "see the daemon's log")
+
+
+def run_demo(seconds: float = 30.0, rate: float = 400.0, as_json: bool = False, keep: bool = False) -> int:
+    """Run the demo and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C."""
+    if not 1 <= seconds <= 3600:
+        raise UsageError(f"--seconds {seconds:g} is out of range", "give 1 to 3600")
+    if not 1 <= rate <= 5000:
+        raise UsageError(
+            f"--rate {rate:g} is out of range", "give 1 to 5000 requests per second: the services are Python"
+        )
+    if os.geteuid() != 0:
+        raise ShadowdError(
+            "the demo loads a program into the kernel and needs root", "run: sudo .venv/bin/shadowctl demo"
+        )
+    try:
+        return Demo(seconds, rate, as_json, keep).run()
+    except KeyboardInterrupt:
+        print("interrupted; everything was ended and cleaned up", file=sys.stderr)
+        return 130

@@ -1,0 +1,500 @@
+"""HTTP/1 on one flow: requests out of one stream, responses out of the other, paired by order (sans-IO).
+
+The client's and the server's direction each have a state:
+
+==========  ============================================  ===================================================
+client      what its bytes do                             leaves it
+==========  ============================================  ===================================================
+``CUT``     are cut into requests                         unparsable → DONE; gap → SEEK; upgrade request → HOLD
+``SEEK``    are discarded, the place is lost (gap, or     an idle point → PROBE
+            flow first seen in the middle)
+``PROBE``   may begin a request; kept until a head is     whole valid head → CUT; else → SEEK, the third
+            whole                                         time → DONE; server speaks before → SEEK
+``HOLD``    wait for the answer to an upgrade request     101 / CONNECT 2xx → DONE; another answer → CUT
+``DONE``    are discarded: given up, or upgraded          never
+==========  ============================================  ===================================================
+
+==========  ============================================  ===================================================
+server      what its bytes do                             leaves it
+==========  ============================================  ===================================================
+``CUT``     are cut into responses, each for the oldest   gap, unparsable, unsolicited → SEEK, what was
+            request without one                           outstanding is uncomparable; upgrade, EOF → DONE
+``SEEK``    are discarded; requests are uncomparable      a request that begins at an idle point → CUT
+``DONE``    are discarded                                 never
+==========  ============================================  ===================================================
+
+A response may come before its request is whole (100 Continue, or a refusal of an upload): the request's slot is then
+taken *early*, and an early response waits for the request.
+
+Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending (``client_pending``,
+``server_pending``). Reasons of ``discarded``: ``gap``, ``midstream``, ``truncated``, ``too_large``, ``unparsable``,
+``upgraded``, ``unsolicited`` (a response nobody asked for), ``interim`` (1xx), ``blank`` (empty lines between
+messages), ``pipeline`` (more requests outstanding than ``MAX_OUTSTANDING``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from shadowd.exchange import Exchange, Request, Response
+from shadowd.protocols.base import CodecSink, FlowView
+from shadowd.protocols.http1_reader import (
+    MAX_BODY,
+    MAX_HEAD,
+    OversizedRequest,
+    ProtocolError,
+    RequestReader,
+    ResponseReader,
+)
+
+CUT, SEEK, PROBE, HOLD, DONE = range(5)
+
+#: Idle points at which a lost codec tries; a flow that speaks HTTP shows a request at the first or second.
+MAX_PROBES = 3
+#: Bytes kept while an upgrade is undecided. Clients wait for the 101; h2c clients send some frames ahead at most.
+MAX_HELD = 1 << 20
+#: Requests without a response on one connection. Servers read a few ahead (nginx: one); this is memory's bound only.
+MAX_OUTSTANDING = 1024
+
+#: The slot of a request that is not whole yet, but whose response has begun.
+_EARLY = "early"
+
+
+class Http1Codec:
+    """A ``Codec``. ``midstream``: the flow was first seen in its middle. ``body_limit``: bytes kept of each response
+    body. ``max_head`` and ``max_body``: above them a request is ``lost("too_large")`` and the flow goes on."""
+
+    __slots__ = (
+        "_after",
+        "_body_limit",
+        "_client",
+        "_client_offset",
+        "_continued",
+        "_counted",
+        "_early",
+        "_early_response",
+        "_ends",
+        "_flow",
+        "_held",
+        "_held_bytes",
+        "_held_eof",
+        "_index",
+        "_max_body",
+        "_max_head",
+        "_partial_after",
+        "_probes",
+        "_reason",
+        "_requests",
+        "_responses",
+        "_server",
+        "_server_offset",
+        "_server_reason",
+        "_sink",
+        "_slots",
+    )
+
+    def __init__(
+        self,
+        sink: CodecSink,
+        flow: FlowView,
+        midstream: bool = False,
+        body_limit: int = 0,
+        max_head: int = MAX_HEAD,
+        max_body: int = MAX_BODY,
+    ) -> None:
+        self._sink = sink
+        self._flow = flow
+        self._body_limit = body_limit
+        self._max_head = max_head
+        self._max_body = max_body
+        self._requests = RequestReader(0, max_head, max_body)
+        self._responses = ResponseReader(body_limit)
+        self._client = SEEK if midstream else CUT
+        self._server = SEEK if midstream else CUT
+        self._reason = "midstream"  # why client bytes are discarded in SEEK and DONE
+        self._server_reason = "midstream"
+        self._counted = False  # the requests that SEEK skips have been counted as lost
+        self._continued = False  # the server's latest words were 100 Continue: what follows is a body
+        self._probes = 0
+        self._index = 0
+        self._slots: deque[Exchange | str] = deque()  # requests without a response; a reason if not an exchange
+        self._early = False
+        self._early_response: Response | None = None
+        self._ends: deque[int] = deque()  # of responses that the client has not acknowledged yet
+        self._after = 0  # how many it has
+        self._partial_after = 0  # the same, when the first byte of the partial request was sent
+        self._held: list[tuple[bytes, int, int]] = []
+        self._held_bytes = 0
+        self._held_eof = False
+        self._client_offset = 0
+        self._server_offset = 0
+
+    @property
+    def client_pending(self) -> int:
+        """Client bytes that are in no exchange yet and not discarded."""
+        return self._held_bytes + (self._requests.partial_bytes if self._client in (CUT, PROBE) else 0)
+
+    @property
+    def server_pending(self) -> int:
+        """Server bytes that are in no exchange yet and not discarded."""
+        early = self._early_response
+        partial = self._responses.partial_bytes if self._server == CUT else 0
+        return partial + (early.end - early.begin if early is not None else 0)
+
+    # --- the client's direction ---------------------------------------------------------------------------------------
+
+    def client_data(self, data: bytes, time: int) -> None:
+        self._client_offset += len(data)
+        ends = self._ends
+        if ends:
+            acked = self._flow.client_acked
+            while ends and ends[0] <= acked:
+                ends.popleft()
+                self._after += 1
+        if self._client == CUT and self._server == CUT:
+            self._cut(data, time, self._after)
+        else:
+            self._client_bytes(data, time, self._after)
+
+    def _client_bytes(self, data: bytes, time: int, after: int) -> None:
+        state = self._client
+        if state == CUT:
+            if self._server == SEEK and self._flow.idle_point and not self._requests.pending:
+                self._resynchronise()
+                after = self._after
+            self._cut(data, time, after)
+        elif state == SEEK:
+            self._seek(data, time)
+        elif state == PROBE:
+            self._probe(data, time)
+        elif state == HOLD:
+            self._hold(data, time, after)
+        else:
+            self._sink.discarded(self._reason, len(data))
+
+    def _cut(self, data: bytes, time: int, after: int) -> None:
+        requests = self._requests
+        if requests.offset == requests.boundary:
+            self._partial_after = after
+        try:
+            done = requests.feed_untrusted(data, time)
+        except ProtocolError:
+            done = ()
+        self._take_requests(done, time, after)
+
+    def _take_requests(self, done: Sequence[Request], time: int, after: int) -> None:
+        requests = self._requests
+        for request in done:
+            self._request(request, self._partial_after)
+            self._partial_after = after
+        if requests.skipped:
+            self._sink.discarded("blank", requests.skipped)
+            requests.skipped = 0
+        if requests.error is not None:
+            self._sink.filtered("unparsable")
+            self._drop_partial("unparsable")
+            self._client = DONE
+            self._reason = "unparsable"
+        elif done and done[-1].upgrade:
+            self._ask_upgrade(requests.trailing, time, after)
+
+    def _request(self, request: Request, after: int) -> None:
+        index = self._index
+        self._index = index + 1
+        sink = self._sink
+        slot: Exchange | str
+        if isinstance(request, OversizedRequest):
+            sink.lost("too_large")
+            sink.discarded("too_large", request.size)
+            slot = "too_large"
+        else:
+            slot = Exchange(index, request, after)
+            sink.request(slot)
+        if self._early:
+            self._early = False
+            response, self._early_response = self._early_response, None
+            if response is not None:
+                self._pair(slot, response)
+            else:
+                self._slots[-1] = slot
+        elif self._server == CUT:
+            self._slots.append(slot)
+            self._responses.expect(request.method)
+            if len(self._slots) > MAX_OUTSTANDING:
+                self._lose_responses("pipeline")
+        else:
+            self._give_up_on(slot)
+
+    def _drop_partial(self, reason: str) -> None:
+        """The request that has begun will never be whole."""
+        if self._requests.partial_bytes:
+            self._sink.discarded(reason, self._requests.partial_bytes)
+        if self._early:
+            self._early = False
+            response, self._early_response = self._early_response, None
+            if response is not None:
+                self._pair(reason, response)
+            else:
+                self._slots[-1] = reason
+
+    # --- a lost place -------------------------------------------------------------------------------------------------
+
+    def _seek(self, data: bytes, time: int) -> None:
+        at_rest = self._server != CUT or not (self._slots or self._responses.pending)
+        if at_rest and not self._continued and self._flow.idle_point:
+            self._requests = RequestReader(self._client_offset - len(data), self._max_head, self._max_body)
+            self._client = PROBE
+            self._probe(data, time)
+        else:
+            self._skip(len(data))
+
+    def _skip(self, length: int) -> None:
+        if not self._counted:
+            self._counted = True
+            self._sink.lost(self._reason)
+        self._sink.discarded(self._reason, length)
+
+    def _probe(self, data: bytes, time: int) -> None:
+        requests = self._requests
+        done: Sequence[Request] = ()
+        try:
+            done = requests.feed_untrusted(data, time)
+        except ProtocolError:
+            pass
+        if done or requests.head_complete:
+            self._client = CUT
+            self._probes = 0
+            self._resynchronise()
+            self._partial_after = self._after
+            self._take_requests(done, time, self._after)
+        elif requests.error is not None:
+            self._probe_failed()
+
+    def _probe_failed(self) -> None:
+        requests = self._requests
+        self._probes += 1
+        self._client = DONE if self._probes >= MAX_PROBES else SEEK
+        if requests.skipped:
+            self._sink.discarded("blank", requests.skipped)
+            requests.skipped = 0
+        if requests.partial_bytes:
+            self._skip(requests.partial_bytes)
+
+    def _lose_client(self, reason: str, counted: bool) -> None:
+        self._client = SEEK
+        self._reason = reason
+        self._counted = counted
+        self._continued = False
+
+    def _resynchronise(self) -> None:
+        """An idle point: the client has received an answer to everything it asked so far."""
+        self._ends.clear()
+        self._after = self._index
+        if self._server != DONE:
+            self._server = CUT
+            self._responses = ResponseReader(self._body_limit, self._server_offset)
+
+    def client_gap(self, length: int, time: int) -> None:
+        self._client_offset += length
+        state = self._client
+        if state == DONE and self._reason not in ("gap", "midstream"):
+            return
+        self._sink.lost("gap")
+        if state == DONE:
+            return
+        if state in (CUT, PROBE):
+            self._drop_partial("gap")
+        self._drop_held("gap")
+        self._lose_client("gap", counted=True)
+
+    def client_eof(self, time: int) -> None:
+        state = self._client
+        if state == HOLD:
+            self._held_eof = True
+            return
+        if state == CUT:
+            if self._requests.pending:
+                self._sink.lost("truncated")
+                self._drop_partial("truncated")
+            self._reason = "unsolicited"
+        elif state == PROBE:
+            self._probe_failed()
+        self._client = DONE
+
+    # --- upgrades -----------------------------------------------------------------------------------------------------
+
+    def _ask_upgrade(self, rest: bytes, time: int, after: int) -> None:
+        if self._server == CUT and self._slots:
+            self._client = HOLD
+            if rest:
+                self._hold(rest, time, after)
+        elif self._server != CUT:
+            self._undecided(len(rest))
+        else:  # it was refused before the request was whole
+            self._requests.resume()
+            if rest:
+                self._cut(rest, time, after)
+
+    def _hold(self, data: bytes, time: int, after: int) -> None:
+        self._held.append((data, time, after))
+        self._held_bytes += len(data)
+        if self._held_bytes > MAX_HELD:
+            self._sink.lost("too_large")
+            self._drop_held("too_large")
+            self._client = DONE
+            self._reason = "too_large"
+
+    def _drop_held(self, reason: str) -> None:
+        if self._held_bytes:
+            self._sink.discarded(reason, self._held_bytes)
+        self._held = []
+        self._held_bytes = 0
+
+    def _undecided(self, length: int) -> None:
+        """The answer to an upgrade request is unknown: what the client sent since may be anything."""
+        self._lose_client("gap", counted=False)
+        if length:
+            self._skip(length)
+        self._held = []
+        self._held_bytes = 0
+
+    def _release(self) -> None:
+        """The upgrade was refused: what was held is HTTP."""
+        held, self._held = self._held, []
+        self._held_bytes = 0
+        self._client = CUT
+        self._requests.resume()
+        for data, time, after in held:
+            if self._client == CUT:
+                self._cut(data, time, after)
+            else:
+                self._client_bytes(data, time, after)
+        if self._held_eof and self._client != HOLD:
+            self.client_eof(0)
+
+    def _upgraded(self) -> None:
+        rest = len(self._responses.trailing)
+        if rest:
+            self._sink.discarded("upgraded", rest)
+        if self._client in (CUT, PROBE):
+            self._drop_partial("upgraded")
+        self._drop_held("upgraded")
+        self._give_up_on(*self._slots)
+        self._slots.clear()
+        self._client = self._server = DONE
+        self._reason = self._server_reason = "upgraded"
+
+    # --- the server's direction ---------------------------------------------------------------------------------------
+
+    def server_data(self, data: bytes, time: int) -> None:
+        self._server_offset += len(data)
+        client = self._client
+        if client != CUT:
+            if client == PROBE:
+                self._probe_failed()  # it answers what is not a request yet
+            self._continued = data.startswith((b"HTTP/1.1 100", b"HTTP/1.0 100"))
+        if self._server != CUT:
+            self._sink.discarded(self._server_reason, len(data))
+            return
+        requests = self._requests
+        if client == CUT and requests.offset != requests.boundary and not self._early:
+            self._expect_early()
+        responses = self._responses
+        try:
+            done = responses.feed_untrusted(data, time)
+        except ProtocolError:
+            done = ()
+        self._take_responses(done)
+
+    def _take_responses(self, done: Sequence[Response]) -> None:
+        responses = self._responses
+        for response in done:
+            self._ends.append(response.end)
+            self._pair(self._slots.popleft(), response)
+        if responses.interim_bytes:
+            self._sink.discarded("interim", responses.interim_bytes)
+            responses.interim_bytes = 0
+        if responses.skipped:
+            self._sink.discarded("blank", responses.skipped)
+            responses.skipped = 0
+        if responses.error is not None:
+            reason = responses.error.reason
+            if reason != "unsolicited":
+                self._lose_responses("unparsable" if reason != "truncated" else reason)
+            else:
+                self._lose_responses(self._reason if self._client in (SEEK, DONE) else reason)
+        elif responses.upgraded:
+            self._upgraded()
+        elif self._client == HOLD and not self._slots:
+            self._release()
+
+    def _expect_early(self) -> None:
+        """The server speaks while a request is partial. A head that is not whole can only be answered by an error."""
+        method = self._requests.partial_method
+        if method or not self._slots:
+            self._early = True
+            self._slots.append(_EARLY)
+            self._responses.expect(method)
+
+    def _pair(self, slot: Exchange | str, response: Response) -> None:
+        if isinstance(slot, Exchange):
+            slot.response = response
+            self._sink.response(slot)
+        elif slot is _EARLY:
+            self._early_response = response
+        else:
+            self._sink.discarded(slot, response.end - response.begin)
+
+    def _give_up_on(self, *slots: Exchange | str) -> None:
+        for slot in slots:
+            if isinstance(slot, Exchange):
+                slot.uncomparable = True
+                self._sink.response(slot)
+
+    def _lose_responses(self, reason: str) -> None:
+        """Which response belongs to which request is no longer known."""
+        if self._responses.partial_bytes:
+            self._sink.discarded(reason, self._responses.partial_bytes)
+        self._server = SEEK
+        self._server_reason = reason
+        slots, self._slots = self._slots, deque()
+        if self._early_response is None:
+            self._early = False
+        self._give_up_on(*slots)
+        if self._client == HOLD:
+            self._undecided(self._held_bytes)
+
+    def server_gap(self, length: int, time: int) -> None:
+        self._server_offset += length
+        if self._server == CUT:
+            self._lose_responses("gap")
+
+    def server_eof(self, time: int) -> None:
+        if self._server == CUT:
+            try:
+                done = self._responses.eof()
+            except ProtocolError:
+                done = ()
+            self._take_responses(done)
+        self._end_server()
+        if self._client == HOLD:
+            self._release()
+
+    def _end_server(self) -> None:
+        if self._server == CUT:
+            client, self._client = self._client, DONE  # nothing is undecided: no 101 will come
+            self._lose_responses("truncated")
+            self._client = client
+        self._server = DONE
+
+    def closed(self, time: int) -> None:
+        if self._client == HOLD:
+            if self._held_bytes:
+                self._sink.lost("truncated")
+                self._drop_held("truncated")
+            self._client = DONE
+            self._reason = "truncated"
+        elif self._client != DONE:
+            self.client_eof(time)
+        self._end_server()

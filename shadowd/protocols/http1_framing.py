@@ -1,0 +1,458 @@
+"""Where HTTP/1 messages end on the wire: the part that requests and responses share (sans-IO).
+
+llhttp (through httptools) judges every byte, but httptools does not say *where* in its input a message ended. So the
+reader works out where a message may end (blank line, Content-Length, chunk sizes), hands llhttp exactly that much, and
+looks whether llhttp calls the message complete there, no byte earlier and none later. Two parsers that must agree: if
+they do not, the message is rejected, which is what defeats request smuggling (RFC 9112 §11.2).
+
+=============  ========================================================================================
+state          what arrives
+=============  ========================================================================================
+``HEAD``       nothing yet (blank lines between messages are skipped), or the lines up to the blank one
+``LENGTH``     a body of Content-Length bytes
+``CHUNKED``    chunk lines, chunks, last chunk and trailers (``_part`` says which)
+``UNTIL_EOF``  a response body that ends with the connection
+``STOPPED``    no more HTTP: an upgrade was asked for (requests) or took place (responses)
+``FAILED``     rejected; ``error`` says why, nothing more is read
+=============  ========================================================================================
+
+The hot case is one segment that holds one whole message: one ``feed_data``, no callback into Python, no copy.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from httptools import HttpParserError, HttpParserUpgrade
+
+HEAD, LENGTH, CHUNKED, UNTIL_EOF, STOPPED, FAILED = range(6)
+CHUNK_LINE, CHUNK_DATA, TRAILER = range(3)
+
+#: Above what servers accept by default (Apache 8 KB a line, nginx 32 KB, Envoy 60 KB): a longer head is an attack.
+MAX_HEAD = 64 << 10
+#: A chunk line is a size of at most 16 digits and extensions that nobody uses; Node.js allows 16 KB of these in all.
+MAX_CHUNK_LINE = 4 << 10
+#: 2**64 has 20 digits; more than this are leading zeros without a purpose.
+MAX_LENGTH_DIGITS = 32
+
+HEAD_END = b"\r\n\r\n"
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?\r\n")
+_CONNECTION = re.compile(rb"\r\nconnection:([^\r\n]*)")
+_FOLD = re.compile(rb"\r\n([^\r\n: \t]*)[^\r\n]*(?:\r\n[ \t][^\r\n]*)+")
+_FOLD_BREAK = re.compile(rb"\r\n(?=[ \t])")
+#: A folded one of these may mean different things to different parsers (RFC 9112 §5.2, §11.2): rejected.
+_FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"host", b""})
+
+_NOT_JUDGED = HttpParserError("judged when the head is whole")
+
+MessageT = TypeVar("MessageT")
+
+
+class ProtocolError(Exception):
+    """Bytes that are not the protocol they should be.
+
+    ``reason``: ``malformed`` (llhttp says no, see ``detail``), ``framing`` (llhttp and the reader disagree about the
+    end), ``head_too_large``, ``chunk_too_large``, ``unsolicited`` (a response nobody asked for), ``truncated``.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class _Callbacks:
+    """What httptools looks for. The callback is a C method, so that no Python frame runs for a message."""
+
+    __slots__ = ("on_message_complete",)
+
+    def __init__(self, on_message_complete: Callable[[], None]) -> None:
+        self.on_message_complete = on_message_complete
+
+
+def content_length(lowered: bytes) -> int:
+    """Value of Content-Length in a lower-cased head, 0 if there is none or it is no number (llhttp rejects that)."""
+    at = lowered.find(b"\r\ncontent-length:")
+    if at < 0:
+        return 0
+    value = lowered[at + 17 : lowered.find(b"\r", at + 17)].strip(b" \t")
+    if len(value) > MAX_LENGTH_DIGITS:
+        raise ProtocolError("malformed", "overlong Content-Length")
+    return int(value) if value.isdigit() else 0
+
+
+def persistent(lowered: bytes, version: bytes) -> bool:
+    """Whether the connection stays open after this message (RFC 9112 §9.3)."""
+    at = lowered.find(b"\r\nconnection:")
+    if at < 0:
+        return version == b"HTTP/1.1"
+    if version == b"HTTP/1.1" and lowered.find(b"close", at) < 0:
+        return True
+    options = {option.strip() for value in _CONNECTION.findall(lowered) for option in value.split(b",")}
+    return b"close" not in options and (version == b"HTTP/1.1" or b"keep-alive" in options)
+
+
+def unfold(head: bytes) -> bytes | None:
+    """The head with obsolete line folding replaced by spaces (RFC 9112 §5.2), same length; None if a framing
+    header, or the request or status line, is folded."""
+    fields = head[head.find(b"\r\n") :]
+    if any(fold[1].lower() in _FRAMING_FIELDS for fold in _FOLD.finditer(fields)) or fields[2:3] in (b" ", b"\t"):
+        return None
+    return head[: len(head) - len(fields)] + _FOLD_BREAK.sub(b"  ", fields)
+
+
+class MessageReader(ABC, Generic[MessageT]):
+    """Incremental reader of one direction. ``offset`` is the stream offset after everything consumed, ``boundary``
+    the one after the last whole message; ``skipped`` counts the bytes of blank lines between messages (the owner may
+    reset it)."""
+
+    __slots__ = (
+        "_awaited",
+        "_begin",
+        "_body",
+        "_body_length",
+        "_buffer",
+        "_deferred",
+        "_head",
+        "_line",
+        "_lowered",
+        "_max_head",
+        "_parser",
+        "_part",
+        "_remaining",
+        "_started",
+        "_state",
+        "_trailer",
+        "boundary",
+        "error",
+        "offset",
+        "skipped",
+    )
+
+    def __init__(self, offset: int, max_head: int) -> None:
+        self._max_head = max_head
+        self._awaited: list[None] = []  # emptied by llhttp when a message is complete
+        self._renew()
+        self._state = HEAD
+        self._part = CHUNK_LINE
+        self._buffer = bytearray()  # a head that is not whole yet
+        self._deferred = False  # llhttp shall judge this head when it is whole: it needs mending first
+        self._head = b""  # of the message whose body is arriving
+        self._lowered = b""
+        self._body = bytearray()
+        self._body_length = 0
+        self._remaining = 0  # bytes of the body, or of the chunk and its CRLF
+        self._line = b""  # a chunk or trailer line that is not whole yet
+        self._trailer = 0  # bytes of the trailer section so far
+        self._begin = offset
+        self._started = 0
+        self.offset = offset
+        self.boundary = offset
+        self.skipped = 0
+        self.error: ProtocolError | None = None
+
+    # --- what the kinds of message differ in --------------------------------------------------------------------------
+
+    @abstractmethod
+    def _make_parser(self, callbacks: _Callbacks) -> Any:
+        """A new llhttp."""
+
+    @abstractmethod
+    def _admit(self) -> None:
+        """A message begins; raises if none may."""
+
+    @abstractmethod
+    def _length(self, head: bytes, lowered: bytes) -> int:
+        """How many bytes of body the head announces by Content-Length."""
+
+    @abstractmethod
+    def _open(self, head: bytes, lowered: bytes) -> bool:
+        """The head announces no length and llhttp wants more: sets the state, or returns True if it is complete."""
+
+    @abstractmethod
+    def _mend(self, head: bytes, error: Exception) -> bytes | None:
+        """llhttp rejected a whole head: what it shall be shown instead, None if the rejection stands; b"" if the
+        message is complete all the same."""
+
+    @abstractmethod
+    def _mendable(self, error: Exception) -> bool:
+        """llhttp rejected ``_buffer``, the first part of a head: whether to wait for all of it and mend it."""
+
+    @abstractmethod
+    def _overfull(self) -> None:
+        """``_buffer`` exceeds ``max_head`` and is not whole: shortens it or raises."""
+
+    @abstractmethod
+    def _keep(self, piece: bytes) -> None:
+        """Takes a piece of body."""
+
+    @abstractmethod
+    def _message(self, head: bytes, lowered: bytes, body: bytes, length: int, end: int, time: int) -> MessageT | None:
+        """A message is complete; ``end`` is its stream offset. None if it is not to be reported."""
+
+    # --- what they share ----------------------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> bool:
+        """A message has begun and is not whole."""
+        return self.offset != self.boundary
+
+    @property
+    def partial_bytes(self) -> int:
+        """How many bytes of it were consumed."""
+        return self.offset - self.boundary
+
+    @property
+    def head_complete(self) -> bool:
+        """The message that has begun has a whole, valid head."""
+        return LENGTH <= self._state <= UNTIL_EOF
+
+    def _renew(self) -> None:
+        self._awaited[:] = (None,)
+        self._parser = self._make_parser(_Callbacks(self._awaited.clear))
+
+    def _judge(self, piece: bytes | memoryview) -> None:
+        try:
+            self._parser.feed_data(piece)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            raise ProtocolError("malformed", str(error)) from None
+
+    def _read(self, data: bytes, time: int) -> Sequence[MessageT]:
+        """The messages that ``data`` completes. Those before an error are returned; the error is then raised by the
+        next call, and stands in ``error`` at once."""
+        if self.error is not None:
+            raise self.error
+        done: list[MessageT] = []
+        pos = 0
+        size = len(data)
+        try:
+            while pos < size and self._state != STOPPED:
+                state = self._state
+                if state == HEAD:
+                    pos = self._read_head(data, pos, time, done)
+                elif state == LENGTH:
+                    pos = self._read_length(data, pos, time, done)
+                elif state == CHUNKED:
+                    pos = self._read_chunks(data, pos, time, done)
+                else:
+                    piece = data[pos:]
+                    self._judge(piece)
+                    if not self._awaited:
+                        raise ProtocolError("framing", "llhttp saw an end before the connection's")
+                    self._keep(piece)
+                    pos = size
+        except ProtocolError as error:
+            self._fail(error)
+            self.offset += size
+            if not done:
+                raise
+            return done
+        self.offset += pos
+        return done
+
+    def _fail(self, error: ProtocolError) -> None:
+        self.error = error
+        self._state = FAILED
+        self._buffer = bytearray()
+        self._body = bytearray()
+        self._line = b""
+
+    # --- heads --------------------------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
+        size = len(data)
+        buffer = self._buffer
+        if not buffer:
+            if data[pos] in b"\r\n":  # RFC 9112 §2.2: blank lines before a message are ignored
+                begin = pos
+                while pos < size and data[pos] in b"\r\n":
+                    pos += 1
+                self.skipped += pos - begin
+                self.boundary = self.offset + pos
+                return pos
+            self._admit()
+            self._started = time
+            self._begin = self.offset + pos
+            self._deferred = False
+            end = data.find(HEAD_END, pos) + 4
+            if end > 3:
+                head = data[pos:end]
+                lowered = head.lower()
+                length = self._length(head, lowered)
+                fed = self._judge_head(data[pos : end + length], head)
+                return self._frame(data, pos + fed, end, head, lowered, length, time, done)
+        before = len(buffer)
+        buffer += data[pos:]
+        end = buffer.find(HEAD_END, max(0, before - 3)) + 4
+        if end < 4:
+            if not self._deferred:
+                try:
+                    self._parser.feed_data(data[pos:])
+                except (HttpParserError, HttpParserUpgrade) as error:
+                    if not self._mendable(error):
+                        raise ProtocolError("malformed", str(error)) from None
+                    self._deferred = True
+            elif not self._mendable(_NOT_JUDGED):
+                raise ProtocolError("malformed", "cannot become a valid head")
+            if len(buffer) > self._max_head:
+                if self._deferred:
+                    raise ProtocolError("head_too_large")
+                self._overfull()
+            return size
+        stop = size - (len(buffer) - end)
+        head = bytes(buffer[:end])
+        buffer.clear()
+        lowered = head.lower()
+        if self._deferred:
+            self._judge_mended(head, _NOT_JUDGED)
+        else:
+            self._judge_head(data[pos:stop], head)
+        return self._frame(data, stop, stop, head, lowered, self._length(head, lowered), time, done)
+
+    def _judge_head(self, piece: bytes, head: bytes) -> int:
+        """Feeds llhttp; returns how many of the bytes it has now seen (the head's only, if that had to be mended)."""
+        try:
+            self._parser.feed_data(piece)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._judge_mended(head, error)
+            return len(head)
+        return len(piece)
+
+    def _judge_mended(self, head: bytes, error: Exception) -> None:
+        for _ in range(2):  # a mended head may still ask for an upgrade, which is mended in turn
+            mended = self._mend(head, error)
+            if mended is None:
+                break
+            self._renew()
+            if not mended:
+                self._awaited.clear()
+                return
+            try:
+                self._parser.feed_data(mended)
+                return
+            except (HttpParserError, HttpParserUpgrade) as another:
+                head, error = mended, another
+        raise ProtocolError("malformed", str(error))
+
+    def _frame(
+        self, data: bytes, fed: int, end: int, head: bytes, lowered: bytes, length: int, time: int, done: list[MessageT]
+    ) -> int:
+        """llhttp has seen ``data`` up to ``fed``, the head ends at ``end``: the message is complete, or has a body."""
+        stop = end + length
+        complete = not self._awaited
+        if not complete and not length:
+            complete = self._open(head, lowered)
+            if complete:
+                self._renew()
+        if complete:
+            if fed != stop:
+                raise ProtocolError("framing", "llhttp saw an end before Content-Length")
+            if not self._awaited:
+                self._awaited.append(None)
+            self._report(self._message(head, lowered, data[end:stop], length, self.offset + stop, time), stop, done)
+            return stop
+        self._head = head
+        self._lowered = lowered
+        self._body_length = 0
+        if length:
+            if fed == stop:
+                raise ProtocolError("framing", "llhttp saw no end at Content-Length")
+            self._state = LENGTH
+            self._remaining = stop - fed
+            self._keep(data[end:fed])
+        return fed
+
+    def _report(self, message: MessageT | None, stop: int, done: list[MessageT]) -> None:
+        self.boundary = self.offset + stop
+        if message is not None:
+            done.append(message)
+
+    # --- bodies -------------------------------------------------------------------------------------------------------
+
+    def _read_length(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
+        stop = min(len(data), pos + self._remaining)
+        piece = data[pos:stop]  # bytes slices of the whole are the same object: no copy in bulk transfers
+        self._judge(piece)
+        self._keep(piece)
+        self._remaining -= stop - pos
+        if bool(self._awaited) != bool(self._remaining):
+            raise ProtocolError("framing", "llhttp disagrees with Content-Length")
+        if not self._remaining:
+            self._finish(stop, time, done)
+        return stop
+
+    def _read_chunks(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
+        """Walks the chunks and feeds llhttp in one piece all that cannot hold the end, then the blank line."""
+        start = pos
+        size = len(data)
+        while pos < size:
+            if self._part == CHUNK_DATA:
+                step = min(self._remaining, size - pos)
+                self._remaining -= step
+                pos += step
+                if not self._remaining:
+                    self._part = CHUNK_LINE
+                continue
+            newline = data.find(b"\n", pos)
+            begin, pos = pos, newline + 1 if newline >= 0 else size
+            line = self._line + data[begin:pos]
+            in_trailer = self._part == TRAILER
+            if len(line) + self._trailer > (self._max_head if in_trailer else MAX_CHUNK_LINE):
+                raise ProtocolError("chunk_too_large")
+            if newline < 0:
+                self._line = line
+                break
+            self._line = b""
+            if not in_trailer:
+                self._chunk_line(line)
+            elif line == b"\r\n":
+                self._feed_unfinished(data[start:begin])
+                self._judge(data[begin:pos])
+                if self._awaited:
+                    raise ProtocolError("framing", "llhttp saw no end after the trailers")
+                self._keep(data[start:pos])
+                self._finish(pos, time, done)
+                return pos
+            else:
+                self._trailer += len(line)
+        piece = data[start:pos]
+        self._feed_unfinished(piece)
+        self._keep(piece)
+        return pos
+
+    def _chunk_line(self, line: bytes) -> None:
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            raise ProtocolError("malformed", "chunk size")
+        length = int(match[1], 16)
+        if length:
+            self._part = CHUNK_DATA
+            self._remaining = length + 2
+        else:
+            self._part = TRAILER
+            self._trailer = 0
+
+    def _feed_unfinished(self, piece: bytes) -> None:
+        if piece:
+            self._judge(piece)
+            if not self._awaited:
+                raise ProtocolError("framing", "llhttp saw an end within the chunks")
+
+    def _finish(self, stop: int, time: int, done: list[MessageT]) -> None:
+        """The body is complete, ``stop`` bytes into the data being fed."""
+        body = bytes(self._body)
+        self._body = bytearray()
+        head, self._head = self._head, b""
+        lowered, self._lowered = self._lowered, b""
+        self._state = HEAD
+        self._part = CHUNK_LINE
+        self._trailer = 0
+        if not self._awaited:
+            self._awaited.append(None)
+        self._report(self._message(head, lowered, body, self._body_length, self.offset + stop, time), stop, done)

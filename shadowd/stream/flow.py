@@ -1,0 +1,402 @@
+"""One TCP connection: two assemblers, what the ends acknowledged, and when a hole is a loss.
+
+``segment`` has two ways. The short one is for a steady flow (both directions anchored, nothing queued, no FIN) and the
+next expected segment; all else takes the long one. What may happen to a flow is in ``TRANSITIONS`` and nowhere else.
+
+*Start.* A SYN anchors its direction; a SYN-ACK, and the first ACK of the other side, anchor the one whose SYN was not
+captured (NAT hides the SYN-ACK from one of our hooks). A provisional anchor moves down to the first segment's number
+as long as nothing was handed out. A flow without any SYN is *midstream*: each direction begins at its first segment
+with payload or FIN, and older bytes that come later are discarded (``before_start``): the stream began without them.
+
+*Holes.* A hole is a loss (``gap``), when
+
+* the peer has acknowledged bytes beyond it, and data or the FIN behind it was captured (an ACK may be captured before
+  the data that it acknowledges, so an ACK alone proves nothing),
+* or the queue is over its limit, or the hole is older than ``GAP_TIMEOUT``, or the flow ends.
+
+When the flow ends, bytes that the peer acknowledged and nobody captured are a gap too. One byte may be an uncaptured
+FIN's number and does not count.
+
+*End.* Both FINs reached in order, or a RST near the expected number (RFC 5961 §3.2 wants it exact; a passive reader may
+have lost a few segments). A RST's payload is not stream data (RFC 9293 §3.10.7.4 drops it). Urgent data stays in line.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from shadowd.stream.assembler import Assembler
+from shadowd.stream.seq import MASK, MAX_WINDOW, add, distance
+
+CLIENT = 0  # client→server
+SERVER = 1  # server→client
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+_KIND = FIN | SYN | RST | ACK
+
+#: Age at which an unacknowledged hole is given up: the sender has by then sent the bytes again after 1, 2, 4 and 8 s
+#: (RFC 6298 §2.4, §5.5) and its connection is dead in all but name.
+GAP_TIMEOUT = 30_000_000_000
+
+#: How far from the expected number a RST is believed: Linux's largest default receive buffer (tcp_rmem, 6 MiB) rounded
+#: up. A blind forgery hits it once in 256 tries.
+RST_WINDOW = 1 << 23
+
+#: state → event → state. Events are what segments show (``client_fin`` and ``server_fin``, reached in order; ``reset``)
+#: and what the table decides (``expired``, ``replaced``, ``removed``). States without events are final.
+TRANSITIONS: dict[str, dict[str, str]] = {
+    state: {
+        "client_fin": "closed" if state == "server_done" else "client_done",
+        "server_fin": "closed" if state == "client_done" else "server_done",
+        "reset": "reset",
+        "expired": "expired",
+        "replaced": "replaced",
+        "removed": "removed",
+    }
+    for state in ("open", "midstream", "client_done", "server_done")
+} | {state: {} for state in ("closed", "reset", "expired", "replaced", "removed")}
+
+FINAL_STATES = frozenset(state for state, events in TRANSITIONS.items() if not events)
+_FIN_EVENT = ("client_fin", "server_fin")
+
+
+class FlowSink(Protocol):
+    """Is told what a flow carries. ``direction``: ``CLIENT`` (0) or ``SERVER`` (1); ``time`` in ns.
+
+    Must not call back into the flow or its table, except to read.
+    """
+
+    def data(self, direction: int, data: bytes, time: int) -> None:
+        """Bytes in order."""
+
+    def gap(self, direction: int, length: int, time: int) -> None:
+        """``length`` bytes were never captured; what follows comes after the hole."""
+
+    def eof(self, direction: int, time: int) -> None:
+        """The FIN was reached in order."""
+
+    def closed(self, state: str, time: int) -> None:
+        """The flow is over: ``closed``, ``reset``, ``expired``, ``replaced`` or ``removed``. Nothing follows."""
+
+
+class _Nobody:
+    """Sink of a flow that is over: lets go of the real one, which usually refers back to the flow."""
+
+    __slots__ = ()
+
+    def data(self, direction: int, data: bytes, time: int) -> None: ...
+
+    def gap(self, direction: int, length: int, time: int) -> None: ...
+
+    def eof(self, direction: int, time: int) -> None: ...
+
+    def closed(self, state: str, time: int) -> None: ...
+
+
+NOBODY = _Nobody()
+
+
+class Stream(Assembler):
+    """An assembler and what its flow knows of the direction."""
+
+    __slots__ = ("acked", "ended", "hole_since", "isn")
+
+    def __init__(self, max_buffered: int = 1 << 20, max_ranges: int = 256) -> None:
+        super().__init__(max_buffered, max_ranges)
+        self.isn = -1  # initial sequence number, -1 unknown
+        self.acked = 0  # sequence number up to which the peer has acknowledged, its highest
+        self.ended = False  # eof was told
+        self.hole_since = -1  # when the first hole was first seen, -1 without one
+
+    def begin(self, seq: int) -> None:
+        """Anchor; what lies before ``seq`` counts as acknowledged."""
+        if not self.anchored or distance(seq, self.acked) < 0:
+            self.acked = seq & MASK
+        self.anchor(seq)
+
+    def acknowledge(self, ack: int) -> None:
+        """The peer's ACK; older ones and those beyond any window are ignored (RFC 9293 §3.10.7.4)."""
+        if 0 < (ack - self.acked) & MASK <= MAX_WINDOW:
+            self.acked = ack
+
+
+class Flow:
+    """See the module's head. ``sink`` is set by whoever opens the flow before the first ``segment``."""
+
+    __slots__ = (
+        "_before",
+        "_speaker",
+        "client",
+        "due",
+        "gaps",
+        "ignored_resets",
+        "known_buffered",
+        "midstream",
+        "seen",
+        "server",
+        "sink",
+        "state",
+        "steady",
+    )
+
+    def __init__(
+        self, midstream: bool, max_buffered: int = 1 << 20, max_ranges: int = 256, sink: FlowSink = NOBODY
+    ) -> None:
+        self.client: Stream = Stream(max_buffered, max_ranges)
+        self.server: Stream = Stream(max_buffered, max_ranges)
+        self.sink = sink
+        self.midstream = midstream
+        self.state = "midstream" if midstream else "open"
+        self.steady = False  # nothing special: the short way may be taken
+        self.seen = 0  # time of the last segment (ns)
+        self.ignored_resets = 0
+        self.gaps = 0
+        self.due = 0  # of the table: when it looks at this flow again
+        self.known_buffered = 0  # of the table: queued bytes it has counted
+        self._speaker = -1  # direction of the last bytes handed out or lost
+        self._before = 0  # next_seq of client→server before the segment being fed
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.state} client={self.client!r} server={self.server!r}>"
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will be told to the sink."""
+        return self.state in FINAL_STATES
+
+    @property
+    def waiting(self) -> bool:
+        """A direction waits behind a hole."""
+        return self.client.waiting or self.server.waiting
+
+    @property
+    def buffered(self) -> int:
+        """Bytes queued in both directions."""
+        return self.client.buffered + self.server.buffered
+
+    @property
+    def client_acked(self) -> int:
+        """Stream offset of server→client up to which the client has acknowledged, as of the current segment.
+
+        May lie beyond what was captured so far; the FIN's number is not counted.
+        """
+        server = self.server
+        if not server.anchored:
+            return 0
+        acked = server.offset + distance(server.next_seq, server.acked)
+        return acked if server.end < 0 else min(acked, server.end)
+
+    @property
+    def idle_point(self) -> bool:
+        """The segment being fed opens a new client turn (``shadowd.protocols.base.FlowView``).
+
+        True when the server spoke last, and all earlier bytes, captured or not, are acknowledged both ways.
+        """
+        client, server = self.client, self.server
+        return (
+            self._speaker == SERVER
+            and server.acked == server.next_seq
+            and not server.waiting
+            and distance(self._before, client.acked) >= 0
+        )
+
+    def segment(self, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int) -> None:
+        """One captured segment, whole or one of several chunks (``seq`` is of its first byte, or of the SYN)."""
+        if direction:
+            own = self.server
+            peer = self.client
+        else:
+            own = self.client
+            peer = self.server
+        self.seen = time
+        if self.steady and seq == own.next_seq and flags & _KIND == ACK and payload:
+            if ack != peer.acked and (ack - peer.acked) & MASK <= MAX_WINDOW:
+                peer.acked = ack
+            length = len(payload)
+            own.next_seq = (seq + length) & MASK
+            own.offset += length
+            own.delivered += length
+            if not direction:
+                self._before = seq
+            self.sink.data(direction, payload, time)
+            self._speaker = direction
+        else:
+            self._special(direction, own, peer, seq, ack, flags, payload, time)
+
+    def starts_another(self, direction: int, seq: int, ack: int, flags: int) -> bool:
+        """A SYN of these values belongs to another connection on the same tuple (port reuse), not to this one."""
+        own = self.server if direction else self.client
+        if own.isn >= 0:
+            # A SYN-ACK with another number is a stale answer or a forgery as long as the SYN it answers is ours.
+            return seq != own.isn and (not flags & ACK or self._answers_another(direction, ack))
+        if own.anchored and add(own.next_seq, -own.offset) == add(seq, 1):
+            return False  # captured after the first data
+        return self.midstream
+
+    def _answers_another(self, direction: int, ack: int) -> bool:
+        peer = self.client if direction else self.server
+        return peer.isn >= 0 and ack != add(peer.isn, 1) and distance(peer.next_seq, ack) not in range(-peer.offset, 1)
+
+    def expire_holes(self, now: int) -> None:
+        """Give up what has been missing for ``GAP_TIMEOUT``. Later holes of that direction go with the first."""
+        for direction, own in ((CLIENT, self.client), (SERVER, self.server)):
+            if own.hole_since >= 0 and now - own.hole_since >= GAP_TIMEOUT:
+                self._give_up(direction, own, now)
+        self._look_around(now)
+
+    def give_up_holes(self, time: int) -> None:
+        """Declare every hole lost: frees the queue, and loses no byte that was captured."""
+        self._give_up(CLIENT, self.client, time)
+        self._give_up(SERVER, self.server, time)
+        self._look_around(time)
+
+    def close(self, event: str, time: int) -> None:
+        """End the flow by ``reset``, ``expired``, ``replaced`` or ``removed``; what is queued is handed out first."""
+        if self.over:
+            return
+        for direction, own in ((CLIENT, self.client), (SERVER, self.server)):
+            self._give_up(direction, own, time)
+            if own.anchored and own.end < 0 and distance(own.next_seq, own.acked) > 1:
+                self._lose(direction, own, time, own.acked)
+        if not self.over:
+            self._move(event, time)
+
+    # --- the long way -------------------------------------------------------------------------------------------------
+
+    def _special(
+        self, direction: int, own: Stream, peer: Stream, seq: int, ack: int, flags: int, payload: bytes, time: int
+    ) -> None:
+        if self.over:
+            self._after_end(own, seq, flags, payload)
+            return
+        if flags & RST:
+            own.refuse("rst_payload", len(payload))
+            if self._is_near(own, peer, seq, ack, flags):
+                self.close("reset", time)
+            else:
+                self.ignored_resets += 1
+            return
+        if flags & SYN:
+            if not self._synchronise(own, peer, seq, ack, flags):
+                own.refuse("stale_syn", len(payload))
+                return
+            seq = add(seq, 1)
+        else:
+            self._anchor(own, peer, seq, ack, flags, payload)
+        if flags & ACK and peer.anchored:
+            peer.acknowledge(ack)
+            if peer.waiting:
+                self._advance(1 - direction, peer, time)
+        if payload:
+            if not direction:
+                self._before = own.next_seq
+            data = own.push(seq, payload)
+            if data:
+                self.sink.data(direction, data, time)
+                self._speaker = direction
+        if flags & FIN and own.anchored:
+            own.finish(add(seq, len(payload)))
+        self._advance(direction, own, time)
+        self._look_around(time)
+
+    def _synchronise(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int) -> bool:
+        """A SYN or SYN-ACK of this connection. False: stale, ignore it."""
+        first = add(seq, 1)
+        if own.isn < 0:
+            if not own.offset:
+                own.begin(first)
+            own.isn = seq
+        elif own.isn != seq:
+            if own.offset or own.waiting or (peer.isn >= 0 and ack != add(peer.isn, 1)):
+                return False
+            own.begin(first)  # the server answered the repeated SYN anew: nothing of the first answer was used
+            own.isn = seq
+        if flags & ACK and not peer.anchored:
+            peer.begin(ack)
+            peer.isn = add(ack, -1)
+        return True
+
+    def _anchor(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int, payload: bytes) -> None:
+        if not own.anchored:
+            if payload or flags & FIN:
+                own.begin(seq)
+        elif own.isn < 0 and not own.offset and not self.midstream:
+            lower = -distance(own.next_seq, seq)
+            probe = lower == 1 and len(payload) <= 1
+            if payload and 0 < lower <= RST_WINDOW and not probe:
+                own.begin(seq)
+        if flags & ACK and not peer.anchored and not self.midstream:
+            peer.begin(ack)
+
+    def _is_near(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int) -> bool:
+        """A RST that the other end would take: near the expected number, or answering what it sent."""
+        if own.anchored and abs(distance(own.next_seq, seq)) <= RST_WINDOW:
+            return True
+        if own.anchored and (own.isn >= 0 or own.offset or own.waiting):
+            return False
+        return not peer.anchored or not flags & ACK or abs(distance(peer.next_seq, ack)) <= RST_WINDOW
+
+    def _after_end(self, own: Stream, seq: int, flags: int, payload: bytes) -> None:
+        if payload:
+            if flags & SYN:
+                seq = add(seq, 1)
+            past = max(0, distance(own.next_seq, seq) + len(payload)) if own.anchored else len(payload)
+            past = min(past, len(payload))
+            own.refuse("after_close", past)
+            own.duplicate += len(payload) - past
+
+    def _advance(self, direction: int, own: Stream, time: int) -> None:
+        """Declare lost what is, and tell the end when it is reached."""
+        hole = own.hole()
+        while hole is not None:
+            seq, length = hole
+            if not own.over_limit and distance(add(seq, length), own.acked) <= 0:
+                break
+            self._lose(direction, own, time)
+            hole = own.hole()
+        if hole is None:
+            own.hole_since = -1
+            if own.offset == own.end and not own.ended:
+                own.ended = True
+                self.sink.eof(direction, time)
+                self._move(_FIN_EVENT[direction], time)
+        elif own.hole_since < 0:
+            own.hole_since = time
+
+    def _lose(self, direction: int, own: Stream, time: int, until: int | None = None) -> None:
+        _, length = own.skip(until)
+        own.hole_since = -1
+        self.gaps += 1
+        self._speaker = direction  # the lost bytes were this side's
+        self.sink.gap(direction, length, time)
+        if direction == CLIENT:
+            self._before = own.next_seq
+        data = own.take()
+        if data:
+            self.sink.data(direction, data, time)
+
+    def _give_up(self, direction: int, own: Stream, time: int) -> None:
+        while own.hole() is not None:
+            self._lose(direction, own, time)
+        if not self.over:
+            self._advance(direction, own, time)
+
+    def _move(self, event: str, time: int) -> None:
+        self.state = TRANSITIONS[self.state][event]
+        if self.state in FINAL_STATES:
+            self.steady = False
+            sink = self.sink
+            self.sink = NOBODY
+            sink.closed(self.state, time)
+
+    def _look_around(self, time: int) -> None:
+        client, server = self.client, self.server
+        self.steady = (
+            client.anchored
+            and server.anchored
+            and client.end < 0
+            and server.end < 0
+            and not client.buffered
+            and not server.buffered
+            and not self.over
+        )

@@ -1,0 +1,142 @@
+"""The shape of the code, held by a test: layers, purity, who may import what, sizes, no unfinished marks."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "shadowd"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Top to bottom; a module imports its own layer and those below. The longest matching name counts.
+LAYERS = [
+    {"cli", "demo"},
+    {"daemon", "roster", "pump", "conversation", "filters"},
+    {"control", "observe"},
+    {"config", "capture", "replay", "store", "pcap", "statefile", "filterspec", "targetspec"},
+    {"stream", "protocols", "policy", "ledger", "compare", "control.wire"},
+    {"exchange", "errors", "fieldtypes", "protocols.base"},
+]
+# The client is used by the commands, but stands on the wire format alone.
+LAYER_OF = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
+
+SANS_IO = {"stream", "protocols", "compare", "policy", "ledger", "exchange", "control.wire"}
+IMPURE = {"trio", "socket", "time", "select", "threading", "subprocess", "random", "bcc"}
+ONLY_IMPORTER = {
+    "bcc": "shadowd/capture/loader.py",
+    "pyroute2": "shadowd/capture/attach.py",
+    "psutil": "shadowd/capture/processes.py",
+}
+SIZE_LIMIT = 500
+UNFINISHED = re.compile("TO" + "DO|FIX" + "ME|XX" + r"X\b|Not" + "Implemented")
+
+
+def dotted(path: Path) -> str:
+    """``stream.flow`` for shadowd/stream/flow.py, ``stream`` for its package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def longest(name: str, names: set[str]) -> str | None:
+    """The longest of ``names`` that is ``name`` or a package around it."""
+    parts = name.split(".")
+    return next((known for k in range(len(parts), 0, -1) if (known := ".".join(parts[:k])) in names), None)
+
+
+def imported(source: str, package: tuple[str, ...], typing_too: bool = True) -> Iterator[str]:
+    """Absolute names of what a module of ``package`` imports, anywhere in it; ``from a import b`` gives ``a.b``."""
+    tree = ast.parse(source)
+    skipped: set[ast.AST] = set()
+    if not typing_too:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                skipped.update(inner for statement in node.body for inner in ast.walk(statement))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(package[: len(package) - node.level + 1] + ((base,) if base else ()))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def imports(path: Path, typing_too: bool = True) -> Iterator[str]:
+    """The same for a file of the package."""
+    return imported(path.read_text(), ("shadowd", *path.relative_to(PACKAGE).parent.parts), typing_too)
+
+
+def identifier(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identifier)
+def test_imports_point_downward(path: Path) -> None:
+    own = dotted(path)
+    if not own:
+        assert not [name for name in imports(path) if name.startswith("shadowd.")], "the package itself imports nothing"
+        return
+    known = set(LAYER_OF)
+    place = longest(own, known)
+    assert place is not None, f"{own} has no place in LAYERS: give it one"
+    upward = []
+    for name in imports(path, typing_too=False):
+        if not name.startswith("shadowd."):
+            continue
+        other = longest(name.removeprefix("shadowd."), known)
+        assert other is not None or name == "shadowd.__version__", f"{own} imports {name}, which has no place in LAYERS"
+        if other is not None and LAYER_OF[other] > LAYER_OF[place]:
+            upward.append(name)
+    assert not upward, f"{own} imports upward"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if longest(dotted(p), SANS_IO)], ids=identifier)
+def test_sans_io_modules_do_no_io(path: Path) -> None:
+    impure = sorted({name for name in imports(path) if name.split(".")[0] in IMPURE})
+    assert not impure, f"{identifier(path)} is sans-IO: time and bytes are arguments"
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IMPORTER))
+def test_library_has_one_importer(library: str) -> None:
+    importers = {identifier(p) for p in MODULES if any(name.split(".")[0] == library for name in imports(p))}
+    assert importers <= {ONLY_IMPORTER[library]}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identifier)
+def test_module_is_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= SIZE_LIMIT
+
+
+def test_nothing_is_unfinished() -> None:
+    sources = [
+        p for top in ("shadowd", "bpf") for p in sorted((ROOT / top).rglob("*")) if p.suffix in (".py", ".c", ".h")
+    ]
+    assert sources
+    marks = [
+        f"{identifier(path)}:{number}: {line.strip()}"
+        for path in sources
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if UNFINISHED.search(line)
+    ]
+    assert not marks
+
+
+def test_the_detectors_detect() -> None:
+    """The helpers above find what they are meant to find: else every test here would pass for nothing."""
+    source = "import time as t\ndef f():\n    from bcc import BPF\nif TYPE_CHECKING:\n    from .. import daemon\n"
+    package = ("shadowd", "stream")
+    assert set(imported(source, package)) == {"time", "shadowd.daemon", "bcc.BPF"}
+    assert set(imported(source, package, typing_too=False)) == {"time", "bcc.BPF"}
+    assert list(imported("from .seq import before", package)) == ["shadowd.stream.seq.before"]
+    assert longest(dotted(PACKAGE / "stream" / "flow.py"), SANS_IO) == "stream"
+    assert longest("control.server", SANS_IO) is None
+    assert LAYER_OF["cli"] > LAYER_OF["daemon"] > LAYER_OF["stream"] > LAYER_OF["errors"]
+    assert UNFINISHED.search("raise Not" + "ImplementedError")
+    assert len(MODULES) > 10
