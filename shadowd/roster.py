@@ -282,6 +282,7 @@ class Roster:
             if not fnmatch.filter(names, pattern):
                 words.insert(0, f"no interface matches {pattern} now; it is attached when one appears")
         return {
+            "name": entry.spec.name,
             "spec": entry.spec.to_wire(),
             "origin": entry.origin,
             "state": "paused" if entry.spec.paused else "active",

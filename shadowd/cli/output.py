@@ -96,7 +96,7 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     except BrokenPipeError:  # the reader had enough, such as `| head`
         code = _silence()
     except OSError as error:
-        _say(f"the output cannot be written: {error.strerror or error}")
+        _say(f"input or output failed: {error.strerror or error}")
         code = _silence()
     sys.exit(code)
 
@@ -149,8 +149,8 @@ def _failed(error: BaseException) -> int:
         _say(f"{' '.join(str(message()).split()).rstrip('.')} — see {where}")
         return int(getattr(error, "exit_code", 2))
     if isinstance(error, OSError):
-        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        _say(f"{place}{error.strerror or error}")
+        place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "input or output failed"
+        _say(f"{place}: {error.strerror or error}")
         return 1
     frames = traceback.extract_tb(error.__traceback__)
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

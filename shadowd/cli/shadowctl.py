@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import filters, status
+from shadowd.cli import demo, filters, pcap, status
 from shadowd.cli.output import new_app, run, show_version
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
@@ -47,10 +45,8 @@ app.add_typer(filters.app, name="filter")
 app.command()(status.status)
 app.command()(status.ledger)
 app.command()(status.reload)
-if importlib.util.find_spec("shadowd.cli.demo"):
-    app.command("demo")(importlib.import_module("shadowd.cli.demo").demo)
-if importlib.util.find_spec("shadowd.cli.pcap"):
-    app.add_typer(importlib.import_module("shadowd.cli.pcap").app, name="pcap")
+app.command()(demo.demo)
+app.add_typer(pcap.app, name="pcap")
 
 
 def main() -> NoReturn:

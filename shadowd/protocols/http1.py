@@ -189,8 +189,7 @@ class Http1Codec:
             self._request(request, self._partial_after)
             self._partial_after = after
         if requests.skipped:
-            self._sink.discarded("blank", requests.skipped)
-            requests.skipped = 0
+            self._count_blank(requests)
         if requests.error is not None:
             self._sink.filtered("unparsable")
             self._drop_partial("unparsable")
@@ -225,6 +224,10 @@ class Http1Codec:
                 self._lose_responses("pipeline")
         else:
             self._give_up_on(slot)
+
+    def _count_blank(self, reader: RequestReader | ResponseReader) -> None:
+        self._sink.discarded("blank", reader.skipped)
+        reader.skipped = 0
 
     def _drop_partial(self, reason: str) -> None:
         """The request that has begun will never be whole."""
@@ -262,6 +265,8 @@ class Http1Codec:
             done = requests.feed_untrusted(data, time)
         except ProtocolError:
             pass
+        if requests.skipped:
+            self._count_blank(requests)
         if done or requests.head_complete:
             self._client = CUT
             self._probes = 0
@@ -275,9 +280,6 @@ class Http1Codec:
         requests = self._requests
         self._probes += 1
         self._client = DONE if self._probes >= MAX_PROBES else SEEK
-        if requests.skipped:
-            self._sink.discarded("blank", requests.skipped)
-            requests.skipped = 0
         if requests.partial_bytes:
             self._skip(requests.partial_bytes)
 
@@ -416,8 +418,7 @@ class Http1Codec:
             self._sink.discarded("interim", responses.interim_bytes)
             responses.interim_bytes = 0
         if responses.skipped:
-            self._sink.discarded("blank", responses.skipped)
-            responses.skipped = 0
+            self._count_blank(responses)
         if responses.error is not None:
             reason = responses.error.reason
             if reason != "unsolicited":

@@ -110,7 +110,8 @@ def test_requests_sent_ahead_are_answered_in_order(path: Path) -> None:
     async def test() -> None:
         async with await trio.open_unix_socket(str(path)) as stream:
             await stream.send_all(b"".join(Request("echo", {"n": n}, n).frame() for n in range(1, 500)))
-            decoder, numbers = FrameDecoder(REPLY_LIMIT), []
+            decoder = FrameDecoder(REPLY_LIMIT)
+            numbers: list[int] = []
             while len(numbers) < 499:
                 numbers += [reply["id"] for reply in decoder.feed_untrusted(bytes(await stream.receive_some(4096)))]
             assert numbers == list(range(1, 500))

@@ -38,8 +38,8 @@ class Filters:
     def view(self, spec: FilterSpec) -> dict[str, Any]:
         state = "paused" if spec.paused else "active"
         return {
-            "spec": spec.to_wire(), "origin": "control", "state": state, "words": ["no packets matched this filter yet"],
-            "seen": 12, "mirrored": 10, "bit": 0,
+            "spec": spec.to_wire(), "origin": "control", "state": state,
+            "words": ["no packets matched this filter yet"], "seen": 12, "mirrored": 10, "bit": 0,
         }  # fmt: skip
 
     async def handle(self, op: str, args: dict[str, Any]) -> object:
@@ -85,7 +85,8 @@ LEDGER = {
     "filters": [
         {
             "name": "shop", "seen": 20, "in_flight": 1, "filtered": {"method": 3}, "lost": {"gap": 1}, "balanced": True,
-            "targets": [{"url": "http://next:80", "mirrored": 13, "shed": {"lag": 1}, "failed": {"reset": 1}, "in_flight": 1}],
+            "targets": [{"url": "http://next:80", "mirrored": 13, "shed": {"lag": 1}, "failed": {"reset": 1},
+                         "in_flight": 1}],
         }
     ],
     "kernel": {"records": 100, "bytes": 12345, "ring_full": 0, "balanced": True},
@@ -182,8 +183,10 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "protocol": "http", "methods": ["GET", "POST"], "match_path": "^/api/", "exclude_path": "x",
         "match_header": ["X-Tenant: ^a"], "set_header": ["X-Env: shadow"], "remove_header": ["Cookie"],
         "preserve_host": True, "allow_writes": True, "proxy_protocol": "forward", "order": "none", "max_lag": 2.0,
-        "max_rps": 500.0, "max_connections": 10, "max_in_flight": 20, "timeout": 0.5, "max_buffered": 1 << 20, "paused": True,
-        "targets": [{"url": "https://next:1", "role": "candidate", **tls}, {"url": "https://same:2", "role": "baseline", **tls}],
+        "max_rps": 500.0, "max_connections": 10, "max_in_flight": 20, "timeout": 0.5, "max_buffered": 1 << 20,
+        "paused": True,
+        "targets": [{"url": "https://next:1", "role": "candidate", **tls},
+                    {"url": "https://same:2", "role": "baseline", **tls}],
     }  # fmt: skip
 
 
@@ -373,7 +376,7 @@ def test_a_reader_that_goes_away_and_a_full_disk(shop: Served) -> None:
         assert done.stderr == ""
     done = subprocess.run(["bash", "-c", f"{line} --json > /dev/full"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
-    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+    assert done.stderr == "error: input or output failed: No space left on device\n"
 
 
 def test_an_interrupt_is_quiet(served: Served) -> None:
@@ -393,6 +396,7 @@ def test_an_interrupt_is_quiet(served: Served) -> None:
     [
         *(["filter", name] for name in ("add", "set", "ls", "show", "rm", "pause", "resume")),
         *([name] for name in ("status", "ledger", "reload", "demo")),
+        ["pcap", "streams"],
     ],
     ids=" ".join,
 )
@@ -443,8 +447,9 @@ app = typer.Typer()
 @app.command()
 def fail(how: str) -> None:
     both = [PlatformError("no kernel", "upgrade"), ExceptionGroup("", [UsageError("bad", "better")])]
-    raise ExceptionGroup("", both) if how == "group" else BaseExceptionGroup("", [KeyboardInterrupt()]) if how == "key" \
-        else ValueError("odd\\nvalue")
+    if how == "group":
+        raise ExceptionGroup("", both)
+    raise BaseExceptionGroup("", [KeyboardInterrupt()]) if how == "key" else ValueError("odd\\nvalue")
 run(app, "x")
 """
     run = [sys.executable, "-c", code]
