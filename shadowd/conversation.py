@@ -75,12 +75,19 @@ class Group(CodecSink):
             for lane in lanes:
                 engine.submit(exchange, chosen.policy, lane, self._outer.now)
 
+    def deliver(self, direction: int, data: bytes, time: int) -> None:
+        if direction:
+            self.codec.server_data(data, time)
+        else:
+            self.codec.client_data(data, time)
+
     def _match_lanes(self, participant: Participant) -> None:
         """One lane for each target the filter has now."""
         chosen = participant.filter
         kept = {lane.target: lane for lane in participant.lanes}
         participant.lanes[:] = [
-            kept.get(target) or chosen.lane(target, self._outer.engine, self._raw, self._preamble) for target in chosen.targets
+            kept.get(target) or chosen.lane(target, self._outer.engine, self._raw, self._preamble)
+            for target in chosen.targets
         ]
 
     def response(self, exchange: Exchange) -> None:
@@ -115,7 +122,6 @@ class Group(CodecSink):
                         lane.abandon(reason, now)
         self.participants = [p for p in self.participants if p.filter is not chosen]
 
-
     def leave_target(self, chosen: Filter, target: Target, now: int) -> None:
         for participant in self.participants:
             if participant.filter is chosen:
@@ -128,7 +134,21 @@ class Group(CodecSink):
 class Conversation:
     """See the module's head. A ``FlowSink`` of the stream layer."""
 
-    __slots__ = ("_flow", "_given_up", "_groups", "_kind", "_members", "_midstream", "_opening", "_outer", "_preamble", "client", "filters", "key")
+    __slots__ = (
+        "_flow",
+        "_given_up",
+        "_groups",
+        "_kind",
+        "_members",
+        "_midstream",
+        "_opening",
+        "_outer",
+        "_preamble",
+        "client",
+        "data",
+        "filters",
+        "key",
+    )
 
     def __init__(self, outer: Surroundings, key: bytes, flow: FlowView, midstream: bool, filters: int) -> None:
         self._outer = outer
@@ -143,6 +163,8 @@ class Conversation:
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
         self._given_up = False
+        #: the stream layer's way in; with one codec, the common case, it leads there without a detour
+        self.data: Callable[[int, bytes, int], None] = self._deliver
         for member in self._members:
             member.flows += 1
         if midstream:
@@ -151,7 +173,8 @@ class Conversation:
 
     # --- the stream layer's sink --------------------------------------------------------------------------------------
 
-    def data(self, direction: int, data: bytes, time: int) -> None:
+    def _deliver(self, direction: int, data: bytes, time: int) -> None:
+        """The long way of ``data``: before the flow is identified, and with any number of codecs."""
         if not self._kind:
             if direction == CLIENT:
                 self._identify(data, time)
@@ -194,6 +217,7 @@ class Conversation:
             group.codec.closed(time)
             group.finish(self._outer.now)
         self._groups = {}
+        self.data = self._deliver
 
     # --- what the flow speaks -----------------------------------------------------------------------------------------
 
@@ -251,6 +275,8 @@ class Conversation:
         """Both ends agreed on MPTCP: this is one subflow of several, so nothing in it can be trusted to be whole."""
         if self._kind != "mptcp":
             self._kind = "mptcp"
+            self._groups = {}
+            self.data = self._deliver
             for member in self._members:
                 member.account.filter_out("mptcp")
 
@@ -264,6 +290,7 @@ class Conversation:
             raw = mode == "raw"
             group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble)
             self._groups[mode] = group
+            self.data = group.deliver if len(self._groups) == 1 and self._kind else self._deliver
         group.participants.append(Participant(member))
 
     def _make_http(self, sink: CodecSink) -> Codec:

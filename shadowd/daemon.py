@@ -6,6 +6,7 @@ reload); the resolver of target names; the watcher of interfaces.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -79,7 +80,9 @@ class Daemon:
         if now - self._tls_told.get(target.url, -60.0) >= 60:  # one line a minute, whatever the rate
             self._tls_told[target.url] = now
             self.log("tls error", target=target.url, error=str(error))
-        self.problems[f"tls {target.url}"] = f"TLS to {target.url} failed: {error} — check --ca, --insecure or the target's certificate"
+        self.problems[f"tls {target.url}"] = (
+            f"TLS to {target.url} failed: {error} — check --ca, --insecure or the target's certificate"
+        )
 
     # --- filters ------------------------------------------------------------------------------------------------------
 
@@ -93,7 +96,9 @@ class Daemon:
             self.log("state", problem=problem)
         for spec in stored:
             if spec.name in self.roster.entries:
-                self.problems[f"filter {spec.name}"] = f"the stored filter {spec.name} is hidden by one of the configuration"
+                self.problems[f"filter {spec.name}"] = (
+                    f"the stored filter {spec.name} is hidden by one of the configuration"
+                )
                 continue
             try:
                 self.roster.add(spec, "control")
@@ -108,7 +113,9 @@ class Daemon:
     def reload(self) -> dict[str, Any]:
         """Read the configuration again; an invalid one changes nothing."""
         if self.config_path is None:
-            raise UsageError("the daemon runs without a configuration file", "start it with --config FILE to reload one")
+            raise UsageError(
+                "the daemon runs without a configuration file", "start it with --config FILE to reload one"
+            )
         fresh = load_config(self.config_path)
         wanted = {spec.name: spec for spec in fresh.filters}
         current = {name: e for name, e in self.roster.entries.items() if e.origin == "config"}
@@ -164,7 +171,9 @@ class Daemon:
             self._persist()
         except OSError as error:
             self.roster.remove(entry.spec.name)
-            raise ShadowdError(f"the filter cannot be stored: {error}", "check the state directory's space and rights") from None
+            raise ShadowdError(
+                f"the filter cannot be stored: {error}", "check the state directory's space and rights"
+            ) from None
         self.resolve_soon()
         self.log("filter added", name=entry.spec.name)
         return self.roster.view(entry)
@@ -239,7 +248,9 @@ class Daemon:
         discarded = dict(sorted(table.discarded.items()))
         accounted = table.delivered + table.duplicate + table.buffered + sum(discarded.values())
         lost = {
-            reason: after[f"{reason}_bytes"] for reason in ("ring_full", "load_failed", "oversize") if after[f"{reason}_bytes"]
+            reason: after[f"{reason}_bytes"]
+            for reason in ("ring_full", "load_failed", "oversize")
+            if after[f"{reason}_bytes"]
         }
         least, most = (counted["bytes"] - _lost_bytes(counted) for counted in (before, after))
         kernel: dict[str, Any] = dict(after)
@@ -351,6 +362,9 @@ async def run_daemon(
     log("loading the capture program")
     programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark)
     daemon = Daemon(config, config_path, programs, log)
+    # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     try:
         if any(spec.hook != "socket" for spec in config.filters):
             _clean_stale(log)
@@ -361,7 +375,12 @@ async def run_daemon(
             nursery.start_soon(daemon.pump.run)
             nursery.start_soon(daemon.resolve_names)
             nursery.start_soon(daemon.watch_interfaces)
-            log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=",".join(daemon.roster.hooks()) or "none")
+            log(
+                "ready",
+                socket=config.socket,
+                filters=len(daemon.roster.entries),
+                hooks=",".join(daemon.roster.hooks()) or "none",
+            )
             if ready is not None:
                 await ready()
     finally:

@@ -151,7 +151,9 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
     words = []
     seen = account.seen
     if not seen:
-        words.append("no packets matched this filter yet" if not kernel_segments else "packets match, no request is whole yet")
+        words.append(
+            "no packets matched this filter yet" if not kernel_segments else "packets match, no request is whole yet"
+        )
         return words
     filtered = account.filtered
     if filtered["encrypted"]:
@@ -159,7 +161,9 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
     if filtered["http2"]:
         words.append(f"{filtered['http2']} connections speak HTTP/2, which is not mirrored yet")
     if filtered["not_http"]:
-        words.append(f"{filtered['not_http']} connections do not speak HTTP (raw needs a tcp:// target and allow_writes)")
+        words.append(
+            f"{filtered['not_http']} connections do not speak HTTP (raw needs a tcp:// target and allow_writes)"
+        )
     if filtered["method"] and filtered["method"] == seen - sum(account.lost.values()):
         words.append("all requests are filtered by method (default: GET, HEAD, OPTIONS only)")
     for target in account.targets:

@@ -67,7 +67,9 @@ class Policy:
         self._methods = None if methods is None else frozenset(methods)
         self._match_path = re.compile(match_path.encode()) if match_path else None
         self._exclude_path = re.compile(exclude_path.encode()) if exclude_path else None
-        self._match_headers = [(header_line(name.encode()), re.compile(value.encode())) for name, value in match_headers]
+        self._match_headers = [
+            (header_line(name.encode()), re.compile(value.encode())) for name, value in match_headers
+        ]
         self._removed = [header_line(name.encode()) for name in (*remove_headers, *(name for name, _ in set_headers))]
         self._preserve_host = preserve_host
         self._loop_key = loop_key

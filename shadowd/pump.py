@@ -3,10 +3,13 @@
 A turn is synchronous: ready sockets are listed, the ring is drained through the flow table, codecs and lanes, answers
 are read, time limits looked at. Between turns the pump
 
-* yields at once while there is more than a turn's budget waiting,
-* sleeps on the epoll set while a request waits for a shadow's answer (causality),
+* goes on at once while there is more than a turn's budget waiting,
+* waits on the epoll set while a request waits for a shadow's answer (causality), ``POLL`` at most,
 * else sleeps ``POLL`` and looks again: batches are cheap, wake-ups are not,
 * and after ``IDLE_AFTER`` without traffic asks the kernel for one wake-up and waits for it, ``IDLE_WAIT`` at most.
+
+While traffic flows these waits are made without trio (a trio sleep costs four to five times the CPU of a plain one),
+and trio's other tasks have their turn every ``YIELD_EVERY``: control is that much late, which nobody notices.
 
 The pump itself refreshes the dead-man switch: if it stalls, the kernel stops copying.
 """
@@ -30,9 +33,10 @@ from shadowd.stream.table import FlowLimits, FlowTable
 
 MS = 1_000_000
 POLL = 2 * MS  # DESIGN §5: 1-2 ms; the ring holds far more than 2 ms of traffic
+YIELD_EVERY = 8 * MS
 IDLE_AFTER = 20 * MS
 IDLE_WAIT = 50 * MS
-TURN_BYTES = 4 << 20  # of ring space a turn: some 5 ms of work
+TURN_BYTES = 1 << 20  # of ring space a turn: a few ms of work, then answers are read
 EXPIRE_EVERY = 1000 * MS
 KEEP_ALIVE_EVERY = 500 * MS
 
@@ -44,7 +48,6 @@ class Pump(RingSink):
         "_alive_at",
         "_by_bit",
         "_cached",
-        "_current",
         "_dead_man",
         "_discarded",
         "_expire_at",
@@ -54,8 +57,10 @@ class Pump(RingSink):
         "longest_turn",
         "now",
         "programs",
+        "segment",
         "stopping",
         "table",
+        "timing",
         "turns",
     )
 
@@ -63,6 +68,10 @@ class Pump(RingSink):
         self.programs = programs
         self.engine = engine
         self.table = FlowTable(self._open_conversation, limits)
+        self.table.on_tag = self._change_filters
+        # the ring's records go straight to their places
+        self.segment = self.table.segment  # type: ignore[method-assign]
+        self.timing = engine.timing  # type: ignore[method-assign]
         self.now = time.monotonic_ns()
         self.stopping = False
         self.turns = 0
@@ -70,7 +79,6 @@ class Pump(RingSink):
         self._ring = programs.ring
         self._by_bit: dict[int, Filter] = {}
         self._cached: dict[int, list[Filter]] = {}
-        self._current = 0
         self._discarded: dict[str, int] = {}
         self._dead_man = int(dead_man_seconds * 1e9)
         self._alive_at = 0
@@ -80,23 +88,17 @@ class Pump(RingSink):
 
     # --- from the ring ------------------------------------------------------------------------------------------------
 
-    def segment(
-        self, key: bytes, filters: int, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int
-    ) -> None:
-        self._current = filters
-        flow = self.table.segment(key, direction, seq, ack, flags & 0xFF, payload, time)
-        if flow is not None:
-            conversation: Conversation = flow.sink  # type: ignore[assignment]  # _open_conversation made it
-            if conversation.filters != filters:
-                conversation.change_filters(filters)
-            if flags >> 8 & MARK_MPTCP and direction:
-                conversation.multipath()
-
-    def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
-        self.engine.timing(cookie, direction, seq, length, flags, time)
+    def marked(self, key: bytes, direction: int, marks: int) -> None:
+        flow = self.table.get(key)
+        if flow is not None and direction and marks & MARK_MPTCP:
+            flow.sink.multipath()  # type: ignore[attr-defined]  # _open_conversation made it
 
     def _open_conversation(self, key: bytes, time: int, flow: Flow, midstream: bool) -> Conversation:
-        return Conversation(self, key, flow, midstream, self._current)
+        return Conversation(self, key, flow, midstream, flow.tag)
+
+    @staticmethod
+    def _change_filters(flow: Flow, filters: int) -> None:
+        flow.sink.change_filters(filters)  # type: ignore[attr-defined]
 
     # --- what conversations ask for -----------------------------------------------------------------------------------
 
@@ -169,20 +171,29 @@ class Pump(RingSink):
     async def run(self) -> None:
         """Until cancelled."""
         ring, engine = self._ring, self.engine
+        yielded = 0
         while True:
             traffic = self.turn()
             now = time.monotonic_ns()
             if traffic:
                 self._last_traffic = now
-            if ring.backlog > TURN_BYTES // 4 or engine.pending:
+            elif now - self._last_traffic >= IDLE_AFTER:
+                yielded = now
+                if ring.prepare_sleep():
+                    await self._wait_sockets(IDLE_WAIT)
+                    ring.cancel_sleep()
+                else:
+                    await trio.lowlevel.checkpoint()
+                continue
+            if now - yielded >= YIELD_EVERY:
                 await trio.lowlevel.checkpoint()
-            elif engine.waiting:
-                await self._wait_sockets(POLL)
-            elif now - self._last_traffic < IDLE_AFTER:
-                await trio.sleep(POLL / 1e9)
-            elif ring.prepare_sleep():
-                await self._wait_sockets(IDLE_WAIT)
-                ring.cancel_sleep()
+                yielded = time.monotonic_ns()
+            if ring.backlog > TURN_BYTES // 4 or engine.pending:
+                continue
+            if engine.waiting:
+                engine.wait(POLL)
+            else:
+                time.sleep(POLL / 1e9)
 
     async def _wait_sockets(self, limit: int) -> None:
         with trio.move_on_after(limit / 1e9):

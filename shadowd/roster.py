@@ -59,7 +59,9 @@ class Roster:
     def add(self, spec: FilterSpec, origin: str) -> Entry:
         """Take a filter in and begin to capture. Raises UsageError for a name in use, ShadowdError if it cannot run."""
         if spec.name in self.entries:
-            raise UsageError(f"there is already a filter named {spec.name}", f"shadowctl filter set {spec.name} … changes it")
+            raise UsageError(
+                f"there is already a filter named {spec.name}", f"shadowctl filter set {spec.name} … changes it"
+            )
         if len(self.entries) >= MAX_FILTERS:
             raise UsageError(f"{MAX_FILTERS} filters exist, the kernel program holds no more", "remove one first")
         entry = Entry(spec, origin, self._make_filter(spec))
@@ -179,7 +181,12 @@ class Roster:
             target = next((t for t in running.targets if t.url == wanted.url), None)
             if target is None:
                 target = Target(
-                    wanted.url, wanted.scheme, wanted.host, wanted.port, running.account.add_target(wanted.url), _limits(spec)
+                    wanted.url,
+                    wanted.scheme,
+                    wanted.host,
+                    wanted.port,
+                    running.account.add_target(wanted.url),
+                    _limits(spec),
                 )
                 engine.targets.append(target)
             target.limits = _limits(spec)
@@ -344,7 +351,9 @@ def _tls_context(wanted: TargetSpec) -> ssl.SSLContext | None:
         if wanted.client_cert is not None:
             context.load_cert_chain(wanted.client_cert, wanted.client_key)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"{wanted.url}: a certificate file cannot be used: {error}", "give readable PEM files") from None
+        raise UsageError(
+            f"{wanted.url}: a certificate file cannot be used: {error}", "give readable PEM files"
+        ) from None
     if wanted.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -30,6 +30,8 @@ MARK_MPTCP = 1
 #: struct record without its key: time, filters (or cookie), seq, ack, payload_length, chunk_offset, chunk_length,
 #: type, direction, tcp_flags, marks
 RECORD = struct.Struct("=QQIIIIIBBBB")
+#: a ring entry as the reader takes it at once: the ring's own header (length and flags, page), struct record, its key
+ENTRY = struct.Struct("=IIQQIIIIIBBBB48s")
 RECORD_HEAD = 40  # offset of record.key; all there is of a timing record
 RECORD_BYTES = 88
 #: struct flow_key: netns, client, server, client_port, server_port, view

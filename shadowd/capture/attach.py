@@ -81,7 +81,9 @@ class InterfaceHook:
         except OSError as error:
             self.close()
             if error.errno not in _NO_TCX:
-                raise PlatformError(f"cannot attach to {interface.name}: {error.strerror}", "check for CAP_NET_ADMIN") from error
+                raise PlatformError(
+                    f"cannot attach to {interface.name}: {error.strerror}", "check for CAP_NET_ADMIN"
+                ) from error
             self.kind = "clsact"
             for egress in self._sides:
                 _add_classifier(programs.descriptors["tc_egress" if egress else "tc_ingress"], interface, egress)
@@ -126,8 +128,14 @@ def _add_classifier(program: int, interface: Interface, egress: bool) -> None:
             route.tc("add", "clsact", interface.index)
         except Exception as error:  # NetlinkError lives in a module of its own; EEXIST means that clsact is there
             if getattr(error, "code", None) != errno.EEXIST:
-                raise PlatformError(f"cannot add clsact to {interface.name}: {error}", "check for CAP_NET_ADMIN") from error
-        ahead = [name for priority, name in _classifiers(route, interface, egress) if 0 < priority < PRIORITY and "cil" in name]
+                raise PlatformError(
+                    f"cannot add clsact to {interface.name}: {error}", "check for CAP_NET_ADMIN"
+                ) from error
+        ahead = [
+            name
+            for priority, name in _classifiers(route, interface, egress)
+            if 0 < priority < PRIORITY and "cil" in name
+        ]
         if ahead:
             raise PlatformError(
                 f"{ahead[0]} (Cilium) on {interface.name} ends the chain before us: nothing would be seen",
@@ -181,5 +189,7 @@ def resolve_cgroup(selected: str) -> Path:
     path = Path(selected)
     inside = path if path.is_relative_to(root) else root / selected.lstrip("/")
     if not inside.is_dir():
-        raise PlatformError(f"there is no cgroup {selected}", f"give a path below {root}, for example system.slice/nginx.service")
+        raise PlatformError(
+            f"there is no cgroup {selected}", f"give a path below {root}, for example system.slice/nginx.service"
+        )
     return inside

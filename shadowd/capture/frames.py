@@ -1,7 +1,8 @@
-"""From a captured frame to the TCP segment in it: link layer, VLAN, MPLS, PPPoE, IP, fragments, extension headers.
+"""From a captured frame to the TCP segments in it: link layer, VLAN, MPLS, PPPoE, IP, fragments, extension headers.
 
 Every byte is untrusted. What cannot be read is not guessed: it is counted in ``skipped`` by reason, and the frame gives
 no segment. VXLAN and GRE are not looked into (reason ``not_tcp``): the live hooks see what is inside by themselves.
+A frame has one segment, except an sFlow datagram, which carries the heads of several sampled frames.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _VLAN = {0x8100, 0x88A8, 0x9100, 0x9200}
 _MPLS = {0x8847, 0x8848}
 _PPP = {0x0021: _IP4, 0x0057: _IP6}
 _FAMILIES = {2: _IP4, 10: _IP6, 24: _IP6, 28: _IP6, 30: _IP6}  # AF_INET; AF_INET6 of Linux, NetBSD, FreeBSD, macOS
-_TCP, _FRAGMENT, _AUTHENTICATION = 6, 44, 51
+_TCP, _UDP, _FRAGMENT, _AUTHENTICATION = 6, 17, 44, 51
+_SFLOW_PORT = 6343
 _TUNNELS = {4: _IP4, 41: _IP6}
 _EXTENSIONS = {0, 43, 60, 135, 139, 140}  # hop-by-hop, routing, destination, mobility, HIP, shim6 (RFC 8200 §4)
 
@@ -51,6 +53,13 @@ class _Unreadable(Exception):
         self.reason = reason
 
 
+class _Sampled(Exception):
+    """The frame is an sFlow datagram: what it carries."""
+
+    def __init__(self, frames: list[bytes]) -> None:
+        self.frames = frames
+
+
 class _Datagram:
     __slots__ = ("length", "pieces", "size", "time")
 
@@ -70,20 +79,32 @@ class FrameReader:
         self._held = 0
         self._now = 0
 
-    def segment_untrusted(self, link: int, frame: bytes, time: int) -> Segment | None:
-        """The TCP segment of a frame of LINKTYPE_ ``link``, or ``None``."""
+    def segments_untrusted(self, link: int, frame: bytes, time: int) -> list[Segment]:
+        """The TCP segments of a frame of LINKTYPE_ ``link``; ``time`` in ns ages fragments."""
         self._now = time
         try:
-            return self._link(link, frame)
+            return [self._link(link, frame)]
+        except _Sampled as sampled:
+            return [s for sample in sampled.frames for s in self._sample(sample)]
         except _Unreadable as why:
-            self.skipped[why.reason] = self.skipped.get(why.reason, 0) + 1
+            self._skip(why.reason)
         except (struct.error, IndexError):  # a header that ends too early
-            self.skipped["truncated"] = self.skipped.get("truncated", 0) + 1
-        return None
+            self._skip("truncated")
+        return []
+
+    def _sample(self, frame: bytes) -> list[Segment]:
+        try:
+            return [self._link(_ETHERNET, frame)]
+        except (_Sampled, _Unreadable, struct.error, IndexError):
+            self._skip("sample")
+            return []
+
+    def _skip(self, reason: str) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
     # --- link layer ---------------------------------------------------------------------------------------------------
 
-    def _link(self, link: int, frame: bytes) -> Segment | None:
+    def _link(self, link: int, frame: bytes) -> Segment:
         if link == _ETHERNET:
             return self._network(struct.unpack_from("!H", frame, 12)[0], frame, 14, 0)
         if link == _SLL:
@@ -100,7 +121,7 @@ class FrameReader:
             return self._nflog(frame)
         raise _Unreadable("link_type")
 
-    def _nflog(self, frame: bytes) -> Segment | None:
+    def _nflog(self, frame: bytes) -> Segment:
         at = 4
         for _ in range(64):  # attributes: a dozen kinds exist
             length, kind = struct.unpack_from("<HH", frame, at)
@@ -111,7 +132,7 @@ class FrameReader:
             at += length + 3 & ~3
         raise _Unreadable("malformed")
 
-    def _network(self, kind: int, frame: bytes, at: int, depth: int) -> Segment | None:
+    def _network(self, kind: int, frame: bytes, at: int, depth: int) -> Segment:
         while depth < _MAX_NESTING:
             depth += 1
             if kind in (_IP4, _IP6):
@@ -120,7 +141,9 @@ class FrameReader:
                 (kind,) = struct.unpack_from("!H", frame, at + 2)
                 at += 4
             elif kind == _PPPOE:  # RFC 2516 §4: session header, then the PPP protocol
-                kind = _PPP.get(struct.unpack_from("!H", frame, at + 6)[0], 0)
+                length, protocol = struct.unpack_from("!HH", frame, at + 4)
+                kind = _PPP.get(protocol, 0)
+                frame = frame[: at + 6 + length]  # what is beyond is padding, whatever the IP header says
                 at += 8
             elif kind in _MPLS:  # RFC 3032 §2.1: labels up to the bottom of the stack; the payload names itself
                 bottom = frame[at + 2] & 1
@@ -136,7 +159,7 @@ class FrameReader:
 
     # --- network layer ------------------------------------------------------------------------------------------------
 
-    def _packet(self, packet: bytes, depth: int) -> Segment | None:
+    def _packet(self, packet: bytes, depth: int) -> Segment:
         if depth > _MAX_NESTING:
             raise _Unreadable("nesting")
         version = packet[0] >> 4
@@ -146,7 +169,7 @@ class FrameReader:
             return self._packet6(packet, depth)
         raise _Unreadable("not_ip")
 
-    def _packet4(self, packet: bytes, depth: int) -> Segment | None:
+    def _packet4(self, packet: bytes, depth: int) -> Segment:
         head = (packet[0] & 15) * 4
         total, ident, place, protocol = struct.unpack_from("!2xHHHxB", packet)
         if total == 0:  # segmentation offload: captured before the length was known
@@ -164,7 +187,7 @@ class FrameReader:
             missing = 0
         return self._transport(protocol, source, target, body, missing, depth)
 
-    def _packet6(self, packet: bytes, depth: int) -> Segment | None:
+    def _packet6(self, packet: bytes, depth: int) -> Segment:
         length, protocol = struct.unpack_from("!4xHB", packet)
         if len(packet) < 40:
             raise _Unreadable("truncated")
@@ -192,11 +215,11 @@ class FrameReader:
             body = body[size:]
         raise _Unreadable("nesting")
 
-    def _transport(
-        self, protocol: int, source: bytes, target: bytes, body: bytes, missing: int, depth: int
-    ) -> Segment | None:
+    def _transport(self, protocol: int, source: bytes, target: bytes, body: bytes, missing: int, depth: int) -> Segment:
         if protocol in _TUNNELS:
             return self._packet(body, depth + 1)
+        if protocol == _UDP and struct.unpack_from("!H", body, 2)[0] == _SFLOW_PORT:
+            raise _Sampled(_sflow_frames_untrusted(body[8:]))
         if protocol != _TCP:
             raise _Unreadable("not_tcp")
         _, _, seq, ack, words, flags = _TCP_HEAD.unpack_from(body)
@@ -252,4 +275,31 @@ class FrameReader:
     def _forget(self, key: tuple[bytes, bytes, int, int], reason: str) -> None:
         self._held -= self._datagrams.pop(key).size
         if reason:
-            self.skipped[reason] = self.skipped.get(reason, 0) + 1
+            self._skip(reason)
+
+
+def _sflow_frames_untrusted(datagram: bytes) -> list[bytes]:
+    """The Ethernet frames' heads in the flow samples of an sFlow version 5 datagram (sflow.org/sflow_version_5.txt).
+
+    Raises ``struct.error`` when it ends too early. At most ``MAX_PIECES`` samples and records are looked at.
+    """
+    frames: list[bytes] = []
+    version, family = struct.unpack_from("!II", datagram)
+    at = 24 + (16 if family == 2 else 4)
+    if version != 5:
+        return frames
+    (samples,) = struct.unpack_from("!I", datagram, at - 4)
+    for _ in range(min(samples, MAX_PIECES)):
+        kind, length = struct.unpack_from("!II", datagram, at)
+        if kind == 1:  # flow_sample: seven words, then the number of records
+            (records,) = struct.unpack_from("!I", datagram, at + 8 + 28)
+            record = at + 8 + 32
+            for _ in range(min(records, MAX_PIECES)):
+                form, size = struct.unpack_from("!II", datagram, record)
+                if form == 1:  # sampled_header: protocol (1 is Ethernet), frame length, stripped, header length
+                    protocol, _, _, head = struct.unpack_from("!IIII", datagram, record + 8)
+                    if protocol == 1:
+                        frames.append(datagram[record + 24 : record + 24 + head])
+                record += 8 + size
+        at += 8 + length
+    return frames

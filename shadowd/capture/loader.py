@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 from array import array
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 PROGRAMS = {
     "socket_ingress": "CGROUP_SKB",
@@ -40,7 +40,7 @@ MAPS = (
 )
 
 
-def compile_and_load(source: str, ring_pages: int, cookie: bool) -> Tuple[Any, List[Tuple[str, int]]]:
+def compile_and_load(source: str, ring_pages: int, cookie: bool) -> tuple[Any, list[tuple[str, int]]]:
     """Load every program; returns the bcc module (it owns the descriptors) and (name, descriptor) pairs."""
     from bcc import BPF  # bcc reads BCC_KERNEL_SOURCE when it compiles
 
@@ -62,7 +62,7 @@ def captured_stderr(path: str) -> str:
         return log.read()[-4000:]
 
 
-def main(argv: List[str]) -> int:
+def main(argv: list[str]) -> int:
     channel = socket.socket(fileno=int(argv[1]))
     source, ring_pages = argv[2], int(argv[3])
     os.environ["BCC_KERNEL_SOURCE"] = os.path.dirname(source)  # it appends /include

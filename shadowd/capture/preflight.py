@@ -52,10 +52,17 @@ def check_host() -> None:
 
 def find_bcc_python() -> str:
     """The first interpreter that can import bcc's BPF: ours, then the distribution's."""
-    candidates = [os.environ.get("SHADOWD_BCC_PYTHON", ""), sys.executable, "/usr/bin/python3", shutil.which("python3") or ""]
+    candidates = [
+        os.environ.get("SHADOWD_BCC_PYTHON", ""),
+        sys.executable,
+        "/usr/bin/python3",
+        shutil.which("python3") or "",
+    ]
     tried = []
     for python in dict.fromkeys(path for path in candidates if path and os.path.exists(path)):
-        probe = "import importlib.util as u, sys; s = u.find_spec('bcc'); sys.exit(not (s and u.find_spec('bcc.libbcc')))"
+        probe = (
+            "import importlib.util as u, sys; s = u.find_spec('bcc'); sys.exit(not (s and u.find_spec('bcc.libbcc')))"
+        )
         done = subprocess.run([python, "-I", "-c", probe], capture_output=True, timeout=20, check=False)
         if done.returncode == 0:
             return python

@@ -31,10 +31,16 @@ _ZERO = b"\0\0\0\0"
 def find_sources() -> Path:
     """The folder with shadowd.bpf.c: $SHADOWD_BPF_DIR, the source tree, or what was installed beside the package."""
     here = Path(__file__).resolve().parents[2]
-    for folder in (os.environ.get("SHADOWD_BPF_DIR"), here / "bpf", Path(sysconfig.get_path("data")) / "share/shadowd/bpf"):
+    for folder in (
+        os.environ.get("SHADOWD_BPF_DIR"),
+        here / "bpf",
+        Path(sysconfig.get_path("data")) / "share/shadowd/bpf",
+    ):
         if folder and (Path(folder) / "shadowd.bpf.c").is_file():
             return Path(folder)
-    raise PlatformError("the capture program's source (bpf/shadowd.bpf.c) was not found", "set SHADOWD_BPF_DIR to its folder")
+    raise PlatformError(
+        "the capture program's source (bpf/shadowd.bpf.c) was not found", "set SHADOWD_BPF_DIR to its folder"
+    )
 
 
 class Programs:
@@ -62,7 +68,13 @@ class Programs:
         self.maps["control"].update(
             _ZERO,
             abi.CONTROL.pack(
-                self._alive_until, self._active, t.socket_filters, t.sampled, t.cgroup_bound, self._generation, self._own_mark
+                self._alive_until,
+                self._active,
+                t.socket_filters,
+                t.sampled,
+                t.cgroup_bound,
+                self._generation,
+                self._own_mark,
             ),
         )
 
@@ -174,13 +186,19 @@ def load(ring_bytes: int, own_mark: int) -> Programs:
         loader = Path(__file__).with_name("loader.py")
         command = [python, "-I", str(loader), str(theirs.fileno()), str(source), str(pages)]
         child = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         theirs.close()
         try:
             reply, rights = _receive(ours)
         except TimeoutError:
-            raise PlatformError(f"loading the capture program took over {LOAD_SECONDS:.0f} s", "try again on a calmer host") from None
+            raise PlatformError(
+                f"loading the capture program took over {LOAD_SECONDS:.0f} s", "try again on a calmer host"
+            ) from None
         finally:
             if child.poll() is None:
                 try:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import mmap
 
-from shadowd.capture.abi import RECORD, RECORD_BYTES, RECORD_HEAD, RECORD_TIMING
+from shadowd.capture.abi import ENTRY, RECORD_BYTES, RECORD_TIMING
 from shadowd.capture.bpf import Map
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
-_LENGTH = (1 << 30) - 1
-_HEADER = 8
+_PAYLOAD = 8 + RECORD_BYTES  # behind the ring's header and struct record
 
 
 class RingSink:
@@ -26,20 +25,24 @@ class RingSink:
     __slots__ = ()
 
     def segment(
-        self, key: bytes, filters: int, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int
-    ) -> None:
-        """A piece of payload, or a SYN, FIN, RST; ``seq`` is of the piece, FIN stands on the last piece only."""
-        raise AssertionError("a sink has both methods")
+        self, key: bytes, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int, tag: int
+    ) -> object:
+        """``tag``: the filters that matched. A piece of payload, or a SYN, FIN, RST; ``seq`` is of the piece, FIN stands on the last piece only."""
+        raise AssertionError("a sink has every method")
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         """A segment of one of our own connections."""
-        raise AssertionError("a sink has both methods")
+        raise AssertionError("a sink has every method")
+
+    def marked(self, key: bytes, direction: int, marks: int) -> None:
+        """The segment just given carried ``MARK_*``."""
+        raise AssertionError("a sink has every method")
 
 
 class Ring:
     """Reader of one BPF ring buffer of ``size`` bytes (a power of two)."""
 
-    __slots__ = ("_consumer", "_consumer_map", "_data", "_headers", "_mask", "_producer", "_sleeping", "descriptor", "size")
+    __slots__ = ("_consumer", "_consumer_map", "_data", "_mask", "_producer", "_sleeping", "descriptor", "size")
 
     def __init__(self, descriptor: int, size: int, sleeping: Map) -> None:
         page = mmap.PAGESIZE
@@ -50,7 +53,6 @@ class Ring:
         self._data = mmap.mmap(descriptor, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = memoryview(self._consumer_map).cast("Q")
         self._producer = memoryview(self._data)[:8].cast("Q")
-        self._headers = memoryview(self._data).cast("I")
         self._sleeping = sleeping
 
     @property
@@ -66,35 +68,35 @@ class Ring:
             return 0
         if end - position > max_bytes:
             end = position + max_bytes
-        headers, data, mask, base = self._headers, self._data, self._mask, mmap.PAGESIZE
-        unpack = RECORD.unpack_from
+        data, mask, base = self._data, self._mask, mmap.PAGESIZE
+        unpack = ENTRY.unpack_from
         segment, timing = sink.segment, sink.timing
         count = 0
         try:
             while position < end:
                 at = (position & mask) + base
-                length = headers[at >> 2]
-                if length & _BUSY:
-                    break  # reserved and not submitted yet: order is kept, so the rest waits too
-                if not length & _DISCARD:
-                    at += _HEADER
-                    time, filters, seq, ack, whole, offset, size, kind, direction, flags, marks = unpack(data, at)
-                    count += 1
-                    if kind == RECORD_TIMING:
-                        timing(filters, direction, seq, whole, flags, time)
-                    else:
-                        body = at + RECORD_BYTES
-                        if size != whole:  # one chunk of several
-                            seq = (seq + offset) & 0xFFFFFFFF
-                            if offset + size < whole:
-                                flags &= ~1
-                            if offset:
-                                flags &= ~2
-                        if marks:
-                            flags |= marks << 8
-                        segment(data[at + RECORD_HEAD : body], filters, direction, seq, ack, flags,
-                                data[body : body + size], time)  # fmt: skip
-                position += ((length & _LENGTH) + _HEADER + 7) & ~7
+                # one call for everything; behind a timing record it reads into the next entry, which does no harm
+                (length, _, time, filters, seq, ack, whole, offset, size, kind, direction, flags, marks, key
+                 ) = unpack(data, at)  # fmt: skip
+                if length >= _DISCARD:
+                    if length & _BUSY:
+                        break  # reserved and not submitted yet: order is kept, so the rest waits too
+                    length -= _DISCARD
+                elif kind == RECORD_TIMING:
+                    timing(filters, direction, seq, whole, flags, time)
+                else:
+                    if size != whole:  # one chunk of several
+                        seq = (seq + offset) & 0xFFFFFFFF
+                        if offset + size < whole:
+                            flags &= ~1
+                        if offset:
+                            flags &= ~2
+                    body = at + _PAYLOAD
+                    segment(key, direction, seq, ack, flags, data[body : body + size], time, filters)
+                    if marks:
+                        sink.marked(key, direction, marks)
+                count += 1
+                position += (length + 15) & ~7
         finally:
             self._consumer[0] = position
         return count
@@ -111,7 +113,7 @@ class Ring:
         self._sleeping.update(b"\0\0\0\0", b"\0\0\0\0")
 
     def close(self) -> None:
-        for view in (self._consumer, self._producer, self._headers):
+        for view in (self._consumer, self._producer):
             view.release()
         self._consumer_map.close()
         self._data.close()

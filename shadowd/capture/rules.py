@@ -49,7 +49,16 @@ class Rule:
 class Tables:
     """Contents of the kernel's maps for a set of rules, as packed keys and values."""
 
-    __slots__ = ("cgroup_bound", "cgroups", "client_prefixes", "ports", "sampled", "sampling", "server_prefixes", "socket_filters")
+    __slots__ = (
+        "cgroup_bound",
+        "cgroups",
+        "client_prefixes",
+        "ports",
+        "sampled",
+        "sampling",
+        "server_prefixes",
+        "socket_filters",
+    )
 
     def __init__(self) -> None:
         self.ports: dict[bytes, bytes] = {}
@@ -78,7 +87,9 @@ def _prefixes(rules: list[Rule], selected: Iterable[tuple[Rule, tuple[str, ...]]
         for length in range(net.prefixlen + 1):
             mask |= wanted.get(net.supernet(new_prefix=length), 0)
         if net.version == 4:  # an IPv6 prefix that covers ::ffff:0:0/96 covers every IPv4 address too
-            mapped = ipaddress.IPv6Network((int.from_bytes(b"\xff\xff" + net.network_address.packed), net.prefixlen + 96))
+            mapped = ipaddress.IPv6Network(
+                (int.from_bytes(b"\xff\xff" + net.network_address.packed), net.prefixlen + 96)
+            )
             for length in range(97):
                 mask |= wanted.get(mapped.supernet(new_prefix=length), 0)
         key = pack_prefix(str(net))

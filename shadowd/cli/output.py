@@ -146,7 +146,9 @@ def _failed(error: BaseException) -> int:
     if callable(message):
         context = getattr(error, "ctx", None)
         where = f"`{context.command_path} --help`" if context is not None else "--help"
-        _say(f"{' '.join(str(message()).split()).rstrip('.')} — see {where}")
+        # a group made with no_args_is_help says its whole help: one line will do here as everywhere
+        what = "Missing command" if type(error).__name__ == "NoArgsIsHelpError" else " ".join(str(message()).split())
+        _say(f"{what.rstrip('.')} — see {where}")
         return int(getattr(error, "exit_code", 2))
     if isinstance(error, OSError):
         place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "input or output failed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -15,11 +14,13 @@ import typer
 
 from shadowd.capture.frames import FrameReader, Segment
 from shadowd.capture.pcap import CaptureFileError, read_packets
+from shadowd.cli.output import AsJson, new_app, print_json
 from shadowd.errors import ShadowdError
 from shadowd.stream.flow import ACK, CLIENT, FIN, SYN, Flow
+from shadowd.stream.seq import add
 from shadowd.stream.table import FlowLimits, FlowTable
 
-app = typer.Typer(no_args_is_help=True, help="Work with capture files.")
+app = new_app("Work with capture files.")
 
 _SECOND = 1_000_000_000
 _WRITE_AT = 8 << 20  # bytes held before files are written: many small segments, few system calls
@@ -35,6 +36,7 @@ LIMITS = {
     "max_ranges": 4096,
     "idle": 1 << 62,
     "handshake_idle": 1 << 62,
+    "gap_timeout": 1 << 62,
     "closed_linger": 240 * _SECOND,
     "max_ended": _STREAMS_LIMIT,
 }
@@ -92,13 +94,14 @@ class _Files:
 class _StreamSink:
     """Writes one connection's bytes, and its line of the result."""
 
-    __slots__ = ("_at", "_files", "_flow", "_names", "result")
+    __slots__ = ("_at", "_files", "_flow", "_names", "_pending", "result")
 
     def __init__(self, number: int, flow: Flow, client: bytes, server: bytes, files: _Files) -> None:
         self._flow = flow
         self._files = files
         self._names = (f"{number}.c2s", f"{number}.s2c")
         self._at = [0, 0]
+        self._pending = [0, 0]  # a gap not yet confirmed by what follows
         self.result: dict[str, Any] = {
             "n": number,
             "client": endpoint(client),
@@ -115,16 +118,24 @@ class _StreamSink:
         return side
 
     def data(self, direction: int, data: bytes, time: int) -> None:
+        self._confirm(direction)
         self._files.append(self._names[direction], data)
         self._side(direction)["bytes"] += len(data)
         self._at[direction] += len(data)
 
     def gap(self, direction: int, length: int, time: int) -> None:
-        self._side(direction)["gaps"].append([self._at[direction], length])
-        self._at[direction] += length
+        self._pending[direction] += length
 
     def eof(self, direction: int, time: int) -> None:
-        """Nothing to write."""
+        self._confirm(direction)
+
+    def _confirm(self, direction: int) -> None:
+        """Data or FIN stand behind the hole. A stray ACK beyond the last byte alone is no evidence in a file."""
+        length = self._pending[direction]
+        if length:
+            self._side(direction)["gaps"].append([self._at[direction], length])
+            self._at[direction] += length
+            self._pending[direction] = 0
 
     def closed(self, state: str, time: int) -> None:
         self.result["c2s"]["conflicts"] = self._flow.client.conflicts
@@ -182,7 +193,7 @@ def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None 
         sinks.append(sink)
         return sink
 
-    table = FlowTable(open_sink, FlowLimits(**LIMITS, bare=True))
+    table = FlowTable(open_sink, FlowLimits(**LIMITS, offline=True))
     frames = FrameReader()
     roles = _Roles()
     now = expire_at = packets = 0
@@ -190,20 +201,12 @@ def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None 
     try:
         for link, stamp, data in chain([] if first is None else [first], packets_of_file):
             packets += 1
-            segment = frames.segment_untrusted(link, data, stamp)
-            if segment is None:
-                continue
-            now = max(now, stamp)
-            if now >= expire_at:
-                table.expire(now)
-                expire_at = now + _SECOND
-            key, direction = roles.orient(segment, table)
-            _, _, seq, ack, flags, payload, missing = segment
-            if missing and flags & FIN:  # the FIN stands behind bytes that were not captured
-                table.segment(key, direction, seq, ack, flags & ~FIN, payload, now)
-                seq += len(payload) + missing + (1 if flags & SYN else 0)
-                flags, payload = FIN | ACK, b""
-            table.segment(key, direction, seq & 0xFFFFFFFF, ack, flags, payload, now)
+            for segment in frames.segments_untrusted(link, data, stamp):
+                now = max(now, stamp)
+                if now >= expire_at:
+                    table.expire(now)
+                    expire_at = now + _SECOND
+                _feed(table, *roles.orient(segment, table), segment, now)
     except CaptureFileError as error:
         fault = error
     table.close_all(now)
@@ -221,20 +224,33 @@ def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None 
     return streams
 
 
-def _progress(path: Path) -> Callable[[int], None] | None:
+def _feed(table: FlowTable, key: bytes, direction: int, segment: Segment, now: int) -> None:
+    _, _, seq, ack, flags, payload, missing = segment
+    if missing and flags & FIN:  # the FIN stands behind bytes that were not captured
+        table.segment(key, direction, seq, ack, flags & ~FIN, payload, now)
+        seq = add(seq, len(payload) + missing + (1 if flags & SYN else 0))
+        flags, payload = FIN | ACK, b""
+    table.segment(key, direction, seq, ack, flags, payload, now)
+
+
+class _Progress:
     """A percentage on standard error, once it takes long and somebody looks."""
-    if not sys.stderr.isatty():
-        return None
-    begun = time.monotonic()
-    size = max(1, path.stat().st_size) if path.is_file() else 1
 
-    def show(done: int) -> None:
-        if time.monotonic() - begun >= _SHOW_PROGRESS_AFTER:
-            print(
-                f"\r{path.name}: {100 * done // size} %", end="" if done < size else "\n", file=sys.stderr, flush=True
-            )
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        self._size = max(1, path.stat().st_size) if path.is_file() else 1
+        self._begun = time.monotonic()
+        self._visible = sys.stderr is not None and sys.stderr.isatty()
+        self._shown = False
 
-    return show
+    def __call__(self, done: int) -> None:
+        if self._visible and time.monotonic() - self._begun >= _SHOW_PROGRESS_AFTER:
+            self._shown = True
+            print(f"\r{self._name}: {100 * done // self._size} %", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._shown:
+            print(f"\r{' ' * (len(self._name) + 7)}\r", end="", file=sys.stderr, flush=True)
 
 
 def _describe(stream: dict[str, Any]) -> str:
@@ -252,10 +268,10 @@ def _describe(stream: dict[str, Any]) -> str:
 
 def _print(streams: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(streams))
+        print_json(streams)
     else:
         for stream in streams:
-            typer.echo(_describe(stream))
+            print(_describe(stream))
 
 
 @app.callback()
@@ -267,22 +283,25 @@ def _group() -> None:
 def streams(
     file: Annotated[Path, typer.Argument(help="A pcap or pcapng file.")],
     out: Annotated[Path, typer.Option("--out", help="Directory for N.c2s and N.s2c; made if missing.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list, nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write both byte streams of every TCP connection in a capture file.
 
     Uses the same reassembly as the daemon. A gap is left out of the file and reported.
 
+    \b
     Examples:
-
-        shadowctl pcap streams traffic.pcapng --out streams
-
-        shadowctl pcap streams traffic.pcap --out streams --json | jq '.[] | select(.state == "reset")'
+      shadowctl pcap streams traffic.pcapng --out streams
+      shadowctl pcap streams traffic.pcap --out streams --json | jq '.[] | select(.state == "reset")'
     """
+    progress = _Progress(file)
+    fault: PartialStreamsError | None = None
     try:
-        _print(write_streams(file, out, _progress(file)), as_json)
-    except ShadowdError as error:
-        if isinstance(error, PartialStreamsError) and (error.streams or as_json):
-            _print(error.streams, as_json)
-        print(f"shadowctl: {error}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from None
+        found = write_streams(file, out, progress)
+    except PartialStreamsError as error:
+        fault, found = error, error.streams
+    finally:
+        progress.close()
+    _print(found, as_json)
+    if fault is not None:
+        raise fault

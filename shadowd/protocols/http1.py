@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.protocols.base import CodecSink, FlowView
@@ -110,8 +111,7 @@ class Http1Codec:
         self._max_body = max_body
         self._requests = RequestReader(0, max_head, max_body)
         self._responses = ResponseReader(body_limit)
-        self._client = SEEK if midstream else CUT
-        self._server = SEEK if midstream else CUT
+        self._client = self._server = SEEK if midstream else CUT
         self._reason = "midstream"  # why client bytes are discarded in SEEK and DONE
         self._server_reason = "midstream"
         self._counted = False  # the requests that SEEK skips have been counted as lost
@@ -259,8 +259,7 @@ class Http1Codec:
         self._sink.discarded(self._reason, length)
 
     def _probe(self, data: bytes, time: int) -> None:
-        requests = self._requests
-        done: Sequence[Request] = ()
+        requests, done = self._requests, cast("Sequence[Request]", ())
         try:
             done = requests.feed_untrusted(data, time)
         except ProtocolError:
@@ -350,16 +349,14 @@ class Http1Codec:
     def _drop_held(self, reason: str) -> None:
         if self._held_bytes:
             self._sink.discarded(reason, self._held_bytes)
-        self._held = []
-        self._held_bytes = 0
+        self._held, self._held_bytes = [], 0
 
     def _undecided(self, length: int) -> None:
         """The answer to an upgrade request is unknown: what the client sent since may be anything."""
         self._lose_client("gap", counted=False)
         if length:
             self._skip(length)
-        self._held = []
-        self._held_bytes = 0
+        self._held, self._held_bytes = [], 0
 
     def _release(self) -> None:
         """The upgrade was refused: what was held is HTTP."""
@@ -407,7 +404,8 @@ class Http1Codec:
             done = responses.feed_untrusted(data, time)
         except ProtocolError:
             done = ()
-        self._take_responses(done)
+        if done or responses.offset == responses.boundary or responses.error is not None or responses.interim_bytes:
+            self._take_responses(done)
 
     def _take_responses(self, done: Sequence[Response]) -> None:
         responses = self._responses

@@ -33,6 +33,7 @@ from shadowd.protocols.http1_framing import (
     CHUNKED,
     HEAD,
     HEAD_END,
+    LENGTH,
     MAX_HEAD,
     STOPPED,
     UNTIL_EOF,
@@ -248,40 +249,103 @@ class ResponseReader(MessageReader[Response]):
         ``time`` is the segment's (ns). Raises ``ProtocolError``; responses before the error are returned first, then
         ``error`` is set and the next call raises.
         """
-        expected = self._expected
+        if self._state == LENGTH and len(data) <= self._remaining:
+            return self._more_body(data, time)
         status = _FINAL.get(data[:12])
-        if status and self._state == HEAD and expected and not self._buffer and expected[0] not in _BODYLESS_METHODS:
-            end = data.find(HEAD_END) + 4
-            lowered = data[:end].lower()
-            size = len(data)
-            value = lowered.find(b"\r\ncontent-length:") + 17
-            if value > 17 and lowered.startswith(b" %d\r\n" % (size - end), value) and end <= self._max_head:
-                # one segment that is one whole response
-                try:
-                    self._parser.feed_data(data)
-                except (HttpParserError, HttpParserUpgrade):
-                    pass
-                else:
-                    if not self._awaited:
-                        self._awaited.append(None)
-                        expected.popleft()
-                        begin = self.offset
-                        response = Response(status, data[:end], begin, time)
-                        self.offset = self.boundary = response.end = begin + size
-                        response.body_length = size - end
-                        if self._body_limit:
-                            response.body = data[end : end + self._body_limit]
-                        if not persistent(lowered, b"HTTP/1.1"):
-                            self._closed = True
-                            response.keep_alive = False
-                        return (response,)
-                self._renew()
+        if status and self._state == HEAD and not self._buffer:
+            done = self._whole_head(data, status, time)
+            if done is not None:
+                return done
         self._last = time
         begin = self.offset
         done = self._read(data, time)
         if self.upgraded:
             self.trailing = data[self.offset - begin :]
         return done
+
+    def _whole_head(self, data: bytes, status: int, time: int) -> Sequence[Response] | None:
+        """The common case by the shortest way: a segment that begins with a whole head whose Content-Length it does
+        not exceed. None if it is not that."""
+        expected = self._expected
+        if not expected or self._closed or expected[0] in _BODYLESS_METHODS:
+            return None
+        end = data.find(HEAD_END) + 4
+        head = data[:end]
+        lowered = head.lower()
+        value = lowered.find(b"\r\ncontent-length: ") + 18
+        digits = lowered[value : lowered.find(b"\r", value)]
+        if value < 18 or end > self._max_head or not digits.isdigit() or len(digits) > 15:
+            return None
+        length = int(digits)
+        present = len(data) - end
+        if present > length:
+            return None
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._renew()  # the long way judges it again, and mends it if that is allowed
+            return None
+        awaited = self._awaited
+        if bool(awaited) != (present < length):
+            self._renew()
+            return None
+        begin = self.offset
+        self.offset = stop = begin + len(data)
+        if awaited:
+            self._last = time
+            self._begin = begin
+            self._started = time
+            self._head = head
+            self._lowered = lowered
+            self._state = LENGTH
+            self._remaining = length - present
+            self._body_length = present
+            if self._body_limit:
+                self._body += data[end : end + self._body_limit]
+            return ()
+        awaited.append(None)
+        expected.popleft()
+        response = Response(status, head, begin, time)
+        self.boundary = response.end = stop
+        response.body_length = length
+        if self._body_limit:
+            response.body = data[end : end + self._body_limit]
+        if not persistent(lowered, b"HTTP/1.1"):
+            self._closed = True
+            response.keep_alive = False
+        return (response,)
+
+    def _more_body(self, data: bytes, time: int) -> Sequence[Response]:
+        """More of a body whose length is known, at most all of it."""
+        size = len(data)
+        self._judge(data)
+        self._last = time
+        self._remaining -= size
+        if bool(self._awaited) != bool(self._remaining):
+            error = ProtocolError("framing", "llhttp disagrees with Content-Length")
+            self._fail(error)
+            raise error
+        self.offset = stop = self.offset + size
+        if self._body_limit:
+            self._keep(data)
+        else:
+            self._body_length += size
+        if self._remaining:
+            return ()
+        self._awaited.append(None)
+        self._state = HEAD
+        head = self._head
+        self._expected.popleft()
+        response = Response(int(head[9:12]), head, self._begin, self._started)
+        response.body_length = self._body_length
+        if self._body_limit:
+            response.body = bytes(self._body)
+            self._body = bytearray()
+        self.boundary = response.end = stop
+        response.last_byte = time
+        response.keep_alive = persistent(self._lowered, head[:8])
+        self._closed = not response.keep_alive
+        return (response,)
 
     def eof(self) -> Sequence[Response]:
         """The server's end of stream: completes a close-delimited response. Raises ``ProtocolError`` (``truncated``)

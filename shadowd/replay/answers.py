@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from shadowd.exchange import Response
 from shadowd.protocols.http1_reader import ResponseReader
@@ -16,40 +16,25 @@ if TYPE_CHECKING:
 RAW_QUIET = 200_000_000
 
 
-class Answers(Protocol):
-    """What a connection needs to know of its protocol."""
-
-    def sent(self, leg: Leg) -> None: ...
-
-    def feed_untrusted(self, data: bytes, now: int) -> Sequence[Response]: ...
-
-    def settle(self, now: int) -> Sequence[Response]: ...
-
-    def eof(self) -> Sequence[Response]: ...
-
-    @property
-    def reusable(self) -> bool: ...
-
-
 class HttpAnswers:
     """HTTP/1: llhttp says where an answer ends."""
 
-    __slots__ = ("_reader",)
+    __slots__ = ("reader",)
 
     def __init__(self, body_limit: int) -> None:
-        self._reader = ResponseReader(body_limit=body_limit)
+        self.reader = ResponseReader(body_limit=body_limit)
 
     def sent(self, leg: Leg) -> None:
-        self._reader.expect(leg.exchange.request.method)
+        self.reader.expect(leg.exchange.request.method)
 
     def feed_untrusted(self, data: bytes, now: int) -> Sequence[Response]:
-        return self._reader.feed_untrusted(data, now)
+        return self.reader.feed_untrusted(data, now)
 
     def settle(self, now: int) -> Sequence[Response]:
         return ()
 
     def eof(self) -> Sequence[Response]:
-        return self._reader.eof()
+        return self.reader.eof()
 
     @property
     def reusable(self) -> bool:

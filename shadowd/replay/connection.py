@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from shadowd.exchange import Exchange, Response
 from shadowd.protocols.http1_reader import ProtocolError
-from shadowd.replay.answers import Answers, HttpAnswers, RawAnswers
+from shadowd.replay.answers import HttpAnswers, RawAnswers
 
 if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
@@ -32,13 +32,27 @@ _SO_COOKIE = 57  # asm-generic/socket.h
 _SO_MARK = 36
 _RECV_BYTES = 1 << 16
 _RECV_TURN = 1 << 20  # bytes read from one connection before the others have their turn
+_ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_READABLE = select.EPOLLIN | _ENDING
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
 class Leg:
     """One exchange on its way to one target."""
 
-    __slots__ = ("connection", "deadline", "done", "exchange", "lane", "received_before", "response", "retried", "sent_end", "size", "wire")
+    __slots__ = (
+        "connection",
+        "deadline",
+        "done",
+        "exchange",
+        "lane",
+        "received_before",
+        "response",
+        "retried",
+        "sent_end",
+        "size",
+        "wire",
+    )
 
     def __init__(self, exchange: Exchange, wire: bytes, lane: Lane) -> None:
         self.exchange = exchange
@@ -62,6 +76,7 @@ class Connection:
         "_arrivals",
         "_departures",
         "_engine",
+        "_feed",
         "_in_base",
         "_marks",
         "_out",
@@ -92,7 +107,9 @@ class Connection:
         self.keep_alive = True
         self.answered = 0
         self.idle_since = 0
-        self._answers: Answers = RawAnswers() if raw else HttpAnswers(engine.body_limit)
+        self._answers: HttpAnswers | RawAnswers = RawAnswers() if raw else HttpAnswers(engine.body_limit)
+        answers = self._answers
+        self._feed = answers.reader.feed_untrusted if isinstance(answers, HttpAnswers) else answers.feed_untrusted
         self._out = bytearray()
         self._written = 0  # stream bytes handed to the socket or waiting in _out (ciphertext with TLS)
         self._received = 0
@@ -127,6 +144,12 @@ class Connection:
     # --- events of the epoll set ------------------------------------------------------------------------------------
 
     def on_event(self, events: int, now: int) -> None:
+        if self.state == OPEN:
+            if self._out and events & select.EPOLLOUT:
+                self._flush(now)
+            if events & _READABLE and self.state != CLOSED:
+                self._read(now, events & _ENDING)
+            return
         if self.state == CONNECTING:
             code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
@@ -142,8 +165,8 @@ class Connection:
             return
         if events & select.EPOLLOUT and self._out:
             self._flush(now)
-        if events & ~select.EPOLLOUT and self.state != CLOSED:
-            self._read(now, bool(events & (select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR)))
+        if events & _READABLE and self.state != CLOSED:
+            self._read(now, events & _ENDING)
 
     def _opened(self, now: int) -> None:
         self.state = OPEN
@@ -166,29 +189,31 @@ class Connection:
         if self.state != CLOSED:
             self._opened(now)
 
-    def _read(self, now: int, ending: bool) -> None:
+    def _read(self, now: int, ending: int) -> None:
         taken = 0
+        recv = self.sock.recv
         while True:
             try:
-                data = self.sock.recv(_RECV_BYTES)
+                data = recv(_RECV_BYTES)
             except BlockingIOError:
                 return
             except OSError:
                 self.fail("reset", now)
                 return
-            if not data:
+            size = len(data)
+            if not size:
                 self._ended(now)
                 return
-            self._received += len(data)
-            if self._tls is None:
-                self._deliver(data, now)
-            else:
+            self._received += size
+            if self._tls is not None:
                 self._decrypt(data, now)
+            else:
+                self._deliver(data, now)
+            if size < _RECV_BYTES and not ending:
+                return  # drained: a new edge tells of more
             if self.state == CLOSED:
                 return
-            if len(data) < _RECV_BYTES and not ending:
-                return  # drained: a new edge tells of more
-            taken += len(data)
+            taken += size
             if taken >= _RECV_TURN:
                 self._engine.read_again(self)
                 return
@@ -229,7 +254,7 @@ class Connection:
                     owner.disconnected([], now)
             return
         try:
-            responses = self._answers.feed_untrusted(data, now)
+            responses = self._feed(data, now)
         except ProtocolError:
             self.fail("malformed", now)
             return
@@ -239,17 +264,18 @@ class Connection:
             self.fail("malformed", now)
 
     def _answer(self, responses: Sequence[Response], now: int) -> None:
+        in_flight = self.in_flight
         for response in responses:
-            leg = self.in_flight.popleft()
+            leg = in_flight.popleft()
             leg.response = response
             self.answered += 1
             if not response.keep_alive:
                 self.keep_alive = False
             self._engine.answered(leg)
         owner = self.owner
-        if not self.in_flight and not self.keep_alive:
+        if not self.keep_alive and not in_flight:
             self.close(now)
-        if owner is not None:
+        if owner is not None and (owner.queue or owner.finished or self.state != OPEN):
             owner.answered(self, now)
 
     def settle_raw(self, now: int) -> None:
@@ -368,7 +394,9 @@ class Connection:
 
     @property
     def reusable(self) -> bool:
-        return self.state == OPEN and self.keep_alive and not self.in_flight and self._answers.reusable and not self._out
+        return (
+            self.state == OPEN and self.keep_alive and not self.in_flight and self._answers.reusable and not self._out
+        )
 
     # --- kernel times -----------------------------------------------------------------------------------------------
 
@@ -380,15 +408,19 @@ class Connection:
             else:
                 self._out_base = (seq + 1) & 0xFFFFFFFF
             return
-        base, seen = (self._in_base, self._arrivals) if direction else (self._out_base, self._departures)
+        if direction:
+            base, seen = self._in_base, self._arrivals
+        else:
+            base, seen = self._out_base, self._departures
         if base < 0:
             return
         last = seen[-1][0] if seen else (self._received if direction else 0)
         end = (seq + length - base) & 0xFFFFFFFF
-        end += (last >> 32) << 32  # offsets go on past 4 GB
-        if end + (1 << 31) < last:
-            end += 1 << 32
-        if not seen or end > seen[-1][0]:
+        if last > 0x7FFFFFFF:  # offsets go on past 4 GB
+            end += (last >> 32) << 32
+            if end + (1 << 31) < last:
+                end += 1 << 32
+        if not seen or end > last:
             seen.append((end, time))
             if len(seen) > 8192:  # nobody asked: a flood of small segments between two answers
                 seen.popleft()

@@ -40,7 +40,7 @@ class Engine:
         self.targets: list[Target] = []
         self.epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
-        self._by_cookie: dict[int, Connection] = {}
+        self._timings: dict[int, Callable[[int, int, int, int, int], None]] = {}  # by socket cookie
         self._ready: list[tuple[int, int]] = []
         self._again: list[Connection] = []
         self._broken: list[Connection] = []
@@ -54,8 +54,13 @@ class Engine:
 
     def poll(self) -> int:
         """Which sockets are ready now; the ring's descriptor may be among them and means nothing here."""
-        self._ready = self.epoll.poll(0)
+        if not self._ready:
+            self._ready = self.epoll.poll(0)
         return len(self._ready)
+
+    def wait(self, limit: int) -> None:
+        """Wait for sockets, ``limit`` ns at most; what is ready is for the next turn."""
+        self._ready = self.epoll.poll(limit / SECOND)
 
     def settle(self) -> None:
         """Latencies of the answers that came in the turn before."""
@@ -70,7 +75,7 @@ class Engine:
                     leg.exchange.early.append(leg)
         if self._retired:  # their last timing records have been read by now
             for cookie in self._retired:
-                self._by_cookie.pop(cookie, None)
+                self._timings.pop(cookie, None)
             self._retired.clear()
 
     def dispatch(self, now: int) -> None:
@@ -79,6 +84,7 @@ class Engine:
             connection = connections.get(fd)
             if connection is not None:
                 connection.on_event(events, now)
+        self._ready = []
         if self._again:
             again, self._again = self._again, []
             for connection in again:
@@ -162,7 +168,7 @@ class Engine:
     def answered(self, leg: Leg) -> None:
         """Sent whole and answered whole."""
         self._end(leg).account.mirrored += 1
-        self._answered.append(leg)
+        self._answered.append(leg)  # its latency is known when the next drain of the ring has brought the times
 
     def failed(self, leg: Leg, reason: str) -> None:
         self._end(leg).account.failed[reason] += 1
@@ -205,7 +211,7 @@ class Engine:
 
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
-        self._by_cookie[connection.cookie] = connection
+        self._timings[connection.cookie] = connection.timing
         self.epoll.register(connection.fd, events)
 
     def unregister(self, connection: Connection) -> None:
@@ -226,9 +232,9 @@ class Engine:
         return bool(self._again or self._broken or self._answered)
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
-        connection = self._by_cookie.get(cookie)
-        if connection is not None:
-            connection.timing(direction, seq, length, flags, time)
+        record = self._timings.get(cookie)
+        if record is not None:
+            record(direction, seq, length, flags, time)
 
     def note_tls_error(self, target: Target, error: Exception) -> None:
         if self._on_tls_error is not None:

@@ -41,7 +41,6 @@ class Assembler:
         "anchored",
         "buffered",
         "conflicts",
-        "delivered",
         "duplicate",
         "end",
         "gap_bytes",
@@ -58,7 +57,6 @@ class Assembler:
         self.next_seq = 0  # sequence number of the byte at `offset`
         self.offset = 0  # stream offset expected next: delivered + gap_bytes
         self.end = -1  # stream offset of the FIN, -1 while none was seen
-        self.delivered = 0  # bytes handed out
         self.duplicate = 0  # bytes whose place was already taken, keep-alive probes included
         self.conflicts = 0  # bytes of those whose value differed from the queued copy's
         self.buffered = 0  # bytes in the queue
@@ -82,6 +80,11 @@ class Assembler:
             parts += [f"{self.end - at} missing"] if self.end > at else []
             parts.append("end")
         return f"<Assembler {self.next_seq:#010x}: {', '.join(parts)}>"
+
+    @property
+    def delivered(self) -> int:
+        """Bytes handed out."""
+        return self.offset - self.gap_bytes
 
     @property
     def discarded(self) -> dict[str, int]:
@@ -144,7 +147,6 @@ class Assembler:
             length = len(data)
             self.next_seq = (expected + length) & MASK
             self.offset += length
-            self.delivered += length
             return data
         return self._push_out_of_order(distance(expected, seq), data)
 
@@ -230,7 +232,6 @@ class Assembler:
     def _advance(self, length: int) -> None:
         self.next_seq = (self.next_seq + length) & MASK
         self.offset += length
-        self.delivered += length
 
     def _repeated(self, start: int, end: int) -> None:
         """Bytes of ``[start, end)`` lie below ``offset``: repeated, or late, or from before the stream."""

@@ -1,7 +1,8 @@
 """One TCP connection: two assemblers, what the ends acknowledged, and when a hole is a loss.
 
-``segment`` has two ways. The short one is for a steady flow (both directions anchored, nothing queued, no FIN) and the
-next expected segment; all else takes the long one. What may happen to a flow is in ``TRANSITIONS`` and nowhere else.
+``segment`` handles everything. For a *steady* flow (both directions anchored, nothing queued, no FIN) and the next
+expected segment, ``FlowTable.segment`` has a shorter way to the same result. What may happen to a flow is in
+``TRANSITIONS`` and nowhere else.
 
 *Start.* A SYN anchors its direction; a SYN-ACK, and the first ACK of the other side, anchor the one whose SYN was not
 captured (NAT hides the SYN-ACK from one of our hooks). A provisional anchor moves down to the first segment's number
@@ -16,6 +17,9 @@ with payload or FIN, and older bytes that come later are discarded (``before_sta
 
 When the flow ends, bytes that the peer acknowledged and nobody captured are a gap too. One byte may be an uncaptured
 FIN's number and does not count.
+
+A *patient* flow is for capture files, where segments may stand in any order and nothing waits for us: ACKs prove no
+loss, and a RST (late, crossing, or forged) ends the flow only when nothing more can follow.
 
 *End.* Both FINs reached in order, or a RST near the expected number (RFC 5961 §3.2 wants it exact; a passive reader may
 have lost a few segments). A RST's payload is not stream data (RFC 9293 §3.10.7.4 drops it). Urgent data stays in line.
@@ -32,7 +36,8 @@ CLIENT = 0  # client→server
 SERVER = 1  # server→client
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-_KIND = FIN | SYN | RST | ACK
+#: The flags that decide the way of a segment: ``flags & KIND == ACK`` is plain data.
+KIND = FIN | SYN | RST | ACK
 
 #: Age at which an unacknowledged hole is given up: the sender has by then sent the bytes again after 1, 2, 4 and 8 s
 #: (RFC 6298 §2.4, §5.5) and its connection is dead in all but name.
@@ -124,8 +129,9 @@ class Flow:
     """See the module's head. ``sink`` is set by whoever opens the flow before the first ``segment``."""
 
     __slots__ = (
-        "_before",
-        "_speaker",
+        "_patient",
+        "_reset_seen",
+        "before",
         "client",
         "due",
         "gaps",
@@ -135,12 +141,19 @@ class Flow:
         "seen",
         "server",
         "sink",
+        "speaker",
         "state",
         "steady",
+        "tag",
     )
 
     def __init__(
-        self, midstream: bool, max_buffered: int = 1 << 20, max_ranges: int = 256, sink: FlowSink = NOBODY
+        self,
+        midstream: bool,
+        max_buffered: int = 1 << 20,
+        max_ranges: int = 256,
+        sink: FlowSink = NOBODY,
+        patient: bool = False,
     ) -> None:
         self.client: Stream = Stream(max_buffered, max_ranges)
         self.server: Stream = Stream(max_buffered, max_ranges)
@@ -152,9 +165,12 @@ class Flow:
         self.ignored_resets = 0
         self.gaps = 0
         self.due = 0  # of the table: when it looks at this flow again
+        self.tag = 0  # of the table: what the capture side last said of this flow
         self.known_buffered = 0  # of the table: queued bytes it has counted
-        self._speaker = -1  # direction of the last bytes handed out or lost
-        self._before = 0  # next_seq of client→server before the segment being fed
+        self._patient = patient
+        self._reset_seen = False
+        self.speaker = -1  # direction of the last bytes handed out or lost
+        self.before = 0  # next_seq of client→server before the segment being fed
 
     def __repr__(self) -> str:
         return f"<Flow {self.state} client={self.client!r} server={self.server!r}>"
@@ -194,53 +210,42 @@ class Flow:
         """
         client, server = self.client, self.server
         return (
-            self._speaker == SERVER
+            self.speaker == SERVER
             and server.acked == server.next_seq
             and not server.waiting
-            and distance(self._before, client.acked) >= 0
+            and distance(self.before, client.acked) >= 0
         )
 
     def segment(self, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int) -> None:
         """One captured segment, whole or one of several chunks (``seq`` is of its first byte, or of the SYN)."""
-        if direction:
-            own = self.server
-            peer = self.client
-        else:
-            own = self.client
-            peer = self.server
+        own, peer = (self.server, self.client) if direction else (self.client, self.server)
         self.seen = time
-        if self.steady and seq == own.next_seq and flags & _KIND == ACK and payload:
-            if ack != peer.acked and (ack - peer.acked) & MASK <= MAX_WINDOW:
-                peer.acked = ack
-            length = len(payload)
-            own.next_seq = (seq + length) & MASK
-            own.offset += length
-            own.delivered += length
-            if not direction:
-                self._before = seq
-            self.sink.data(direction, payload, time)
-            self._speaker = direction
+        if self.over:
+            self._after_end(own, seq, flags, payload)
+        elif flags & RST:
+            self._reset(own, peer, seq, ack, flags, payload, time)
         else:
-            self._special(direction, own, peer, seq, ack, flags, payload, time)
+            self._take(direction, own, peer, seq, ack, flags, payload, time)
 
     def starts_another(self, direction: int, seq: int, ack: int, flags: int) -> bool:
         """A SYN of these values belongs to another connection on the same tuple (port reuse), not to this one."""
         own = self.server if direction else self.client
         if own.isn >= 0:
-            # A SYN-ACK with another number is a stale answer or a forgery as long as the SYN it answers is ours.
-            return seq != own.isn and (not flags & ACK or self._answers_another(direction, ack))
+            # A SYN-ACK with another number is a stale answer or a forgery, unless it answers another SYN.
+            return seq != own.isn and (not flags & ACK or (direction == SERVER and self._answers_another(ack)))
         if own.anchored and add(own.next_seq, -own.offset) == add(seq, 1):
             return False  # captured after the first data
         return self.midstream
 
-    def _answers_another(self, direction: int, ack: int) -> bool:
-        peer = self.client if direction else self.server
-        return peer.isn >= 0 and ack != add(peer.isn, 1) and distance(peer.next_seq, ack) not in range(-peer.offset, 1)
+    def _answers_another(self, ack: int) -> bool:
+        client = self.client
+        within = client.anchored and -client.offset <= distance(client.next_seq, ack) <= 0
+        return client.isn >= 0 and not within
 
-    def expire_holes(self, now: int) -> None:
-        """Give up what has been missing for ``GAP_TIMEOUT``. Later holes of that direction go with the first."""
+    def expire_holes(self, now: int, age: int = GAP_TIMEOUT) -> None:
+        """Give up what has been missing for ``age`` ns. Later holes of that direction go with the first."""
         for direction, own in ((CLIENT, self.client), (SERVER, self.server)):
-            if own.hole_since >= 0 and now - own.hole_since >= GAP_TIMEOUT:
+            if own.hole_since >= 0 and now - own.hole_since >= age:
                 self._give_up(direction, own, now)
         self._look_around(now)
 
@@ -259,23 +264,22 @@ class Flow:
             if own.anchored and own.end < 0 and distance(own.next_seq, own.acked) > 1:
                 self._lose(direction, own, time, own.acked)
         if not self.over:
-            self._move(event, time)
+            self._move("reset" if self._reset_seen else event, time)
 
-    # --- the long way -------------------------------------------------------------------------------------------------
+    # --- what a segment does ------------------------------------------------------------------------------------------
 
-    def _special(
+    def _reset(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int, payload: bytes, time: int) -> None:
+        own.refuse("rst_payload", len(payload))
+        if not self._is_near(own, peer, seq, ack, flags):
+            self.ignored_resets += 1
+        elif self._patient:
+            self._reset_seen = True
+        else:
+            self.close("reset", time)
+
+    def _take(
         self, direction: int, own: Stream, peer: Stream, seq: int, ack: int, flags: int, payload: bytes, time: int
     ) -> None:
-        if self.over:
-            self._after_end(own, seq, flags, payload)
-            return
-        if flags & RST:
-            own.refuse("rst_payload", len(payload))
-            if self._is_near(own, peer, seq, ack, flags):
-                self.close("reset", time)
-            else:
-                self.ignored_resets += 1
-            return
         if flags & SYN:
             if not self._synchronise(own, peer, seq, ack, flags):
                 own.refuse("stale_syn", len(payload))
@@ -289,11 +293,11 @@ class Flow:
                 self._advance(1 - direction, peer, time)
         if payload:
             if not direction:
-                self._before = own.next_seq
+                self.before = own.next_seq
             data = own.push(seq, payload)
             if data:
                 self.sink.data(direction, data, time)
-                self._speaker = direction
+                self.speaker = direction
         if flags & FIN and own.anchored:
             own.finish(add(seq, len(payload)))
         self._advance(direction, own, time)
@@ -334,7 +338,11 @@ class Flow:
             return True
         if own.anchored and (own.isn >= 0 or own.offset or own.waiting):
             return False
-        return not peer.anchored or not flags & ACK or abs(distance(peer.next_seq, ack)) <= RST_WINDOW
+        if not peer.anchored or not flags & ACK:
+            return True
+        if peer.isn >= 0 and distance(peer.isn, ack) <= 0:
+            return False  # RFC 9293 §3.10.7.3: it must acknowledge our SYN
+        return abs(distance(peer.next_seq, ack)) <= RST_WINDOW
 
     def _after_end(self, own: Stream, seq: int, flags: int, payload: bytes) -> None:
         if payload:
@@ -343,14 +351,14 @@ class Flow:
             past = max(0, distance(own.next_seq, seq) + len(payload)) if own.anchored else len(payload)
             past = min(past, len(payload))
             own.refuse("after_close", past)
-            own.duplicate += len(payload) - past
+            own.push(seq, payload[: len(payload) - past])  # repeated or late: nothing comes of it
 
     def _advance(self, direction: int, own: Stream, time: int) -> None:
         """Declare lost what is, and tell the end when it is reached."""
         hole = own.hole()
         while hole is not None:
             seq, length = hole
-            if not own.over_limit and distance(add(seq, length), own.acked) <= 0:
+            if not own.over_limit and (self._patient or distance(add(seq, length), own.acked) <= 0):
                 break
             self._lose(direction, own, time)
             hole = own.hole()
@@ -367,10 +375,10 @@ class Flow:
         _, length = own.skip(until)
         own.hole_since = -1
         self.gaps += 1
-        self._speaker = direction  # the lost bytes were this side's
+        self.speaker = direction  # the lost bytes were this side's
         self.sink.gap(direction, length, time)
         if direction == CLIENT:
-            self._before = own.next_seq
+            self.before = own.next_seq
         data = own.take()
         if data:
             self.sink.data(direction, data, time)

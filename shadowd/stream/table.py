@@ -16,8 +16,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
-from shadowd.stream.flow import ACK, RST, SYN, Flow, FlowSink
-from shadowd.stream.seq import add, distance
+from shadowd.stream.flow import ACK, GAP_TIMEOUT, KIND, RST, SYN, Flow, FlowSink
+from shadowd.stream.seq import MASK, MAX_WINDOW, add, distance
 
 _SECOND = 1_000_000_000
 #: Flows looked at for one to evict when the table is full: bounds the work of a SYN flood.
@@ -44,13 +44,15 @@ class FlowLimits:
 
     ``closed_linger``: 5 s, some retransmissions of a lost last ACK; ``max_ended`` flows at most, oldest first.
 
-    ``bare``: also open a flow on a segment without payload and without SYN (a capture file wants every connection; the
-    live daemon must not open one for a stray RST).
+    ``gap_timeout``: see ``GAP_TIMEOUT``.
+
+    ``offline``: for capture files. Flows are patient (see ``Flow``), and a segment without payload and SYN opens one
+    too: a file's reader wants every connection, the daemon must not open one for a stray RST.
     """
 
     __slots__ = (
-        "bare",
         "closed_linger",
+        "gap_timeout",
         "handshake_idle",
         "idle",
         "max_buffered_flow",
@@ -58,6 +60,7 @@ class FlowLimits:
         "max_ended",
         "max_flows",
         "max_ranges",
+        "offline",
         "pressure_idle",
     )
 
@@ -72,7 +75,8 @@ class FlowLimits:
         pressure_idle: int = 30 * _SECOND,
         closed_linger: int = 5 * _SECOND,
         max_ended: int = 16_384,
-        bare: bool = False,
+        gap_timeout: int = GAP_TIMEOUT,
+        offline: bool = False,
     ) -> None:
         self.max_flows = max_flows
         self.max_buffered_flow = max_buffered_flow
@@ -83,7 +87,8 @@ class FlowLimits:
         self.pressure_idle = pressure_idle
         self.closed_linger = closed_linger
         self.max_ended = max_ended
-        self.bare = bare
+        self.gap_timeout = gap_timeout
+        self.offline = offline
 
 
 class TableStatistics(NamedTuple):
@@ -108,7 +113,7 @@ class TableStatistics(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """What is left of a connection that is over."""
+    """What is left of a connection that is over. It does not know holes: late bytes count as ``duplicate``."""
 
     until: int
     client_isn: int  # -1: not known
@@ -123,6 +128,7 @@ class FlowTable:
     def __init__(self, open_sink: Callable[[bytes, int, Flow, bool], FlowSink], limits: FlowLimits) -> None:
         self._open_sink = open_sink
         self._limits = limits
+        self.on_tag: Callable[[Flow, int], None] | None = None
         self._flows: dict[bytes, Flow] = {}
         self._ended: dict[bytes, Ended] = {}  # in order of `until`
         self._waiting: dict[bytes, Flow] = {}
@@ -156,21 +162,42 @@ class FlowTable:
         return list(self._flows.items())
 
     def segment(
-        self, key: bytes, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int
+        self, key: bytes, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int, tag: int = 0
     ) -> Flow | None:
         """Feed one segment. Returns its flow if that is open afterwards, else ``None``.
 
-        ``key`` names the connection the same for both directions; see ``Flow.segment`` for the rest.
+        ``key`` names the connection the same for both directions; ``tag`` is the capture side's word about the flow
+        (the filters that matched), whose changes ``on_tag`` is told; see ``Flow.segment`` for the rest.
         """
         self._segments += 1
         flow = self._flows.get(key)
+        if flow is not None and flow.tag != tag:
+            flow.tag = tag
+            if self.on_tag is not None:
+                self.on_tag(flow, tag)
+        if flow is not None and flow.steady and flags & KIND == ACK and payload:
+            # The short way of Flow.segment, written out: this is every segment but a few, and a call costs a quarter.
+            if direction:
+                own, peer = flow.server, flow.client
+            else:
+                own, peer = flow.client, flow.server
+            if seq == own.next_seq:
+                if ack != peer.acked and (ack - peer.acked) & MASK <= MAX_WINDOW:
+                    peer.acked = ack
+                length = len(payload)
+                own.next_seq = (seq + length) & MASK
+                own.offset += length
+                flow.seen = time
+                if not direction:
+                    flow.before = seq
+                flow.sink.data(direction, payload, time)
+                flow.speaker = direction
+                return flow
         if flow is None or flags & SYN:
-            flow = self._admit(key, flow, direction, seq, ack, flags, payload, time)
+            flow = self._admit(key, flow, direction, seq, ack, flags, payload, time, tag)
             if flow is None:
                 return None
         flow.segment(direction, seq, ack, flags, payload, time)
-        if flow.steady and not flow.known_buffered:
-            return flow
         return self._settle(key, flow, time)
 
     def expire(self, now: int) -> None:
@@ -178,7 +205,7 @@ class FlowTable:
         for key in self._first_ended(now):
             del self._ended[key]
         for key, flow in list(self._waiting.items()):
-            flow.expire_holes(now)
+            flow.expire_holes(now, self._limits.gap_timeout)
             self._settle(key, flow, now)
         second = now // _SECOND
         for due in [due for due in self._due if due <= second]:
@@ -240,8 +267,9 @@ class FlowTable:
     # --- opening ------------------------------------------------------------------------------------------------------
 
     def _admit(
-        self, key: bytes, flow: Flow | None, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int
-    ) -> Flow | None:
+        self, key: bytes, flow: Flow | None, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int,
+        tag: int,
+    ) -> Flow | None:  # fmt: skip
         """The flow of a SYN, or of a segment whose key has no flow; ``None`` if there is and will be none."""
         if flow is not None:
             if flags & RST or not flow.starts_another(direction, seq, ack, flags):
@@ -254,7 +282,7 @@ class FlowTable:
                 return None
             del self._ended[key]
         limits = self._limits
-        if not limits.bare:
+        if not limits.offline:
             if flags & RST:
                 self._refuse("rst_payload", payload)
                 return None
@@ -270,8 +298,9 @@ class FlowTable:
             return None
         self._refused.discard(key)
         midstream = not flags & SYN
-        flow = Flow(midstream, limits.max_buffered_flow, limits.max_ranges)
+        flow = Flow(midstream, limits.max_buffered_flow, limits.max_ranges, patient=limits.offline)
         flow.seen = time
+        flow.tag = tag
         self._flows[key] = flow
         self._opened += 1
         self._midstream += midstream

@@ -9,14 +9,22 @@ SYN, ACK, PSH, FIN, RST = 2, 16, 8, 1, 4
 
 
 def tcp(
-    sport: int, dport: int, payload: bytes = b"", flags: int = ACK | PSH, seq: int = 1000, ack: int = 2000, options: bytes = b""
+    sport: int,
+    dport: int,
+    payload: bytes = b"",
+    flags: int = ACK | PSH,
+    seq: int = 1000,
+    ack: int = 2000,
+    options: bytes = b"",
 ) -> bytes:
     options += b"\0" * (-len(options) % 4)
     head = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, (5 + len(options) // 4) << 4, flags, 65535, 0, 0)
     return head + options + payload
 
 
-def ipv4(source: str, destination: str, body: bytes, options: bytes = b"", fragment: int = 0, protocol: int = 6) -> bytes:
+def ipv4(
+    source: str, destination: str, body: bytes, options: bytes = b"", fragment: int = 0, protocol: int = 6
+) -> bytes:
     total = 20 + len(options) + len(body)
     head = struct.pack(">BBHHHBBH", 0x40 | (5 + len(options) // 4), 0, total, 7, fragment, 64, protocol, 0)
     return head + ipaddress.IPv4Address(source).packed + ipaddress.IPv4Address(destination).packed + options + body

@@ -26,16 +26,19 @@ class Seen(RingSink):
         self.timings: list[tuple[int, ...]] = []
 
     def segment(
-        self, key: bytes, filters: int, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int
+        self, key: bytes, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int, tag: int
     ) -> None:
         client, server = abi.key_endpoints(key)
         self.segments.append(
-            {"client": client, "server": server, "filters": filters, "direction": direction, "seq": seq, "ack": ack,
+            {"client": client, "server": server, "filters": tag, "direction": direction, "seq": seq, "ack": ack,
              "flags": flags, "payload": payload, "time": time}
         )  # fmt: skip
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         self.timings.append((cookie, direction, seq, length, flags, time))
+
+    def marked(self, key: bytes, direction: int, marks: int) -> None:
+        self.segments[-1]["marks"] = marks
 
 
 class Bench:
@@ -202,7 +205,8 @@ def test_sampling_is_by_connection_and_near_its_rate(bench: Bench) -> None:
     for number in range(2000):
         client = f"10.{number >> 8}.{number & 255}.9"
         seen = bench.run(
-            ethernet(ipv4(client, "10.0.0.2", tcp(3333, 80, b"a"))), ethernet(ipv4("10.0.0.2", client, tcp(80, 3333, b"b")))
+            ethernet(ipv4(client, "10.0.0.2", tcp(3333, 80, b"a"))),
+            ethernet(ipv4("10.0.0.2", client, tcp(80, 3333, b"b"))),
         )
         first, second = (s["filters"] for s in seen.segments)
         assert first == second  # the same for both directions
@@ -246,7 +250,7 @@ def test_syn_carries_flags_and_multipath_is_marked(bench: Bench) -> None:
     assert [s["flags"] for s in plain.segments] == [SYN]
     option = b"\x02\x04\x05\xb4\x01\x01" + b"\x1e\x0c\x01\x81" + bytes(8)
     multipath = bench.run(ethernet(ipv4("10.0.0.1", "10.0.0.2", tcp(fresh(), 80, flags=SYN, options=option))))
-    assert [s["flags"] for s in multipath.segments] == [SYN | abi.MARK_MPTCP << 8]
+    assert [(s["flags"], s["marks"]) for s in multipath.segments] == [(SYN, abi.MARK_MPTCP)]
 
 
 def test_fin_with_data_keeps_its_flag(bench: Bench) -> None:

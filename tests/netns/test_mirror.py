@@ -79,7 +79,9 @@ def test_requests_arrive_byte_for_byte(daemon: Daemon, production: Server, shado
     assert [unmarked(request) for request in shadow.requests] == sent == production.requests
 
 
-def test_host_is_the_targets_and_the_mark_is_added(daemon: Daemon, production: Server, shadow: Server, name: str) -> None:
+def test_host_is_the_targets_and_the_mark_is_added(
+    daemon: Daemon, production: Server, shadow: Server, name: str
+) -> None:
     daemon.add(name, production.port, shadow.url, set_header=["X-Env: shadow"], remove_header=["Authorization"])
     client = HttpClient("127.0.0.1", production.port)
     client.get("/", "Authorization: Bearer s3cret\r\nX-Env: prod\r\n")
@@ -104,7 +106,9 @@ def test_only_safe_methods_by_default(daemon: Daemon, production: Server, shadow
     assert [request.split(b" ")[0] for request in shadow.requests] == [b"GET"]
 
 
-def test_existing_keep_alive_connection_is_picked_up(daemon: Daemon, production: Server, shadow: Server, name: str) -> None:
+def test_existing_keep_alive_connection_is_picked_up(
+    daemon: Daemon, production: Server, shadow: Server, name: str
+) -> None:
     client = HttpClient("127.0.0.1", production.port)
     client.get("/before")
     daemon.add(name, production.port, shadow.url)
@@ -265,7 +269,9 @@ def test_curl_and_nginx(daemon: Daemon, shadow: Server, name: str, tmp_path: Pat
         f"fastcgi_temp_path {tmp_path}; uwsgi_temp_path {tmp_path}; scgi_temp_path {tmp_path};\n"
         f"server {{ listen 127.0.0.1:{port}; root {tmp_path}; gzip on; gzip_min_length 10; gzip_types *; }} }}\n"
     )
-    nginx = subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)], stderr=subprocess.DEVNULL)
+    nginx = subprocess.Popen(
+        ["nginx", "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)], stderr=subprocess.DEVNULL
+    )
     try:
         wait_for("nginx listens", lambda: listens(port))
         daemon.add(name, port, shadow.url)

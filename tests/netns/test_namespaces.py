@@ -13,7 +13,19 @@ import pytest
 
 from tests.bpf.packets import ACK, FIN, PSH, SYN, ethernet, ipv4, tcp
 from tests.conftest import need
-from tests.netns.lab import Daemon, HttpClient, Server, free_port, in_namespace, namespaces, ok, running, sh, veth, wait_for
+from tests.netns.lab import (
+    Daemon,
+    HttpClient,
+    Server,
+    free_port,
+    in_namespace,
+    namespaces,
+    ok,
+    running,
+    sh,
+    veth,
+    wait_for,
+)
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -219,13 +231,18 @@ def test_interfaces_that_come_and_go(tmp_path: Path) -> None:
             daemon.add("globbed", 8080, shadow.url, hook="tc:p*")
             assert "no interface matches" in " ".join(daemon.call("filter.show", name="globbed")["words"])
             bridge_lab(router, (one, two))
-            wait_for("the new interfaces are attached", lambda: len([h for h in daemon.call("status")["hooks"] if ":p" in h]) == 2)
+            wait_for(
+                "the new interfaces are attached",
+                lambda: len([h for h in daemon.call("status")["hooks"] if ":p" in h]) == 2,
+            )
             server = serve_in(two, "10.79.0.2", 8080)
             with in_namespace(one):
                 HttpClient("10.79.0.2", 8080).get("/")
             daemon.settled("globbed", lambda found: found["targets"][0]["mirrored"] == 1)
             sh("ip", "-n", router, "link", "del", "p1")
-            wait_for("the gone one is forgotten", lambda: len([h for h in daemon.call("status")["hooks"] if ":p" in h]) == 1)
+            wait_for(
+                "the gone one is forgotten", lambda: len([h for h in daemon.call("status")["hooks"] if ":p" in h]) == 1
+            )
             assert daemon.call("status")["problems"] == []
             server.close()
         shadow.close()
@@ -236,7 +253,9 @@ def test_sixty_thousand_short_connections(daemon: Daemon) -> None:
     shadow, port = Server(), free_port()
     need(shutil.which("nginx") is not None, "needs nginx")
     # counted in the faults suite with a bounded time; here a tenth, each with a connection of its own on our side too
-    production = Server("127.0.0.1", port, answer=lambda number, head, body: ok(b"bye", headers=b"Connection: close\r\n"))
+    production = Server(
+        "127.0.0.1", port, answer=lambda number, head, body: ok(b"bye", headers=b"Connection: close\r\n")
+    )
     daemon.add("short", port, shadow.url)
 
     def drive(count: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowd.config import Config, FilterSpec, TargetSpec, load_config, parse_config
@@ -56,6 +56,7 @@ def test_ports(written: object, normal: object) -> None:
     assert spec(ports=written).ports == normal
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 20)), min_size=1, max_size=30))
 def test_ports_keep_their_set(ranges: list[tuple[int, int]]) -> None:
     wanted = {port for low, extra in ranges for port in range(low, low + extra + 1)}
@@ -64,6 +65,7 @@ def test_ports_keep_their_set(ranges: list[tuple[int, int]]) -> None:
     assert all(normal[k][1] + 1 < normal[k + 1][0] for k in range(len(normal) - 1)), "sorted and joined"
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(st.integers(0, 2**32 - 1), st.integers(0, 32))
 def test_cidrs_are_taken_as_the_standard_library_has_them(address: int, length: int) -> None:
     network = ipaddress.ip_network((address >> (32 - length) << (32 - length), length))
@@ -276,6 +278,7 @@ def test_secret_headers_are_hidden_on_request_only() -> None:
     assert shop.to_wire()["set_header"][0] == "Authorization: Bearer abc"
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(
     st.dictionaries(
         st.sampled_from([*FilterSpec.model_fields, "to", "ca", "bogus"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowd.control.wire import (
@@ -42,6 +42,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[low:high] for low, high in pairwise(at)]
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(st.lists(MESSAGES, max_size=5), st.lists(st.integers(0, 10_000), max_size=8))
 def test_round_trip_under_any_split(messages: list[dict[str, Any]], cuts: list[int]) -> None:
     decoder = FrameDecoder()
@@ -62,6 +63,7 @@ def outcome(chunks: list[bytes]) -> tuple[list[dict[str, Any]] | None, bool]:
     return found, decoder.pending
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(
     st.lists(st.binary(max_size=40) | st.binary(max_size=20).map(frame) | MESSAGES.map(encode), max_size=6).map(
         b"".join
@@ -186,6 +188,7 @@ def test_a_result_comes_through_for_its_own_request_only() -> None:
         result_untrusted(ok_reply(4, None), 5)
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(MESSAGES, st.integers(0, 3))
 def test_any_reply_is_a_result_or_an_error(message: dict[str, Any], number: int) -> None:
     for version in ({}, {"v": 1}):
