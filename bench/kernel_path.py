@@ -49,7 +49,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             # a full ring would measure the refusal, so copying runs in batches that fit
             repeat = 15_000 if copies else REPEAT
-            best.append(bpf.test_run(programs.descriptors["tc_ingress"], frame, repeat)[1])
+            best.append(bpf.run_packet(programs.descriptors["tc_ingress"], frame, repeat)[1])
             while programs.ring.drain(_Drop(), 1 << 26):
                 pass
         costs[name] = min(best)

@@ -358,31 +358,39 @@ async def run_daemon(
     """Run until SIGTERM or SIGINT. Raises ShadowdError where the host or the configuration does not allow it."""
     log = Log(config.log_format)
     check_host()
-    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log("loading the capture program")
-    programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark)
-    daemon = Daemon(config, config_path, programs, log)
-    # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
     try:
-        if any(spec.hook != "socket" for spec in config.filters):
-            _clean_stale(log)
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ShadowdError(f"the state directory {config.state_dir} cannot be made: {error.strerror}",
+                           "give another one with --state-dir") from None  # fmt: skip
+    daemon: Daemon | None = None
+
+    async def handle(op: str, args: dict[str, Any]) -> object:
+        if daemon is None:
+            raise ShadowdError("the daemon is still loading its capture program", "try again in a few seconds")
+        return await daemon.handle(op, args)
+
+    try:
         async with trio.open_nursery() as nursery:
+            # the socket first: a second daemon is refused before it loads anything
+            await nursery.start(serve_control, config.socket, config.socket_group, handle)
+            log("loading the capture program")
+            programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark)
+            # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 50)
+            daemon = Daemon(config, config_path, programs, log)
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
-            await nursery.start(serve_control, config.socket, config.socket_group, daemon.handle)
+            if any(spec.hook != "socket" for spec in config.filters):
+                _clean_stale(log)
             daemon.start_filters()
-            nursery.start_soon(daemon.pump.run)
-            nursery.start_soon(daemon.resolve_names)
-            nursery.start_soon(daemon.watch_interfaces)
-            log(
-                "ready",
-                socket=config.socket,
-                filters=len(daemon.roster.entries),
-                hooks=",".join(daemon.roster.hooks()) or "none",
-            )
+            for task in (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces):
+                nursery.start_soon(task)
+            hooks = ",".join(daemon.roster.hooks()) or "none"
+            log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks)
             if ready is not None:
                 await ready()
     finally:
-        daemon.close()
+        if daemon is not None:
+            daemon.close()
         log("stopped")

@@ -119,7 +119,7 @@ class Policy:
 
     @staticmethod
     def _absolute(request: Request, host: bytes) -> bytes:
-        """The authority of an absolute-form target rules over Host (RFC 9112 §3.2.2), so it becomes the target's too."""
+        """The authority of an absolute-form target rules over Host (RFC 9112 §3.2.2): it becomes the target's too."""
         scheme, separator, rest = request.target.partition(b"://")
         if not separator or not scheme.isalpha():
             return request.head

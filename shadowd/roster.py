@@ -290,7 +290,7 @@ class Roster:
                 words.insert(0, f"no interface matches {pattern} now; it is attached when one appears")
         return {
             "name": entry.spec.name,
-            "spec": entry.spec.to_wire(),
+            "spec": entry.spec.to_wire(redact=True),
             "origin": entry.origin,
             "state": "paused" if entry.spec.paused else "active",
             "words": words,

@@ -3,7 +3,7 @@
 Socket hook: two links on the root of cgroup v2; gone with their descriptors. tc hook: a TCX link where the kernel has
 it (6.6), else clsact and a direct-action classifier through netlink. Classifiers outlive a killed daemon, so they bear
 a fixed name, handle and priority; at start exactly those are removed and nothing else, and the clsact qdisc is left
-alone (others use it). Our programs return "next" on every path, so order matters only for what ends the chain before us.
+alone (others use it). Our programs return "next" on every path, so order matters only for what ends the chain first.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SocketHook:
         root = find_cgroup2()
         if root is None:
             raise PlatformError("no cgroup v2 root is mounted: the socket hook cannot be attached",
-                                "mount -t cgroup2 none /sys/fs/cgroup/unified, or use a tc:<interface> hook")  # fmt: skip
+                                "mount -t cgroup2 none DIR, or use a tc:<interface> hook")  # fmt: skip
         self._links: list[int] = []
         cgroup = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -55,8 +55,10 @@ class SocketHook:
                 self._links.append(bpf.link_cgroup(programs.descriptors[name], cgroup, egress))
         except OSError as error:
             self.close()
-            raise PlatformError(f"the socket hook could not be attached to {root}: {error.strerror}",
-                                "check for CAP_NET_ADMIN and for another program attached without BPF_F_ALLOW_MULTI") from error  # fmt: skip
+            raise PlatformError(
+                f"the socket hook could not be attached to {root}: {error.strerror}",
+                "check for CAP_NET_ADMIN, and for a program attached without BPF_F_ALLOW_MULTI (bpftool cgroup show)",
+            ) from error
         finally:
             os.close(cgroup)
 

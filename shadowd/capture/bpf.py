@@ -150,7 +150,7 @@ def program_id(descriptor: int) -> int:
     return int(struct.unpack_from("=I", info.raw, 4)[0])
 
 
-def test_run(program: int, packet: bytes, repeat: int = 1) -> tuple[int, int]:
+def run_packet(program: int, packet: bytes, repeat: int = 1) -> tuple[int, int]:
     """BPF_PROG_TEST_RUN: (signed return value, mean ns a run). ``packet`` starts with an Ethernet header."""
     data = ctypes.create_string_buffer(packet, len(packet))
     out = ctypes.create_string_buffer(len(packet) + 256)
@@ -161,6 +161,3 @@ def test_run(program: int, packet: bytes, repeat: int = 1) -> tuple[int, int]:
     _, raw = bpf(_PROG_TEST_RUN, attr, 80)
     value, duration = struct.unpack_from("=i", raw, 4)[0], struct.unpack_from("=I", raw, 36)[0]
     return value, duration
-
-
-test_run.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test

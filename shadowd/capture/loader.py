@@ -10,6 +10,8 @@ It writes one message: a JSON object ``{"descriptors": [name, ...], "netns": "co
 attached in that order, or ``{"error": "...", "log": "..."}``.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import socket
@@ -44,8 +46,8 @@ def compile_and_load(source: str, ring_pages: int, cookie: bool) -> tuple[Any, l
     """Load every program; returns the bcc module (it owns the descriptors) and (name, descriptor) pairs."""
     from bcc import BPF  # bcc reads BCC_KERNEL_SOURCE when it compiles
 
-    flags = ["-w", "-I" + os.path.dirname(source), "-DRING_PAGES=%d" % ring_pages]
-    flags.append("-DPAGE_SIZE=%d" % os.sysconf("SC_PAGE_SIZE"))
+    flags = ["-w", "-I" + os.path.dirname(source), f"-DRING_PAGES={ring_pages}"]
+    flags.append(f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}")
     if cookie:
         flags.append("-DNETNS_COOKIE")
     module = BPF(src_file=source, cflags=flags)
@@ -67,22 +69,22 @@ def main(argv: list[str]) -> int:
     source, ring_pages = argv[2], int(argv[3])
     os.environ["BCC_KERNEL_SOURCE"] = os.path.dirname(source)  # it appends /include
     # bcc prints the verifier's and clang's words to the descriptor itself, so that is where they are caught
-    log_path = "/proc/self/fd/%d" % os.memfd_create("bcc-log")
+    log_path = f"/proc/self/fd/{os.memfd_create('bcc-log')}"
     log_fd = int(log_path.rsplit("/", 1)[1])
     os.dup2(log_fd, 2)
-    failure = None  # type: Optional[BaseException]
+    failure: BaseException | None = None
     for cookie in (True, False):
         try:
             keep, found = compile_and_load(source, ring_pages, cookie)
         except Exception as error:  # whatever bcc raises (it has no error class of its own) goes to the daemon
             failure = error
             continue
-        reply = {"descriptors": [name for name, _ in found], "netns": "cookie" if cookie else "cgroup"}  # type: Dict[str, Any]
+        reply: dict[str, Any] = {"descriptors": [name for name, _ in found], "netns": "cookie" if cookie else "cgroup"}
         rights = array("i", [fd for _, fd in found])
         channel.sendmsg([json.dumps(reply).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         del keep
         return 0
-    reply = {"error": "%s: %s" % (type(failure).__name__, failure), "log": captured_stderr(log_path)}
+    reply = {"error": f"{type(failure).__name__}: {failure}", "log": captured_stderr(log_path)}
     channel.sendall(json.dumps(reply).encode())
     return 1
 

@@ -38,9 +38,7 @@ def check_host() -> None:
     """Raise PlatformError naming everything that is missing."""
     missing = []
     if kernel_release() < (5, 8):
-        missing.append(
-            f"Linux {os.uname().release} has no BPF ring buffer — run on a kernel of 5.8 or later (5.10 or later is tested)"
-        )
+        missing.append(f"Linux {os.uname().release} has no BPF ring buffer — run a kernel of 5.8 or later")
     held = effective_capabilities()
     if not held >> CAP_SYS_ADMIN & 1 and not held >> CAP_BPF & 1:
         missing.append("CAP_BPF is missing: programs cannot be loaded — run as root or grant CAP_BPF and CAP_NET_ADMIN")

@@ -27,7 +27,8 @@ class RingSink:
     def segment(
         self, key: bytes, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int, tag: int
     ) -> object:
-        """``tag``: the filters that matched. A piece of payload, or a SYN, FIN, RST; ``seq`` is of the piece, FIN stands on the last piece only."""
+        """A piece of payload, or a SYN, FIN, RST. ``seq`` is of the piece, FIN stands on the last one only; ``tag`` is
+        the bitmap of the filters that matched."""
         raise AssertionError("a sink has every method")
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:

@@ -357,7 +357,7 @@ class Connection:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def fail(self, reason: str, now: int) -> None:
-        """Close; what is in flight failed by ``reason``, or is tried once more if the shadow closed an idle connection."""
+        """Close; what is in flight failed by ``reason``, or is tried again if the shadow closed an idle connection."""
         if self.state == CLOSED:
             return
         connecting = self.state in (CONNECTING, HANDSHAKE)
@@ -426,7 +426,7 @@ class Connection:
                 seen.popleft()
 
     def latency_of(self, leg: Leg) -> tuple[int, int] | None:
-        """(first byte, last byte) of the answer in ns after the request's last byte left, or None if not all was seen."""
+        """(first byte, last byte) of the answer, ns after the request's last byte left; None if not all was seen."""
         sent = _time_at(self._departures, leg.sent_end)
         response = leg.response
         if sent is None or response is None:

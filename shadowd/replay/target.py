@@ -23,7 +23,7 @@ SECOND = 1_000_000_000
 BREAKER_FAILURES = 5
 BREAKER_FIRST = SECOND // 2
 BREAKER_LONGEST = 30 * SECOND
-#: Idle connections are kept for the next production connection: below Node.js's keep-alive of 5 s, so that we close first.
+#: Idle connections wait for the next production connection: less than Node.js's keep-alive of 5 s, so we close first.
 IDLE_KEEP = 4 * SECOND
 
 

@@ -26,7 +26,25 @@ MIRRORS = {
     "prefix_key": (abi.PREFIX_KEY, "length address"),
     "control": (abi.CONTROL, "alive_until active socket_filters sampled cgroup_bound generation own_mark"),
 }
-CONSTANTS = ["ABI_VERSION", "MAX_FILTERS", "MAX_PREFIXES", "MAX_CGROUPS", "MAX_INTERFACES", "CHUNK_BYTES", "MAX_CHUNKS", "MAX_SEGMENT_BYTES", "RECORD_SEGMENT", "RECORD_TIMING", "DIRECTION_CLIENT", "DIRECTION_SERVER", "VIEW_INBOUND", "VIEW_OUTBOUND", "VIEW_TC", "VIEW_OWN", "MARK_MPTCP"]
+CONSTANTS = [
+    "ABI_VERSION",
+    "MAX_FILTERS",
+    "MAX_PREFIXES",
+    "MAX_CGROUPS",
+    "MAX_INTERFACES",
+    "CHUNK_BYTES",
+    "MAX_CHUNKS",
+    "MAX_SEGMENT_BYTES",
+    "RECORD_SEGMENT",
+    "RECORD_TIMING",
+    "DIRECTION_CLIENT",
+    "DIRECTION_SERVER",
+    "VIEW_INBOUND",
+    "VIEW_OUTBOUND",
+    "VIEW_TC",
+    "VIEW_OWN",
+    "MARK_MPTCP",
+]
 
 
 def offsets(layout: str) -> list[int]:
@@ -54,7 +72,8 @@ def test_layout_is_the_headers(tmp_path: Path) -> None:
         lines.append('printf("\\n");')
     lines += [f'printf("{name} %llu\\n", (unsigned long long){name});' for name in CONSTANTS]
     lines.append(
-        'printf("TIMING %d\\ncounters %zu\\nsampling %zu\\n", TIMING_BYTES, sizeof(struct counters), sizeof(struct sampling));'
+        'printf("TIMING %d\\ncounters %zu\\nsampling %zu\\n", TIMING_BYTES, '
+        "sizeof(struct counters), sizeof(struct sampling));"
     )
     lines.append("return 0; }")
     source = tmp_path / "layout.c"

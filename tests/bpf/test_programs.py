@@ -56,7 +56,7 @@ class Bench:
 
     def run(self, *frames: bytes, program: str = "tc_ingress") -> Seen:
         for frame in frames:
-            verdict, _ = bpf.test_run(self.programs.descriptors[program], frame)
+            verdict, _ = bpf.run_packet(self.programs.descriptors[program], frame)
             assert verdict == (NEXT if program.startswith("tc") else GO_ON)
         seen = Seen()
         self.programs.ring.drain(seen, 1 << 20)
@@ -125,7 +125,7 @@ VARIANTS = {
     "padded to the Ethernet minimum": lambda p: ethernet(ipv4("10.0.0.1", "10.0.0.2", tcp(p, 80, b"hello")), pad_to=64),
     "IPv6": lambda p: ethernet(ipv6("2001:db8::1", "2001:db8::2", tcp(p, 80, b"hello"))),
     "IPv6 with hop-by-hop options": lambda p: ethernet(
-        ipv6("2001:db8::1", "2001:db8::2", tcp(p, 80, b"hello"), extensions=b"\x06\x00" + b"\x01\x04" + bytes(4), first=0)
+        ipv6("2001:db8::1", "2001:db8::2", tcp(p, 80, b"hello"), b"\x06\x00\x01\x04" + bytes(4), first=0)
     ),
     "IPv6 with destination options and routing": lambda p: ethernet(
         ipv6("2001:db8::1", "2001:db8::2", tcp(p, 80, b"hello"),
@@ -232,7 +232,7 @@ def test_full_ring_is_counted_in_bytes(bench: Bench) -> None:
     frame = ethernet(ipv4("10.0.0.1", "10.0.0.2", tcp(fresh(), 80, bytes(3000))))
     before = bench.programs.counters()
     for _ in range(400):  # a ring of 1 MB takes some 250 of the 4 KB class
-        bpf.test_run(bench.programs.descriptors["tc_ingress"], frame)
+        bpf.run_packet(bench.programs.descriptors["tc_ingress"], frame)
     seen = Seen()
     while bench.programs.ring.drain(seen, 1 << 20):
         pass

@@ -65,8 +65,8 @@ class Daemon:
 
     def start(self) -> Daemon:
         command = [
-            sys.executable, "-m", "shadowd.cli.shadowd", "run", "--config", str(self.config), "--socket", str(self.socket),
-            "--state-dir", str(self.folder / "state"),
+            sys.executable, "-m", "shadowd.cli.shadowd", "run", "--config", str(self.config),
+            "--socket", str(self.socket), "--state-dir", str(self.folder / "state"),
         ]  # fmt: skip
         if self.namespace:
             # not `ip netns exec`: that hides the cgroup mount behind a /sys of its own

@@ -1,4 +1,4 @@
-"""End to end on the real kernel: production's traffic reaches the shadow byte for byte, and every request is accounted."""
+"""End to end on the real kernel: production's traffic reaches the shadow byte for byte, each request accounted."""
 
 from __future__ import annotations
 

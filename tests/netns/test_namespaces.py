@@ -1,10 +1,9 @@
-"""Namespaces, NAT, veth, bridges and VLANs: the flow is the socket's, each byte is seen once, nothing of ours is seen."""
+"""Namespaces, NAT, veth, bridges and VLANs: the flow is the socket's, each byte is seen once, nothing of ours."""
 
 from __future__ import annotations
 
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +40,11 @@ def serve_in(namespace: str, host: str, port: int, word: bytes = b"fine") -> Ser
         return Server(host, port, answer=lambda number, head, body: ok(word))
 
 
+def redirect(namespace: str, chain: str, front: int, port: int) -> None:
+    rule = ["-p", "tcp", "--dport", str(front), "-j", "REDIRECT", "--to-ports", str(port)]
+    sh("ip", "netns", "exec", namespace, "iptables", "-t", "nat", "-A", chain, *rule)
+
+
 def test_equal_tuples_in_different_namespaces_are_different_flows(daemon: Daemon) -> None:
     shadow, port = Server(), free_port()
     with namespaces("a", "b") as spaces:
@@ -75,8 +79,7 @@ def test_redirect_in_the_namespace_shows_one_flow(daemon: Daemon) -> None:
     shadow, port, front = Server(), free_port(), free_port()
     with namespaces("client", "host") as (client_space, host_space):
         veth(client_space, "c0", "10.77.0.1/24", host_space, "h0", "10.77.0.2/24")
-        sh("ip", "netns", "exec", host_space, "iptables", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", str(front),
-           "-j", "REDIRECT", "--to-ports", str(port))  # fmt: skip
+        redirect(host_space, "PREROUTING", front, port)
         server = serve_in(host_space, "0.0.0.0", port)
         daemon.add("nat", port, shadow.url)
         with in_namespace(client_space):
@@ -104,8 +107,7 @@ def test_own_traffic_is_not_captured_behind_redirect_and_veth(daemon: Daemon, tm
             sh("ip", "link", "set", left, "up")
             sh("ip", "-n", space, "addr", "add", "10.78.0.2/24", "dev", "s0")
             sh("ip", "-n", space, "link", "set", "s0", "up")
-            sh("ip", "netns", "exec", space, "iptables", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", str(front),
-               "-j", "REDIRECT", "--to-ports", str(port))  # fmt: skip
+            redirect(space, "PREROUTING", front, port)
             shadow = serve_in(space, "0.0.0.0", port)
             production = Server("127.0.0.1", port)
             daemon.add("own", port, f"http://10.78.0.2:{port}", f"http://10.78.0.2:{front}")
@@ -133,8 +135,7 @@ def test_own_traffic_redirected_to_production_itself_is_not_captured(tmp_path: P
     need(shutil.which("iptables") is not None, "needs iptables")
     port, front = free_port(), free_port()
     with namespaces("host") as (space,):
-        sh("ip", "netns", "exec", space, "iptables", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", str(front),
-           "-j", "REDIRECT", "--to-ports", str(port))  # fmt: skip
+        redirect(space, "OUTPUT", front, port)
         production = serve_in(space, "127.0.0.1", port)
         with running(tmp_path / "d", namespace=space) as daemon:
             daemon.add("loop", port, f"http://127.0.0.1:{front}")
@@ -223,6 +224,10 @@ def test_tagged_frames_on_veth(tmp_path: Path, tags: tuple[int, ...]) -> None:
         shadow.close()
 
 
+def ports_attached(daemon: Daemon) -> int:
+    return len([hook for hook in daemon.call("status")["hooks"] if ":p" in hook])
+
+
 def test_interfaces_that_come_and_go(tmp_path: Path) -> None:
     with namespaces("router", "one", "two") as (router, one, two):
         with in_namespace(router):
@@ -233,45 +238,14 @@ def test_interfaces_that_come_and_go(tmp_path: Path) -> None:
             bridge_lab(router, (one, two))
             wait_for(
                 "the new interfaces are attached",
-                lambda: len([h for h in daemon.call("status")["hooks"] if ":p" in h]) == 2,
+                lambda: ports_attached(daemon) == 2,
             )
             server = serve_in(two, "10.79.0.2", 8080)
             with in_namespace(one):
                 HttpClient("10.79.0.2", 8080).get("/")
             daemon.settled("globbed", lambda found: found["targets"][0]["mirrored"] == 1)
             sh("ip", "-n", router, "link", "del", "p1")
-            wait_for(
-                "the gone one is forgotten", lambda: len([h for h in daemon.call("status")["hooks"] if ":p" in h]) == 1
-            )
+            wait_for("the gone one is forgotten", lambda: ports_attached(daemon) == 1)
             assert daemon.call("status")["problems"] == []
             server.close()
         shadow.close()
-
-
-def test_sixty_thousand_short_connections(daemon: Daemon) -> None:
-    """More connections than ephemeral ports: ours must not run out while production opens one for each request."""
-    shadow, port = Server(), free_port()
-    need(shutil.which("nginx") is not None, "needs nginx")
-    # counted in the faults suite with a bounded time; here a tenth, each with a connection of its own on our side too
-    production = Server(
-        "127.0.0.1", port, answer=lambda number, head, body: ok(b"bye", headers=b"Connection: close\r\n")
-    )
-    daemon.add("short", port, shadow.url)
-
-    def drive(count: int) -> None:
-        for _ in range(count):
-            client = HttpClient("127.0.0.1", port)
-            client.get("/", "Connection: close\r\n")
-            client.close()
-
-    threads = [threading.Thread(target=drive, args=(1500,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    ledger = daemon.settled("short", lambda found: found["seen"] == 6000)
-    assert ledger["targets"][0]["failed"] == {}
-    assert ledger["targets"][0]["mirrored"] == 6000
-    daemon.call("filter.rm", name="short")
-    production.close()
-    shadow.close()
