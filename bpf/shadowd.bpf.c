@@ -36,6 +36,7 @@ BPF_HASH(interfaces, u32, struct interface_state, MAX_INTERFACES);       /* tc f
 BPF_TABLE("lru_hash", struct flow_key, struct flow_state, flows, MAX_FLOWS);        /* what was decided */
 BPF_TABLE("lru_hash", struct flow_key, struct own_state, own_flows, MAX_OWN_FLOWS); /* our replay connections */
 BPF_TABLE("lru_hash", struct flow_key, struct flow_layer, layers, MAX_FLOWS);       /* tc: one layer a flow */
+BPF_TABLE("lru_hash", u64, u8, timed, MAX_OWN_FLOWS);                    /* own sockets, by cookie, whose times are wanted */
 BPF_PERCPU_ARRAY(counters, struct counters, 1);                          /* COUNT_*: every loss has a name */
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);                                    /* struct record + payload */
 
@@ -151,11 +152,14 @@ inline_always void emit_segment(struct __sk_buff *skb, struct record *head, cons
     }
 }
 
-/* A segment of our own replay connection: its time, sequence and length; no payload. `direction` as in the record. */
+/* A segment of our own replay connection, if asked for: its time, sequence and length; no payload. `direction` as in the record. */
 inline_always void emit_timing(struct __sk_buff *skb, const struct segment *s, u8 direction, struct counters *n)
 {
     COUNT(n, COUNT_OWN, 1);
     if (!s->length && !(s->flags & TCP_SYN))
+        return;
+    u64 cookie = bpf_get_socket_cookie(skb);
+    if (!timed.lookup(&cookie))
         return;
     struct {
         u64 words[TIMING_BYTES / 8];
@@ -166,7 +170,7 @@ inline_always void emit_timing(struct __sk_buff *skb, const struct segment *s, u
     }
     u64 flags = wake_flags();
     out->words[0] = bpf_ktime_get_ns();
-    out->words[1] = bpf_get_socket_cookie(skb);
+    out->words[1] = cookie;
     out->words[2] = (u64)s->ack << 32 | s->seq;
     out->words[3] = s->length;
     out->words[4] = (u64)RECORD_TIMING << 32 | (u64)direction << 40 | (u64)(s->flags & 0xff) << 48;

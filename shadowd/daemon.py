@@ -64,7 +64,9 @@ class Daemon:
         self.config_path = config_path
         self.log = log
         self.programs = programs
-        self.engine = Engine(config.own_mark, config.max_buffered_total, on_tls_error=self._tls_error)
+        self.engine = Engine(
+            config.own_mark, config.max_buffered_total, on_tls_error=self._tls_error, time_socket=programs.time_socket
+        )
         limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=config.max_buffered_total)
         self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
         self.roster = Roster(config, programs, self.pump)
@@ -324,7 +326,7 @@ class Daemon:
         self.programs.apply([])
         self.roster.detach()
         with trio.move_on_after(DRAIN_SECONDS):
-            while self.engine.busy or self.programs.ring.backlog:
+            while self.engine.in_flight or self.programs.ring.backlog:
                 await trio.sleep(0.02)
         for entry in self.roster.entries.values():
             self.pump.leave(entry.filter, "shutdown")

@@ -4,7 +4,8 @@ A turn is synchronous: ready sockets are listed, the ring is drained through the
 are read, time limits looked at. Between turns the pump
 
 * goes on at once while there is more than a turn's budget waiting,
-* waits on the epoll set while a request waits for a shadow's answer (causality), ``POLL`` at most,
+* while a few requests wait for their connection's answer (causality) waits on the epoll set, ``POLL`` at most; while
+  many do, gathers answers for ``GATHER``,
 * else sleeps ``POLL`` and looks again: batches are cheap, wake-ups are not,
 * and after ``IDLE_AFTER`` without traffic asks the kernel for one wake-up and waits for it, ``IDLE_WAIT`` at most.
 
@@ -32,11 +33,16 @@ from shadowd.stream.flow import Flow
 from shadowd.stream.table import FlowLimits, FlowTable
 
 MS = 1_000_000
-POLL = 2 * MS  # DESIGN §5: 1-2 ms; the ring holds far more than 2 ms of traffic
+FEW = 2  # connections waiting for an answer: each is worth waking for; more are gathered
+GATHER = MS // 2
+DEEP = 4  # requests queued a waiting connection: above it we are falling behind, and answers are taken as they come
+POLL = 4 * MS  # DESIGN §5: 1-2 ms; the ring holds far more than 2 ms of traffic
 YIELD_EVERY = 8 * MS
 IDLE_AFTER = 20 * MS
 IDLE_WAIT = 50 * MS
-TURN_BYTES = 1 << 20  # of ring space a turn: a few ms of work, then answers are read
+TURN_BYTES = 64 << 10  # of ring space a turn: a few ms of work, then answers are read and connections go on
+CATCH_UP_BYTES = 1 << 20  # the same while the ring is more than half full: losing segments is worse than waiting
+DISPATCHES = 3  # rounds of reading answers a turn
 EXPIRE_EVERY = 1000 * MS
 KEEP_ALIVE_EVERY = 500 * MS
 
@@ -151,10 +157,15 @@ class Pump(RingSink):
         engine = self.engine
         self.now = begun = time.monotonic_ns()
         ready = engine.poll()
-        entries = self._ring.drain(self, TURN_BYTES)
+        ring = self._ring
+        entries = ring.drain(self, TURN_BYTES if ring.backlog < ring.size >> 1 else CATCH_UP_BYTES)
         engine.settle()
         if ready or engine.pending:
             engine.dispatch(begun)
+            for _ in range(DISPATCHES - 1):  # what was just sent may be answered by now: the next request can go
+                if not engine.waiting or not engine.poll():
+                    break
+                engine.dispatch(begun)
         engine.tick(begun)
         if begun >= self._alive_at and not self.stopping:
             self._alive_at = begun + KEEP_ALIVE_EVERY
@@ -188,12 +199,15 @@ class Pump(RingSink):
             if now - yielded >= YIELD_EVERY:
                 await trio.lowlevel.checkpoint()
                 yielded = time.monotonic_ns()
-            if ring.backlog > TURN_BYTES // 4 or engine.pending:
+            if ring.backlog > TURN_BYTES // 8 or engine.pending:
                 continue
-            if engine.waiting:
+            waiting = engine.waiting
+            if not waiting:
+                time.sleep(POLL / 1e9)
+            elif waiting <= FEW or engine.in_flight > DEEP * waiting:
                 engine.wait(POLL)
             else:
-                time.sleep(POLL / 1e9)
+                time.sleep(GATHER / 1e9)
 
     async def _wait_sockets(self, limit: int) -> None:
         with trio.move_on_after(limit / 1e9):

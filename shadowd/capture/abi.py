@@ -78,6 +78,7 @@ MAPS: dict[str, tuple[int, int]] = {
     "flows": (FLOW_KEY.size, FLOW_STATE.size),
     "own_flows": (FLOW_KEY.size, 8),
     "layers": (FLOW_KEY.size, FLOW_LAYER.size),
+    "timed": (8, 1),
     "counters": (4, COUNTERS_STRUCT.size),
     "ring": (0, 0),
 }

@@ -37,6 +37,7 @@ MAPS = (
     "flows",
     "own_flows",
     "layers",
+    "timed",
     "counters",
     "ring",
 )

@@ -139,6 +139,14 @@ class Programs:
         for ifindex in present - set(interfaces):
             table.delete(ifindex.to_bytes(4, "little"))
 
+    def time_socket(self, cookie: int, wanted: bool) -> None:
+        """Ask for timing records of one of our own sockets, or no longer."""
+        key = cookie.to_bytes(8, "little")
+        if wanted:
+            self.maps["timed"].update(key, b"\1")
+        else:
+            self.maps["timed"].delete(key)
+
     def counters(self) -> dict[str, int]:
         """The kernel's counters by name, added over the CPUs."""
         return dict(zip(abi.COUNTERS, self.maps["counters"].sums(), strict=True))

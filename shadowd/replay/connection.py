@@ -97,6 +97,7 @@ class Connection:
         "sock",
         "state",
         "target",
+        "timed",
     )
 
     def __init__(self, engine: Engine, target: Target, owner: Lane, address: Address, raw: bool, now: int) -> None:
@@ -119,6 +120,7 @@ class Connection:
         self._out_base = -1  # sequence number of our first byte, -1 until the SYN's timing record
         self._in_base = -1
         self._tls: ssl.SSLObject | None = None
+        self.timed = False
         family, sockaddr = address
         self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self.fd = self.sock.fileno()
@@ -127,9 +129,6 @@ class Connection:
                 self.sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, engine.own_mark)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.cookie = int.from_bytes(self.sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")
-            code = self.sock.connect_ex(sockaddr)
-            if code not in (0, errno.EINPROGRESS):
-                raise OSError(code, os.strerror(code))
         except BaseException:
             self.sock.close()
             raise
@@ -139,7 +138,11 @@ class Connection:
         self.state = CONNECTING
         self.connect_deadline = now + target.limits.connect_timeout
         target.connections += 1
-        engine.register(self, _EVENTS)
+        engine.register(self, _EVENTS)  # before the SYN: it carries the sequence number that times are counted from
+        code = self.sock.connect_ex(sockaddr)
+        if code not in (0, errno.EINPROGRESS):
+            self.close(now)
+            raise OSError(code, os.strerror(code))
 
     # --- events of the epoll set ------------------------------------------------------------------------------------
 

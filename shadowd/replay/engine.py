@@ -32,6 +32,7 @@ class Engine:
         max_buffered: int = 64 << 20,
         body_limit: int = 0,
         on_tls_error: Callable[[Target, Exception], None] | None = None,
+        time_socket: Callable[[int, bool], None] | None = None,
     ) -> None:
         self.own_mark = own_mark
         self.body_limit = body_limit
@@ -49,6 +50,7 @@ class Engine:
         self._connecting: set[Connection] = set()
         self._next_sweep = 0
         self._on_tls_error = on_tls_error
+        self._time_socket = time_socket  # asks the kernel for a socket's timing records, by cookie
 
     # --- a turn -----------------------------------------------------------------------------------------------------
 
@@ -76,6 +78,8 @@ class Engine:
         if self._retired:  # their last timing records have been read by now
             for cookie in self._retired:
                 self._timings.pop(cookie, None)
+                if self._time_socket is not None:
+                    self._time_socket(cookie, False)
             self._retired.clear()
 
     def dispatch(self, now: int) -> None:
@@ -125,14 +129,14 @@ class Engine:
                 connection.settle_raw(now)
 
     @property
-    def waiting(self) -> bool:
-        """True while a request waits for a shadow's answer: then the pump wakes for sockets, not only for time."""
-        return any(target.blocked for target in self.targets)
+    def waiting(self) -> int:
+        """How many production connections have a request that waits for a shadow's answer or connection."""
+        return sum(len(target.blocked) for target in self.targets)
 
     @property
-    def busy(self) -> bool:
-        """True while anything is in flight."""
-        return any(target.account.in_flight for target in self.targets)
+    def in_flight(self) -> int:
+        """Requests queued or sent, over all targets."""
+        return sum(target.account.in_flight for target in self.targets)
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -185,7 +189,7 @@ class Engine:
             return
         if primary.status != answer.status:
             target.status_differences += 1
-        if leg.connection is not None:
+        if leg.connection is not None and leg.connection.timed:
             measured = leg.connection.latency_of(leg)
             if measured is not None:
                 target.production_latency.add(primary.first_byte - exchange.request.ended)
@@ -211,13 +215,18 @@ class Engine:
 
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
-        self._timings[connection.cookie] = connection.timing
+        if self._time_socket is not None and connection.target.wants_times():
+            connection.timed = True
+            self._timings[connection.cookie] = connection.timing
+            self._time_socket(connection.cookie, True)
         self.epoll.register(connection.fd, events)
 
     def unregister(self, connection: Connection) -> None:
         self.epoll.unregister(connection.fd)
         del self._connections[connection.fd]
-        self._retired.append(connection.cookie)
+        if connection.timed:
+            connection.target.timed -= 1
+            self._retired.append(connection.cookie)
         self._connecting.discard(connection)
 
     def read_again(self, connection: Connection) -> None:

@@ -300,6 +300,6 @@ def test_latencies_come_from_the_kernels_clock(daemon: Daemon, production: Serve
         "latencies of every pair",
         lambda: [t for t in daemon.call("filter.show", name=name)["targets"] if t["latency_ms"]["shadow"]["p50"]],
     )
-    # the shadow sleeps 50 ms, which no load can shorten; production does not
-    assert target["latency_ms"]["shadow"]["p50"] >= 50
+    # the shadow sleeps 50 ms, which no load can shorten (the sketch may be 1.6 % off); production does not
+    assert target["latency_ms"]["shadow"]["p50"] >= 49
     assert target["latency_ms"]["production"]["p50"] < target["latency_ms"]["shadow"]["p50"]
