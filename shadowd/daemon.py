@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -54,6 +55,17 @@ class Log:
             print(line, file=sys.stderr, flush=True)
         except OSError:  # stderr is gone (its reader died): the daemon goes on
             pass
+
+
+class _Forward(logging.Handler):
+    """What modules below say through ``logging`` (a refused peer, a handler that broke) goes out in the log's form."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log(record.getMessage(), **({"error": repr(record.exc_info[1])} if record.exc_info else {}))
 
 
 class Daemon:
@@ -359,6 +371,7 @@ async def run_daemon(
 ) -> None:
     """Run until SIGTERM or SIGINT. Raises ShadowdError where the host or the configuration does not allow it."""
     log = Log(config.log_format)
+    logging.getLogger("shadowd").addHandler(_Forward(log))
     check_host()
     try:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

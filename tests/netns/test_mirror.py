@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from shadowd.capture.preflight import find_cgroup2
 from tests.conftest import need
 from tests.netns.lab import Daemon, HttpClient, Server, check_ledger, free_port, ok, running, sh, wait_for
 
@@ -287,6 +290,103 @@ def test_curl_and_nginx(daemon: Daemon, shadow: Server, name: str, tmp_path: Pat
     finally:
         nginx.terminate()
         nginx.wait(10)
+
+
+def test_selection_by_cgroup(daemon: Daemon, shadow: Server, name: str, tmp_path: Path) -> None:
+    root = find_cgroup2()
+    need(root is not None, "needs a cgroup v2 mount")
+    assert root is not None
+    inside = root / f"shadowd-test-{os.getpid()}"
+    inside.mkdir()
+    serve = "import http.server as h, sys\nh.test(h.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"
+    # a socket belongs to the cgroup that its maker was in, so the process moves before it listens
+    move = f"import os\nopen({str(inside / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+    ports = [free_port(), free_port()]
+    processes = []
+    try:
+        for port, program in zip(ports, (move + serve, serve), strict=True):
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", program, str(port)],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd=tmp_path,
+                )
+            )
+        for port in ports:
+            wait_for("the server listens", lambda port=port: listens(port))
+        daemon.add(name, f"{min(ports)}-{max(ports)}", shadow.url, cgroup=str(inside.relative_to(root)))
+        for _ in range(3):
+            for port in ports:
+                sh("curl", "-sS", "-o", "/dev/null", f"http://127.0.0.1:{port}/")
+        ledger = daemon.settled(name, lambda found: found["seen"] == 3)
+        assert {unmarked(r).split(b"Host: ")[0] for r in shadow.requests} == {b"GET / HTTP/1.1\r\n"}
+        time.sleep(0.2)
+        assert daemon.settled(name)["seen"] == ledger["seen"] == 3
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
+        wait_for("the cgroup is empty", lambda: not (inside / "cgroup.procs").read_text())
+        inside.rmdir()
+
+
+def test_other_filters_miss_nothing_while_rules_change(
+    daemon: Daemon, production: Server, shadow: Server, name: str
+) -> None:
+    """Filters come, change and go thirty times while one of them carries load: that one loses not a byte."""
+    daemon.add(name, production.port, shadow.url)
+    total, errors = 600, []
+
+    def drive() -> None:
+        client = HttpClient("127.0.0.1", production.port)
+        try:
+            for number in range(total):
+                client.get(f"/{number}")
+        except (OSError, AssertionError) as error:
+            errors.append(error)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    for number in range(10):
+        other = f"other-{number}"
+        daemon.add(other, f"{production.port},{number + 1}", shadow.url, client_cidrs=["10.0.0.0/8"], sample=0.5)
+        daemon.call("filter.set", name=other, changes={"client_cidrs": ["127.0.0.0/8"], "sample": 1.0})
+        daemon.call("filter.rm", name=other)
+    driver.join(60)
+    assert errors == []
+    ledger = daemon.settled(name, lambda found: found["seen"] == total)
+    assert (ledger["lost"], ledger["targets"][0]["mirrored"]) == ({}, total)
+    assert ledger["kernel"]["gap_bytes"] == 0
+
+
+def test_the_compiler_does_not_stay_in_the_daemon(daemon: Daemon) -> None:
+    mapped = Path(f"/proc/{daemon.pid}/maps").read_text()
+    assert "libbcc" not in mapped
+    assert "LLVM" not in mapped
+    anonymous = next(line for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines() if "RssAnon" in line)
+    assert int(anonymous.split()[1]) < 64 << 10, anonymous  # kB: the budget of DESIGN section 6
+
+
+def test_multipath_tcp_is_counted_not_guessed(daemon: Daemon, shadow: Server, name: str) -> None:
+    try:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)  # IPPROTO_MPTCP
+    except OSError:
+        need(False, "needs a kernel with MPTCP")
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    port = listener.getsockname()[1]
+    daemon.add(name, port, shadow.url)
+    with listener, socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as client:
+        client.connect(("127.0.0.1", port))
+        served, _ = listener.accept()
+        with served:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: p\r\n\r\n")
+            served.recv(1000)
+            served.sendall(ok(b"fine"))
+            client.recv(1000)
+    assert daemon.settled(name, lambda found: found["seen"] == 1)["filtered"] == {"mptcp": 1}
+    assert shadow.requests == []
 
 
 def test_latencies_come_from_the_kernels_clock(daemon: Daemon, production: Server, shadow: Server, name: str) -> None:
