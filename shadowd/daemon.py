@@ -102,9 +102,11 @@ class Daemon:
 
     def start_filters(self) -> None:
         """Those of the configuration, then those that shadowctl added before. A bad one is told and left out."""
+        stored, problems = self.state.load()
+        if any(spec.hook != "socket" for spec in [*self.config.filters, *stored]):
+            _clean_stale(self.log)
         for spec in self.config.filters:
             self.roster.add(spec, "config")
-        stored, problems = self.state.load()
         for problem in problems:
             self.problems["state"] = problem
             self.log("state", problem=problem)
@@ -253,10 +255,7 @@ class Daemon:
         """The account (issue: ledger). The ring is drained first, so that the byte identity can be checked."""
         entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
         before = self.programs.counters()
-        for _ in range(64):
-            if not self.programs.ring.backlog:
-                break
-            self.pump.turn()
+        self.pump.catch_up()
         table = self.pump.table.statistics()
         after = self.programs.counters()
         discarded = dict(sorted(table.discarded.items()))
@@ -396,8 +395,6 @@ async def run_daemon(
             gc.set_threshold(50_000, 20, 50)
             daemon = Daemon(config, config_path, programs, log)
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
-            if any(spec.hook != "socket" for spec in config.filters):
-                _clean_stale(log)
             daemon.start_filters()
             for task in (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces):
                 nursery.start_soon(task)
@@ -406,6 +403,6 @@ async def run_daemon(
             if ready is not None:
                 await ready()
     finally:
-        if daemon is not None:
+        if daemon is not None:  # else the error alone is the one line to read
             daemon.close()
-        log("stopped")
+            log("stopped")

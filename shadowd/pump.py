@@ -41,6 +41,7 @@ YIELD_EVERY = 8 * MS
 IDLE_AFTER = 20 * MS
 IDLE_WAIT = 50 * MS
 TURN_BYTES = 64 << 10  # of ring space a turn: a few ms of work, then answers are read and connections go on
+SLICE_BYTES = 16 << 10  # the same while requests wait for answers: their connections' pace is the turn's
 CATCH_UP_BYTES = 1 << 20  # the same while the ring is more than half full: losing segments is worse than waiting
 DISPATCHES = 3  # rounds of reading answers a turn
 EXPIRE_EVERY = 1000 * MS
@@ -152,13 +153,22 @@ class Pump(RingSink):
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
-    def turn(self) -> int:
-        """One batch. Returns the number of ring entries and socket events seen."""
+    def catch_up(self) -> None:
+        """Read everything that was in the ring when this was called (an entry that stays unfinished ends it)."""
+        goal = self._ring.produced
+        while self._ring.consumed < goal:
+            if not self.turn(CATCH_UP_BYTES):
+                return
+
+    def turn(self, budget: int = 0) -> int:
+        """One batch of at most about ``budget`` bytes of the ring (0: as fits). Returns entries and events seen."""
         engine = self.engine
         self.now = begun = time.monotonic_ns()
         ready = engine.poll()
         ring = self._ring
-        entries = ring.drain(self, TURN_BYTES if ring.backlog < ring.size >> 1 else CATCH_UP_BYTES)
+        if ring.backlog > ring.size >> 1:
+            budget = CATCH_UP_BYTES
+        entries = ring.drain(self, budget or (SLICE_BYTES if engine.waiting else TURN_BYTES))
         engine.settle()
         if ready or engine.pending:
             engine.dispatch(begun)

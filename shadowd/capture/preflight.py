@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from shadowd.errors import PlatformError
@@ -48,24 +49,32 @@ def check_host() -> None:
         raise PlatformError("; ".join(missing))
 
 
-def find_bcc_python() -> str:
-    """The first interpreter that can import bcc's BPF: ours, then the distribution's."""
-    candidates = [
+def bcc_candidates() -> list[str]:
+    """Interpreters that may have bcc: the one the operator names, ours, then the distribution's."""
+    return [
         os.environ.get("SHADOWD_BCC_PYTHON", ""),
         sys.executable,
         "/usr/bin/python3",
         shutil.which("python3") or "",
     ]
+
+
+def find_bcc_python(candidates: Sequence[str] | None = None) -> str:
+    """The first interpreter that can import bcc's BPF. Raises PlatformError naming those that were tried."""
+    candidates = bcc_candidates() if candidates is None else candidates
     tried = []
     for python in dict.fromkeys(path for path in candidates if path and os.path.exists(path)):
         probe = (
             "import importlib.util as u, sys; s = u.find_spec('bcc'); sys.exit(not (s and u.find_spec('bcc.libbcc')))"
         )
-        done = subprocess.run([python, "-I", "-c", probe], capture_output=True, timeout=20, check=False)
+        tried.append(python)
+        try:
+            done = subprocess.run([python, "-I", "-c", probe], capture_output=True, timeout=20, check=False)
+        except (OSError, subprocess.TimeoutExpired):  # not a program, or one that hangs: the next may do
+            continue
         if done.returncode == 0:
             return python
-        tried.append(python)
-    raise PlatformError(f"no Python that can import bcc was found (tried {', '.join(tried)})", _INSTALL_BCC)
+    raise PlatformError(f"no Python that can import bcc was found (tried {', '.join(tried) or 'none'})", _INSTALL_BCC)
 
 
 def find_cgroup2(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path | None:

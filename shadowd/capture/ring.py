@@ -61,6 +61,16 @@ class Ring:
         """Bytes of the ring that hold entries not read yet."""
         return int(self._producer[0] - self._consumer[0])
 
+    @property
+    def produced(self) -> int:
+        """Position up to which the kernel has written or reserved; only grows."""
+        return int(self._producer[0])
+
+    @property
+    def consumed(self) -> int:
+        """Position up to which entries were read."""
+        return int(self._consumer[0])
+
     def drain(self, sink: RingSink, max_bytes: int) -> int:
         """Give every finished entry to ``sink``, up to about ``max_bytes`` of ring space. Returns the entries read."""
         position = self._consumer[0]

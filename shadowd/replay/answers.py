@@ -40,12 +40,17 @@ class HttpAnswers:
     def reusable(self) -> bool:
         return True
 
+    def in_time(self, leg: Leg, since: int) -> bool:
+        return False  # HTTP answers end by themselves: the time limit is for all of it
+
 
 class RawAnswers:
     """Raw: nobody says where an answer ends, so production's length and silence decide.
 
     Bytes belong to the oldest turn in flight until it has as many as production's answer and the next turn was sent
     too; a turn is answered when production's answer is over and the shadow has sent as much, or has fallen silent.
+    A client may think long before its next turn, and production's answer is known to be over only then: when both sides
+    have been silent and the shadow is not behind, the turn counts as answered too.
     """
 
     __slots__ = ("_begin", "_current", "_legs", "_offset")
@@ -83,7 +88,10 @@ class RawAnswers:
         while self._legs:
             expected = self._expected()
             if expected is None:
-                break
+                if not self._both_silent(now):
+                    break
+                done.append(self._finish())
+                continue
             answer = self._answer(now)
             if answer.body_length < expected and (not answer.body_length or now - answer.last_byte < RAW_QUIET):
                 break
@@ -100,6 +108,33 @@ class RawAnswers:
     @property
     def reusable(self) -> bool:
         return False  # the server keeps state by connection
+
+    def in_time(self, leg: Leg, since: int) -> bool:
+        """Whether an answer that is not whole is no time-out: production itself was silent until ``since`` (ns; a
+        blocking command waits on both sides), or the shadow has said as much as production."""
+        primary = leg.exchange.response
+        if primary is None:
+            return not leg.exchange.answered
+        return primary.last_byte > since or self._keeps_pace(leg, primary)
+
+    def _keeps_pace(self, leg: Leg, primary: Response) -> bool:
+        answer = self._current
+        return (
+            bool(self._legs)
+            and self._legs[0] is leg
+            and answer is not None
+            and answer.body_length >= primary.body_length
+        )
+
+    def _both_silent(self, now: int) -> bool:
+        leg, answer = self._legs[0], self._current
+        primary = leg.exchange.response
+        return (
+            primary is not None
+            and answer is not None
+            and self._keeps_pace(leg, primary)
+            and now - max(answer.last_byte, primary.last_byte) >= RAW_QUIET
+        )
 
     def _answer(self, now: int) -> Response:
         if self._current is None:

@@ -287,6 +287,10 @@ class Connection:
         if responses:
             self._answer(responses, now)
 
+    def in_time(self, leg: Leg, since: int) -> bool:
+        """Raw: production was silent itself until ``since``, so the shadow is not late."""
+        return self._answers.in_time(leg, since)
+
     def _ended(self, now: int) -> None:
         """The shadow's FIN. Completes a close-delimited answer; what else is in flight was cut off."""
         try:

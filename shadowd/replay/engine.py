@@ -106,7 +106,11 @@ class Engine:
             while deadlines and (deadlines[0].done or deadlines[0].deadline <= now):
                 leg = deadlines.popleft()
                 if not leg.done and leg.deadline <= now and leg.connection is not None:
-                    leg.connection.fail("timeout", now)
+                    if leg.connection.in_time(leg, now - target.limits.timeout):
+                        leg.deadline = now + target.limits.timeout
+                        deadlines.append(leg)
+                    else:
+                        leg.connection.fail("timeout", now)
         if now >= self._next_sweep:
             self._next_sweep = now + SWEEP
             self._sweep(now)

@@ -60,6 +60,7 @@ class Daemon:
         self.config.write_text(config)
         self.namespace = namespace
         self.log = folder / "log"
+        self._log_read = 0  # where the log of this start begins: a daemon may be started again
         self.process: subprocess.Popen[bytes] | None = None
         self.client = Client(self.socket)
 
@@ -72,6 +73,7 @@ class Daemon:
             # not `ip netns exec`: that hides the cgroup mount behind a /sys of its own
             command = ["nsenter", f"--net=/run/netns/{self.namespace}", *command]
         with open(self.log, "ab") as log:
+            self._log_read = log.tell()
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
         wait_for("the daemon is ready", self._ready, 60)
         return self
@@ -80,7 +82,7 @@ class Daemon:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"the daemon ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
-        return "ready" in self.log.read_text()
+        return b"shadowd: ready" in self.log.read_bytes()[self._log_read :]
 
     def call(self, op: str, **args: object) -> Any:
         return self.client.call(op, **args)
