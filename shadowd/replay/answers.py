@@ -40,7 +40,7 @@ class HttpAnswers:
     def reusable(self) -> bool:
         return True
 
-    def in_time(self, leg: Leg, since: int) -> bool:
+    def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
         return False  # HTTP answers end by themselves: the time limit is for all of it
 
 
@@ -109,13 +109,14 @@ class RawAnswers:
     def reusable(self) -> bool:
         return False  # the server keeps state by connection
 
-    def in_time(self, leg: Leg, since: int) -> bool:
-        """Whether an answer that is not whole is no time-out: production itself was silent until ``since`` (ns; a
-        blocking command waits on both sides), or the shadow has said as much as production."""
+    def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
+        """Whether an answer that is not whole is no time-out: production is silent itself, or took as long (a blocking
+        command waits on both sides), or the shadow has said as much as production."""
         primary = leg.exchange.response
         if primary is None:
             return not leg.exchange.answered
-        return primary.last_byte > since or self._keeps_pace(leg, primary)
+        took = primary.last_byte - leg.exchange.request.ended
+        return leg.sent_at + took + timeout > now or self._keeps_pace(leg, primary)
 
     def _keeps_pace(self, leg: Leg, primary: Response) -> bool:
         answer = self._current

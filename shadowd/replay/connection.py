@@ -49,13 +49,17 @@ class Leg:
         "received_before",
         "response",
         "retried",
+        "sent_at",
         "sent_end",
+        "since",
         "size",
         "wire",
     )
 
-    def __init__(self, exchange: Exchange, wire: bytes, lane: Lane) -> None:
+    def __init__(self, exchange: Exchange, wire: bytes, lane: Lane, since: int) -> None:
         self.exchange = exchange
+        self.since = since  # it could have been sent from then on (ns); a raw turn is known when production answers it
+        self.sent_at = 0
         self.wire = wire
         self.size = len(wire)
         self.lane = lane
@@ -287,9 +291,9 @@ class Connection:
         if responses:
             self._answer(responses, now)
 
-    def in_time(self, leg: Leg, since: int) -> bool:
-        """Raw: production was silent itself until ``since``, so the shadow is not late."""
-        return self._answers.in_time(leg, since)
+    def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
+        """Raw: production was silent as long itself, so the shadow is not late."""
+        return self._answers.in_time(leg, now, timeout)
 
     def _ended(self, now: int) -> None:
         """The shadow's FIN. Completes a close-delimited answer; what else is in flight was cut off."""
@@ -315,6 +319,7 @@ class Connection:
         self.in_flight.append(leg)
         leg.connection = self
         leg.received_before = self._received
+        leg.sent_at = now
         leg.deadline = now + self.target.limits.timeout
         self.target.deadlines.append(leg)
         if self._tls is None:

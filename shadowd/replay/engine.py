@@ -106,7 +106,7 @@ class Engine:
             while deadlines and (deadlines[0].done or deadlines[0].deadline <= now):
                 leg = deadlines.popleft()
                 if not leg.done and leg.deadline <= now and leg.connection is not None:
-                    if leg.connection.in_time(leg, now - target.limits.timeout):
+                    if leg.connection.in_time(leg, now, target.limits.timeout):
                         leg.deadline = now + target.limits.timeout
                         deadlines.append(leg)
                     else:
@@ -123,8 +123,7 @@ class Engine:
                 connection.fail("connect", now)
         for target in self.targets:
             for lane in list(target.blocked):
-                while lane.queue and now - lane.queue[0].exchange.request.ended > target.limits.max_lag:
-                    self.shed(lane.queue.popleft(), "lag")
+                lane.shed_lagging(now)
                 lane.advance(now)
             while target.idle and target.idle[0].idle_since + IDLE_KEEP < now:
                 target.idle.pop(0).close(now)
@@ -153,11 +152,16 @@ class Engine:
         reason = target.admits(size, now)
         if not reason and self.buffered + size > self.max_buffered:
             reason = "memory"
+        if not reason and lane.given_up:
+            reason = lane.given_up
         if reason:
             account.shed[reason] += 1
+            if not request.method:  # raw: what follows depends on the turn that is left out
+                lane.given_up = lane.given_up or reason
             return
         wire = policy.rewrite(request, target.host_header) if request.method else request.body
-        leg = Leg(exchange, wire, lane)  # type: ignore[arg-type]  # a pool puts its own lane in
+        since = request.ended if request.method else now
+        leg = Leg(exchange, wire, lane, since)  # type: ignore[arg-type]  # a pool puts its own lane in
         account.in_flight += 1
         target.buffered += leg.size
         self.buffered += leg.size

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Lane:
     """See the module's head. ``preamble`` is sent first on every connection (a forwarded PROXY header)."""
 
-    __slots__ = ("_broken", "_engine", "connection", "finished", "preamble", "queue", "raw", "target")
+    __slots__ = ("_broken", "_engine", "connection", "finished", "given_up", "preamble", "queue", "raw", "target")
 
     def __init__(self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"") -> None:
         self._engine = engine
@@ -33,7 +33,8 @@ class Lane:
         self.queue: deque[Leg] = deque()
         self.connection: Connection | None = None
         self.finished = False
-        self._broken = False  # raw: the shadow closed, and its state with it
+        self._broken = ""  # raw: why the shadow connection ended, and its state with it
+        self.given_up = ""  # raw: why a turn was shed; without it the rest would be another conversation
 
     def submit(self, leg: Leg, now: int) -> None:
         self.queue.append(leg)
@@ -48,7 +49,10 @@ class Lane:
             connection = self.connection
         while queue:
             if self._broken:
-                self._engine.failed(queue.popleft(), "reset")
+                self._engine.failed(queue.popleft(), self._broken)
+                continue
+            if self.given_up:
+                self._engine.shed(queue.popleft(), self.given_up)
                 continue
             if connection is None:
                 connection = self._connect(now)
@@ -61,8 +65,8 @@ class Lane:
             if waits and (waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
                 break
             queue.popleft()
-            if now - leg.exchange.request.ended > self.target.limits.max_lag:
-                self._engine.shed(leg, "lag")
+            if now - leg.since > self.target.limits.max_lag:
+                self._shed(leg, "lag")
                 continue
             connection.send(leg, now)
             connection = self.connection
@@ -86,6 +90,7 @@ class Lane:
         if not target.addresses:
             if target.resolve_error:
                 self._fail_all("resolve")
+                self._broken = "resolve" if self.raw else ""
             return None
         if target.breaker_until > now:
             self._shed_all("circuit_open")
@@ -97,11 +102,23 @@ class Lane:
                 self._shed_all("max_connections")
                 return None
         self.connection = self._engine.connect(self, now)
+        if self.connection is None and self.raw:
+            self._broken = "connect"
         return self.connection
+
+    def shed_lagging(self, now: int) -> None:
+        """Shed what has waited longer than ``max_lag``."""
+        while self.queue and now - self.queue[0].since > self.target.limits.max_lag:
+            self._shed(self.queue.popleft(), "lag")
+
+    def _shed(self, leg: Leg, reason: str) -> None:
+        self._engine.shed(leg, reason)
+        if self.raw:
+            self.given_up = self.given_up or reason
 
     def _shed_all(self, reason: str) -> None:
         while self.queue:
-            self._engine.shed(self.queue.popleft(), reason)
+            self._shed(self.queue.popleft(), reason)
 
     def _fail_all(self, reason: str) -> None:
         while self.queue:
@@ -123,11 +140,13 @@ class Lane:
     def connect_failed(self, reason: str, now: int) -> None:
         self.connection = None
         self._fail_all(reason)
+        if self.raw:
+            self._broken = reason  # the turns that failed are missing
         self.advance(now)
 
     def disconnected(self, retry: list[Leg], now: int) -> None:
         self.connection = None
-        self._broken = self.raw
+        self._broken = "reset" if self.raw else ""
         self.queue.extendleft(reversed(retry))
         self.advance(now)
 
@@ -166,7 +185,7 @@ class Lane:
 class Pool:
     """``--order none``: requests of all production connections share the target's connections, one at a time each."""
 
-    __slots__ = ("_engine", "_lanes", "queue", "target")
+    __slots__ = ("_engine", "_lanes", "given_up", "queue", "target")
 
     #: Connections of the pool: requests in flight are bounded by max_in_flight, connections by max_connections too.
     SIZE = 64
@@ -175,6 +194,7 @@ class Pool:
         self._engine = engine
         self.target = target
         self._lanes: list[Lane] = []
+        self.given_up = ""  # never: raw flows have lanes of their own
 
     def submit(self, leg: Leg, now: int) -> None:
         best = None

