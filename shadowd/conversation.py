@@ -12,7 +12,7 @@ from typing import Protocol
 
 from shadowd.exchange import Exchange
 from shadowd.filters import Filter
-from shadowd.protocols.base import Codec, CodecSink, FlowView
+from shadowd.protocols.base import Codec, CodecSink
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
@@ -20,6 +20,7 @@ from shadowd.protocols.raw import RawCodec
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.target import Target
+from shadowd.stream.flow import Flow
 
 CLIENT = 0
 #: First bytes held until the protocol is known: a PROXY v2 header may be 64 KB and 16, then one request line.
@@ -144,13 +145,14 @@ class Conversation:
         "_opening",
         "_outer",
         "_preamble",
+        "_start",
         "client",
         "data",
         "filters",
         "key",
     )
 
-    def __init__(self, outer: Surroundings, key: bytes, flow: FlowView, midstream: bool, filters: int) -> None:
+    def __init__(self, outer: Surroundings, key: bytes, flow: Flow, midstream: bool, filters: int) -> None:
         self._outer = outer
         self._flow = flow
         self._midstream = midstream
@@ -163,6 +165,7 @@ class Conversation:
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
         self._given_up = False
+        self._start = (0, 0)  # stream offsets, client→server and server→client, of the first bytes a codec is fed
         #: the stream layer's way in; with one codec, the common case, it leads there without a detour
         self.data: Callable[[int, bytes, int], None] = self._deliver
         for member in self._members:
@@ -180,6 +183,10 @@ class Conversation:
                 self._identify(data, time)
                 return
             self._settle_kind("other")  # the server speaks first: no HTTP
+            if self._opening:
+                self._release_opening(time)
+        if not self._groups:
+            self._outer.discarded("mptcp" if self._kind == "mptcp" else "filtered", len(data))
         for group in self._groups.values():
             if direction == CLIENT:
                 group.codec.client_data(data, time)
@@ -190,6 +197,10 @@ class Conversation:
         if not self._kind:
             self._kind = "http"  # the first bytes are gone: as if seen from the middle
             self._midstream = True
+            if self._opening:
+                self._start = (self._start[0] + len(self._opening), 0)
+                self._outer.discarded("gap", len(self._opening))
+                self._opening = bytearray()
             for member in self._members:
                 self._join(member)
         for group in self._groups.values():
@@ -227,6 +238,8 @@ class Conversation:
             kind = identify(data)  # the common case: the first segment tells
             if kind is not None and kind != "other":
                 self._settle_kind(kind)
+                if not self._groups:
+                    self._outer.discarded("filtered", len(data))
                 for group in self._groups.values():
                     group.codec.client_data(data, time)
                 return
@@ -242,6 +255,7 @@ class Conversation:
                 self._preamble = bytes(opening[:start])
                 self.client = header.client
                 del opening[:start]
+                self._start = (start, 0)
                 self._outer.discarded("proxy_header", start)
                 if not opening:
                     return
@@ -275,6 +289,12 @@ class Conversation:
         """Both ends agreed on MPTCP: this is one subflow of several, so nothing in it can be trusted to be whole."""
         if self._kind != "mptcp":
             self._kind = "mptcp"
+            if self._opening:
+                self._outer.discarded("mptcp", len(self._opening))
+                self._opening = bytearray()
+            for group in self._groups.values():
+                group.codec.closed(self._outer.now)
+                group.finish(self._outer.now)
             self._groups = {}
             self.data = self._deliver
             for member in self._members:
@@ -294,10 +314,11 @@ class Conversation:
         group.participants.append(Participant(member))
 
     def _make_http(self, sink: CodecSink) -> Codec:
-        return Http1Codec(sink, self._flow, midstream=self._midstream, body_limit=self._outer.engine.body_limit)
+        limit = self._outer.engine.body_limit
+        return Http1Codec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start)
 
     def _make_raw(self, sink: CodecSink) -> Codec:
-        return RawCodec(sink, self._flow, midstream=self._midstream)
+        return RawCodec(sink, self._flow, midstream=self._midstream, start=self._start)
 
     # --- filters come and go ------------------------------------------------------------------------------------------
 
@@ -316,6 +337,7 @@ class Conversation:
                 mode, reason = member.mode(self._kind)
                 if not reason and mode not in self._groups:
                     self._midstream = True  # a codec of its own would begin in the middle
+                    self._start = (self._flow.client.offset, self._flow.server.offset)
                 self._join(member)
 
     def leave(self, member: Filter, reason: str) -> None:

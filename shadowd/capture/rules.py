@@ -11,9 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from shadowd.capture.abi import MAX_FILTERS, MAX_PREFIXES, PORT_FILTERS, SAMPLING, pack_prefix
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from shadowd.capture.abi import MAX_FILTERS, MAX_PREFIXES, PORT_FILTERS, PREFIX_KEY, SAMPLING, pack_prefix
 
 
 class Rule:
@@ -74,26 +72,22 @@ class Tables:
 def _prefixes(rules: list[Rule], selected: Iterable[tuple[Rule, tuple[str, ...]]]) -> dict[bytes, bytes]:
     """The trie of one end: for every prefix the filters whose own prefixes cover it, or that have none."""
     anywhere = 0
-    wanted: dict[Network, int] = {}
+    wanted: dict[ipaddress.IPv6Network, int] = {}  # one address space, as in the kernel: IPv4 is ::ffff:0:0/96
     for rule, networks in selected:
         if not networks:
             anywhere |= rule.mask
         for text in networks:
-            net = ipaddress.ip_network(text, strict=False)
+            length, address = PREFIX_KEY.unpack(pack_prefix(text))
+            net = ipaddress.IPv6Network((int.from_bytes(address), length))
             wanted[net] = wanted.get(net, 0) | rule.mask
-    table = {pack_prefix("::/0"): anywhere.to_bytes(8, "little")} if rules else {}
+    if rules:
+        wanted.setdefault(ipaddress.IPv6Network("::/0"), 0)
+    table = {}
     for net in wanted:
         mask = anywhere
         for length in range(net.prefixlen + 1):
             mask |= wanted.get(net.supernet(new_prefix=length), 0)
-        if net.version == 4:  # an IPv6 prefix that covers ::ffff:0:0/96 covers every IPv4 address too
-            mapped = ipaddress.IPv6Network(
-                (int.from_bytes(b"\xff\xff" + net.network_address.packed), net.prefixlen + 96)
-            )
-            for length in range(97):
-                mask |= wanted.get(mapped.supernet(new_prefix=length), 0)
-        key = pack_prefix(str(net))
-        table[key] = (int.from_bytes(table.get(key, b""), "little") | mask).to_bytes(8, "little")
+        table[PREFIX_KEY.pack(net.prefixlen, net.network_address.packed)] = mask.to_bytes(8, "little")
     if len(table) > MAX_PREFIXES:
         raise ValueError(f"{len(table)} CIDRs over all filters; the kernel's table holds {MAX_PREFIXES}")
     return table

@@ -64,7 +64,8 @@ _EARLY = "early"
 
 class Http1Codec:
     """A ``Codec``. ``midstream``: the flow was first seen in its middle. ``body_limit``: bytes kept of each response
-    body. ``max_head`` and ``max_body``: above them a request is ``lost("too_large")`` and the flow goes on."""
+    body. ``max_head`` and ``max_body``: above them a request is ``lost("too_large")`` and the flow goes on. ``start``:
+    stream offsets of the first client and server byte it will be fed."""
 
     __slots__ = (
         "_after",
@@ -103,14 +104,15 @@ class Http1Codec:
         body_limit: int = 0,
         max_head: int = MAX_HEAD,
         max_body: int = MAX_BODY,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         self._sink = sink
         self._flow = flow
         self._body_limit = body_limit
         self._max_head = max_head
         self._max_body = max_body
-        self._requests = RequestReader(0, max_head, max_body)
-        self._responses = ResponseReader(body_limit)
+        self._requests = RequestReader(start[0], max_head, max_body)
+        self._responses = ResponseReader(body_limit, start[1])
         self._client = self._server = SEEK if midstream else CUT
         self._reason = "midstream"  # why client bytes are discarded in SEEK and DONE
         self._server_reason = "midstream"
@@ -127,8 +129,7 @@ class Http1Codec:
         self._held: list[tuple[bytes, int, int]] = []
         self._held_bytes = 0
         self._held_eof = False
-        self._client_offset = 0
-        self._server_offset = 0
+        self._client_offset, self._server_offset = start
 
     @property
     def client_pending(self) -> int:

@@ -59,6 +59,7 @@ _FINAL = {b"HTTP/1.1 %d" % status: status for status in range(200, 600) if statu
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}"
 _METHOD_START = re.compile(_TOKEN + rb"(?: |\Z)")
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") +([^ \r\n]+) +HTTP/1\.[01]\r\n")
+_TARGET_CONTROL = re.compile(rb"[^ \r\n]+ +[^ \r\n]*[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _KEPT_FIELD = re.compile(rb"\r\n(content-length|transfer-encoding|connection):[^\r\n]{0,256}(?=\r\n)", re.IGNORECASE)
@@ -440,6 +441,8 @@ class ResponseReader(MessageReader[Response]):
 def _repairable(head: bytes | bytearray, error: Exception, deferred: bool) -> bool:
     """Whether ``head``, or its first part, was rejected for what ``_mend`` can put right."""
     if not _METHOD_START.match(head) or (b"\n" in head and not _REQUEST_LINE.match(head)):
+        return False
+    if _TARGET_CONTROL.match(head):  # never valid, whatever else could be mended
         return False
     if deferred or isinstance(error, HttpParserInvalidMethodError):
         return True

@@ -29,7 +29,7 @@ MAX_TURN = 16 << 20
 
 class RawCodec:
     """A ``Codec``. A turn above ``max_turn`` is ``lost("too_large")``: what follows depends on it, so the flow is given
-    up. ``body_limit``: bytes kept of each response."""
+    up. ``body_limit``: bytes kept of each response. ``start``: stream offsets of the first client and server byte."""
 
     __slots__ = (
         "_acked_at_begin",
@@ -62,6 +62,7 @@ class RawCodec:
         midstream: bool = False,
         max_turn: int = MAX_TURN,
         body_limit: int = 0,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         self._sink = sink
         self._flow = flow
@@ -82,8 +83,7 @@ class RawCodec:
         self._received = 0  # earlier turns of whose answer the client has received something
         self._server_lost = False  # the response that grows has a hole
         self._server_over = False
-        self._client_offset = 0
-        self._server_offset = 0
+        self._client_offset, self._server_offset = start
 
     @property
     def client_pending(self) -> int:

@@ -38,7 +38,7 @@ class HttpAnswers:
 
     @property
     def reusable(self) -> bool:
-        return True
+        return not self.reader.upgraded
 
     def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
         return False  # HTTP answers end by themselves: the time limit is for all of it

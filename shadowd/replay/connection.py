@@ -164,11 +164,21 @@ class Connection:
                 return
             if not events & select.EPOLLOUT:
                 return
-            if self._tls is None:
-                self._opened(now)
-            else:
+            greets = bool(events & _READABLE)  # bytes or a FIN came with the SYN-ACK: no edge will tell of them again
+            if self._tls is not None:
                 self.state = HANDSHAKE
                 self._handshake(now)
+                if greets and self.state == HANDSHAKE:
+                    self._read(now, events & _ENDING)
+            else:
+                if greets and isinstance(self._answers, RawAnswers):
+                    self.state = OPEN
+                    self._read(now, events & _ENDING)  # before the first turn, whose answer it is not
+                    greets = False
+                if self.state != CLOSED:
+                    self._opened(now)
+                if greets and self.state == OPEN:
+                    self._read(now, events & _ENDING)
             return
         if events & select.EPOLLOUT and self._out:
             self._flush(now)
@@ -259,6 +269,8 @@ class Connection:
                 self.close(now)
                 if owner is not None:
                     owner.disconnected([], now)
+            elif isinstance(self._answers, RawAnswers):
+                self._feed(data, now)  # counts them
             return
         try:
             responses = self._feed(data, now)
@@ -276,7 +288,7 @@ class Connection:
             leg = in_flight.popleft()
             leg.response = response
             self.answered += 1
-            if not response.keep_alive:
+            if not response.keep_alive or response.status == 101:
                 self.keep_alive = False
             self._engine.answered(leg)
         owner = self.owner
@@ -291,9 +303,15 @@ class Connection:
         if responses:
             self._answer(responses, now)
 
-    def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
-        """Raw: production was silent as long itself, so the shadow is not late."""
-        return self._answers.in_time(leg, now, timeout)
+    def check_deadline(self, now: int) -> None:
+        """Answers come in order, so the oldest request is the first that is late."""
+        if not self.in_flight or self.in_flight[0].deadline > now:
+            return
+        leg, timeout = self.in_flight[0], self.target.limits.timeout
+        if self._answers.in_time(leg, now, timeout):  # raw: production was silent as long itself
+            leg.deadline = now + timeout
+        else:
+            self.fail("timeout", now)
 
     def _ended(self, now: int) -> None:
         """The shadow's FIN. Completes a close-delimited answer; what else is in flight was cut off."""
@@ -321,7 +339,6 @@ class Connection:
         leg.received_before = self._received
         leg.sent_at = now
         leg.deadline = now + self.target.limits.timeout
-        self.target.deadlines.append(leg)
         if self._tls is None:
             self._write(leg.wire, now)
         else:
@@ -400,6 +417,7 @@ class Connection:
             return
         self.state = CLOSED
         self.target.connections -= 1
+        self.target.idle.pop(self, None)
         self._engine.unregister(self)
         self.sock.close()
         self.owner = None

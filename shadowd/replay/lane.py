@@ -23,10 +23,24 @@ if TYPE_CHECKING:
 class Lane:
     """See the module's head. ``preamble`` is sent first on every connection (a forwarded PROXY header)."""
 
-    __slots__ = ("_broken", "_engine", "connection", "finished", "given_up", "preamble", "queue", "raw", "target")
+    __slots__ = (
+        "_broken",
+        "_engine",
+        "_shared",
+        "connection",
+        "finished",
+        "given_up",
+        "preamble",
+        "queue",
+        "raw",
+        "target",
+    )
 
-    def __init__(self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"") -> None:
+    def __init__(
+        self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"", shared: bool = False
+    ) -> None:
         self._engine = engine
+        self._shared = shared  # by several production connections: their requests' numbers say nothing of each other
         self.target = target
         self.raw = raw
         self.preamble = preamble
@@ -35,6 +49,11 @@ class Lane:
         self.finished = False
         self._broken = ""  # raw: why the shadow connection ended, and its state with it
         self.given_up = ""  # raw: why a turn was shed; without it the rest would be another conversation
+
+    @property
+    def load(self) -> int:
+        """Requests queued or sent."""
+        return len(self.queue) + (len(self.connection.in_flight) if self.connection is not None else 0)
 
     def submit(self, leg: Leg, now: int) -> None:
         self.queue.append(leg)
@@ -51,9 +70,6 @@ class Lane:
             if self._broken:
                 self._engine.failed(queue.popleft(), self._broken)
                 continue
-            if self.given_up:
-                self._engine.shed(queue.popleft(), self.given_up)
-                continue
             if connection is None:
                 connection = self._connect(now)
                 if connection is None:
@@ -62,7 +78,7 @@ class Lane:
                 break
             leg = queue[0]
             waits = connection.in_flight
-            if waits and (waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
+            if waits and (self._shared or waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
                 break
             queue.popleft()
             if now - leg.since > self.target.limits.max_lag:
@@ -80,8 +96,9 @@ class Lane:
     def _connect(self, now: int) -> Connection | None:
         """A connection for the head of the queue: an idle one, a new one, or none now."""
         target = self.target
-        while target.idle and not self.raw and not self.preamble:
-            connection = target.idle.pop()
+        # a request that met a connection the shadow had closed goes to a new one: the others may be closed as well
+        while target.idle and not self.raw and not self.preamble and not self.queue[0].retried:
+            connection, _ = target.idle.popitem()
             if connection.reusable:
                 connection.owner = self
                 self.connection = connection
@@ -97,7 +114,7 @@ class Lane:
             return None
         if target.connections >= target.limits.max_connections:
             if target.idle:
-                target.idle.pop(0).close(now)
+                next(iter(target.idle)).close(now)
             else:
                 self._shed_all("max_connections")
                 return None
@@ -115,6 +132,8 @@ class Lane:
         self._engine.shed(leg, reason)
         if self.raw:
             self.given_up = self.given_up or reason
+            while self.queue:
+                self._engine.shed(self.queue.popleft(), reason)
 
     def _shed_all(self, reason: str) -> None:
         while self.queue:
@@ -134,6 +153,7 @@ class Lane:
     def answered(self, connection: Connection, now: int) -> None:
         if connection.state != OPEN and self.connection is connection:
             self.connection = None
+            self._broken = "reset" if self.raw else ""
         if self.queue or self.finished:
             self.advance(now)
 
@@ -177,7 +197,7 @@ class Lane:
         if connection.reusable and not self.preamble:
             connection.owner = None
             connection.idle_since = now
-            self.target.idle.append(connection)
+            self.target.idle[connection] = None
         else:
             connection.close(now)
 
@@ -197,17 +217,12 @@ class Pool:
         self.given_up = ""  # never: raw flows have lanes of their own
 
     def submit(self, leg: Leg, now: int) -> None:
-        best = None
-        for lane in self._lanes:
-            load = len(lane.queue) + (len(lane.connection.in_flight) if lane.connection is not None else 0)
-            if load == 0:
-                best = lane
-                break
+        best = next((lane for lane in self._lanes if not lane.load), None)
         if best is None and len(self._lanes) < min(self.SIZE, self.target.limits.max_connections):
-            best = Lane(self._engine, self.target)
+            best = Lane(self._engine, self.target, shared=True)
             self._lanes.append(best)
         if best is None:
-            best = min(self._lanes, key=lambda lane: len(lane.queue))
+            best = min(self._lanes, key=lambda lane: lane.load)
         leg.lane = best
         best.submit(leg, now)
 

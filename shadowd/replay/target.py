@@ -6,14 +6,13 @@ A target never affects another: it has its own queues, limits, circuit breaker a
 from __future__ import annotations
 
 import ssl
-from collections import deque
 from typing import TYPE_CHECKING
 
 from shadowd.compare.latency import LatencySketch
 from shadowd.ledger import TargetAccount
 
 if TYPE_CHECKING:
-    from shadowd.replay.connection import Connection, Leg
+    from shadowd.replay.connection import Connection
     from shadowd.replay.lane import Lane
 
 Address = tuple[int, tuple[str, int] | tuple[str, int, int, int]]  # family, sockaddr
@@ -71,7 +70,6 @@ class Target:
         "breaker_until",
         "buffered",
         "connections",
-        "deadlines",
         "host",
         "host_header",
         "idle",
@@ -119,9 +117,8 @@ class Target:
         self.removed = False
         self.buffered = 0
         self.connections = 0
-        self.idle: list[Connection] = []
+        self.idle: dict[Connection, None] = {}  # open ones nobody uses, the one that idles longest first
         self.blocked: set[Lane] = set()  # lanes with requests waiting
-        self.deadlines: deque[Leg] = deque()  # sent, in order of their deadlines
         self.answer_limit = 256 << 20  # bytes of one answer that are read before it counts as malformed
         self.breaker_until = 0
         self._breaker_rest = BREAKER_FIRST

@@ -56,6 +56,15 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def filters_end(daemon: Daemon) -> Iterator[None]:
+    """Each test's filters are removed whatever became of it, their ledgers checked once more."""
+    yield
+    for view in daemon.call("filter.ls"):
+        check_ledger(daemon.ledger(view["name"]))
+        daemon.call("filter.rm", name=view["name"])
+
+
 @pytest.fixture(scope="module")
 def pair(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Redis, Redis]]:
     folder = tmp_path_factory.mktemp("redis")
@@ -66,16 +75,14 @@ def pair(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 
 @pytest.fixture
-def redis(daemon: Daemon, pair: tuple[Redis, Redis]) -> Iterator[tuple[Redis, Redis]]:
-    """Production and shadow, both empty, the filter in between; at the end its ledger is checked once more."""
+def redis(daemon: Daemon, pair: tuple[Redis, Redis]) -> tuple[Redis, Redis]:
+    """Production and shadow, both empty, the filter in between."""
     production, shadow = pair
     for each in pair:
         each.ask("flushall")
         each.ask("config", "resetstat")
     daemon.add("cache", production.port, f"tcp://127.0.0.1:{shadow.port}", protocol="raw", allow_writes=True, **PATIENT)
-    yield pair
-    check_ledger(daemon.ledger("cache"))
-    daemon.call("filter.rm", name="cache")
+    return pair
 
 
 def all_mirrored(daemon: Daemon, least: int) -> None:
@@ -201,7 +208,6 @@ def test_a_connection_seen_from_the_middle_is_given_up(daemon: Daemon, pair: tup
     assert shadow.ask("keys", "*") == "fresh"
     old.close()
     fresh.close()
-    daemon.call("filter.rm", name="cache")
 
 
 def test_a_client_that_thinks_long_is_no_timeout(daemon: Daemon, pair: tuple[Redis, Redis]) -> None:
@@ -222,7 +228,6 @@ def test_a_client_that_thinks_long_is_no_timeout(daemon: Daemon, pair: tuple[Red
     assert (target["mirrored"], target["failed"]) == (3, {})
     assert shadow.ask("get", "log") == "12"
     line.close()
-    daemon.call("filter.rm", name="cache")
 
 
 def test_a_raw_connection_with_a_turn_left_out_is_given_up(daemon: Daemon, pair: tuple[Redis, Redis]) -> None:
@@ -244,7 +249,6 @@ def test_a_raw_connection_with_a_turn_left_out_is_given_up(daemon: Daemon, pair:
     assert sorted(shadow.ask("keys", "*").split()) == ["a", "e"]
     first.close()
     second.close()
-    daemon.call("filter.rm", name="cache")
 
 
 def test_raw_needs_allow_writes(daemon: Daemon, pair: tuple[Redis, Redis]) -> None:
@@ -261,4 +265,3 @@ def test_raw_needs_allow_writes(daemon: Daemon, pair: tuple[Redis, Redis]) -> No
     assert daemon.call("filter.ls") == []
     allowed = subprocess.run([*command_line, "--allow-writes"], capture_output=True, timeout=60, cwd=ROOT, check=False)
     assert allowed.returncode == 0
-    daemon.call("filter.rm", name="forbidden")

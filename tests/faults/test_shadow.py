@@ -395,22 +395,23 @@ def test_max_rps(daemon: Daemon, name: str, production: Server) -> None:
     shadow.close()
 
 
-def unanswered(daemon: Daemon, name: str, seen: int) -> dict[str, Any]:
-    """The target's account once so many requests were seen; those in flight stay so."""
+def unanswered(daemon: Daemon, name: str, seen: int, left: int) -> dict[str, Any]:
+    """The target's account once so many requests were seen and no more than ``left`` are in flight (until the target's
+    address is known more may wait); those stay so."""
 
     def look() -> dict[str, Any] | None:
         ledger = daemon.ledger(name)
         check_ledger(ledger)
-        return target(ledger) if ledger["seen"] == seen else None
+        return target(ledger) if ledger["seen"] == seen and target(ledger)["in_flight"] <= left else None
 
-    found: dict[str, Any] = wait_for(f"{seen} requests are seen", look)
+    found: dict[str, Any] = wait_for(f"{seen} requests are seen, {left} in flight", look)
     return found
 
 
 def test_max_in_flight(daemon: Daemon, name: str, production: Server, stuck: Server) -> None:
     daemon.add(name, production.port, stuck.url, max_in_flight=3, max_lag=60, timeout=60)
     ask(production.port, 5, connections=2)
-    found = unanswered(daemon, name, 10)
+    found = unanswered(daemon, name, 10, 3)
     assert (found["in_flight"], found["shed"]) == (3, {"max_in_flight": 7})
     stuck.release.set()  # type: ignore[attr-defined]
     assert target(daemon.settled(name))["mirrored"] == 3
@@ -421,7 +422,7 @@ def test_max_connections(daemon: Daemon, name: str, production: Server, stuck: S
     clients = [HttpClient("127.0.0.1", production.port) for _ in range(5)]
     for client in clients:
         client.get("/")
-    found = unanswered(daemon, name, 5)
+    found = unanswered(daemon, name, 5, 2)
     assert (found["in_flight"], found["shed"]) == (2, {"max_connections": 3})
     assert stuck.connections <= 2
     stuck.release.set()  # type: ignore[attr-defined]
@@ -435,7 +436,7 @@ def test_max_buffered(daemon: Daemon, name: str, production: Server, stuck: Serv
     for number in range(6):
         client.send(f"POST /{number} HTTP/1.1\r\nHost: p\r\nContent-Length: 30000\r\n\r\n".encode() + b"x" * 30000)
         client.receive()
-    found = unanswered(daemon, name, 6)
+    found = unanswered(daemon, name, 6, 2)
     assert (found["in_flight"], found["shed"]) == (2, {"target_memory": 4})
     stuck.release.set()  # type: ignore[attr-defined]
     assert target(daemon.settled(name))["mirrored"] == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shadowd.capture.abi import PORT_FILTERS, PREFIX_KEY, pack_address
@@ -44,6 +44,9 @@ def longest_match(table: dict[bytes, bytes], address: str) -> int:
 
 
 @settings(max_examples=300, deadline=None)
+@example(  # an IPv6 prefix inside the mapped IPv4 space, below an IPv4 one
+    [([], [], ["0.0.0.0/0"], False), ([], [], ["::ffff:0:0/97"], False)], "0.0.0.0", "0.0.0.0", 1
+)
 @given(
     st.lists(st.tuples(PORTS, NETWORKS, NETWORKS, st.booleans()), min_size=1, max_size=5),
     ADDRESSES,
