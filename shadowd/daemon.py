@@ -7,13 +7,14 @@ reload); the resolver of target names; the watcher of interfaces.
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ class Daemon:
         self.started = time.monotonic()
         self.problems: dict[str, str] = {}
         self._resolve_now = trio.Event()
+        self._persisting = trio.Lock()
         self._rates: dict[str, tuple[float, int]] = {}
         self._tls_told: dict[str, float] = {}
 
@@ -123,8 +125,11 @@ class Daemon:
                 self.log("filter not started", name=spec.name, error=str(error))
         self.resolve_soon()
 
-    def _persist(self) -> None:
-        self.state.save([entry.spec for entry in self.roster.entries.values() if entry.origin == "control"])
+    async def _persist(self) -> None:
+        """In a thread: it waits for the disk, and the pump must not."""
+        async with self._persisting:
+            specs = [entry.spec for entry in self.roster.entries.values() if entry.origin == "control"]
+            await trio.to_thread.run_sync(self.state.save, specs)
 
     def reload(self) -> dict[str, Any]:
         """Read the configuration again; an invalid one changes nothing."""
@@ -179,12 +184,13 @@ class Daemon:
         }
         if op not in operations:
             raise UsageError(f"the daemon does not know the operation {op}", "use a shadowctl of the daemon's version")
-        return operations[op](args)
+        result = operations[op](args)
+        return await result if inspect.isawaitable(result) else result
 
-    def _filter_add(self, args: dict[str, Any]) -> object:
+    async def _filter_add(self, args: dict[str, Any]) -> object:
         entry = self.roster.add(FilterSpec.from_wire(args.get("spec", {})), "control")
         try:
-            self._persist()
+            await self._persist()
         except OSError as error:
             self.roster.remove(entry.spec.name)
             raise ShadowdError(
@@ -194,32 +200,32 @@ class Daemon:
         self.log("filter added", name=entry.spec.name)
         return self.roster.view(entry)
 
-    def _filter_set(self, args: dict[str, Any]) -> object:
+    async def _filter_set(self, args: dict[str, Any]) -> object:
         entry = self.roster.find(_name(args))
         changes = args.get("changes", {})
         if not isinstance(changes, dict):
             raise UsageError("changes must be a map", "use a shadowctl of the daemon's version")
         spec = FilterSpec.from_wire({**entry.spec.to_wire(), **changes, "name": entry.spec.name})
         self.roster.change(entry.spec.name, spec)
-        self._persist()
+        await self._persist()
         self.resolve_soon()
         self.log("filter changed", name=spec.name)
         return self.roster.view(entry)
 
-    def _filter_rm(self, args: dict[str, Any]) -> object:
+    async def _filter_rm(self, args: dict[str, Any]) -> object:
         name = _name(args)
         self._refuse_config(name, "remove it from the configuration file and reload")
         view = self.roster.view(self.roster.find(name))
         self.roster.remove(name)
-        self._persist()
+        await self._persist()
         self.log("filter removed", name=name)
         return view
 
-    def _pause(self, name: str, paused: bool) -> object:
+    async def _pause(self, name: str, paused: bool) -> object:
         entry = self.roster.find(name)
         if entry.spec.paused != paused:
             self.roster.change(name, FilterSpec.from_wire({**entry.spec.to_wire(), "paused": paused}))
-            self._persist()
+            await self._persist()
             self.log("filter paused" if paused else "filter resumed", name=name)
         return self.roster.view(entry)
 
@@ -323,13 +329,27 @@ class Daemon:
             async for received in signals:
                 if received != signal.SIGHUP:
                     self.log("stopping", signal=signal.Signals(received).name)
-                    await self._drain()
-                    stop()
-                    return
+                    break
                 try:
                     self.reload()
                 except ShadowdError as error:
                     self.log("reload refused, the running configuration stays", error=str(error))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hurry, signals, nursery.cancel_scope.cancel)
+                await self._drain()
+                nursery.cancel_scope.cancel()
+            for entry in self.roster.entries.values():
+                self.pump.leave(entry.filter, "shutdown")
+        for late in (signal.SIGTERM, signal.SIGINT):  # one that comes now must not cut the clean-up short
+            signal.signal(late, signal.SIG_IGN)
+        stop()
+
+    async def _hurry(self, signals: AsyncIterator[int], stop: Callable[[], None]) -> None:
+        """A second signal ends the wait for what is in flight."""
+        async for received in signals:
+            if received != signal.SIGHUP:
+                self.log("not waiting for what is in flight", signal=signal.Signals(received).name)
+                stop()
 
     async def _drain(self) -> None:
         """No new requests; what is in flight may end within DRAIN_SECONDS."""
@@ -339,8 +359,6 @@ class Daemon:
         with trio.move_on_after(DRAIN_SECONDS):
             while self.engine.in_flight or self.programs.ring.backlog:
                 await trio.sleep(0.02)
-        for entry in self.roster.entries.values():
-            self.pump.leave(entry.filter, "shutdown")
 
     def close(self) -> None:
         self.roster.detach()

@@ -98,7 +98,9 @@ class Client:
 
     def _connected(self, deadline: float) -> socket.socket:
         if self._socket is not None:
-            return self._socket
+            if not self._hung_up(self._socket):
+                return self._socket
+            self.close()  # the daemon closes connections that idle; nothing was sent yet
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(_left(deadline))
@@ -108,6 +110,17 @@ class Client:
             raise self._explained(error) from None
         self._socket = connection
         return connection
+
+    @staticmethod
+    def _hung_up(connection: socket.socket) -> bool:
+        connection.setblocking(False)  # the next call sets its own time limit
+        try:
+            connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True  # its end, or bytes nobody asked for
 
     def _explained(self, error: BaseException) -> BaseException:
         """What a failed connect means to a person."""

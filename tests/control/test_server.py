@@ -216,6 +216,20 @@ def test_silent_clients_are_closed(path: Path, monkeypatch: pytest.MonkeyPatch) 
     serving(path, test)
 
 
+def test_the_client_connects_again_after_it_was_closed_for_silence(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.2)
+
+    async def test() -> None:
+        with Client(path) as client:
+            for number in range(2):
+                assert await trio.to_thread.run_sync(lambda n=number: client.call("echo", a=n)) == {"a": number}
+                await trio.sleep(0.6)
+
+    serving(path, test)
+
+
 def test_a_client_that_does_not_read_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "WRITE_SECONDS", 0.3)
 

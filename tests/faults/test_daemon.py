@@ -171,6 +171,39 @@ def test_sigterm_drains_and_leaves_nothing_then_filters_come_back(daemon: Daemon
     shadow.close()
 
 
+def test_a_second_signal_does_not_wait_and_still_cleans_up(daemon: Daemon) -> None:
+    release = threading.Event()
+
+    def stuck(number: int, head: bytes, body: bytes) -> bytes:
+        release.wait(20)
+        return ok(b"late")
+
+    shadow, production = Server(answer=stuck), Server()
+    daemon.add("stuck", production.port, shadow.url)
+    HttpClient("127.0.0.1", production.port).get("/in-flight")
+    wait_for("the request is in flight", lambda: shadow.requests)
+    ours, before, begun = programs_of(daemon.pid), daemon.log.stat().st_size, time.monotonic()
+    os.kill(daemon.pid, signal.SIGTERM)
+    wait_for("it drains", lambda: "stopping: signal=SIGTERM" in logged(daemon, before))
+    for _ in range(5):  # impatient hands: each may meet another step of the end
+        try:
+            os.kill(daemon.pid, signal.SIGINT)
+        except ProcessLookupError:
+            break
+        time.sleep(0.02)
+    assert daemon.process is not None
+    assert daemon.process.wait(20) == 0
+    assert time.monotonic() - begun < 4.5, "DRAIN_SECONDS were waited for"
+    assert not ours & attached_to_the_host()
+    assert not daemon.socket.exists()
+    release.set()
+    daemon.client.close()
+    daemon.start()
+    daemon.call("filter.rm", name="stuck")
+    production.close()
+    shadow.close()
+
+
 def test_a_corrupt_state_file_is_set_aside(daemon: Daemon, shadow: Server) -> None:
     stop_and_expect(daemon, 0)
     state = daemon.folder / "state" / "filters.json"

@@ -381,7 +381,9 @@ def test_a_reader_that_goes_away_and_a_full_disk(shop: Served) -> None:
 
 def test_an_interrupt_is_quiet(served: Served) -> None:
     code = (
-        "import signal, sys\nfrom shadowd.control.client import Client\nfrom shadowd.cli.shadowctl import main\n"
+        # a suite that runs in the background inherits an ignored SIGINT
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from shadowd.control.client import Client\nfrom shadowd.cli.shadowctl import main\n"
         "Client.call = lambda *a, **k: signal.raise_signal(signal.SIGINT)\nsys.argv = ['shadowctl', 'status']\nmain()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
