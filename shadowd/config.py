@@ -41,6 +41,7 @@ __all__ = ["DEFAULT_SOCKET", "DEFAULT_STATE_DIR", "Config", "FilterSpec", "Targe
 
 DEFAULT_SOCKET = "/run/shadowd/shadowd.sock"  # also in control/client.py, which must not import pydantic
 DEFAULT_STATE_DIR = "/var/lib/shadowd"
+DEFAULT_HTTP = "127.0.0.1:9750"
 MAX_FILTERS = 64  # one bit of a u64 each in bpf/abi.h
 CONFIG_LIMIT = 4 << 20  # bytes of a file: 64 filters with every list full are below it
 SOCKET_LIMIT = 107  # sun_path of unix(7), without the NUL
@@ -95,6 +96,16 @@ def _mark(value: object) -> int:
     return mark
 
 
+def _http(value: object) -> str:
+    """Where verdicts and reports are served; empty for nowhere."""
+    if value == "" or value is False:
+        return ""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})", text(value))
+    if found is None or not 1 <= int(found[2]) <= 65535:
+        raise fault(f"{shown(value)} is not an address", "such as 127.0.0.1:9750, [::1]:9750, or '' for none")
+    return found[0]
+
+
 class Config(Strict):
     """All of the daemon's settings; times in seconds, sizes in bytes."""
 
@@ -112,6 +123,11 @@ class Config(Strict):
     max_flows: Annotated[int, BeforeValidator(integer(16, 1 << 20))] = 65536
     max_buffered_total: Annotated[int, BeforeValidator(size(1 << 20, 64 << 30))] = 64 << 20
     dead_man_seconds: Annotated[float, BeforeValidator(duration(1, 60))] = 3.0
+    # bytes of a response body that are compared as they are; longer ones by digest
+    max_body: Annotated[int, BeforeValidator(size(1 << 10, 16 << 20))] = 256 << 10
+    keep: Annotated[float, BeforeValidator(duration(60, 3650 * 86400))] = 14 * 86400.0
+    max_size: Annotated[int, BeforeValidator(size(1 << 20, 1 << 40))] = 1 << 30
+    http: Annotated[str, BeforeValidator(_http)] = DEFAULT_HTTP
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"
     filters: Annotated[list[FilterSpec], BeforeValidator(models(FilterSpec, "filters", MAX_FILTERS))] = Field(
         default_factory=list

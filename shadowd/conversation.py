@@ -8,8 +8,10 @@ join and leave while the flow lives: the kernel's bitmap travels with every reco
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import random
 from typing import Protocol
 
+from shadowd.compare.trial import Side, Trial
 from shadowd.exchange import Exchange
 from shadowd.filters import Filter
 from shadowd.protocols.base import Codec, CodecSink
@@ -17,10 +19,12 @@ from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
+from shadowd.replay.connection import Leg
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.target import Target
 from shadowd.stream.flow import Flow
+from shadowd.stream.seq import distance
 
 CLIENT = 0
 #: First bytes held until the protocol is known: a PROXY v2 header may be 64 KB and 16, then one request line.
@@ -41,11 +45,17 @@ class Surroundings(Protocol):
 class Participant:
     """A filter in a flow, with a lane for each of its targets."""
 
-    __slots__ = ("filter", "lanes")
+    __slots__ = ("filter", "lanes", "twins")
 
     def __init__(self, chosen: Filter) -> None:
         self.filter = chosen
         self.lanes: list[Lane | Pool] = []
+        self.twins: dict[Target, Lane | Pool] = {}  # for second copies, by candidate
+
+    @property
+    def own_lanes(self) -> list[Lane]:
+        """All lanes that this connection alone uses."""
+        return [lane for lane in (*self.lanes, *self.twins.values()) if isinstance(lane, Lane)]
 
 
 class Group(CodecSink):
@@ -69,12 +79,51 @@ class Group(CodecSink):
             reason = "" if self._raw else chosen.policy.refuse(exchange.request)
             if reason:
                 account.filtered[reason] += 1
+                if reason == "method" and chosen.examiners:
+                    exchange.writes += tuple(chosen.examiners.values())
+                    for examiner in chosen.examiners.values():
+                        examiner.note_write(exchange.request)
                 continue
             lanes = participant.lanes
             if len(lanes) != len(chosen.targets) or not lanes:
-                self._match_lanes(participant)
-            for lane in lanes:
-                engine.submit(exchange, chosen.policy, lane, self._outer.now)
+                self._match_lanes(participant, exchange)
+            now = self._outer.now
+            if chosen.examiners:
+                self._compare(participant, exchange, [engine.submit(exchange, chosen.policy, to, now) for to in lanes])
+            else:
+                for lane in lanes:
+                    engine.submit(exchange, chosen.policy, lane, now)
+
+    def _compare(self, participant: Participant, exchange: Exchange, sides: list[Side]) -> None:
+        """Open a trial for each candidate, and now and then send it the request a second time."""
+        chosen = participant.filter
+        lanes = participant.lanes
+        baseline = None
+        if len(sides) > 1:
+            found = [side for side, lane in zip(sides, lanes, strict=True) if lane.target.role == "baseline"]
+            baseline = found[0] if found else None
+        trials = []
+        for side, lane in zip(sides, lanes, strict=True):
+            examiner = chosen.examiners.get(lane.target)
+            if examiner is None:
+                continue
+            trial = Trial(examiner, exchange, side, baseline)
+            trials.append(trial)
+            if baseline is None and examiner.wants_twin(exchange.request, random()):
+                trial.twin = self._send_twin(participant, lane.target, exchange)
+                _await(trial, trial.twin)
+            _await(trial, side)
+            if baseline is not None:
+                _await(trial, baseline)
+        exchange.trials = tuple(trials)  # complete or not, they wait for production's answer
+
+    def _send_twin(self, participant: Participant, target: Target, exchange: Exchange) -> Side:
+        """On a connection of its own, so that both copies are asked at the same moment."""
+        lane = participant.twins.get(target)
+        if lane is None:
+            engine = self._outer.engine
+            lane = participant.twins[target] = participant.filter.lane(target, engine, self._raw, self._preamble)
+        return self._outer.engine.submit(exchange, participant.filter.policy, lane, self._outer.now, twin=True)
 
     def deliver(self, direction: int, data: bytes, time: int) -> None:
         if direction:
@@ -82,7 +131,7 @@ class Group(CodecSink):
         else:
             self.codec.client_data(data, time)
 
-    def _match_lanes(self, participant: Participant) -> None:
+    def _match_lanes(self, participant: Participant, exchange: Exchange) -> None:
         """One lane for each target the filter has now."""
         chosen = participant.filter
         kept = {lane.target: lane for lane in participant.lanes}
@@ -90,13 +139,17 @@ class Group(CodecSink):
             kept.get(target) or chosen.lane(target, self._outer.engine, self._raw, self._preamble)
             for target in chosen.targets
         ]
+        if self._raw and exchange.index:  # a target that was added meanwhile: half a conversation is none
+            for lane in participant.lanes:
+                if lane.target not in kept:
+                    lane.given_up = "before_target"
 
     def response(self, exchange: Exchange) -> None:
         exchange.answered = True
-        if exchange.early is not None:
-            for leg in exchange.early:
-                self._outer.engine.pair(leg)
-            exchange.early = None
+        if exchange.trials or exchange.early is not None:
+            self._outer.engine.primary_known(exchange)
+        for examiner in exchange.writes:
+            examiner.note_written(exchange)
 
     def filtered(self, reason: str) -> None:
         for participant in self.participants:
@@ -111,25 +164,31 @@ class Group(CodecSink):
 
     def finish(self, now: int) -> None:
         for participant in self.participants:
-            for lane in participant.lanes:
-                if isinstance(lane, Lane):
-                    lane.finish(now)
+            for lane in participant.own_lanes:
+                lane.finish(now)
 
     def leave(self, chosen: Filter, reason: str, now: int) -> None:
         for participant in self.participants:
             if participant.filter is chosen:
-                for lane in participant.lanes:
-                    if isinstance(lane, Lane):
-                        lane.abandon(reason, now)
+                for lane in participant.own_lanes:
+                    lane.abandon(reason, now)
         self.participants = [p for p in self.participants if p.filter is not chosen]
 
     def leave_target(self, chosen: Filter, target: Target, now: int) -> None:
         for participant in self.participants:
             if participant.filter is chosen:
-                for lane in participant.lanes:
-                    if lane.target is target and isinstance(lane, Lane):
+                for lane in participant.own_lanes:
+                    if lane.target is target:
                         lane.abandon("removed", now)
+                participant.twins.pop(target, None)
                 participant.lanes = [lane for lane in participant.lanes if lane.target is not target]
+
+
+def _await(trial: Trial, side: Side) -> None:
+    """The trial is complete when this side is over too."""
+    if isinstance(side, Leg) and not side.done:
+        side.trials += (trial,)
+        trial.pending += 1
 
 
 class Conversation:
@@ -182,9 +241,12 @@ class Conversation:
             if direction == CLIENT:
                 self._identify(data, time)
                 return
-            self._settle_kind("other")  # the server speaks first: no HTTP
-            if self._opening:
-                self._release_opening(time)
+            if self._client_spoke_unseen():
+                self._miss_opening()
+            else:
+                self._settle_kind("other")  # the server speaks first: no HTTP
+                if self._opening:
+                    self._release_opening(time)
         if not self._groups:
             self._outer.discarded("mptcp" if self._kind == "mptcp" else "filtered", len(data))
         for group in self._groups.values():
@@ -195,14 +257,7 @@ class Conversation:
 
     def gap(self, direction: int, length: int, time: int) -> None:
         if not self._kind:
-            self._kind = "http"  # the first bytes are gone: as if seen from the middle
-            self._midstream = True
-            if self._opening:
-                self._start = (self._start[0] + len(self._opening), 0)
-                self._outer.discarded("gap", len(self._opening))
-                self._opening = bytearray()
-            for member in self._members:
-                self._join(member)
+            self._miss_opening()
         for group in self._groups.values():
             if direction == CLIENT:
                 group.codec.client_gap(length, time)
@@ -229,6 +284,20 @@ class Conversation:
             group.finish(self._outer.now)
         self._groups = {}
         self.data = self._deliver
+
+    def _client_spoke_unseen(self) -> bool:
+        """The server has acknowledged bytes that were not captured; a hole becomes a gap only when more follows it."""
+        client = self._flow.client
+        return distance(client.next_seq, client.acked) > 1  # one may be the FIN
+
+    def _miss_opening(self) -> None:
+        """The first bytes are gone: as if seen from the middle."""
+        self._midstream = True
+        if self._opening:
+            self._start = (self._start[0] + len(self._opening), 0)
+            self._outer.discarded("gap", len(self._opening))
+            self._opening = bytearray()
+        self._settle_kind("http")
 
     # --- what the flow speaks -----------------------------------------------------------------------------------------
 
@@ -300,14 +369,18 @@ class Conversation:
             for member in self._members:
                 member.account.filter_out("mptcp")
 
-    def _join(self, member: Filter) -> None:
+    def _join(self, member: Filter, late: bool = False) -> None:
         mode, reason = member.mode(self._kind)
         if reason:
             member.account.filter_out(reason)
             return
+        raw = mode == "raw"
+        if raw and late:
+            # half a conversation is none: not even a running codec's turns, but one that says that they are lost
+            mode = f"raw, late: {member.name}"
+            self._groups.pop(mode, None)
         group = self._groups.get(mode)
         if group is None:
-            raw = mode == "raw"
             group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble)
             self._groups[mode] = group
             self.data = group.deliver if len(self._groups) == 1 and self._kind else self._deliver
@@ -318,7 +391,8 @@ class Conversation:
         return Http1Codec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start)
 
     def _make_raw(self, sink: CodecSink) -> Codec:
-        return RawCodec(sink, self._flow, midstream=self._midstream, start=self._start)
+        limit = self._outer.engine.body_limit
+        return RawCodec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start)
 
     # --- filters come and go ------------------------------------------------------------------------------------------
 
@@ -335,10 +409,10 @@ class Conversation:
                 if not self._kind or self._kind == "mptcp":
                     continue
                 mode, reason = member.mode(self._kind)
-                if not reason and mode not in self._groups:
+                if not reason and (mode not in self._groups or mode == "raw"):
                     self._midstream = True  # a codec of its own would begin in the middle
                     self._start = (self._flow.client.offset, self._flow.server.offset)
-                self._join(member)
+                self._join(member, late=True)
 
     def leave(self, member: Filter, reason: str) -> None:
         """A filter was removed, paused, or no longer matches: what it has unanswered here is shed."""

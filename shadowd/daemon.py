@@ -29,11 +29,16 @@ from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.ledger import totals
 from shadowd.pump import Pump
+from shadowd.recording import Recorder, load_key
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target
 from shadowd.roster import Roster
+from shadowd.runs import Runs
 from shadowd.statefile import StateFile
+from shadowd.store.redaction import Redactor
+from shadowd.store.writer import StoreWriter
 from shadowd.stream.table import FlowLimits
+from shadowd.verdicts import Verdicts
 
 DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
@@ -78,11 +83,20 @@ class Daemon:
         self.log = log
         self.programs = programs
         self.engine = Engine(
-            config.own_mark, config.max_buffered_total, on_tls_error=self._tls_error, time_socket=programs.time_socket
+            config.own_mark,
+            config.max_buffered_total,
+            config.max_body,
+            on_tls_error=self._tls_error,
+            time_socket=programs.time_socket,
         )
         limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=config.max_buffered_total)
         self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
         self.roster = Roster(config, programs, self.pump)
+        store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
+        recorder = Recorder(Redactor(load_key(config.state_dir)), config.node)
+        self.runs = Runs(store, recorder, log)
+        self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
+        self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
         self.started = time.monotonic()
         self.problems: dict[str, str] = {}
@@ -144,11 +158,7 @@ class Daemon:
         if taken:
             raise ConfigError(f"{self.config_path}: shadowctl added a filter of the same name: {', '.join(taken)}",
                               "rename it or remove the other with shadowctl filter rm")  # fmt: skip
-        fixed = [
-            name
-            for name in ("socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group")
-            if getattr(fresh, name) != getattr(self.config, name)
-        ]
+        fixed = [name for name in _FIXED if getattr(fresh, name) != getattr(self.config, name)]
         added = changed = 0
         for name in [name for name in current if name not in wanted]:
             self.roster.remove(name)
@@ -181,6 +191,7 @@ class Daemon:
             "status": lambda _: self.status(),
             "ledger": lambda given: self.ledger(given.get("name")),
             "reload": lambda _: self.reload(),
+            **self.verdicts.operations(),
         }
         if op not in operations:
             raise UsageError(f"the daemon does not know the operation {op}", "use a shadowctl of the daemon's version")
@@ -248,8 +259,13 @@ class Daemon:
             "rate": rates,
             "pump": self.pump.statistics(),
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
-            "problems": list(self.problems.values()) + list(self.roster.problems.values()),
+            "store": self.runs.writer.statistics()._asdict(),
+            "problems": [*self.problems.values(), *self.roster.problems.values(), *self._store_problems()],
         }
+
+    def _store_problems(self) -> list[str]:
+        writer = self.runs.writer
+        return [problem for problem in (writer.problem, self.runs.problem) if problem]
 
     def _rate(self, name: str, count: int) -> float:
         now = time.monotonic()
@@ -314,6 +330,16 @@ class Daemon:
             target.resolve_error = f"{target.host} does not resolve: {error}"
             self.problems[f"resolve {target.url}"] = f"{target.resolve_error} — check the name and this host's resolver"
 
+    async def open_http(self) -> None:
+        """Verdicts and reports over HTTP. An address that is taken is told, and mirroring goes on."""
+        from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
+
+        try:
+            await serve_http(self.config.http, self.verdicts)
+        except ShadowdError as error:
+            self.problems["http"] = str(error)
+            self.log("http", problem=str(error))
+
     async def watch_interfaces(self) -> None:
         """Attach to interfaces that appear, forget those that go."""
         with open_link_events() as events:
@@ -366,6 +392,12 @@ class Daemon:
         self.programs.close()
 
 
+#: Settings that only a new start takes up.
+_FIXED = (
+    "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size", "http",
+)  # fmt: skip
+
+
 def _lost_bytes(counters: dict[str, int]) -> int:
     return counters["ring_full_bytes"] + counters["load_failed_bytes"] + counters["oversize_bytes"]
 
@@ -413,9 +445,14 @@ async def run_daemon(
             gc.set_threshold(50_000, 20, 50)
             daemon = Daemon(config, config_path, programs, log)
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
+            await nursery.start(daemon.runs.writer.run)
             daemon.start_filters()
-            for task in (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces):
+            tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.runs.watch,
+                     daemon.runs.record)  # fmt: skip
+            for task in tasks:
                 nursery.start_soon(task)
+            if config.http:
+                nursery.start_soon(daemon.open_http)
             hooks = ",".join(daemon.roster.hooks()) or "none"
             log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks)
             if ready is not None:

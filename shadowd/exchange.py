@@ -51,16 +51,29 @@ class Request:
 class Response:
     """One server message. ``body`` holds at most the reader's ``body_limit`` bytes, ``body_length`` counts them all.
 
-    ``body`` is as on the wire (chunk framing and trailers included, Content-Encoding untouched).
+    ``body`` is as on the wire (chunk framing and trailers included, Content-Encoding untouched). ``digest`` is of the
+    whole content, without chunk framing, if the body exceeds the limit; else empty.
     """
 
-    __slots__ = ("begin", "body", "body_length", "end", "first_byte", "head", "keep_alive", "last_byte", "status")
+    __slots__ = (
+        "begin",
+        "body",
+        "body_length",
+        "digest",
+        "end",
+        "first_byte",
+        "head",
+        "keep_alive",
+        "last_byte",
+        "status",
+    )
 
     def __init__(self, status: int, head: bytes, begin: int, first_byte: int) -> None:
         self.status = status  # 0 for raw
         self.head = head
         self.body = b""
         self.body_length = 0
+        self.digest = b""
         self.begin = begin
         self.end = begin
         self.first_byte = first_byte  # of the final response: interim 1xx do not count (ns)
@@ -76,7 +89,18 @@ class Exchange:
     it has answered those among them that were mirrored to it.
     """
 
-    __slots__ = ("after", "answered", "early", "index", "request", "response", "uncomparable")
+    __slots__ = (
+        "after",
+        "answered",
+        "early",
+        "failure",
+        "index",
+        "request",
+        "response",
+        "trials",
+        "uncomparable",
+        "writes",
+    )
 
     def __init__(self, index: int, request: Request, after: int) -> None:
         self.index = index
@@ -84,5 +108,8 @@ class Exchange:
         self.after = after
         self.response: Response | None = None  # the primary response
         self.early: list[Any] | None = None  # legs that the shadow answered before production did
+        self.trials: tuple[Any, ...] = ()  # comparisons that wait for production's answer or a shadow's
+        self.writes: tuple[Any, ...] = ()  # examiners that were told of a write which is not mirrored
         self.answered = False  # production's response is over: whole, or known never to be
         self.uncomparable = False  # production's response has a hole, was cut off, or cannot be parsed
+        self.failure = ""  # production's server ended the connection: before (reset) or in (truncated) its answer

@@ -200,13 +200,13 @@ def _number(text: str) -> float | None:
 
 
 def duration(low: float, high: float) -> Callable[[object], float]:
-    """Seconds: a number, or text with a unit: ``500ms``, ``5s``, ``2m``, ``1h``."""
-    units = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    """Seconds: a number, or text with a unit: ``500ms``, ``5s``, ``2m``, ``1h``, ``14d``."""
+    units = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
     def parse(value: object) -> float:
         seconds: float | None = None
         if isinstance(value, str):
-            digits = value.strip().rstrip("msh")
+            digits = value.strip().rstrip("mshd")
             number = _number(digits.strip())
             unit = value.strip()[len(digits) :]
             seconds = number * units[unit] if number is not None and unit in units else None

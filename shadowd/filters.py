@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shadowd.compare.examiner import Examiner
 from shadowd.ledger import FilterAccount
 from shadowd.policy import Policy
 from shadowd.replay.engine import Engine
@@ -15,6 +16,7 @@ class Filter:
     __slots__ = (
         "account",
         "allow_writes",
+        "examiners",
         "flows",
         "forward_proxy_header",
         "name",
@@ -42,6 +44,7 @@ class Filter:
         self.ordered = ordered
         self.forward_proxy_header = forward_proxy_header
         self.targets: list[Target] = []
+        self.examiners: dict[Target, Examiner] = {}  # of the candidates, if answers are compared
         self.pools: dict[Target, Pool] = {}
         self.flows = 0  # matched since the filter was added
 

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
+from shadowd.comparespec import CompareFields
 from shadowd.fieldtypes import (
     TOKEN,
     Fault,
-    Strict,
     boolean,
     choice,
     cidrs,
@@ -134,7 +134,7 @@ def _targets(value: object) -> list[TargetSpec]:
     return targets
 
 
-class FilterSpec(Strict):
+class FilterSpec(CompareFields):
     """What one filter does; `shadowctl filter add --help` explains each field."""
 
     name: Annotated[str, BeforeValidator(_name)]

@@ -17,13 +17,14 @@ shed[reason]      our decision, to protect the host or the shadow
 failed[reason]    the shadow's fault
 in_flight         seen and not ended for this target
 uncomparable      of the mirrored: production's own answer is not known whole
+twins             beside all this: second copies that the comparison sent, by what became of them
 ================  =====================================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 FILTERED = frozenset(
     {"method", "path", "header", "loop", "encrypted", "http2", "not_http", "unparsable", "mptcp", "writes"}
@@ -53,6 +54,7 @@ class TargetView(TypedDict):
     failed: dict[str, int]
     in_flight: int
     uncomparable: int
+    twins: NotRequired[dict[str, int]]
 
 
 class FilterView(TypedDict):
@@ -68,18 +70,20 @@ class FilterView(TypedDict):
 class TargetAccount:
     """What became of the requests at one target."""
 
-    __slots__ = ("failed", "in_flight", "mirrored", "shed", "uncomparable", "url")
+    __slots__ = ("failed", "in_flight", "mirrored", "shed", "twins", "twins_in_flight", "uncomparable", "url")
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.mirrored = 0
         self.uncomparable = 0
         self.in_flight = 0
+        self.twins = {"answered": 0, "failed": 0, "shed": 0}
+        self.twins_in_flight = 0
         self.shed: dict[str, int] = dict.fromkeys(SHED, 0)
         self.failed: dict[str, int] = dict.fromkeys(FAILED, 0)
 
     def view(self) -> TargetView:
-        return {
+        view: TargetView = {
             "url": self.url,
             "mirrored": self.mirrored,
             "shed": _present(self.shed),
@@ -87,6 +91,9 @@ class TargetAccount:
             "in_flight": self.in_flight,
             "uncomparable": self.uncomparable,
         }
+        if self.twins_in_flight or any(self.twins.values()):
+            view["twins"] = {**self.twins, "in_flight": self.twins_in_flight}
+        return view
 
 
 class FilterAccount:

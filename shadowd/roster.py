@@ -10,6 +10,7 @@ import fnmatch
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from shadowd.capture.abi import MAX_FILTERS
@@ -53,6 +54,8 @@ class Roster:
         self._interfaces_written: set[int] = set()
         self.problems: dict[str, str] = {}
         self.entries: dict[str, Entry] = {}
+        self.on_change: Callable[[Entry], None] = lambda entry: None  # a filter was added or changed
+        self.on_remove: Callable[[str], None] = lambda name: None
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
@@ -74,6 +77,7 @@ class Roster:
             self._drop(entry, "removed")
             self._apply()
             raise
+        self.on_change(entry)
         return entry
 
     def change(self, name: str, spec: FilterSpec) -> Entry:
@@ -94,10 +98,12 @@ class Roster:
             self._set_targets(entry, before)
             self._enact(entry)
             raise
+        self.on_change(entry)
         return entry
 
     def remove(self, name: str) -> None:
         entry = self.find(name)
+        self.on_remove(name)
         del self.entries[name]
         self._apply()
         self._drop(entry, "removed")

@@ -16,9 +16,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Top to bottom; a module imports its own layer and those below. The longest matching name counts.
 LAYERS = [
     {"cli", "demo"},
-    {"daemon", "roster", "pump", "conversation", "filters"},
+    {"daemon", "verdicts", "runs", "recording", "vitals", "roster", "pump", "conversation", "filters"},
     {"control", "observe"},
-    {"config", "capture", "replay", "store", "pcap", "statefile", "filterspec", "targetspec"},
+    {"config", "capture", "replay", "store", "pcap", "statefile", "filterspec", "targetspec", "comparespec"},
     {"stream", "protocols", "policy", "ledger", "compare", "control.wire"},
     {"exchange", "errors", "fieldtypes", "protocols.base"},
 ]

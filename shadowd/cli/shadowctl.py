@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import demo, filters, pcap, status
+from shadowd.cli import demo, diffs, filters, pcap, status, verdicts
 from shadowd.cli.output import new_app, run, show_version
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
@@ -37,6 +37,7 @@ def options(
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl status
       shadowctl ledger --json
+      shadowctl verdict shop --wait 10m
       shadowctl demo
     """
 
@@ -45,6 +46,12 @@ app.add_typer(filters.app, name="filter")
 app.command()(status.status)
 app.command()(status.ledger)
 app.command()(status.reload)
+app.command()(verdicts.verdict)
+app.command()(diffs.diffs)
+app.command()(verdicts.report)
+app.add_typer(diffs.noise_app, name="noise")
+app.add_typer(diffs.expect_app, name="expect")
+app.add_typer(verdicts.run_app, name="run")
 app.command()(demo.demo)
 app.add_typer(pcap.app, name="pcap")
 

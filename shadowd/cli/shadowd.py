@@ -42,6 +42,14 @@ def run_(
         str | None, typer.Option(metavar="DIR", help="Where filters are kept (default /var/lib/shadowd).")
     ] = None,
     log_format: Annotated[str | None, typer.Option(metavar="text|json", help="Form of the log on stderr.")] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Verdicts and reports over HTTP (default 127.0.0.1:9750; '' for none)."),
+    ] = None,
+    keep: Annotated[str | None, typer.Option(metavar="TIME", help="How long runs are stored (default 14d).")] = None,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", metavar="SIZE", help="Size of the store at most (default 1GB).")
+    ] = None,
 ) -> None:
     """Run the daemon in the foreground; needs root. SIGTERM ends it, SIGHUP reloads the configuration.
 
@@ -60,6 +68,9 @@ def run_(
         socket=os.path.abspath(socket) if socket else socket,
         state_dir=os.path.abspath(state_dir) if state_dir else state_dir,
         log_format=log_format,
+        http=http,
+        keep=keep,
+        max_size=max_size,
     )
     import trio
 

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
+from shadowd.cli.verdicts import show_verdict
 from shadowd.control.client import Client
 from shadowd.demo.children import Child
 from shadowd.demo.shop import PLANTED
@@ -39,6 +40,11 @@ DRAIN_LIMIT = 15.0  # seconds until nothing is in flight: longer than the replay
 LOAD_LIMIT = 10.0  # seconds for the load to get its last answers, each limited to 5 s
 REFRESH = 0.5  # seconds between two tables
 LINE_EACH = 2.0  # seconds between two lines without a terminal
+#: Seconds of load after which the verdict must be there; a pass takes 5,500 to 7,500 exchanges without a failure.
+DECIDED_AFTER = 25.0
+#: Requests after which the shadow's memory is first judged: the demo's load reaches 8,000 in its 30 s.
+MEMORY_AFTER = "2000"
+DEFAULT_HTTP = "127.0.0.1:9750"
 CONNECTIONS = 8  # of the load: several flows at once, and few enough to follow
 
 
@@ -69,7 +75,12 @@ class _Interrupts:
 class Demo:
     """One run. ``say`` prints for a person and is silent with ``--json``."""
 
-    def __init__(self, seconds: float, rate: float, as_json: bool, keep: bool) -> None:
+    def __init__(
+        self, seconds: float, rate: float, as_json: bool, keep: bool, identical: bool, baseline: bool, report: Path
+    ) -> None:
+        self.identical = identical
+        self.baseline = baseline
+        self.report = report
         self.seconds = seconds
         self.rate = rate
         self.as_json = as_json
@@ -97,8 +108,9 @@ class Demo:
             load.stop(LOAD_LIMIT)
             last = self._drain(load)
             ledger = self._client().call("ledger")
+            verdict = self._write_report()
             self._stay(ports)
-        return self._report(last, ledger)
+        return self._report(last, ledger, verdict)
 
     def _start(self, name: str, module: str, options: list[str], directory: Path, split: bool = False) -> Child:
         child = Child.python(name, module, options, directory, directory / f"{name}.out" if split else None)
@@ -111,21 +123,26 @@ class Demo:
         options = {"port": port, "rate": self.rate, "connections": CONNECTIONS, "seconds": self.seconds + 60}
         return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
-    def _start_services(self, directory: Path) -> tuple[int, int]:
-        """Production's port and the shadow's; the kernel chooses both."""
+    def _start_services(self, directory: Path) -> list[int]:
+        """Ports of production, the shadow and the baseline, if there is one; the kernel chooses them."""
+        shadow = "1" if self.identical else "2"
+        wanted = [("production", "1"), ("shadow", shadow)] + [("baseline", "1")] * self.baseline
         services = [
             self._start(name, "shadowd.demo.service", ["--port", "0", "--version", version], directory)
-            for name, version in (("production", "1"), ("shadow", "2"))
+            for name, version in wanted
         ]
-        production, shadow = (int(s.wait_line("listening on 127.0.0.1:", START_LIMIT)) for s in services)
-        self.say(f"production (v1) listens on 127.0.0.1:{production}, its shadow (v2) on 127.0.0.1:{shadow}")
-        return production, shadow
+        ports = [int(service.wait_line("listening on 127.0.0.1:", START_LIMIT)) for service in services]
+        for (name, version), port in zip(wanted, ports, strict=True):
+            self.say(f"{name} (v{version}) listens on 127.0.0.1:{port}")
+        return ports
 
     def _client(self) -> Client:
         return Client(str(self._socket))
 
     def _start_daemon(self, directory: Path) -> None:
-        options = ["run", "--socket", str(self._socket), "--state-dir", str(directory / "state")]
+        # without --keep nobody could look at the page before it is gone
+        http = DEFAULT_HTTP if self.keep else ""
+        options = ["run", "--socket", str(self._socket), "--state-dir", str(directory / "state"), "--http", http]
         daemon = self._start("shadowd", "shadowd.cli.shadowd", options, directory)
         deadline = time.monotonic() + READY_LIMIT
         while True:
@@ -140,8 +157,11 @@ class Demo:
                 break
         self.say(f"the daemon is ready: shadowd run --socket {self._socket}")
 
-    def _add_filter(self, production: int, shadow: int) -> None:
+    def _add_filter(self, production: int, shadow: int, baseline: int = 0) -> None:
         words = ["filter", "add", FILTER, "--port", str(production), "--to", f"http://127.0.0.1:{shadow}"]
+        if baseline:
+            words += ["--baseline", f"http://127.0.0.1:{baseline}"]
+        words += ["--memory-after", MEMORY_AFTER]
         words += ["--socket", str(self._socket)]
         self.console.print(f"[bold]$ shadowctl {escape(' '.join(words))}[/]")
         command = [sys.executable, "-m", "shadowd.cli.shadowctl", *words]
@@ -196,7 +216,7 @@ class Demo:
             if (not again.in_flight and again.seen == sample.seen) or time.monotonic() > deadline:
                 return again
 
-    def _stay(self, ports: tuple[int, int]) -> None:
+    def _stay(self, ports: list[int]) -> None:
         """``--keep``: leave all but the load running until Ctrl-C."""
         if not self.keep:
             return
@@ -208,9 +228,10 @@ class Demo:
         except KeyboardInterrupt:
             return
 
-    def _report(self, last: Sample, ledger: dict[str, Any]) -> int:
+    def _report(self, last: Sample, ledger: dict[str, Any], verdict: dict[str, Any]) -> int:
         good = last.balanced and not last.production_errors and last.mirrored > 0
         good = good and bool(last.load.get("done")) and last.in_flight == 0
+        good = good and self._shown(str(verdict.get("verdict")))
         if self.as_json:
             answer = {
                 "ledger": ledger,
@@ -219,6 +240,9 @@ class Demo:
                 "latency_ms": last.latency,
                 "status_differences": last.differences,
                 "seconds": round(last.seconds, 3),
+                "verdict": verdict,
+                "findings": verdict.get("findings", []),
+                "report": str(self.report),
             }
             print(json.dumps(answer))
             return 0 if good else 1
@@ -227,9 +251,34 @@ class Demo:
             self.say(line)
         if not last.load.get("done"):
             self.say("The load did not end in time: its counts are incomplete.")
-        if last.differences:
+        self.console.print()
+        show_verdict(verdict)
+        self.console.print()
+        if self.identical:
+            self.say("Both services are version 1: a verdict of fail would be wrong.")
+        else:
             self.say("v2 is wrong on purpose: " + "; ".join(PLANTED) + ".")
+        self.say(f"The report, to look at in a browser: {self.report}")
         return 0 if good else 1
+
+    def _shown(self, verdict: str) -> bool:
+        """Whether the verdict is the one this demonstration is made to show; a short one may stay undecided."""
+        expected = "pass" if self.identical else "fail"
+        return verdict == expected or (self.seconds < DECIDED_AFTER and verdict == "inconclusive")
+
+    def _write_report(self) -> dict[str, Any]:
+        """The verdict; the HTML is written beside."""
+        from shadowd.observe.report import render_html
+
+        data: dict[str, Any] = self._client().call("report", name=FILTER)
+        try:
+            self.report.write_text(render_html(data), encoding="utf-8")
+        except OSError as error:
+            raise ShadowdError(
+                f"the report {self.report} cannot be written: {error.strerror}", "name another file with --report"
+            ) from None
+        verdict: dict[str, Any] = data["verdict"]
+        return verdict
 
 
 def _view(answer: dict[str, Any]) -> dict[str, Any]:
@@ -241,7 +290,22 @@ def _view(answer: dict[str, Any]) -> dict[str, Any]:
     raise ShadowdError(f"the daemon does not know the filter {FILTER!r} any more", "see the daemon's log")
 
 
-def run_demo(seconds: float = 30.0, rate: float = 400.0, as_json: bool = False, keep: bool = False) -> int:
+def _report_file() -> Path:
+    """A name that nobody else has."""
+    descriptor, name = tempfile.mkstemp(prefix="shadowd-demo-", suffix=".html")
+    os.close(descriptor)
+    return Path(name)
+
+
+def run_demo(
+    seconds: float = 30.0,
+    rate: float = 400.0,
+    as_json: bool = False,
+    keep: bool = False,
+    identical: bool = False,
+    baseline: bool = False,
+    report: Path | None = None,
+) -> int:
     """Run the demo and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C."""
     if not 1 <= seconds <= 3600:
         raise UsageError(f"--seconds {seconds:g} is out of range", "give 1 to 3600")
@@ -254,7 +318,7 @@ def run_demo(seconds: float = 30.0, rate: float = 400.0, as_json: bool = False, 
             "the demo loads a program into the kernel and needs root", "run: sudo .venv/bin/shadowctl demo"
         )
     try:
-        return Demo(seconds, rate, as_json, keep).run()
+        return Demo(seconds, rate, as_json, keep, identical, baseline, report or _report_file()).run()
     except KeyboardInterrupt:
         print("interrupted; everything was ended and cleaned up", file=sys.stderr)
         return 130

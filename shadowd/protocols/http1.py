@@ -27,9 +27,8 @@ A response may come before its request is whole (100 Continue, or a refusal of a
 taken *early*, and an early response waits for the request.
 
 Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending (``client_pending``,
-``server_pending``). Reasons of ``discarded``: ``gap``, ``midstream``, ``truncated``, ``too_large``, ``unparsable``,
-``upgraded``, ``unsolicited`` (a response nobody asked for), ``interim`` (1xx), ``blank`` (empty lines between
-messages), ``pipeline`` (more requests outstanding than ``MAX_OUTSTANDING``).
+``server_pending``). Reasons: ``gap``, ``midstream``, ``truncated``, ``too_large``, ``unparsable``, ``upgraded``,
+``unsolicited`` (a response nobody asked for), ``interim`` (1xx), ``blank`` (empty lines), ``pipeline`` (too many).
 """
 
 from __future__ import annotations
@@ -63,9 +62,8 @@ _EARLY = "early"
 
 
 class Http1Codec:
-    """A ``Codec``. ``midstream``: the flow was first seen in its middle. ``body_limit``: bytes kept of each response
-    body. ``max_head`` and ``max_body``: above them a request is ``lost("too_large")`` and the flow goes on. ``start``:
-    stream offsets of the first client and server byte it will be fed."""
+    """A ``Codec``. ``midstream``: the flow was first seen in its middle; ``body_limit``: bytes kept of a response body;
+    ``max_head``, ``max_body``: a request above is ``lost("too_large")``; ``start``: offsets of the first bytes."""
 
     __slots__ = (
         "_after",
@@ -133,7 +131,7 @@ class Http1Codec:
 
     @property
     def client_pending(self) -> int:
-        """Client bytes that are in no exchange yet and not discarded."""
+        """Client bytes in no exchange yet and not discarded."""
         return self._held_bytes + (self._requests.partial_bytes if self._client in (CUT, PROBE) else 0)
 
     @property
@@ -227,8 +225,9 @@ class Http1Codec:
             self._give_up_on(slot)
 
     def _count_blank(self, reader: RequestReader | ResponseReader) -> None:
-        self._sink.discarded("blank", reader.skipped)
-        reader.skipped = 0
+        if reader.skipped:
+            self._sink.discarded("blank", reader.skipped)
+            reader.skipped = 0
 
     def _drop_partial(self, reason: str) -> None:
         """The request that has begun will never be whole."""
@@ -265,8 +264,7 @@ class Http1Codec:
             done = requests.feed_untrusted(data, time)
         except ProtocolError:
             pass
-        if requests.skipped:
-            self._count_blank(requests)
+        self._count_blank(requests)
         if done or requests.head_complete:
             self._client = CUT
             self._probes = 0
@@ -416,8 +414,7 @@ class Http1Codec:
         if responses.interim_bytes:
             self._sink.discarded("interim", responses.interim_bytes)
             responses.interim_bytes = 0
-        if responses.skipped:
-            self._count_blank(responses)
+        self._count_blank(responses)
         if responses.error is not None:
             reason = responses.error.reason
             if reason != "unsolicited":
@@ -477,6 +474,9 @@ class Http1Codec:
             except ProtocolError:
                 done = ()
             self._take_responses(done)
+            for slot in self._slots:
+                if isinstance(slot, Exchange):  # production's own failure, unlike a reset or an end we only assume
+                    slot.failure = "truncated" if self._responses.partial_bytes else "reset"
         self._end_server()
         if self._client == HOLD:
             self._release()

@@ -29,6 +29,7 @@ from httptools import (
 )
 
 from shadowd.exchange import Request, Response
+from shadowd.protocols.content_digest import ContentDigest
 from shadowd.protocols.http1_framing import (
     CHUNKED,
     HEAD,
@@ -64,6 +65,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _KEPT_FIELD = re.compile(rb"\r\n(content-length|transfer-encoding|connection):[^\r\n]{0,256}(?=\r\n)", re.IGNORECASE)
 _TRANSFER_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
+_HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _ASCII = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))
 
 
@@ -227,11 +229,22 @@ class ResponseReader(MessageReader[Response]):
     or a CONNECT's 2xx ``upgraded`` is true and the bytes of the latest feed beyond it are in ``trailing``.
     """
 
-    __slots__ = ("_body_limit", "_closed", "_expected", "_last", "interim", "interim_bytes", "trailing", "upgraded")
+    __slots__ = (
+        "_body_limit",
+        "_closed",
+        "_digest",
+        "_expected",
+        "_last",
+        "interim",
+        "interim_bytes",
+        "trailing",
+        "upgraded",
+    )
 
     def __init__(self, body_limit: int = 0, offset: int = 0, max_head: int = MAX_HEAD) -> None:
         super().__init__(offset, max_head)
         self._body_limit = body_limit
+        self._digest: ContentDigest | None = None
         self._expected: deque[bytes] = deque()
         self._closed = False  # the server said that this was its last response
         self._last = 0  # time of the latest segment
@@ -279,7 +292,7 @@ class ResponseReader(MessageReader[Response]):
             return None
         length = int(digits)
         present = len(data) - end
-        if present > length:
+        if present > length or length > self._body_limit > 0:
             return None
         try:
             self._parser.feed_data(data)
@@ -302,7 +315,7 @@ class ResponseReader(MessageReader[Response]):
             self._remaining = length - present
             self._body_length = present
             if self._body_limit:
-                self._body += data[end : end + self._body_limit]
+                self._body += data[end:]
             return ()
         awaited.append(None)
         expected.popleft()
@@ -310,7 +323,7 @@ class ResponseReader(MessageReader[Response]):
         self.boundary = response.end = stop
         response.body_length = length
         if self._body_limit:
-            response.body = data[end : end + self._body_limit]
+            response.body = data[end:]
         if not persistent(lowered, b"HTTP/1.1"):
             self._closed = True
             response.keep_alive = False
@@ -342,6 +355,8 @@ class ResponseReader(MessageReader[Response]):
         if self._body_limit:
             response.body = bytes(self._body)
             self._body = bytearray()
+            if self._digest is not None:
+                response.digest, self._digest = self._digest.digest(), None
         self.boundary = response.end = stop
         response.last_byte = time
         response.keep_alive = persistent(self._lowered, head[:8])
@@ -413,9 +428,16 @@ class ResponseReader(MessageReader[Response]):
 
     def _keep(self, piece: bytes) -> None:
         self._body_length += len(piece)
-        room = self._body_limit - len(self._body)
+        limit = self._body_limit
+        room = limit - len(self._body)
         if room > 0:
             self._body += piece[:room]
+        if self._body_length > limit > 0:
+            if self._digest is None:
+                self._digest = ContentDigest(self._state == CHUNKED)
+                self._digest.update_untrusted(bytes(self._body))
+                piece = piece[room:]
+            self._digest.update_untrusted(piece)
 
     def _message(self, head: bytes, lowered: bytes, body: bytes, length: int, end: int, time: int) -> Response | None:
         status = int(head[9:12])
@@ -428,6 +450,12 @@ class ResponseReader(MessageReader[Response]):
         response = Response(status, head, self._begin, self._started)
         response.body = body[: self._body_limit]
         response.body_length = length
+        if length > self._body_limit > 0:
+            digest, self._digest = self._digest, None
+            if digest is None:  # it came in one piece, with its head
+                digest = ContentDigest(chunked=False)
+                digest.update_untrusted(body)
+            response.digest = digest.digest()
         response.end = end
         response.last_byte = time
         response.keep_alive = persistent(lowered, head[:8])
@@ -447,5 +475,17 @@ def _repairable(head: bytes | bytearray, error: Exception, deferred: bool) -> bo
     if deferred or isinstance(error, HttpParserInvalidMethodError):
         return True
     if isinstance(error, HttpParserInvalidURLError):
-        return not head.isascii()
+        return _fails_at_high_byte(head)
     return b"\r\n " in head or b"\r\n\t" in head
+
+
+def _fails_at_high_byte(head: bytes | bytearray) -> bool:
+    """Whether llhttp accepts all that stands before the first byte above 0x7F: what it rejects earlier stays so."""
+    high = _HIGH_BYTE.search(head)
+    if high is None:
+        return False
+    try:
+        HttpRequestParser(object()).feed_data(bytes(head[: high.start()]))
+    except (HttpParserError, HttpParserUpgrade):
+        return False
+    return True

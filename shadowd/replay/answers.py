@@ -37,6 +37,11 @@ class HttpAnswers:
         return self.reader.eof()
 
     @property
+    def begun(self) -> bool:
+        """The oldest request's answer has begun and is not whole."""
+        return self.reader.pending
+
+    @property
     def reusable(self) -> bool:
         return not self.reader.upgraded
 
@@ -53,9 +58,10 @@ class RawAnswers:
     have been silent and the shadow is not behind, the turn counts as answered too.
     """
 
-    __slots__ = ("_begin", "_current", "_legs", "_offset")
+    __slots__ = ("_begin", "_body_limit", "_current", "_legs", "_offset")
 
-    def __init__(self) -> None:
+    def __init__(self, body_limit: int = 0) -> None:
+        self._body_limit = body_limit
         self._legs: deque[Leg] = deque()
         self._current: Response | None = None
         self._offset = 0
@@ -72,6 +78,8 @@ class RawAnswers:
             if len(self._legs) > 1 and expected is not None:
                 take = min(take, max(expected - answer.body_length, 0))
             self._offset += take
+            if answer.body_length < self._body_limit:
+                answer.body += data[: min(take, self._body_limit - answer.body_length)]
             answer.body_length += take
             answer.end = self._offset
             answer.last_byte = now
@@ -104,6 +112,10 @@ class RawAnswers:
             self._answer(0)
             done.append(self._finish())
         return done
+
+    @property
+    def begun(self) -> bool:
+        return self._current is not None
 
     @property
     def reusable(self) -> bool:

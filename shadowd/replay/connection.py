@@ -18,11 +18,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from shadowd.compare.trial import UNKNOWN, Side
 from shadowd.exchange import Exchange, Response
 from shadowd.protocols.http1_reader import ProtocolError
 from shadowd.replay.answers import HttpAnswers, RawAnswers
+from shadowd.replay.timing import SegmentTimes
 
 if TYPE_CHECKING:
+    from shadowd.compare.trial import Trial
     from shadowd.replay.engine import Engine
     from shadowd.replay.lane import Lane
     from shadowd.replay.target import Address, Target
@@ -37,26 +40,33 @@ _READABLE = select.EPOLLIN | _ENDING
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
-class Leg:
-    """One exchange on its way to one target."""
+class Leg(Side):
+    """One exchange on its way to one target. ``twin``: a second copy for the comparison, outside the ledger."""
 
     __slots__ = (
         "connection",
         "deadline",
-        "done",
         "exchange",
         "lane",
         "received_before",
-        "response",
         "retried",
         "sent_at",
         "sent_end",
         "since",
         "size",
+        "trials",
+        "twin",
         "wire",
     )
 
-    def __init__(self, exchange: Exchange, wire: bytes, lane: Lane, since: int) -> None:
+    def __init__(self, exchange: Exchange, wire: bytes, lane: Lane, since: int, twin: bool = False) -> None:
+        self.shed = self.failure = ""
+        self.response = None
+        self.first_byte = self.last_byte = UNKNOWN
+        self.late = False
+        self.done = False
+        self.trials: tuple[Trial, ...] = ()
+        self.twin = twin
         self.exchange = exchange
         self.since = since  # it could have been sent from then on (ns); a raw turn is known when production answers it
         self.sent_at = 0
@@ -65,11 +75,9 @@ class Leg:
         self.lane = lane
         self.deadline = 0
         self.connection: Connection | None = None
-        self.received_before = 0  # stream offset of the answers when it was sent
+        self.received_before = 0  # stream offset of the answers when it became the oldest in flight
         self.sent_end = 0  # stream offset after the last byte, as sent
-        self.done = False
         self.retried = False
-        self.response: Response | None = None
 
 
 class Connection:
@@ -77,20 +85,17 @@ class Connection:
 
     __slots__ = (
         "_answers",
-        "_arrivals",
-        "_departures",
         "_engine",
         "_feed",
-        "_in_base",
         "_marks",
         "_out",
-        "_out_base",
         "_received",
         "_tls",
         "_tls_in",
         "_tls_out",
         "_written",
         "answered",
+        "began",
         "connect_deadline",
         "cookie",
         "fd",
@@ -101,7 +106,7 @@ class Connection:
         "sock",
         "state",
         "target",
-        "timed",
+        "times",
     )
 
     def __init__(self, engine: Engine, target: Target, owner: Lane, address: Address, raw: bool, now: int) -> None:
@@ -112,19 +117,16 @@ class Connection:
         self.keep_alive = True
         self.answered = 0
         self.idle_since = 0
-        self._answers: HttpAnswers | RawAnswers = RawAnswers() if raw else HttpAnswers(engine.body_limit)
+        limit = engine.body_limit
+        self._answers: HttpAnswers | RawAnswers = RawAnswers(limit) if raw else HttpAnswers(limit)
         answers = self._answers
         self._feed = answers.reader.feed_untrusted if isinstance(answers, HttpAnswers) else answers.feed_untrusted
         self._out = bytearray()
         self._written = 0  # stream bytes handed to the socket or waiting in _out (ciphertext with TLS)
         self._received = 0
-        self._departures: deque[tuple[int, int]] = deque()  # (stream offset after the segment, ns)
-        self._arrivals: deque[tuple[int, int]] = deque()
         self._marks: deque[tuple[int, int]] = deque()  # TLS: (plaintext offset, ciphertext offset) after each read
-        self._out_base = -1  # sequence number of our first byte, -1 until the SYN's timing record
-        self._in_base = -1
         self._tls: ssl.SSLObject | None = None
-        self.timed = False
+        self.times: SegmentTimes | None = None  # if its segments are timed
         family, sockaddr = address
         self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self.fd = self.sock.fileno()
@@ -140,6 +142,7 @@ class Connection:
             self._tls_in, self._tls_out = ssl.MemoryBIO(), ssl.MemoryBIO()
             self._tls = target.tls.wrap_bio(self._tls_in, self._tls_out, server_hostname=target.server_name)
         self.state = CONNECTING
+        self.began = now
         self.connect_deadline = now + target.limits.connect_timeout
         target.connections += 1
         engine.register(self, _EVENTS)  # before the SYN: it carries the sequence number that times are counted from
@@ -243,13 +246,13 @@ class Connection:
             if self.state != OPEN:
                 return
         plain = bytearray()
+        over = False
         try:
-            while True:
-                plain += self._tls.read(_RECV_BYTES)
+            while piece := self._tls.read(_RECV_BYTES):
+                plain += piece
+            over = True  # close_notify: read gives nothing, again and again
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            self._tls_in.write_eof()
         except ssl.SSLError as error:
             self._engine.note_tls_error(self.target, error)
             self.fail("tls", now)
@@ -260,6 +263,8 @@ class Connection:
             if len(self._marks) > 4096:
                 self._marks.popleft()
             self._deliver(bytes(plain), now)
+        if over and self.state != CLOSED:
+            self._ended(now)
 
     def _deliver(self, data: bytes, now: int) -> None:
         if not self.in_flight:
@@ -291,6 +296,8 @@ class Connection:
             if not response.keep_alive or response.status == 101:
                 self.keep_alive = False
             self._engine.answered(leg)
+        if in_flight:
+            in_flight[0].received_before = self._received  # pipelined: the answers before its own are not its own
         owner = self.owner
         if not self.keep_alive and not in_flight:
             self.close(now)
@@ -327,7 +334,7 @@ class Connection:
             self.fail("truncated" if self._answer_begun() else "reset", now)
 
     def _answer_begun(self) -> bool:
-        return bool(self.in_flight) and self._received > self.in_flight[0].received_before
+        return bool(self.in_flight) and self._answers.begun
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
@@ -430,45 +437,20 @@ class Connection:
 
     # --- kernel times -----------------------------------------------------------------------------------------------
 
-    def timing(self, direction: int, seq: int, length: int, flags: int, time: int) -> None:
-        """A segment of ours was seen by the capture program. The first sight of an offset counts."""
-        if flags & 2:
-            if direction:
-                self._in_base = (seq + 1) & 0xFFFFFFFF
-            else:
-                self._out_base = (seq + 1) & 0xFFFFFFFF
+    def measure(self, leg: Leg) -> None:
+        """First and last byte of the answer, ns after the request's last byte left, without the shortest round trip
+        (production is measured at its own end of the wire); left unknown if not all was seen."""
+        response, times = leg.response, self.times
+        if response is None or times is None:
             return
-        if direction:
-            base, seen = self._in_base, self._arrivals
-        else:
-            base, seen = self._out_base, self._departures
-        if base < 0:
-            return
-        last = seen[-1][0] if seen else (self._received if direction else 0)
-        end = (seq + length - base) & 0xFFFFFFFF
-        if last > 0x7FFFFFFF:  # offsets go on past 4 GB
-            end += (last >> 32) << 32
-            if end + (1 << 31) < last:
-                end += 1 << 32
-        if not seen or end > last:
-            seen.append((end, time))
-            if len(seen) > 8192:  # nobody asked: a flood of small segments between two answers
-                seen.popleft()
-
-    def latency_of(self, leg: Leg) -> tuple[int, int] | None:
-        """(first byte, last byte) of the answer, ns after the request's last byte left; None if not all was seen."""
-        sent = _time_at(self._departures, leg.sent_end)
-        response = leg.response
-        if sent is None or response is None:
-            return None
         begin, end = response.begin + 1, response.end
         if self._tls is not None:
             begin, end = self._cipher_offset(begin), self._cipher_offset(end)
-        first = _time_at(self._arrivals, begin)
-        last = _time_at(self._arrivals, end)
-        if first is None or last is None:
-            return None
-        return first - sent, last - sent
+        found = times.between(leg.sent_end, begin, end)
+        if found is not None:
+            trip = times.round_trip(self.sock)
+            leg.first_byte = max(found[0] - trip, 0)
+            leg.last_byte = max(found[1] - trip, 0)
 
     def _cipher_offset(self, plain: int) -> int:
         while self._marks and self._marks[0][0] < plain:
@@ -477,10 +459,3 @@ class Connection:
 
 
 _RETRIED = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-
-
-def _time_at(seen: deque[tuple[int, int]], offset: int) -> int | None:
-    """When the segment that carried the byte before ``offset`` passed; earlier ones are forgotten."""
-    while seen and seen[0][0] < offset:
-        seen.popleft()
-    return seen[0][1] if seen else None

@@ -11,10 +11,14 @@ import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from shadowd.compare.trial import Side
+from shadowd.protocols.content_digest import drop_body
 from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection, Leg
 from shadowd.replay.target import IDLE_KEEP, SECOND, Target
+from shadowd.replay.timing import SegmentTimes
 
 if TYPE_CHECKING:
+    from shadowd.compare.trial import Trial
     from shadowd.exchange import Exchange
     from shadowd.policy import Policy
     from shadowd.replay.lane import Lane, Pool
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 #: How often queues are looked through for lag and silence, connections for time-outs: a fiftieth of the shortest
 #: default. Looking costs less than keeping a list of deadlines, which would hold on to what ended long before.
 SWEEP = SECOND // 20
+
+#: Bytes of production's answers kept for shadows that are slower; above it answers are compared by digest.
+MAX_KEPT = 32 << 20
 
 
 class Engine:
@@ -47,7 +54,8 @@ class Engine:
         self._closed: set[int] = set()  # descriptors closed since `poll`: their events are not of who has them now
         self._again: list[Connection] = []
         self._broken: list[Connection] = []
-        self._answered: list[Leg] = []
+        self._ended: list[Leg] = []
+        self.kept = 0  # bytes of production's answers that wait to be compared
         self._retired: list[int] = []
         self._connecting: set[Connection] = set()
         self._next_sweep = 0
@@ -67,10 +75,24 @@ class Engine:
         self._ready = self.epoll.poll(limit / SECOND)
 
     def settle(self) -> None:
-        """Latencies of the answers that came in the turn before."""
-        if self._answered:
-            legs, self._answered = self._answered, []
+        """What ended in the turn before is measured and compared."""
+        if self._ended:
+            legs, self._ended = self._ended, []
             for leg in legs:
+                connection = leg.connection
+                if connection is not None and connection.times is not None:
+                    connection.measure(leg)
+                if leg.trials:
+                    trials, leg.trials = (
+                        leg.trials,
+                        (),
+                    )  # legs, trials and exchanges refer to each other: no cycles stay
+                    for trial in trials:
+                        trial.pending -= 1
+                        if not trial.pending and leg.exchange.answered:
+                            self._examine(trial)
+                if leg.twin or leg.response is None:
+                    continue
                 if leg.exchange.answered:
                     self.pair(leg)
                 elif leg.exchange.early is None:
@@ -138,8 +160,8 @@ class Engine:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def submit(self, exchange: Exchange, policy: Policy, lane: Lane | Pool, now: int) -> None:
-        """One exchange for one target, whose account it enters here."""
+    def submit(self, exchange: Exchange, policy: Policy, lane: Lane | Pool, now: int, twin: bool = False) -> Side:
+        """One exchange for one target, whose account it enters here. Returns what will tell how it went."""
         target = lane.target
         account = target.account
         request = exchange.request
@@ -150,41 +172,91 @@ class Engine:
         if not reason and lane.given_up:
             reason = lane.given_up
         if reason:
-            account.shed[reason] += 1
+            if twin:
+                account.twins["shed"] += 1
+            else:
+                account.shed[reason] += 1
             if not request.method:  # raw: what follows depends on the turn that is left out
                 lane.given_up = lane.given_up or reason
-            return
+            return Side(reason)
         wire = policy.rewrite(request, target.host_header) if request.method else request.body
         since = request.ended if request.method else now
-        leg = Leg(exchange, wire, lane, since)  # type: ignore[arg-type]  # a pool puts its own lane in
-        account.in_flight += 1
+        leg = Leg(exchange, wire, lane, since, twin)  # type: ignore[arg-type]  # a pool puts its own lane in
+        if twin:
+            account.twins_in_flight += 1
+        else:
+            account.in_flight += 1
         target.buffered += leg.size
         self.buffered += leg.size
         lane.submit(leg, now)
+        return leg
 
     def _end(self, leg: Leg) -> Target:
         assert not leg.done
         leg.done = True
         leg.wire = b""
         target = leg.lane.target
-        target.account.in_flight -= 1
+        if leg.twin:
+            target.account.twins_in_flight -= 1
+        else:
+            target.account.in_flight -= 1
         target.buffered -= leg.size
         self.buffered -= leg.size
         return target
 
     def answered(self, leg: Leg) -> None:
         """Sent whole and answered whole."""
-        self._end(leg).account.mirrored += 1
-        self._answered.append(leg)  # its latency is known when the next drain of the ring has brought the times
+        account = self._end(leg).account
+        if leg.twin:
+            account.twins["answered"] += 1
+        else:
+            account.mirrored += 1
+        self._ended.append(leg)  # its latency is known when the next drain of the ring has brought the times
 
     def failed(self, leg: Leg, reason: str) -> None:
-        self._end(leg).account.failed[reason] += 1
+        account = self._end(leg).account
+        if leg.twin:
+            account.twins["failed"] += 1
+        else:
+            account.failed[reason] += 1
+        leg.failure = reason
+        if leg.trials:
+            self._ended.append(leg)
 
     def shed(self, leg: Leg, reason: str) -> None:
-        self._end(leg).account.shed[reason] += 1
+        account = self._end(leg).account
+        if leg.twin:
+            account.twins["shed"] += 1
+        else:
+            account.shed[reason] += 1
+        leg.shed = reason
+        if leg.trials:
+            self._ended.append(leg)
+
+    def primary_known(self, exchange: Exchange) -> None:
+        """Production's answer is over; trials whose sides are too can be examined."""
+        if exchange.early is not None:
+            for leg in exchange.early:
+                self.pair(leg)
+            exchange.early = None
+        response = exchange.response
+        trials, exchange.trials = exchange.trials, ()
+        for trial in trials:
+            if not trial.pending:
+                self._examine(trial)
+            elif response is not None and response.body:
+                if self.kept + len(response.body) > MAX_KEPT:
+                    drop_body(response)
+                trial.kept = len(response.body)
+                self.kept += trial.kept
+
+    def _examine(self, trial: Trial) -> None:
+        self.kept -= trial.kept
+        trial.kept = 0
+        trial.examiner.examine(trial)
 
     def pair(self, leg: Leg) -> None:
-        """Both answers are known: count what can be said now (the comparison proper comes later)."""
+        """Both answers are known: the figures that ``status`` shows of each target."""
         exchange, target = leg.exchange, leg.lane.target
         primary, answer = exchange.response, leg.response
         if exchange.uncomparable or primary is None or answer is None:
@@ -192,11 +264,9 @@ class Engine:
             return
         if primary.status != answer.status:
             target.status_differences += 1
-        if leg.connection is not None and leg.connection.timed:
-            measured = leg.connection.latency_of(leg)
-            if measured is not None:
-                target.production_latency.add(primary.first_byte - exchange.request.ended)
-                target.shadow_latency.add(measured[0])
+        if leg.first_byte >= 0:
+            target.production_latency.add(primary.first_byte - exchange.request.ended)
+            target.shadow_latency.add(leg.first_byte)
 
     # --- connections ------------------------------------------------------------------------------------------------
 
@@ -218,9 +288,9 @@ class Engine:
 
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
-        if self._time_socket is not None and connection.target.wants_times():
-            connection.timed = True
-            self._timings[connection.cookie] = connection.timing
+        if self._time_socket is not None and connection.target.wants_times(connection.began):
+            connection.times = SegmentTimes()
+            self._timings[connection.cookie] = connection.times.record
             self._time_socket(connection.cookie, True)
         self.epoll.register(connection.fd, events)
 
@@ -229,7 +299,7 @@ class Engine:
         del self._connections[connection.fd]
         if self._ready:
             self._closed.add(connection.fd)
-        if connection.timed:
+        if connection.times is not None:
             connection.target.timed -= 1
             self._retired.append(connection.cookie)
         self._connecting.discard(connection)
@@ -243,7 +313,7 @@ class Engine:
     @property
     def pending(self) -> bool:
         """Work is left for the next turn whatever the descriptors say."""
-        return bool(self._again or self._broken or self._answered)
+        return bool(self._again or self._broken or self._ended)
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         record = self._timings.get(cookie)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
     from shadowd.replay.target import Target
 
+#: A request that leaves so much later than it could (ns) met another moment of the shadow: five of the pump's naps.
+LATE = 20_000_000
+
 
 class Lane:
     """See the module's head. ``preamble`` is sent first on every connection (a forwarded PROXY header)."""
@@ -27,6 +30,7 @@ class Lane:
         "_broken",
         "_engine",
         "_shared",
+        "_waited",
         "connection",
         "finished",
         "given_up",
@@ -47,6 +51,7 @@ class Lane:
         self.queue: deque[Leg] = deque()
         self.connection: Connection | None = None
         self.finished = False
+        self._waited = 0  # when the shadow, not we, last kept a request back (ns)
         self._broken = ""  # raw: why the shadow connection ended, and its state with it
         self.given_up = ""  # raw: why a turn was shed; without it the rest would be another conversation
 
@@ -75,15 +80,19 @@ class Lane:
                 if connection is None:
                     break
             if connection.state != OPEN:
+                self._waited = now
                 break
             leg = queue[0]
             waits = connection.in_flight
             if waits and (self._shared or waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
+                self._waited = now
                 break
             queue.popleft()
             if now - leg.since > self.target.limits.max_lag:
                 self._shed(leg, "lag")
                 continue
+            if now - leg.since > LATE and now - self._waited > LATE:
+                leg.late = True
             connection.send(leg, now)
             connection = self.connection
         if queue:

@@ -25,6 +25,8 @@ BREAKER_LONGEST = 30 * SECOND
 #: Timing records cost the daemon a fifth of an exchange; a sample of connections says as much about latency.
 ALWAYS_TIMED = 4
 TIMED_SHARE = 4
+#: Answers a second below which that fifth is not worth saving: 2,000 cost 2 % of a core.
+LIGHT = 2_000
 #: Idle connections wait for the next production connection: less than Node.js's keep-alive of 5 s, so we close first.
 IDLE_KEEP = 4 * SECOND
 
@@ -58,8 +60,11 @@ class Target:
 
     __slots__ = (
         "_breaker_rest",
+        "_busy",
         "_failures",
         "_next_address",
+        "_rated",
+        "_rated_at",
         "_tokens",
         "_tokens_at",
         "_untimed",
@@ -83,6 +88,7 @@ class Target:
         "server_name",
         "shadow_latency",
         "status_differences",
+        "time_all",
         "timed",
         "tls",
         "url",
@@ -126,16 +132,23 @@ class Target:
         self._next_address = 0
         self._tokens = 0.0
         self._tokens_at = 0
+        self.time_all = False  # a baseline is beside it: both sides of a pair must be timed
         self.timed = 0  # connections whose times the kernel tells
         self._untimed = 0
+        self._rated = self._rated_at = 0  # answers so far when the rate was last looked at
+        self._busy = False
         self.production_latency = LatencySketch()
         self.shadow_latency = LatencySketch()
         self.status_differences = 0
 
-    def wants_times(self) -> bool:
-        """Whether to time a new connection: the first few always, of the rest one in TIMED_SHARE. The choice does not
-        depend on what the connection will carry, so the latencies seen are a fair sample of all."""
-        if self.timed >= ALWAYS_TIMED:
+    def wants_times(self, now: int) -> bool:
+        """Whether to time a new connection: all while traffic is light, else the first few always and of the rest one
+        in TIMED_SHARE. The choice does not depend on what the connection will carry, so the sample is fair."""
+        if now - self._rated_at >= SECOND:
+            served = self.account.mirrored - self._rated
+            self._busy = served * SECOND > LIGHT * (now - self._rated_at)
+            self._rated, self._rated_at = self.account.mirrored, now
+        if self._busy and self.timed >= ALWAYS_TIMED and not self.time_all:
             self._untimed = (self._untimed + 1) % TIMED_SHARE
             if self._untimed:
                 return False

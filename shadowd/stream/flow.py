@@ -104,19 +104,21 @@ NOBODY = _Nobody()
 class Stream(Assembler):
     """An assembler and what its flow knows of the direction."""
 
-    __slots__ = ("acked", "ended", "hole_since", "isn")
+    __slots__ = ("acked", "ended", "hole_since", "isn", "told")
 
     def __init__(self, max_buffered: int = 1 << 20, max_ranges: int = 256) -> None:
         super().__init__(max_buffered, max_ranges)
         self.isn = -1  # initial sequence number, -1 unknown
         self.acked = 0  # sequence number up to which the peer has acknowledged, its highest
+        self.told = -1  # the peer's latest ACK before the first byte was seen, -1 none
         self.ended = False  # eof was told
         self.hole_since = -1  # when the first hole was first seen, -1 without one
 
     def begin(self, seq: int) -> None:
-        """Anchor; what lies before ``seq`` counts as acknowledged."""
+        """Anchor; what lies before ``seq`` counts as acknowledged, unless the peer's ACKs so far say that it is not."""
         if not self.anchored or distance(seq, self.acked) < 0:
-            self.acked = seq & MASK
+            behind = self.told >= 0 and 0 < distance(self.told, seq) <= MAX_WINDOW
+            self.acked = self.told if behind else seq & MASK
         self.anchor(seq)
 
     def acknowledge(self, ack: int) -> None:
@@ -287,10 +289,13 @@ class Flow:
             seq = add(seq, 1)
         else:
             self._anchor(own, peer, seq, ack, flags, payload)
-        if flags & ACK and peer.anchored:
-            peer.acknowledge(ack)
-            if peer.waiting:
-                self._advance(1 - direction, peer, time)
+        if flags & ACK:
+            if not peer.anchored:
+                peer.told = ack
+            else:
+                peer.acknowledge(ack)
+                if peer.waiting:
+                    self._advance(1 - direction, peer, time)
         if payload:
             if not direction:
                 self.before = own.next_seq

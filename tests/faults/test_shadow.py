@@ -528,7 +528,7 @@ def test_https(
         key: str(certificates / value) if isinstance(value, str) and key != "server_name" else value
         for key, value in options.items()
     }
-    spec = {"name": name, "ports": [str(production.port)], "targets": [{"url": shadow.url, **places}]}
+    spec = {"name": name, "ports": [str(production.port)], "targets": [{"url": shadow.url, **places}], "twin": 0}
     daemon.call("filter.add", spec=spec)
     ask(production.port, 4)
     ledger = daemon.settled(name, lambda found: found["seen"] == 4)

@@ -168,9 +168,15 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "--proxy-protocol": "forward", "--order": "none", "--max-lag": "2s", "--max-rps": "500", "--timeout": "500ms",
         "--max-connections": "10", "--max-in-flight": "20", "--max-buffered": "1MB", "--ca": "ca.pem",
         "--client-cert": "/c.pem", "--client-key": "/k.pem", "--server-name": "api.example",
+        "--twin": "10%", "--route": "/users/{id}", "--run-key": "X-Version", "--max-error-increase": "0.2%",
+        "--max-diff-share": "1%", "--max-slowdown": "5%,10%,20%", "--latency-floor": "2ms", "--max-leak": "0.5KB",
+        "--max-cpu": "50%", "--min-coverage": "90%", "--min-samples": "100", "--min-duration": "1m",
+        "--critical": "errors,cpu", "--memory-after": "2000", "--ignore-header": "ETag", "--unordered": "$.tags",
+        "--tolerance": "0.1%", "--shadow-metrics": "http://a/metrics", "--production-metrics": "http://b/metrics",
     }  # fmt: skip
     words = [word for option in options.items() for word in option]
-    done = served("filter", "add", "shop", *words, "--preserve-host", "--allow-writes", "--paused", "--json")
+    done = served("filter", "add", "shop", *words, "--preserve-host", "--allow-writes", "--paused", "--strict-types",
+                  "--no-compare", "--json")  # fmt: skip
     tls = {
         "ca": str(Path.cwd() / "ca.pem"),
         "client_cert": "/c.pem",
@@ -184,7 +190,12 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "match_header": ["X-Tenant: ^a"], "set_header": ["X-Env: shadow"], "remove_header": ["Cookie"],
         "preserve_host": True, "allow_writes": True, "proxy_protocol": "forward", "order": "none", "max_lag": 2.0,
         "max_rps": 500.0, "max_connections": 10, "max_in_flight": 20, "timeout": 0.5, "max_buffered": 1 << 20,
-        "paused": True,
+        "paused": True, "compare": False, "twin": 0.1, "routes": ["/users/{id}"], "run_key": "X-Version",
+        "max_error_increase": 0.002, "max_diff_share": 0.01, "max_slowdown": [0.05, 0.1, 0.2], "latency_floor": 0.002,
+        "max_leak": 512, "max_cpu": 0.5, "min_coverage": 0.9, "min_samples": 100, "min_duration": 60.0,
+        "critical": ["errors", "cpu"], "memory_after": 2000, "ignore_header": ["ETag"], "unordered": ["$.tags"],
+        "tolerance": 0.001, "strict_types": True, "shadow_metrics": "http://a/metrics",
+        "production_metrics": "http://b/metrics",
         "targets": [{"url": "https://next:1", "role": "candidate", **tls},
                     {"url": "https://same:2", "role": "baseline", **tls}],
     }  # fmt: skip
@@ -219,8 +230,8 @@ def test_pause_resume_show_and_rm(shop: Served) -> None:
     assert json.loads(worked(shop("filter", "resume", "shop", "--json")))["state"] == "active"
     shown = worked(shop("filter", "show", "shop"))
     assert "no packets matched this filter yet" in shown
-    assert "ports            8080" in shown
-    assert "target           http://next:8080 role=candidate" in shown
+    assert "ports              8080" in shown
+    assert "target             http://next:8080 role=candidate" in shown
     assert worked(shop("filter", "rm", "shop")) == "filter shop removed\n"
     assert shop.filters.specs == {}
 

@@ -1,0 +1,300 @@
+"""``shadowctl diffs``, ``noise`` and ``expect``: what differs, and what the operator says about it."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from shadowd.cli.filters import Name
+from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, print_json, print_table
+from shadowd.errors import ShadowdError, UsageError
+
+noise_app = new_app("Show and override which fields are noise.")
+expect_app = new_app("Show and change which differences are intended.")
+
+_LABELS = {"regression": "red", "undecided": "yellow", "drift": "yellow"}
+_DROPPED = ("host", "content-length", "connection", "x-shadowd", "accept-encoding")  # curl makes its own
+_SIDES_WIDTH = 60  # characters of one side where the terminal's width is not known
+
+
+def diffs(
+    ctx: typer.Context,
+    name: Name,
+    group: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show the examples of this one.")] = None,
+    curl: Annotated[bool, typer.Option("--curl", help="Print commands that repeat an example's request.")] = False,
+    as_json: AsJson = False,
+    socket: Socket = None,
+) -> None:
+    """List what differs, most harmful first; with an ID show its examples side by side.
+
+    \b
+    Examples:
+      shadowctl diffs shop
+      shadowctl diffs shop 1f3a09bc
+      shadowctl diffs shop 1f3a09bc --curl
+    """
+    client = daemon_at(ctx, socket)
+    if group is None:
+        if curl:
+            raise UsageError("--curl needs a difference", f"name one: shadowctl diffs {name} ID --curl")
+        found = client.call("diffs", name=name)
+        if as_json:
+            print_json(found)
+        else:
+            _list(name, found)
+        return
+    found = client.call("diff", name=name, id=group)
+    if not isinstance(found, Mapping):
+        raise ShadowdError("the daemon's answer is no difference", "use a shadowctl of the daemon's version")
+    if as_json:
+        print_json(found)
+    elif curl:
+        _curl(found)
+    else:
+        _show(found)
+
+
+def _list(name: str, found: object) -> None:
+    table = found if isinstance(found, Mapping) else {}
+    rows = [
+        (
+            one.get("id"),
+            one.get("label"),
+            one.get("endpoint"),
+            f"{one.get('where')} {one.get('path')}".strip(),
+            one.get("kind"),
+            one.get("count"),
+            "-" if one.get("share") is None else f"{one['share']:.2%}",
+            f"{_short(one.get('production'))} → {_short(one.get('candidate'))}",
+        )
+        for one in mappings(table.get("differences"))
+    ]
+    if not rows:
+        print(f"no differences in {name} so far")
+        return
+    print_table(("ID", "LABEL", "ENDPOINT", "FIELD", "KIND", "COUNT", "SHARE", "PRODUCTION → SHADOW"), rows)
+    if table.get("more"):
+        print(f"and {table['more']} more")
+
+
+def _short(value: object, limit: int = 40) -> str:
+    text = str(value or "")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    one = found.get("difference") or {}
+    head = f"{one.get('endpoint')}  {one.get('where')} {one.get('path')}  {one.get('kind')}"
+    typer.secho(head, bold=True)
+    typer.secho(str(one.get("label")), fg=_LABELS.get(str(one.get("label"))), nl=False)
+    print(f": {one.get('sentence') or 'seen ' + str(one.get('count')) + ' times'}")
+    examples = mappings(found.get("examples"))
+    if not examples:
+        print("no example is kept")
+    for number, example in enumerate(examples[:3], 1):
+        request = example.get("request") or {}
+        print()
+        typer.secho(f"example {number}: {request.get('method')} {request.get('target')}", bold=True)
+        sides = [_lines(example.get(side) or {}) for side in ("production", "candidate")]
+        for line in _side_by_side(*sides):
+            typer.echo(line)  # without colours where nobody sees them
+
+
+def _lines(answer: Mapping[str, Any]) -> list[str]:
+    """An answer as lines: its head, and its body, JSON spread out."""
+    import json
+
+    body = str(answer.get("body") or "")
+    try:
+        body = json.dumps(json.loads(body), indent=1, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        pass
+    return [*str(answer.get("head") or "").split("\r\n")[:-2], "", *body.splitlines()]
+
+
+def _side_by_side(production: list[str], candidate: list[str]) -> list[str]:
+    """Two columns; lines that differ are marked and coloured, equal ones beyond three around them left out."""
+    import shutil
+
+    width = max(20, (shutil.get_terminal_size((2 * _SIDES_WIDTH + 5, 24)).columns - 5) // 2)
+    shown = [f"{'production':{width}} │ shadow", f"{'─' * width}─┼─{'─' * width}"]
+    matcher = difflib.SequenceMatcher(None, production[:500], candidate[:500], autojunk=False)
+    for group in matcher.get_grouped_opcodes(3):
+        if len(shown) > 2:
+            shown.append("…")
+        for tag, i1, i2, j1, j2 in group:
+            for offset in range(max(i2 - i1, j2 - j1)):
+                left = production[i1 + offset] if i1 + offset < i2 else ""
+                right = candidate[j1 + offset] if j1 + offset < j2 else ""
+                cells = [_cell(left, width), _cell(right, width)]
+                if tag == "equal":
+                    shown.append(f"{cells[0]} │ {cells[1]}")
+                else:
+                    shown.append(f"{typer.style(cells[0], fg='green')} ≠ {typer.style(cells[1], fg='red')}")
+    return shown if len(shown) > 2 else [*shown, "(equal in what is kept of the example)"]
+
+
+def _cell(text: str, width: int) -> str:
+    plain = "".join(c if c.isprintable() else "�" for c in text)
+    return f"{plain:{width}}" if len(plain) <= width else plain[: width - 1] + "…"
+
+
+def _curl(found: Mapping[str, Any]) -> None:
+    """Commands for the newest example, one a side."""
+    examples = mappings(found.get("examples"))
+    if not examples:
+        raise ShadowdError("no example is kept of this difference", "wait for the next one")
+    request = examples[0].get("request") or {}
+    words = ["-X", str(request.get("method"))] if request.get("method") not in ("GET", None) else []
+    for line in str(request.get("head") or "").split("\r\n")[1:]:
+        if line and line.partition(":")[0].strip().lower() not in _DROPPED:
+            words += ["-H", line]
+    if request.get("body"):
+        words += ["--data-binary", str(request["body"])]
+    path = str(request.get("target") or "/")
+    if not path.startswith("/"):
+        parts = urlsplit(path)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    for side, base in (("production", found.get("production")), ("shadow", found.get("target"))):
+        print(f"# {side}")
+        print(shlex.join(["curl", "-i", *words, f"{str(base).rstrip('/')}{path}"]))
+    if "[redacted:" in str(request):
+        print("# secrets were redacted: put real values where [redacted:…] stands")
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+Path = Annotated[str | None, typer.Option("--path", metavar="PATH", help="A place in JSON bodies: $.requestId.")]
+Header = Annotated[str | None, typer.Option("--header", metavar="NAME", help="A response header.")]
+Cookie = Annotated[str | None, typer.Option("--cookie", metavar="NAME", help="A cookie that is set.")]
+Status = Annotated[bool, typer.Option("--status", help="The status.")]
+EndpointName = Annotated[
+    str, typer.Option("--endpoint", metavar="ENDPOINT", help="Only here: 'GET /orders/{id}' (default: anywhere).")
+]
+Change = Annotated[str, typer.Option("--change", metavar="KIND", help="value, type, missing, extra, length, order.")]
+
+
+def _rule(path: str | None, header: str | None, cookie: str | None, status: bool, endpoint: str, change: str) -> object:
+    places = [("body", path), ("header", header), ("cookie", cookie), ("status", "" if status else None)]
+    given = [(where, value) for where, value in places if value is not None]
+    if len(given) != 1:
+        raise UsageError("name one place", "give one of --path '$.requestId', --header NAME, --cookie NAME, --status")
+    where, value = given[0]
+    return {"where": where, "path": value, "endpoint": endpoint, "change": change}
+
+
+def _told(found: object, what: str, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        rule = found.get("rule", {}) if isinstance(found, Mapping) else {}
+        print(f"{what}: {_words(rule)}")
+
+
+def _words(rule: Mapping[str, Any]) -> str:
+    where = f" at {rule['endpoint']}" if rule.get("endpoint") else ""
+    change = f", {rule['change']} only" if rule.get("change") else ""
+    return f"{rule.get('where')} {rule.get('path')}".strip() + where + change
+
+
+def _list_rules(found: object, what: str, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    table = found if isinstance(found, Mapping) else {}
+    for rule in mappings(table.get("rules")):
+        print(f"{what} by you: {_words(rule)}")
+    for one in mappings(table.get("learned")):
+        print(f"{what}, learned: {one.get('endpoint')} {one.get('where')} {one.get('path')}: {one.get('sentence')}")
+    if not table.get("rules") and not table.get("learned"):
+        print("nothing yet")
+
+
+@noise_app.command("ls")
+def noise_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket = None) -> None:
+    """List the fields that are not judged: those you named, and those that were learned.
+
+    \b
+    Examples:
+      shadowctl noise ls shop
+    """
+    _list_rules(daemon_at(ctx, socket).call("noise.ls", name=name), "noise", as_json)
+
+
+@noise_app.command("add")
+def noise_add(
+    ctx: typer.Context, name: Name, path: Path = None, header: Header = None, cookie: Cookie = None,
+    status: Status = False, endpoint: EndpointName = "", as_json: AsJson = False, socket: Socket = None,
+) -> None:  # fmt: skip
+    """Call a field noise: it is never judged.
+
+    \b
+    Examples:
+      shadowctl noise add shop --path '$.requestId'
+      shadowctl noise add shop --header ETag --endpoint 'GET /items/{id}'
+    """
+    rule = _rule(path, header, cookie, status, endpoint, "")
+    _told(daemon_at(ctx, socket).call("noise.add", name=name, rule=rule), "not judged from now on", as_json)
+
+
+@noise_app.command("rm")
+def noise_rm(
+    ctx: typer.Context, name: Name, path: Path = None, header: Header = None, cookie: Cookie = None,
+    status: Status = False, endpoint: EndpointName = "", as_json: AsJson = False, socket: Socket = None,
+) -> None:  # fmt: skip
+    """Judge a field again.
+
+    \b
+    Examples:
+      shadowctl noise rm shop --path '$.requestId'
+    """
+    rule = _rule(path, header, cookie, status, endpoint, "")
+    _told(daemon_at(ctx, socket).call("noise.rm", name=name, rule=rule), "judged again", as_json)
+
+
+@expect_app.command("ls")
+def expect_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket = None) -> None:
+    """List the intended differences.
+
+    \b
+    Examples:
+      shadowctl expect ls shop
+    """
+    _list_rules(daemon_at(ctx, socket).call("expect.ls", name=name), "expected", as_json)
+
+
+@expect_app.command("add")
+def expect_add(
+    ctx: typer.Context, name: Name, path: Path = None, header: Header = None, cookie: Cookie = None,
+    status: Status = False, endpoint: EndpointName = "", change: Change = "", as_json: AsJson = False,
+    socket: Socket = None,
+) -> None:  # fmt: skip
+    """Approve a change of the contract: shown apart, never a regression.
+
+    \b
+    Examples:
+      shadowctl expect add shop --path '$.currency' --change extra
+    """
+    rule = _rule(path, header, cookie, status, endpoint, change)
+    _told(daemon_at(ctx, socket).call("expect.add", name=name, rule=rule), "expected from now on", as_json)
+
+
+@expect_app.command("rm")
+def expect_rm(
+    ctx: typer.Context, name: Name, path: Path = None, header: Header = None, cookie: Cookie = None,
+    status: Status = False, endpoint: EndpointName = "", change: Change = "", as_json: AsJson = False,
+    socket: Socket = None,
+) -> None:  # fmt: skip
+    """Take an approval back.
+
+    \b
+    Examples:
+      shadowctl expect rm shop --path '$.currency' --change extra
+    """
+    rule = _rule(path, header, cookie, status, endpoint, change)
+    _told(daemon_at(ctx, socket).call("expect.rm", name=name, rule=rule), "no longer expected", as_json)

@@ -1,0 +1,153 @@
+"""The options of ``shadowctl filter add`` and ``set``: each a field of a filter, written once.
+
+typer reads a command's parameters from its signature; ``filter_options`` gives a function that takes ``**options``
+the signature with all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+Text = str | None
+Texts = list[str] | None
+Flag = bool | None
+
+
+def _option(flag: str, about: str, metavar: str) -> Any:
+    return typer.Option(flag, help=about, metavar=metavar)
+
+
+Hook = Annotated[Text, _option("--hook", "Where to look: socket (default) or tc:INTERFACE, globs allowed.", "HOOK")]
+Direction = Annotated[Text, _option("--direction", "inbound (default): the service is here; outbound.", "WAY")]
+Port = Annotated[Texts, _option("--port", "Server port, range or list: 80, 8000-8010, 80,81. Repeatable.", "PORT")]
+ClientNet = Annotated[Texts, _option("--client", "Only clients in this network. Repeatable.", "CIDR")]
+ServerNet = Annotated[Texts, _option("--server", "Only servers in this network. Repeatable.", "CIDR")]
+Cgroup = Annotated[Text, _option("--cgroup", "Only processes of this cgroup (socket hook).", "PATH")]
+Sample = Annotated[Text, _option("--sample", "Share of connections, 0.1 or 10% (default 100%).", "RATE")]
+Protocol = Annotated[Text, _option("--protocol", "auto (default), http or raw.", "NAME")]
+To = Annotated[Texts, _option("--to", "Replay to http://, https:// or tcp://HOST[:PORT]. Repeatable.", "URL")]
+Baseline = Annotated[
+    Texts, _option("--baseline", "A target that runs production's version, to measure noise. Repeatable.", "URL")
+]
+Ca = Annotated[Text, _option("--ca", "CA certificates (PEM) that https targets are verified by.", "FILE")]
+Insecure = Annotated[Flag, typer.Option(help="Do not verify https targets.")]
+ClientCert = Annotated[Text, _option("--client-cert", "Client certificate (PEM) for https targets.", "FILE")]
+ClientKey = Annotated[Text, _option("--client-key", "Its key (PEM).", "FILE")]
+ServerName = Annotated[Text, _option("--server-name", "Name for SNI and verification (default: the host).", "HOST")]
+Methods = Annotated[
+    Text, _option("--methods", "safe (default: GET, HEAD, OPTIONS), any, or a list: GET,POST.", "METHODS")
+]
+MatchPath = Annotated[Text, _option("--match-path", "Only request targets that match.", "REGEX")]
+ExcludePath = Annotated[Text, _option("--exclude-path", "No request targets that match.", "REGEX")]
+MatchHeader = Annotated[Texts, _option("--match-header", "Only with a header that matches. Repeatable.", "'K: REGEX'")]
+SetHeader = Annotated[Texts, _option("--set-header", "Set a header for the shadow. Repeatable.", "'K: V'")]
+RemoveHeader = Annotated[Texts, _option("--remove-header", "Remove a header. Repeatable.", "K")]
+PreserveHost = Annotated[Flag, typer.Option(help="Keep production's Host header.")]
+AllowWrites = Annotated[Flag, typer.Option(help="Allow raw (tcp://) replay, which may write.")]
+ProxyProtocol = Annotated[Text, _option("--proxy-protocol", "strip (default) or forward a PROXY header.", "WHAT")]
+Order = Annotated[Text, _option("--order", "connection (default): one shadow connection each; none: a pool.", "ORDER")]
+MaxLag = Annotated[Text, _option("--max-lag", "Shed requests that wait longer (default 5s).", "TIME")]
+MaxRps = Annotated[Text, _option("--max-rps", "Requests per second at most (default: no limit).", "N")]
+MaxConnections = Annotated[Text, _option("--max-connections", "Shadow connections (default 1024).", "N")]
+MaxInFlight = Annotated[Text, _option("--max-in-flight", "Requests sent and not answered (default 4096).", "N")]
+Timeout = Annotated[Text, _option("--timeout", "Wait for the shadow's answer (default 10s).", "TIME")]
+MaxBuffered = Annotated[Text, _option("--max-buffered", "Bytes waiting for a target (default 16MB).", "SIZE")]
+Twin = Annotated[Text, _option("--twin", "Share of safe requests asked twice to learn noise (default 5%).", "RATE")]
+Compare = Annotated[Flag, typer.Option(help="Compare the answers (default) or only mirror.")]
+Route = Annotated[Texts, _option("--route", "Endpoint template: '/users/{id}'. Repeatable.", "ROUTE")]
+RunKey = Annotated[Text, _option("--run-key", "Header whose change means another version: the run ends.", "HEADER")]
+MaxErrorIncrease = Annotated[
+    Text, _option("--max-error-increase", "More failing answers than this: fail (0.1%).", "SHARE")
+]
+MaxDiffShare = Annotated[Text, _option("--max-diff-share", "A field wrong in more answers: fail (0.1%).", "SHARE")]
+MaxSlowdown = Annotated[
+    Text, _option("--max-slowdown", "Median, p90, p99 of the latency (default 10%,15%,25%).", "SHARES")
+]
+LatencyFloor = Annotated[Text, _option("--latency-floor", "Slower by less is no regression (default 1ms).", "TIME")]
+MaxLeak = Annotated[Text, _option("--max-leak", "Memory growth per request (default 0.25KB: 256).", "SIZE")]
+MaxCpu = Annotated[Text, _option("--max-cpu", "More CPU per request (default 25%).", "SHARE")]
+MinCoverage = Annotated[Text, _option("--min-coverage", "Share compared that a pass needs (default 95%).", "SHARE")]
+MinSamples = Annotated[Text, _option("--min-samples", "Exchanges that a verdict needs.", "N")]
+MinDuration = Annotated[Text, _option("--min-duration", "Time that a verdict needs.", "TIME")]
+Critical = Annotated[Texts, _option("--critical", "Judges that may fail the verdict (all but cpu).", "JUDGES")]
+MemoryAfter = Annotated[Text, _option("--memory-after", "Requests before memory is judged (default 10000).", "N")]
+IgnoreHeader = Annotated[Texts, _option("--ignore-header", "Response header that is not compared. Repeatable.", "K")]
+Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says nothing: $.tags, or *.", "PATH")]
+Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
+StrictTypes = Annotated[Flag, typer.Option(help="1 and 1.0 are different.")]
+ShadowMetrics = Annotated[Text, _option("--shadow-metrics", "Prometheus text of the shadow's process.", "URL")]
+ProductionMetrics = Annotated[Text, _option("--production-metrics", "The same of production.", "URL")]
+
+#: In the order of ``--help``.
+OPTIONS: dict[str, Any] = {
+    "to": To,
+    "port": Port,
+    "hook": Hook,
+    "direction": Direction,
+    "client": ClientNet,
+    "server": ServerNet,
+    "cgroup": Cgroup,
+    "sample": Sample,
+    "protocol": Protocol,
+    "methods": Methods,
+    "match_path": MatchPath,
+    "exclude_path": ExcludePath,
+    "match_header": MatchHeader,
+    "set_header": SetHeader,
+    "remove_header": RemoveHeader,
+    "preserve_host": PreserveHost,
+    "allow_writes": AllowWrites,
+    "proxy_protocol": ProxyProtocol,
+    "order": Order,
+    "baseline": Baseline,
+    "ca": Ca,
+    "insecure": Insecure,
+    "client_cert": ClientCert,
+    "client_key": ClientKey,
+    "server_name": ServerName,
+    "max_lag": MaxLag,
+    "max_rps": MaxRps,
+    "max_connections": MaxConnections,
+    "max_in_flight": MaxInFlight,
+    "timeout": Timeout,
+    "max_buffered": MaxBuffered,
+    "compare": Compare,
+    "twin": Twin,
+    "route": Route,
+    "run_key": RunKey,
+    "max_error_increase": MaxErrorIncrease,
+    "max_diff_share": MaxDiffShare,
+    "max_slowdown": MaxSlowdown,
+    "latency_floor": LatencyFloor,
+    "max_leak": MaxLeak,
+    "max_cpu": MaxCpu,
+    "min_coverage": MinCoverage,
+    "min_samples": MinSamples,
+    "min_duration": MinDuration,
+    "critical": Critical,
+    "memory_after": MemoryAfter,
+    "ignore_header": IgnoreHeader,
+    "unordered": Unordered,
+    "tolerance": Tolerance,
+    "strict_types": StrictTypes,
+    "shadow_metrics": ShadowMetrics,
+    "production_metrics": ProductionMetrics,
+}
+
+
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with every one of OPTIONS, each None by default, in the place of its ``**options``."""
+    given = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in given.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    first = [parameter for parameter in own if parameter.default is parameter.empty]
+    last = [parameter.replace(kind=kind) for parameter in own if parameter.default is not parameter.empty]
+    options = [inspect.Parameter(name, kind, default=None, annotation=form) for name, form in OPTIONS.items()]
+    parameters = [*first, *options, *last]
+    command.__signature__ = given.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command

@@ -1,0 +1,237 @@
+"""``shadowctl verdict``, ``report`` and ``run``: is the release safe, and on what evidence."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shadowd.cli.filters import Name
+from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, print_json, print_table, strings
+from shadowd.control.client import Client
+from shadowd.errors import ShadowdError, UsageError
+
+EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
+_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+_LOOK_EVERY = 1.0  # seconds between two looks of --wait; looking costs nothing in certainty
+_TOLD_EVERY = 5.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+run_app = new_app("Begin and list runs: one candidate version each.")
+
+
+def seconds(text: str | None, option: str) -> float:
+    """``10m`` in seconds; UsageError for anything that is no time."""
+    if text is None:
+        return 0.0
+    digits = text.strip().rstrip("msh")
+    unit = text.strip()[len(digits) :]
+    try:
+        found = float(digits) * _UNITS[unit]
+    except (ValueError, KeyError):
+        raise UsageError(f"{option} {text!r} is not a time", "give seconds, or 90s, 10m, 1h") from None
+    if not 0 <= found <= 7 * 86400:
+        raise UsageError(f"{option} {text} is out of range", "give up to 168h")
+    return found
+
+
+def verdict(
+    ctx: typer.Context,
+    name: Name,
+    gate: Annotated[bool, typer.Option("--gate", help="Print the verdict alone, for a pipeline.")] = False,
+    wait: Annotated[
+        str | None, typer.Option("--wait", metavar="TIME", help="Look until it is decided, so long at most.")
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+) -> int:
+    """Say whether the release is safe. Exit code: 0 pass, 1 fail, 3 inconclusive (2 is a usage error).
+
+    \b
+    Examples:
+      shadowctl verdict shop
+      shadowctl verdict shop --gate --wait 10m && deploy
+      shadowctl verdict shop --json | jq .findings
+    """
+    view = _decided(daemon_at(ctx, socket), name, seconds(wait, "--wait"))
+    word = str(view.get("verdict", "inconclusive"))
+    if as_json:
+        print_json(view)
+    elif gate:
+        print(word)
+        for reason in strings(view.get("reasons")):
+            print(f"  {reason}", file=sys.stderr)
+    else:
+        show_verdict(view)
+    return EXIT_CODES.get(word, 3)
+
+
+def _decided(client: Client, name: str, limit: float) -> Mapping[str, Any]:
+    deadline = time.monotonic() + limit
+    told = time.monotonic()
+    while True:
+        view = client.call("verdict", name=name)
+        if not isinstance(view, Mapping):
+            raise ShadowdError("the daemon's answer is no verdict", "use a shadowctl of the daemon's version")
+        left = deadline - time.monotonic()
+        if view.get("verdict") != "inconclusive" or left <= 0:
+            return view
+        if time.monotonic() - told >= _TOLD_EVERY:
+            told = time.monotonic()
+            compared, reasons = view.get("compared", 0), strings(view.get("reasons"))
+            why = f": {reasons[0]}" if reasons else ""
+            print(f"undecided after {compared:,} exchanges, {left:.0f} s left{why}", file=sys.stderr, flush=True)
+        time.sleep(min(_LOOK_EVERY, left))
+
+
+def show_verdict(view: Mapping[str, Any]) -> None:
+    """A verdict for people: the word, the reasons, the judges, what was left out."""
+    word = str(view.get("verdict", "?"))
+    title = f"{_MARKS.get(word, '?')} {word.upper()}"
+    typer.secho(title, fg=_COLOURS.get(word), bold=True, nl=False)
+    coverage = view.get("coverage")
+    shown = f", {coverage:.1%} of what was to be compared" if isinstance(coverage, float) else ""
+    print(f"  score {view.get('score', '?')} of 100; {view.get('compared', 0):,} exchanges{shown}")
+    run = view.get("run") if isinstance(view.get("run"), Mapping) else {}
+    label = f", run {run['label']}" if run and run.get("label") else ""
+    print(f"{view.get('filter', '?')} → {view.get('target', '?')}{label}; noise from: {view.get('mode', '?')}")
+    for reason in strings(view.get("reasons")):
+        print(f"  - {reason}")
+    findings = [found for found in mappings(view.get("findings")) if found.get("sentence")]
+    shown_reasons = set(strings(view.get("reasons")))
+    others = [str(found["sentence"]) for found in findings if found["sentence"] not in shown_reasons]
+    for sentence in others:
+        print(f"  - {sentence}")
+    for found in mappings(view.get("findings")):
+        signature = found.get("signature")
+        if isinstance(signature, Mapping):
+            print(f"    new error: {signature.get('title')} ({signature.get('count')} times)")
+    noisy = mappings(view.get("not_judged"))
+    if noisy:
+        places = ", ".join(f"{one.get('endpoint')} {one.get('where')} {one.get('path')}".strip() for one in noisy[:5])
+        print(f"not judged, because they differ between answers of one version: {places}{' …' * (len(noisy) > 5)}")
+    drift = view.get("drift")
+    if isinstance(drift, Mapping) and drift.get("exchanges"):
+        print(f"state drift suspected in {drift['exchanges']:,} exchanges (writes that were not mirrored)")
+    for limit in strings(view.get("limits")):
+        typer.secho(f"note: {limit}", dim=True)
+
+
+def report(
+    ctx: typer.Context,
+    name: Name,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one self-contained HTML file.")] = None,
+    markdown: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write Markdown for a pull request; - is stdout.")
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+) -> None:
+    """Write the report: verdict, latency, differences, errors, memory, ledger. Markdown to stdout by default.
+
+    \b
+    Examples:
+      shadowctl report shop --html shop.html
+      shadowctl report shop --markdown comment.md
+      shadowctl report shop --json > shop.json
+    """
+    for path in (html, None if markdown in (None, "-") else Path(str(markdown))):
+        if path is not None:
+            _check_writable(path)
+    data = daemon_at(ctx, socket).call("report", name=name)
+    if not isinstance(data, dict):
+        raise ShadowdError("the daemon's answer is no report", "use a shadowctl of the daemon's version")
+    if html is not None:
+        from shadowd.observe.report import render_html
+
+        _write(html, render_html(data))
+        print(f"wrote {html}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(data))
+    if markdown is not None or not (html or as_json):
+        from shadowd.observe.markdown import render_markdown
+
+        text = render_markdown(data)
+        if markdown in (None, "-"):
+            print(text)
+        else:
+            _write(Path(str(markdown)), text)
+            print(f"wrote {markdown}", file=sys.stderr)
+
+
+def _check_writable(path: Path) -> None:
+    """Before any work: a report that cannot be written is told at once."""
+    folder = path.parent if str(path.parent) else Path()
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory", "name a file in it")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a directory", "make it first, or name another file")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"{path} cannot be written", "name a file where you may write")
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ShadowdError(f"{path} cannot be written: {error.strerror}", "check the path and the disk") from None
+
+
+@run_app.command("start")
+def run_start(
+    ctx: typer.Context,
+    name: Name,
+    label: Annotated[str, typer.Option(metavar="TEXT", help="What runs now, such as v2.3.1.")] = "",
+    as_json: AsJson = False,
+    socket: Socket = None,
+) -> None:
+    """Begin a run: evidence starts from nothing. Do it when another version is deployed to the shadow.
+
+    \b
+    Examples:
+      shadowctl run start shop --label v2.3.1
+    """
+    found = daemon_at(ctx, socket).call("run.start", name=name, label=label)
+    if as_json:
+        print_json(found)
+    else:
+        targets = ", ".join(strings(found.get("targets"))) if isinstance(found, Mapping) else ""
+        print(f"run {label or 'without a label'} of {name} started: {targets}")
+
+
+@run_app.command("ls")
+def run_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket = None) -> None:
+    """List a filter's runs, newest first.
+
+    \b
+    Examples:
+      shadowctl run ls shop
+    """
+    found = daemon_at(ctx, socket).call("run.ls", name=name)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (one.get("id"), one.get("label") or "-", _when(one.get("started")), _when(one.get("ended")), one.get("target"),
+         one.get("reason") or "")
+        for one in mappings(found)
+    ]  # fmt: skip
+    if rows:
+        print_table(("RUN", "LABEL", "STARTED", "ENDED", "TARGET", "WHY"), rows)
+    else:
+        print(f"no runs of {name} are stored yet")
+
+
+def _when(epoch: object) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch)) if isinstance(epoch, int | float) else "-"

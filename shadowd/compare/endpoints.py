@@ -1,0 +1,234 @@
+"""Names of endpoints: a bounded number of them, whatever is asked for (sans-IO).
+
+    GET /orders/8812/items?page=2   ──►   GET /orders/{id}/items
+
+A route the operator gave comes first. Else every path segment is looked at: what is plainly an id, a UUID, a hash, a
+date, a token or an e-mail address is folded by its looks. What is not (``/users/alice``) is folded by experience: a
+place that has shown more than ``CHILDREN`` names becomes ``{name}``. The first segment, and those below ``/api`` and
+``/v1``, hold a service's resources and not its customers' names, and fold only above ``ROOT_CHILDREN``.
+
+The hot path is one look into a memo of recent targets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
+
+from shadowd.errors import UsageError
+
+#: Names of one place before they are data. REST collections name fewer verbs and sub-resources than this.
+CHILDREN = 20
+ROOT_CHILDREN = 100
+#: Targets remembered; then the memo is emptied. With ``MEMO_TARGET`` at most 4 MB.
+MEMO = 4096
+MEMO_TARGET = 1024
+#: Segments of a path that are told apart.
+SEGMENTS = 16
+#: Places that are remembered; those of new paths are "other" then. 20,000 are some 6 MB.
+PLACES = 20_000
+NAME = 200
+OTHER = "other"
+RAW = "raw"
+
+_SHAPES = (
+    (re.compile(r"-?[0-9]+\Z"), "{id}"),
+    (re.compile(r"\{?[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\}?\Z"), "{uuid}"),
+    (re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9](?:[T_ ][0-9:.,Z+-]*)?\Z"), "{date}"),
+    (re.compile(r"(?=[A-Fa-f]*[0-9])[0-9A-Fa-f]{16,}\Z"), "{hash}"),
+    (re.compile(r"[^@]+@[^@]+\.[^@.]+\Z"), "{email}"),
+    (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*\Z"), "{token}"),  # JSON Web Token
+    # base64 has digits, and is long; a slug has hyphens between words, so two cases or no hyphen are asked for.
+    (re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])[\w+=~-]{20,}\Z", re.ASCII), "{token}"),
+    (re.compile(r"(?=[^0-9]*[0-9])[A-Za-z0-9_+=~]{20,}\Z"), "{token}"),
+)
+_VERSION = re.compile(r"v?[0-9]{1,4}(?:\.[0-9]{1,6})+(?:-?(?:alpha|beta|rc)[.0-9]*)?\Z", re.IGNORECASE)
+_DIGITS = re.compile(r"[0-9]+")
+_EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}\Z")
+_PREFIX = re.compile(r"(?:api|rest|v[0-9]{1,3}(?:\.[0-9]{1,2})?)\Z", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_METHOD = re.compile(r"[A-Z][A-Z-]*\Z")
+_PARAMETER = re.compile(r"(\{[^{}/]*\.\.\.\}|\*\*?\Z)|\{[^{}/]*\}|\*")
+
+
+class Endpoints:
+    """Names requests. ``routes``: ``/users/{id}`` or ``GET /users/{id}``; ``{x}`` is one segment, ``{x...}`` or a final
+    ``*`` the rest of the path; the first that matches names the endpoint and does not count against ``limit``.
+    Raises ``UsageError`` for what is no route."""
+
+    __slots__ = ("_children", "_folded", "_limit", "_memo", "_names", "_places", "_routes")
+
+    def __init__(self, routes: Sequence[str] = (), limit: int = 500) -> None:
+        self._limit = limit
+        self._routes = [_route(text) for text in routes]
+        self._memo: dict[tuple[bytes, bytes], str] = {}
+        self._names: set[str] = set()
+        self._children: dict[str, set[str]] = {}  # by the folded path of the parent
+        self._folded: set[str] = set()  # parents whose children are {name}
+        self._places = 0
+
+    def name(self, method: bytes, target: bytes) -> str:
+        """``GET /orders/{id}``: printable, at most 200 characters. ``raw`` for a turn, ``other`` beyond the limit."""
+        at = target.find(b"?")
+        if at >= 0:
+            target = target[:at]
+        name = self._memo.get((method, target))
+        return name if name is not None else self._new(method, target)
+
+    def _new(self, method: bytes, target: bytes) -> str:
+        if not method:
+            return RAW
+        folds = len(self._folded)
+        name = self._work_out(method, target)
+        if len(self._folded) != folds or len(self._memo) >= MEMO:
+            self._memo.clear()  # names that are remembered may be folded now
+        if len(target) <= MEMO_TARGET:
+            self._memo[method, target] = name
+        return name
+
+    def _work_out(self, method: bytes, target: bytes) -> str:
+        verb = _printable(method)[:20]
+        path = _path(target)
+        for own, pattern, text in self._routes:
+            if own in ("", verb) and pattern.match(path):
+                return f"{verb} {text}"[:NAME]
+        if not path.startswith("/"):
+            name = verb if verb == "CONNECT" else f"{verb} *"
+        else:
+            folded = self._fold(path)
+            if folded is None:
+                return OTHER
+            name = f"{verb} {folded}"
+        if len(name) > NAME:
+            name = name[: NAME - 1] + "…"
+        if name not in self._names:
+            if len(self._names) >= self._limit:
+                return OTHER
+            self._names.add(name)
+        return name
+
+    def _fold(self, path: str) -> str | None:
+        """The path with its variable segments folded; None if there is no room to remember it."""
+        segments = path.split("/", SEGMENTS + 1)[1:]
+        if len(segments) > SEGMENTS:
+            segments[SEGMENTS:] = ["…"]
+        place = ""
+        resources = True  # every segment so far is a prefix like api or v1
+        for segment in segments:
+            name = _by_looks(segment)
+            if name == segment and segment:
+                limit = ROOT_CHILDREN if resources else CHILDREN
+                if not self._known(place, segment, limit):
+                    return None
+                if place in self._folded:
+                    name = "{name}"
+                resources = resources and _PREFIX.match(segment) is not None
+            else:
+                resources = False
+            place = f"{place}/{name}"
+        return place
+
+    def _known(self, place: str, segment: str, limit: int) -> bool:
+        """Remember a child of ``place``; False if there is no room."""
+        if place in self._folded:
+            return True
+        children = self._children.get(place)
+        if children is not None and segment in children:
+            return True
+        if self._places >= PLACES:
+            return False
+        if children is None:
+            children = self._children[place] = set()
+        children.add(segment)
+        self._places += 1
+        if len(children) > limit:
+            self._folded.add(place)
+            below = place + "/"
+            for known in [p for p in self._children if p == place or p.startswith(below)]:
+                self._places -= len(self._children.pop(known))
+        return True
+
+
+def _path(target: bytes) -> str:
+    """The path of a request target in any of its forms (RFC 9112 §3.2), without query and fragment; printable."""
+    absolute = _ABSOLUTE.match(target)
+    if absolute is not None:
+        target = target[absolute.end() :] or b"/"
+    for mark in (b"?", b"#"):
+        target = target.partition(mark)[0]
+    return target[: 8 * MEMO_TARGET].decode("latin-1")
+
+
+def _by_looks(segment: str) -> str:
+    """``{id}`` and its like, or the segment as it is shown."""
+    segment = segment.partition(";")[0]  # matrix parameters: ;jsessionid=...
+    if len(segment) > 4 * NAME:
+        return "{token}"
+    text = _decoded(segment)
+    shape = _shape(text)
+    if shape:
+        return shape
+    extension = _EXTENSION.search(text)
+    if extension is not None:
+        shape = _shape(text[: extension.start()])
+        if shape:
+            return shape + extension[0]
+    return text
+
+
+def _shape(text: str) -> str:
+    for pattern, name in _SHAPES:
+        if pattern.match(text):
+            return name
+    if _VERSION.match(text):
+        return ""
+    runs = _DIGITS.findall(text)
+    # user-12345 has many digits, A1B2C3 has them in many places; sha256 and v2beta1 have neither.
+    return "{id}" if len(runs) >= 3 or sum(map(len, runs)) >= 4 else ""
+
+
+def _decoded(segment: str) -> str:
+    """Percent-encoding undone where the result is a plain segment; else what was sent, printable."""
+    if "%" in segment:
+        try:
+            text = unquote_to_bytes(segment).decode()
+        except UnicodeDecodeError:
+            text = ""
+        if text.isprintable() and not set("/?#%{} ") & set(text) and text:
+            return text
+    return _printable(segment.encode("latin-1"))
+
+
+def _printable(data: bytes) -> str:
+    """ASCII as it is, anything else percent-encoded."""
+    if data.isascii():
+        text = data.decode("ascii")
+        if text.isprintable() and " " not in text:
+            return text
+    return "".join(chr(b) if 0x21 <= b < 0x7F else f"%{b:02X}" for b in data)
+
+
+def _route(text: str) -> tuple[str, re.Pattern[str], str]:
+    """(method or "", pattern of the path, path) of ``GET /users/{id}``."""
+    verb, space, path = text.strip().rpartition(" ")
+    verb = verb.strip()
+    if not path.startswith("/") or (space and not _METHOD.match(verb)) or not path.isprintable() or len(path) > NAME:
+        raise UsageError(f"{text!r} is not a route", "write '/users/{id}' or 'GET /users/{id}'")
+    if path.count("{") != path.count("}") or re.search(r"\{[^}/]*[{/]", path):
+        raise UsageError(f"{text!r} has a brace without its partner", "write '/users/{id}' or 'GET /users/{id}'")
+    pattern, at = "", 0
+    for parameter in _PARAMETER.finditer(path):
+        pattern += re.escape(path[at : parameter.start()]) + (".*" if parameter[1] else "[^/]+")
+        at = parameter.end()
+    return verb, re.compile(pattern + re.escape(path[at:]) + r"/?\Z", re.DOTALL), path
+
+
+def raw_name(body: bytes) -> str:
+    """Endpoint of a Redis turn by its first command (``raw GET``): RESP arrays and inline commands; else ``raw``."""
+    match = _RESP_COMMAND.match(body) or _INLINE_COMMAND.match(body)
+    return f"{RAW} {match[1].decode('ascii').upper()}" if match else RAW
+
+
+_RESP_COMMAND = re.compile(rb"\*[0-9]{1,7}\r\n\$[0-9]{1,2}\r\n([A-Za-z][A-Za-z._|]{0,31})\r\n")
+_INLINE_COMMAND = re.compile(rb"([A-Za-z]{2,20})(?: [^\r\n]{0,1000})?\r?\n")

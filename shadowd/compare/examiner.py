@@ -1,0 +1,418 @@
+"""The comparison of one candidate over one run: trials in, evidence out (sans-IO; time comes with the trials).
+
+``examine`` is on the hot path: equal answers cost a look at two heads and two bodies, a few counters and, for the
+sampled connections, a latency. All that is said about the evidence is worked out when somebody asks (``assessment``).
+
+A run is one candidate version against one production version. When ``run_key`` names a header and its value changes
+on either side, ``ended`` says so and nothing more is examined: two builds are never mixed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+
+from shadowd.compare.answers import compare_answers
+from shadowd.compare.content import content_untrusted
+from shadowd.compare.difference import Difference, Options
+from shadowd.compare.drift import Drift
+from shadowd.compare.endpoints import Endpoints
+from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Field, Group
+from shadowd.compare.latency import LatencySketch
+from shadowd.compare.rules import Rules
+from shadowd.compare.signatures import Signature, signature_of
+from shadowd.compare.slowdown import LatencyEvidence
+from shadowd.compare.trial import Side, Trial
+from shadowd.compare.verdict import Margins
+from shadowd.exchange import Exchange, Request, Response
+
+#: Longer responses leave the server in several flights (RFC 6928: ten segments of 1,448 bytes at first): their last
+#: byte tells of the network and of production's own slow clients.
+LAST_BYTE_LIMIT = 14_000
+#: Two equal requests within this time (ns) are an A/A pair of production: little enough for its state to be the same.
+REPEAT_WINDOW = 5_000_000_000
+MAX_REPEATS = 512  # requests whose latest answer is remembered, bodies up to REPEAT_BODY: 4 MB
+REPEAT_BODY = 8 << 10
+MAX_SIGNATURES = 500
+SIGNATURE_ENDPOINTS = 10  # named with a signature
+SIGNATURE_BODY = 64 << 10  # bytes of a body in which errors are looked for
+EXAMPLE_BODY = 8 << 10  # bytes of a body that people look at
+MAX_EXAMPLES = 200
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+
+class Settings:
+    """How a candidate is compared. ``twin``: share of safe requests sent twice, without a baseline."""
+
+    __slots__ = ("baseline", "first_look", "margins", "options", "routes", "run_key", "twin")
+
+    def __init__(
+        self,
+        options: Options | None = None,
+        margins: Margins | None = None,
+        routes: Sequence[str] = (),
+        twin: float = 0.05,
+        baseline: bool = False,
+        run_key: str = "",
+        first_look: int = 10_000,
+    ) -> None:
+        self.options = options or Options()
+        self.margins = margins or Margins()
+        self.routes = tuple(routes)
+        self.twin = twin
+        self.baseline = baseline
+        self.run_key = run_key
+        self.first_look = first_look  # requests after which the shadow's memory is first judged
+
+    @property
+    def mode(self) -> str:
+        """Where noise is learned from."""
+        return "baseline" if self.baseline else "twin" if self.twin else "none"
+
+
+class SignatureCount:
+    """One error signature of a run."""
+
+    __slots__ = ("count", "endpoints", "example", "first", "last", "production_count", "signature")
+
+    def __init__(self, signature: Signature, time: int) -> None:
+        self.signature = signature
+        self.count = 0  # at the candidate
+        self.production_count = 0
+        self.endpoints: dict[str, None] = {}
+        self.example = b""  # the start of a body that has it
+        self.first = self.last = time
+
+
+class Example:
+    """One differing exchange, cut to EXAMPLE_BODY bytes of each body; the store redacts it."""
+
+    __slots__ = ("candidate", "endpoint", "group", "production", "request", "time")
+
+    def __init__(self, group: str, endpoint: str, request: Request, answers: Sequence[Response], time: int) -> None:
+        self.group = group
+        self.endpoint = endpoint
+        self.request = (request.method, request.target, request.head, request.body[:EXAMPLE_BODY])
+        self.production, self.candidate = [(a.status, a.head, a.body[:EXAMPLE_BODY]) for a in answers]
+        self.time = time
+
+
+class Examiner:
+    """See the module's head. All counters are of this run."""
+
+    def __init__(self, settings: Settings, rules: Rules) -> None:
+        self.settings = settings
+        self.rules = rules
+        self.drift = Drift()
+        self.endpoints: dict[str, Endpoint] = {}
+        self.signatures: dict[str, SignatureCount] = {}
+        self.fields = 0  # hypotheses so far
+        self.examples: deque[Example] = deque(maxlen=MAX_EXAMPLES)  # not stored yet; the newest stay
+        self.compared = 0  # outcome known on both sides
+        self.worse = self.better = 0
+        self.differing = 0
+        self.shed: dict[str, int] = {}  # not compared, because the candidate was not asked
+        self.uncomparable = 0  # production's own answer is not known whole
+        self.refused = 0  # the candidate could not keep up: lag, and refusals and time-outs that production had not
+        self.baseline_failing = 0  # exchanges the baseline failed and production did not
+        self.baselines = 0
+        self.drifted = 0
+        self.late = 0
+        self.timed = 0
+        self.first_byte = LatencyEvidence()
+        self.last_byte = LatencyEvidence()
+        self._interval = (LatencySketch(), LatencySketch())  # first bytes of both sides since it was last taken
+        self.began = 0  # time of the first exchange (ns), 0 before it
+        self.latest = 0
+        self.ended = ""  # why the run is over
+        self._names = Endpoints(settings.routes)
+        self._repeats: OrderedDict[tuple[bytes, bytes], Response] = OrderedDict()
+        self._lost = 0.0
+        key = settings.run_key.encode()
+        self._run_key = re.compile(rb"(?im)^" + re.escape(key) + rb":[ \t]*([^\r\n]*)") if key else None
+        self._versions: list[bytes | None] = [None, None]
+
+    # --- before the answers are known ---------------------------------------------------------------------------------
+
+    def wants_twin(self, request: Request, draw: float) -> bool:
+        """Whether to send this request twice; ``draw`` is uniform in [0, 1) and independent of everything."""
+        return draw < self.settings.twin and request.method in _SAFE
+
+    def note_write(self, request: Request) -> None:
+        """A request that is not mirrored and may change production's state."""
+        if request.method not in _SAFE:
+            self.drift.wrote(request.target)
+
+    def note_written(self, exchange: Exchange) -> None:
+        """Production's answer to it."""
+        if exchange.response is not None:
+            self.drift.told(exchange.response.head)
+
+    def take_interval(self) -> tuple[LatencySketch, LatencySketch]:
+        """First bytes of production and candidate since the last call."""
+        taken, self._interval = self._interval, (LatencySketch(), LatencySketch())
+        return taken
+
+    # --- a complete trial ---------------------------------------------------------------------------------------------
+
+    def examine(self, trial: Trial) -> None:
+        """Each trial once, when production's answer and all sides are over."""
+        if self.ended:
+            return
+        exchange, side = trial.exchange, trial.candidate
+        production, candidate = exchange.response, side.response
+        time = exchange.request.ended
+        if not self.began:
+            self.began = time
+        self.latest = time
+        if side.shed:
+            self.shed[side.shed] = self.shed.get(side.shed, 0) + 1
+            if side.shed == "lag":
+                self.refused += 1
+                self._count_lost(self._endpoint(exchange.request), time)
+            return
+        if production is None and not exchange.failure:
+            self.uncomparable += 1
+            return
+        if self._run_key is not None and self._another_version(production, candidate):
+            return
+        endpoint = self._endpoint(exchange.request)
+        endpoint.total += 1
+        self.compared += 1
+        self._judge_outcome(trial, endpoint, time)
+        if production is None or candidate is None:
+            return
+        if side.first_byte >= 0:
+            self._time(trial, production, endpoint, time)
+        if production.status >= 500 or candidate.status >= 500 or _rank(production) != _rank(candidate):
+            return
+        endpoint.pairs += 1
+        differences = compare_answers(production, candidate, self.settings.options)
+        third = trial.baseline or trial.twin
+        if not differences and third is None and not endpoint.fields:
+            return
+        self._judge_content(trial, endpoint, production, candidate, differences, third, time)
+
+    def _endpoint(self, request: Request) -> Endpoint:
+        name = self._names.name(request.method, request.target)
+        endpoint = self.endpoints.get(name)
+        if endpoint is None:
+            endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1)
+        return endpoint
+
+    def _another_version(self, production: Response | None, candidate: Response | None) -> bool:
+        assert self._run_key is not None
+        for side, response in enumerate((production, candidate)):
+            if response is None:
+                continue
+            found = self._run_key.search(response.head)
+            version = found[1].strip() if found else None
+            if version is not None and self._versions[side] not in (None, version):
+                self.ended = f"{('production', 'the candidate')[side]} changed its {self.settings.run_key}"
+                return True
+            if version is not None:
+                self._versions[side] = version
+        return False
+
+    # --- outcomes -----------------------------------------------------------------------------------------------------
+
+    def _judge_outcome(self, trial: Trial, endpoint: Endpoint, time: int) -> None:
+        exchange, side = trial.exchange, trial.candidate
+        production, candidate = exchange.response, side.response
+        ours = _rank(production)
+        theirs = _rank(candidate)
+        if theirs > ours:
+            endpoint.worse += 1
+            self.worse += 1
+        elif theirs < ours:
+            endpoint.better += 1
+            self.better += 1
+        elif ours == FAILED:
+            endpoint.shared += 1
+        if trial.baseline is not None and not trial.baseline.shed:
+            self.baselines += 1
+            self.baseline_failing += _rank(trial.baseline.response) > ours
+        if candidate is None:
+            if side.failure in ("timeout", "connect") and production is not None:
+                self.refused += 1
+                self._count_lost(endpoint, time)
+            self._sign(signature_of(0, None, side.failure), endpoint, time, 1, b"")
+        elif candidate.status >= 400:
+            self._sign_answer(candidate, endpoint, time, 1)
+        if production is None:
+            self._sign(signature_of(0, None, exchange.failure), endpoint, time, 0, b"")
+        elif production.status >= 400:
+            self._sign_answer(production, endpoint, time, 0)
+
+    def _sign_answer(self, response: Response, endpoint: Endpoint, time: int, mine: int) -> None:
+        content = content_untrusted(response.head, response.body, SIGNATURE_BODY)
+        self._sign(signature_of(response.status, content), endpoint, time, mine, content.data[:2048])
+
+    def _sign(self, signature: Signature | None, endpoint: Endpoint, time: int, mine: int, example: bytes) -> None:
+        if signature is None:
+            return
+        known = self.signatures.get(signature.fingerprint)
+        if known is None:
+            if len(self.signatures) >= MAX_SIGNATURES:
+                return
+            known = self.signatures[signature.fingerprint] = SignatureCount(signature, time)
+        known.last = time
+        if mine:
+            known.count += 1
+            known.example = known.example or example
+            if len(known.endpoints) < SIGNATURE_ENDPOINTS:
+                known.endpoints[endpoint.name] = None
+        else:
+            known.production_count += 1
+
+    # --- latency ------------------------------------------------------------------------------------------------------
+
+    def _time(self, trial: Trial, production: Response, endpoint: Endpoint, time: int) -> None:
+        side, other = trial.candidate, trial.baseline
+        sent = trial.exchange.request.ended
+        first, last = production.first_byte - sent, production.last_byte - sent
+        production_times, candidate_times = self._interval
+        production_times.add(first)
+        candidate_times.add(side.first_byte)
+        if self.settings.baseline:
+            if other is None or other.first_byte < 0 or other.late:
+                return
+            first, last = other.first_byte, other.last_byte
+        if side.late:
+            self.late += 1
+            return
+        self.timed += 1
+        self.first_byte.add(time, first, side.first_byte)
+        endpoint.first_byte.add(time, first, side.first_byte)
+        candidate = side.response
+        assert candidate is not None
+        size = max(production.end - production.begin, candidate.end - candidate.begin)
+        if size <= LAST_BYTE_LIMIT:
+            self.last_byte.add(time, last, side.last_byte)
+            endpoint.last_byte.add(time, last, side.last_byte)
+
+    def _count_lost(self, endpoint: Endpoint, time: int) -> None:
+        """Longer than everything. Of the answers only a share is timed, so only that share of the lost counts."""
+        self._lost += self.timed / self.compared if self.compared else 1.0
+        if self._lost >= 1:
+            self._lost -= 1
+            for evidence in (self.first_byte, self.last_byte, endpoint.first_byte, endpoint.last_byte):
+                evidence.add_lost(time, "candidate")
+
+    # --- content ------------------------------------------------------------------------------------------------------
+
+    def _judge_content(
+        self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response,
+        differences: Sequence[Difference], third: Side | None, time: int,
+    ) -> None:  # fmt: skip
+        other = None if third is None or _rank(third.response) != _rank(production) else third.response
+        drifting = trial.baseline is None and bool(differences) and self.drift.suspects(trial.exchange.request.target)
+        if drifting:
+            self.drifted += 1
+            other = None  # both twins miss the same write
+        mine = {(found.where, found.path): found for found in differences}
+        fresh: set[tuple[str, str]] = set()
+        if differences:
+            endpoint.differing += 1
+            self.differing += 1
+        for found in differences:
+            field = self._field(endpoint, found, fresh)
+            self._describe(field, endpoint, found, trial, production, candidate, time)
+        for place in mine:
+            counted = endpoint.fields.get(place)
+            if counted is not None:
+                counted.differed += 1
+                counted.drifted += drifting and place not in fresh
+        if other is not None:
+            endpoint.trials += 1
+            self._count_third(trial, endpoint, production, candidate, other, mine, fresh)
+        for place in fresh:  # the exchange that makes a hypothesis is not evidence for it
+            made = endpoint.fields[place]
+            made.since_pairs, made.since_trials = endpoint.pairs, endpoint.trials
+        if trial.baseline is None:
+            self._compare_repeat(trial.exchange, endpoint, production, time)
+
+    def _count_third(
+        self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response, other: Response,
+        mine: dict[tuple[str, str], Difference], fresh: set[tuple[str, str]],
+    ) -> None:  # fmt: skip
+        options = self.settings.options
+        theirs = {(found.where, found.path): found for found in compare_answers(production, other, options)}
+        if not mine and not theirs:
+            return
+        for found in theirs.values():
+            self._field(endpoint, found, fresh)
+        baseline = trial.baseline is not None
+        apart = (
+            set() if baseline else {(found.where, found.path) for found in compare_answers(candidate, other, options)}
+        )
+        for place in mine.keys() | theirs.keys() | apart:
+            field = endpoint.fields.get(place)
+            if field is None or place in fresh:
+                continue
+            ours, others = place in mine, place in theirs
+            if baseline:
+                field.both += ours and others
+                field.positive += ours and not others
+                field.negative += others and not ours
+            elif place not in apart:
+                field.positive += ours and others
+            elif ours and others:
+                field.all_differ += 1
+            else:
+                field.negative += 1
+
+    def _field(self, endpoint: Endpoint, found: Difference, fresh: set[tuple[str, str]]) -> Field:
+        place = (found.where, found.path)
+        field = endpoint.fields.get(place)
+        if field is None:
+            if len(endpoint.fields) >= MAX_FIELDS:
+                place = OVERFLOW
+                field = endpoint.fields.get(place)
+            if field is None:
+                self.fields += 1
+                field = endpoint.fields[place] = Field(*place, self.fields, endpoint)
+                fresh.add(place)
+        return field
+
+    def _describe(
+        self, field: Field, endpoint: Endpoint, found: Difference, trial: Trial, production: Response,
+        candidate: Response, time: int,
+    ) -> None:  # fmt: skip
+        group = field.groups.get(found.kind)
+        if group is None:
+            group = field.groups[found.kind] = Group(endpoint.name, *found[:3], time)
+        group.count += 1
+        group.last = time
+        group.production, group.candidate = found.production, found.candidate
+        if group.count <= 3 or group.count & (group.count - 1) == 0:  # the first, then ever rarer: copies cost memory
+            request = trial.exchange.request
+            self.examples.append(Example(group.name, endpoint.name, request, (production, candidate), time))
+
+    def _compare_repeat(self, exchange: Exchange, endpoint: Endpoint, production: Response, time: int) -> None:
+        """Production's own A/A pairs: the same request again within REPEAT_WINDOW."""
+        request = exchange.request
+        if request.method not in _SAFE or len(production.body) > REPEAT_BODY:
+            return
+        key = (request.target, request.head)
+        before = self._repeats.pop(key, None)
+        self._repeats[key] = production
+        if len(self._repeats) > MAX_REPEATS:
+            self._repeats.popitem(last=False)
+        if before is None or time - before.last_byte > REPEAT_WINDOW or _rank(before) != _rank(production):
+            return
+        differing = {(d.where, d.path) for d in compare_answers(before, production, self.settings.options)}
+        for place, field in endpoint.fields.items():
+            field.repeats += 1
+            field.repeats_differed += place in differing
+
+
+GOOD, REFUSED, FAILED = range(3)
+
+
+def _rank(response: Response | None) -> int:
+    """How bad an outcome is: an answer, a client error, a server error or no answer."""
+    if response is None or response.status >= 500:
+        return FAILED
+    return REFUSED if response.status >= 400 else GOOD

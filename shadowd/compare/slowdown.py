@@ -1,0 +1,321 @@
+"""Latency of an endpoint, paired: is the candidate slower than the margin allows? (sans-IO)
+
+The median is judged by blocks of time: one vote each, the median of the paired log-ratios of its exchanges
+(``blocks.py``); what slows both sides in the same moment cancels. The 90th and 99th percentile belong to no pair, so
+the two sides' quantiles are compared (``tails.py``), with fewer samples the more they come in bursts (``bursts.py``).
+What was never answered, or shed because the shadow lagged, counts as longer than everything.
+
+A regression needs both: beyond the margin as a ratio, and beyond the floor as a difference. So for a short reference
+the floor is a larger margin, max(margin, floor/quantile).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from shadowd.compare.blocks import Blocks
+from shadowd.compare.bursts import NEVER, Bursts
+from shadowd.compare.judgement import Judgement, Result, more, percent, span
+from shadowd.compare.latency import LatencySketch
+from shadowd.compare.tails import Ranks, ranks_longer, ranks_shorter
+from shadowd.compare.verdict import QUANTILE_SHARES
+
+_BLOCK_NS = 500_000_000  # longer than most bursts and pauses; ten seconds then give a median at the strictest level
+_BLOCK_MIN = 8  # pairs: fewer say little of their time
+_BLOCK_MAX = 256  # ratios kept of a block: its median errs by 1/13 of a standard deviation, and 8 KB are enough
+_FORESEEABLE = 1 << 20  # times the samples so far: more is not a forecast
+
+#: (reference's, candidate's) durations in ns; infinite if never answered.
+_Values = list[tuple[float, float]]
+
+_POINTS = {"first_byte": "first byte", "last_byte": "last byte"}
+_REFERENCES = {"production": "production's", "baseline": "the baseline's"}
+_PLACES = {50: "at the median", 90: "at the 90th percentile", 99: "at the 99th percentile"}
+
+
+class LatencyEvidence:
+    """What is kept of one point (first or last byte) at one endpoint: 2 KB idle, 50 KB at most.
+
+    ``late`` counts exchanges left out because they were sent late through the daemon's own fault.
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_bursts",
+        "_pairs",
+        "_ratios",
+        "_until",
+        "candidate",
+        "candidate_lost",
+        "count",
+        "late",
+        "reference",
+        "reference_lost",
+    )
+
+    def __init__(self) -> None:
+        self.count = 0  # pairs, lost ones included
+        self.late = 0
+        self.reference = LatencySketch()
+        self.candidate = LatencySketch()
+        self.reference_lost = 0
+        self.candidate_lost = 0
+        self._blocks = Blocks()
+        self._bursts = Bursts()
+        self._ratios: list[float] = []  # of the open block, candidate by reference
+        self._pairs = 0  # in the open block
+        self._until = -1
+
+    def add(self, time_ns: int, reference_ns: int, candidate_ns: int) -> None:
+        """A pair's durations; what is not positive (clocks of different CPUs) counts as 1 ns."""
+        if reference_ns < 1:
+            reference_ns = 1
+        if candidate_ns < 1:
+            candidate_ns = 1
+        if time_ns >= self._until:
+            self._turn(time_ns)
+        self.count += 1
+        self._pairs += 1
+        if self._pairs <= _BLOCK_MAX:
+            self._ratios.append(candidate_ns / reference_ns)
+        bursts = self._bursts
+        if reference_ns > bursts.reference90:
+            bursts.count_reference(reference_ns)
+        if candidate_ns > bursts.candidate90:
+            bursts.count_candidate(candidate_ns)
+        self.reference.add(reference_ns)
+        self.candidate.add(candidate_ns)
+
+    def add_lost(self, time_ns: int, side: str) -> None:
+        """A pair of which one side ("candidate" or "reference") never answered, or too late to be sent."""
+        if side not in ("candidate", "reference"):
+            raise ValueError(f"a side is 'candidate' or 'reference', not {side!r}")
+        if time_ns >= self._until:
+            self._turn(time_ns)
+        self.count += 1
+        self._pairs += 1
+        if side == "candidate":
+            self.candidate_lost += 1
+            self._bursts.count_candidate(NEVER)
+        else:
+            self.reference_lost += 1
+            self._bursts.count_reference(NEVER)
+        if self._pairs <= _BLOCK_MAX:
+            self._ratios.append(math.inf if side == "candidate" else 0.0)
+
+    def judge(
+        self,
+        point: str,
+        endpoint: str,
+        reference: str,
+        margins: Sequence[float] = (0.10, 0.15, 0.25),
+        floor_ns: int = 1_000_000,
+        alpha_fail: Callable[[int], float] | float = 0.0045,
+        alpha_pass: float = 0.05,
+        required: bool = False,
+    ) -> list[Judgement]:
+        """Judgements of p50, p90 and p99 of ``point`` ("first_byte" or "last_byte").
+
+        ``reference``: "production" or "baseline"; ``margins`` by quantile, as relative increase; ``alpha_fail`` by
+        percentile (50, 90, 99), or one level to be shared by the three. Effects are relative increases (unit "ratio").
+        """
+        found = []
+        for percentile, margin in zip((50, 90, 99), margins, strict=True):
+            alpha = alpha_fail(percentile) if callable(alpha_fail) else alpha_fail * QUANTILE_SHARES[percentile]
+            least = self._least(percentile, margin, floor_ns)
+            if percentile == 50:
+                said = self._median(least, alpha, alpha_pass, required)
+            else:
+                said = self._tail(percentile, margin, floor_ns, alpha, alpha_pass, required)
+            result, effect, low, high, needed, log_e = said
+            judgement = Judgement(
+                judge="latency",
+                endpoint=endpoint,
+                path=f"{point} p{percentile}",
+                result=result,
+                effect=effect,
+                low=low,
+                high=high,
+                unit="ratio",
+                margin=least,
+                samples=self.count,
+                needed=needed,
+                required=required,
+                log_e=log_e,
+            )
+            judgement.sentence = self._sentence(judgement, point, percentile, reference, margin, floor_ns)
+            found.append(judgement)
+        return found
+
+    # --- blocks -------------------------------------------------------------------------------------------------------
+
+    def _turn(self, time_ns: int) -> None:
+        """The open block's time is over; it stays open until it has enough pairs."""
+        if self._until >= 0:
+            if self._pairs < _BLOCK_MIN:
+                return
+            self._blocks.add(_log(_middle(self._ratios)))
+            self._bursts.close(self._pairs, self._quantiles)
+            self._ratios.clear()
+            self._pairs = 0
+        self._until = time_ns + _BLOCK_NS
+
+    def _quantiles(self, tail: float) -> tuple[float, float]:
+        return self._reference_value(tail), self._candidate_value(tail)
+
+    def _reference_value(self, share: float) -> float:
+        """The duration that this share of the reference's exceed; inf if it was lost."""
+        return _exceeded(self.reference, self.reference_lost, share)
+
+    def _candidate_value(self, share: float) -> float:
+        return _exceeded(self.candidate, self.candidate_lost, share)
+
+    # --- judging ------------------------------------------------------------------------------------------------------
+
+    def _least(self, percentile: int, margin: float, floor_ns: int) -> float:
+        """The margin as a ratio, the floor included."""
+        quantile = self._reference_value(1 - percentile / 100)
+        return max(margin, floor_ns / quantile) if quantile > 0 and math.isfinite(quantile) else margin
+
+    def _median(
+        self, least: float, alpha_fail: float, alpha_pass: float, required: bool
+    ) -> tuple[Result, float, float, float, int | None, float]:
+        blocks, threshold = self._blocks, math.log1p(least)
+        low, high = blocks.bounds(alpha_fail, alpha_pass)
+        log_e = blocks.evidence_above(threshold)
+        result: Result = "inconclusive"
+        needed = None
+        if log_e >= -math.log(alpha_fail):
+            result = "fail"
+        elif blocks.evidence_below(threshold) >= -math.log(alpha_pass):
+            result = "pass"
+        elif required:
+            further = blocks.needed(threshold, alpha_fail, alpha_pass)
+            each = self.count / blocks.count if blocks.count else _BLOCK_MIN
+            needed = None if further is None else max(1, math.ceil(further * each))
+        return result, math.expm1(blocks.median()), _relative(low), _relative(high), needed, log_e
+
+    def _tail(
+        self, percentile: int, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float, required: bool
+    ) -> tuple[Result, float, float, float, int | None, float]:
+        tail = (100 - percentile) / 100
+        spread = self._bursts.effect(tail)
+        reference, candidate = self._reference_value(tail), self._candidate_value(tail)
+        effect = _ratio(candidate, reference) - 1 if self.count else 0.0
+        low, high = -1.0, math.inf
+        result: Result = "inconclusive"
+        needed = None
+        if spread is not None:
+            longer, shorter = self._values(tail, self.count / spread, alpha_fail, alpha_pass)
+            low = min((_ratio(c, r) - 1 for r, c in longer), default=low)
+            high = max((_ratio(c, r) - 1 for r, c in shorter), default=high)
+            result = _decided(longer, shorter, margin, floor_ns)
+        if result == "inconclusive" and required:
+            needed = self._needed(tail, spread or 1.0, margin, floor_ns, alpha_fail, alpha_pass)
+        return result, effect, low, high, needed, -math.log(alpha_fail) if result == "fail" else 0.0
+
+    def _values(self, tail: float, worth: float, alpha_fail: float, alpha_pass: float) -> tuple[_Values, _Values]:
+        """Durations (reference's, candidate's) whose ratio bounds that of the quantiles from below, and from above."""
+        return (
+            self._looked_up(ranks_longer(tail, worth, alpha_fail)),
+            self._looked_up(ranks_shorter(tail, worth, alpha_pass)),
+        )
+
+    def _looked_up(self, ranks: Ranks | None) -> _Values:
+        return [(self._reference_value(k), self._candidate_value(j)) for k, j in ranks or ()]
+
+    def _needed(
+        self, tail: float, spread: float, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float
+    ) -> int | None:
+        """How many more pairs like those so far until it is decided."""
+        if not self.count:
+            return None
+
+        def decided(times: float) -> bool:
+            longer, shorter = self._values(tail, self.count * times / spread, alpha_fail, alpha_pass)
+            return _decided(longer, shorter, margin, floor_ns) != "inconclusive"
+
+        many = 2.0
+        while not decided(many):
+            many *= 2
+            if many > _FORESEEABLE:
+                return None
+        few = many / 2
+        for _ in range(3):
+            middle = (few + many) / 2
+            if decided(middle):
+                many = middle
+            else:
+                few = middle
+        return math.ceil(self.count * (many - 1))
+
+    def _sentence(
+        self, said: Judgement, point: str, percentile: int, reference: str, margin: float, floor_ns: int
+    ) -> str:
+        subject = f"{said.endpoint}: {_POINTS[point]}" if said.endpoint else _POINTS[point]
+        place, whose = _PLACES[percentile], _REFERENCES[reference]
+        allowed = f"margin {percent(margin)}"
+        if said.margin > margin:
+            allowed += f" or {floor_ns / 1e6:g} ms"
+        if not self.count:
+            return f"{subject} {place}: nothing was measured yet"
+        if said.effect == math.inf:
+            lost = percent(self.candidate_lost / self.count)
+            effect = f"never comes {place}, {lost} of the answers were lost"
+        elif said.effect >= 0:
+            effect = f"is {percent(said.effect)} slower than {whose} {place}"
+        else:
+            effect = f"is {percent(-said.effect)} faster than {whose} {place}"
+        bounds = "no interval yet"
+        if said.low > -1 or math.isfinite(said.high):
+            bounds = f"interval {span(said.low, said.high)}"
+        if said.result == "fail":
+            return f"{subject} {effect} ({bounds}, {allowed})"
+        if said.result == "pass" and said.high > margin:
+            return f"{subject} {effect}, which is within {floor_ns / 1e6:g} ms (interval {span(said.low, said.high)})"
+        if said.result == "pass":
+            return f"{subject} {effect}; a slowdown beyond {percent(max(0.0, said.high))} would have been noticed"
+        end = f"; {more(said.needed)}" if said.required else ""
+        return f"{subject} {effect} ({bounds}, {allowed}){end}"
+
+
+def _decided(longer: _Values, shorter: _Values, margin: float, floor_ns: int) -> Result:
+    """Beyond the margin at each of the ranks that bound from below, or within it at each that bound from above."""
+
+    def beyond(reference: float, candidate: float) -> bool:
+        return candidate > max(reference * (1 + margin), reference + floor_ns)
+
+    if longer and all(beyond(r, c) for r, c in longer):
+        return "fail"
+    if shorter and not any(beyond(r, c) for r, c in shorter):
+        return "pass"
+    return "inconclusive"
+
+
+def _middle(values: Sequence[float]) -> float:
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def _log(ratio: float) -> float:
+    return math.log(ratio) if ratio > 0 else -math.inf
+
+
+def _relative(log_ratio: float) -> float:
+    return math.expm1(log_ratio) if log_ratio < math.inf else math.inf
+
+
+def _ratio(candidate: float, reference: float) -> float:
+    """Of two quantiles, each of which may be infinite: against a reference that never answers nothing is slow."""
+    if math.isinf(reference):
+        return 0.0 if math.isfinite(candidate) else 1.0
+    return candidate / max(reference, 1.0)
+
+
+def _exceeded(sketch: LatencySketch, lost: int, share: float) -> float:
+    exceeding = share * (sketch.count + lost)
+    if exceeding < lost:
+        return math.inf
+    value = sketch.exceeded_by(exceeding - lost)
+    return 0.0 if value is None else value

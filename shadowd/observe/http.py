@@ -1,0 +1,436 @@
+"""The HTTP door: the verdict for pipelines, the report for people.
+
+``GET /verdict?filter=NAME`` is always 200 with JSON, because Argo Rollouts takes anything else for an error of its own
+and not for a verdict; what went wrong stands in ``error``, and the verdict is then ``inconclusive``.
+``POST /flagger/NAME`` speaks in status codes, because Flagger reads nothing else: 200 to go on, 412 to stay, and
+``/flagger/NAME/rollback`` 200 to roll back. Connections are accepted here and handed to hypercorn one by one, so that
+their number is bounded and a broken one ends alone.
+
+The door knows no users: it listens on the loopback address unless told otherwise, and there it answers only to names
+of the loopback address, so that a web page cannot reach it by DNS rebinding.
+
+This module imports starlette and hypercorn (about 7 MB): import it only where there is a door to open.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import math
+import socket
+from functools import partial
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shadowd.errors import ShadowdError, UsageError
+from shadowd.observe.page import code, document, empty, result_of, table, tag
+from shadowd.observe.quoting import html, visible
+from shadowd.observe.report import render_html
+
+MAX_CONNECTIONS = 64  # pipelines and people; each costs a task and some 100 KB
+BODY_LIMIT = 64 << 10  # Flagger sends some hundred bytes; what it says is not needed
+HEADER_LIMIT = 16 << 10  # of a request's head: nginx and Apache allow 8 KB
+IDLE_SECONDS = 30.0  # without a request, or without the rest of one
+WRITE_SECONDS = 30.0  # for one write to a client that does not read
+ANSWER_SECONDS = 8.0  # Argo Rollouts gives up after 10 s by default
+INDEX_LIMIT = 200  # filters on the first page
+_OVER = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 5\r\n\r\n"
+
+CONTENT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", CONTENT_POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+log = logging.getLogger("shadowd.http")
+
+
+class Sources(Protocol):
+    """Where the door gets what it shows. Both may raise ShadowdError, for instance for a filter that is not there."""
+
+    def names(self) -> list[str]:
+        """The filters there are."""
+        ...
+
+    async def verdict(self, name: str) -> dict[str, Any]:
+        """The verdict as ``GET /verdict`` answers it."""
+        ...
+
+    async def report(self, name: str) -> dict[str, Any]:
+        """What ``render_html`` takes."""
+        ...
+
+
+async def serve_http(
+    address: str, sources: Sources, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve until cancelled; ``started`` is called with the address once clients can connect.
+
+    ``address`` is ``HOST:PORT`` (``[::1]:9750`` for IPv6; port 0 chooses one). Raises UsageError if it is none, and
+    ShadowdError if it cannot be bound.
+    """
+    host, port = address_of(address)
+    listener = await _bound(address, host, port)
+    bound = listener.socket.getsockname()
+    app = _Guard(_application(sources), _allowed_hosts(host, str(bound[0])))
+    door = _Door(app)
+    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(door.close_at_the_end)
+            task_status.started(f"{shown}:{bound[1]}")
+            await trio.serve_listeners(door.serve, [listener], handler_nursery=nursery)
+    finally:
+        listener.socket.close()
+
+
+def address_of(address: str) -> tuple[str, int]:
+    """``HOST:PORT`` in two. Raises UsageError."""
+    host, colon, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535 or len(host) > 253:
+        what = visible(address, 80)
+        raise UsageError(f"{what!r} is no address to listen on", "give HOST:PORT, such as 127.0.0.1:9750 or [::1]:9750")
+    return host, int(port)
+
+
+async def _bound(address: str, host: str, port: int) -> trio.SocketListener:
+    try:
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, name = found[0]
+        made = trio.socket.socket(family, kind, protocol)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            await made.bind(name)
+            made.listen(MAX_CONNECTIONS)
+        except BaseException:
+            made.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ShadowdError(
+            f"{visible(address, 80)} cannot be bound: {why}",
+            "choose another with --http ADDRESS or turn it off with --http ''",
+        ) from None
+    return trio.SocketListener(made)
+
+
+def _allowed_hosts(host: str, bound: str) -> frozenset[str] | None:
+    """Names that a request may be for; None for any, where the door is open to the network."""
+    try:
+        if not ipaddress.ip_address(bound.partition("%")[0]).is_loopback:
+            return None
+    except ValueError:
+        return None
+    named = {host.lower(), bound.lower(), f"[{bound.lower()}]"}
+    return frozenset({"localhost", "127.0.0.1", "[::1]"} | named)
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+class _Stream:
+    """A connection as hypercorn needs it, whose writes end: hypercorn shields its own from being cancelled."""
+
+    __slots__ = ("_stream", "socket")
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.socket = stream.socket
+
+    async def send_all(self, data: bytes) -> None:
+        with trio.move_on_after(WRITE_SECONDS) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Door:
+    """Lets connections in, as many as there may be, and ends them all at the end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        config = Config()
+        config.accesslog = None
+        config.errorlog = log
+        config.loglevel = "WARNING"
+        config.include_server_header = False
+        config.h11_max_incomplete_size = HEADER_LIMIT
+        config.h2_max_header_list_size = HEADER_LIMIT
+        config.h2_max_concurrent_streams = 8
+        config.keep_alive_timeout = IDLE_SECONDS
+        config.read_timeout = int(IDLE_SECONDS)
+        self._config = config
+        self._app = wrap_app(app, 0, "asgi")  # type: ignore[arg-type]  # ASGI in the words of two libraries
+        self._context = WorkerContext(None)
+        self._streams: set[trio.SocketStream] = set()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """One connection, from accept to close. Nothing of it reaches the others: only cancellation leaves here."""
+        if len(self._streams) >= MAX_CONNECTIONS:
+            async with stream:
+                with trio.move_on_after(1):
+                    try:
+                        await stream.send_all(_OVER)
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        pass  # gone already
+            return
+        self._streams.add(stream)
+        try:
+            connection = _Stream(stream)
+            await TCPServer(self._app, self._config, self._context, ConnectionState({}), connection)  # type: ignore[arg-type]
+        except Exception as error:  # a fault in a connection's handling ends that connection
+            log.warning("http: a connection ended by %s", _named(error))
+        finally:
+            self._streams.discard(stream)
+            stream.socket.close()
+
+    async def close_at_the_end(self) -> None:
+        """Close what is open when the door is cancelled: no client can hold the daemon's end up."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            for stream in list(self._streams):
+                stream.socket.close()
+
+
+def _named(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return type(error).__name__
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+class _Guard:
+    """Before any route: method, name of the host, size of the body; after it: headers that all answers have."""
+
+    __slots__ = ("_app", "_hosts")
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # no WebSocket, and nothing to start up
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, with_headers)
+            return
+        left = BODY_LIMIT
+
+        async def bounded() -> Any:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(413, f"a body of at most {BODY_LIMIT >> 10} KB is read\n")
+            return message
+
+        await self._app(scope, bounded, with_headers)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            return PlainTextResponse("GET, HEAD or POST\n", 405, {"allow": "GET, HEAD, POST"})
+        # The parser bounds only what it has to wait for; a head that came at once can be larger.
+        head = len(scope["raw_path"]) + len(scope["query_string"])
+        if head + sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_LIMIT:
+            return PlainTextResponse(f"a head of at most {HEADER_LIMIT >> 10} KB is read\n", 431)
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        size = headers.get(b"content-length", "0")
+        if size.isdigit() and int(size[:20]) > BODY_LIMIT:
+            return PlainTextResponse(f"a body of at most {BODY_LIMIT >> 10} KB is read\n", 413)
+        host = headers.get(b"host")
+        # Without a Host header (HTTP/1.0) no browser speaks, and it is browsers that are led astray.
+        if self._hosts is None or host is None or _host_name(host) in self._hosts:
+            return None
+        return PlainTextResponse(f"{visible(host, 80)} is not served here: ask for localhost or 127.0.0.1\n", 421)
+
+
+def _host_name(host: str) -> str:
+    """The Host header without its port, in lower case."""
+    name, colon, port = host.rpartition(":")
+    if colon and port.isdigit() and not (":" in name and not name.endswith("]")):
+        host = name
+    return host.lower().removesuffix(".")
+
+
+def _application(sources: Sources) -> Starlette:
+    pages = _Pages(sources)
+    return Starlette(
+        routes=[
+            Route("/", pages.index, methods=["GET"]),
+            Route("/healthz", pages.health, methods=["GET"]),
+            Route("/verdict", pages.verdict, methods=["GET"]),
+            Route("/report/{name}", pages.report, methods=["GET"]),
+            Route("/flagger/{name}", pages.flagger, methods=["POST"]),
+            Route("/flagger/{name}/rollback", pages.rollback, methods=["POST"]),
+        ]
+    )
+
+
+class _Pages:
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    async def health(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def index(self, request: Request) -> Response:
+        names = self._sources.names()
+        rows = []
+        for name in names[:INDEX_LIMIT]:
+            found = await self._verdict_of(name)
+            reasons = found.get("reasons") or [""]
+            score = found.get("score")
+            link = f'<a href="/report/{quote(name, safe="")}">{code(name)}</a>'
+            score_shown = f"{score:.0f}" if isinstance(score, (int, float)) else "–"
+            rows.append([tag(result_of(found.get("verdict"))), link, score_shown, html(reasons[0], 300)])
+        columns = (("-Verdict", "keep"), ("-Filter", ""), ("Score", "n"), ("-Why", ""))
+        shown = table(columns, rows) if rows else empty("There are no filters: add one with shadowctl mirror.")
+        if len(names) > INDEX_LIMIT:
+            shown += f'<p class="muted">and {len(names) - INDEX_LIMIT} more</p>'
+        return HTMLResponse(document("shadowd", f"<main><h2>shadowd</h2>{shown}</main>"))
+
+    async def verdict(self, request: Request) -> Response:
+        name = request.query_params.get("filter")
+        if not name:
+            names = self._sources.names()
+            if len(names) != 1:
+                listed = ", ".join(names[:20]) or "there are none yet"
+                return _json(_undecided(UsageError("the parameter filter is missing", f"filters: {listed}")))
+            name = names[0]
+        return _json(await self._verdict_of(name))
+
+    async def flagger(self, request: Request) -> Response:
+        await _read(request)
+        found = await self._verdict_of(request.path_params["name"])
+        return PlainTextResponse(_sentence(found), 200 if found.get("verdict") == "pass" else 412)
+
+    async def rollback(self, request: Request) -> Response:
+        await _read(request)
+        found = await self._verdict_of(request.path_params["name"])
+        return PlainTextResponse(_sentence(found), 200 if found.get("verdict") == "fail" else 412)
+
+    async def report(self, request: Request) -> Response:
+        asked: str = request.path_params["name"]
+        as_json = asked.endswith(".json")
+        name = asked.removesuffix(".json")
+        if name not in self._sources.names():
+            error = _unknown(name, self._sources.names())
+            return _json({"error": str(error)}, 404) if as_json else PlainTextResponse(f"{error}\n", 404)
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                data = await self._sources.report(name)
+            if as_json:
+                return _json(data)
+            # In a thread: a page takes tens of milliseconds, and the loop has traffic to mirror.
+            return HTMLResponse(await trio.to_thread.run_sync(partial(render_html, data)))
+        except Exception as error:
+            told = _told(error, f"the report of {name}")
+        return _json({"error": str(told)}, 500) if as_json else PlainTextResponse(f"{told}\n", 500)
+
+    async def _verdict_of(self, name: str) -> dict[str, Any]:
+        """The verdict; where there is none, ``inconclusive`` with the reason."""
+        names = self._sources.names()
+        if name not in names:
+            return _undecided(_unknown(name, names))
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                return await self._sources.verdict(name)
+        except Exception as error:
+            return _undecided(_told(error, f"the verdict of {name}"))
+
+
+def _unknown(name: str, names: list[str]) -> ShadowdError:
+    listed = f"filters: {', '.join(names[:20])}" if names else "there are no filters yet"
+    return UsageError(f"there is no filter {visible(name, 64)}", listed)
+
+
+def _told(error: Exception, what: str) -> ShadowdError:
+    """The error for the client; one that is ours to mend is logged."""
+    if isinstance(error, ShadowdError):
+        return error
+    if isinstance(error, trio.TooSlowError):
+        return ShadowdError(f"{what} took longer than {ANSWER_SECONDS:g} s", "try again")
+    log.error("http: %s failed: %s", what, _named(error), exc_info=error)
+    return ShadowdError(f"{what} failed: {_named(error)}", "see the daemon's log")
+
+
+def _undecided(error: ShadowdError) -> dict[str, Any]:
+    return {"verdict": "inconclusive", "score": None, "reasons": [str(error)], "error": str(error)}
+
+
+def _sentence(found: dict[str, Any]) -> str:
+    """What Flagger puts into its log and events."""
+    reasons = [visible(reason, 300) for reason in (found.get("reasons") or [])[:5]]
+    return f"{found.get('verdict')}: {'; '.join(reasons) or 'no reason was given'}\n"
+
+
+async def _read(request: Request) -> None:
+    """The body, so that the connection can go on; it is not needed."""
+    try:
+        with trio.move_on_after(ANSWER_SECONDS):
+            async for _ in request.stream():
+                pass
+    except ClientDisconnect:
+        pass  # there is nobody to answer
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    try:
+        body = json.dumps(value, allow_nan=False, ensure_ascii=True)
+    except (ValueError, TypeError):
+        body = json.dumps(_plain(value), allow_nan=False, ensure_ascii=True)
+    return Response(f"{body}\n", status, media_type="application/json")
+
+
+def _plain(value: Any) -> Any:
+    """The same in what JSON has: no NaN, no infinity, and text for anything strange."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value)

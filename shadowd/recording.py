@@ -1,0 +1,240 @@
+"""What of a run goes to the store and to its readers: batches, and the data of the report.
+
+Everything from traffic is redacted here, before it is stored or shown: heads and bodies of examples, and the short
+values of differences, by name (``$.password``) and by look.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from shadowd import __version__
+from shadowd.compare.assessment import Assessment, signatures
+from shadowd.compare.content import content_untrusted
+from shadowd.compare.examiner import EXAMPLE_BODY, Example
+from shadowd.compare.latency import LatencySketch
+from shadowd.errors import ShadowdError
+from shadowd.store.batch import Batch
+from shadowd.store.redaction import Redactor
+
+if TYPE_CHECKING:
+    from shadowd.runs import Run, Slice
+
+KEY_BYTES = 32
+#: Points of the latency over time and rows of tables in a report: a page, not a data dump.
+REPORT_ROWS = 200
+#: A decompressed example body.
+_CONTENT = 4 * EXAMPLE_BODY
+
+
+def load_key(state_dir: Path) -> bytes:
+    """The redaction's key, made once: equal secrets stay comparable over restarts, and nobody else can test guesses.
+    Raises ShadowdError where it can be neither read nor made."""
+    path = state_dir / "redaction.key"
+    try:
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(os.urandom(KEY_BYTES))
+        key = path.read_bytes()
+    except OSError as error:
+        raise ShadowdError(f"{path} cannot be used: {error.strerror}", "check the state directory's rights") from None
+    if len(key) != KEY_BYTES:
+        raise ShadowdError(f"{path} is damaged", "remove it: a new one is made, old examples keep their old marks")
+    return key
+
+
+class Recorder:
+    """Makes batches and report data, redacted."""
+
+    def __init__(self, redactor: Redactor, node: str) -> None:
+        self._redactor = redactor
+        self._node = node
+        self._skew = time.time() - time.monotonic()
+
+    def epoch(self, nanoseconds: int) -> float:
+        """A kernel time as seconds of the Unix epoch."""
+        return self._skew + nanoseconds / 1e9
+
+    async def batch(self, run: Run, assessment: Assessment) -> Batch:
+        """What changed since the last one. Gives the other tasks their turn between examples."""
+        now = time.time()
+        run.fill(now)
+        batch = Batch()
+        stored = {
+            group.name: group
+            for endpoint in run.examiner.endpoints.values()
+            for field in endpoint.fields.values()
+            for group in field.groups.values()
+        }
+        exchanges = {endpoint.name: endpoint.pairs for endpoint in run.examiner.endpoints.values()}
+        for found in self.differences(assessment):
+            group = stored.get(found["id"])
+            if group is None or group.stored == found["count"]:
+                continue
+            group.stored = found["count"]
+            batch.groups.append(
+                {
+                    "run": run.id, "id": found["id"], "endpoint": found["endpoint"], "place": found["where"],
+                    "path": found["path"], "kind": found["kind"], "label": found["label"], "count": found["count"],
+                    "exchanges": exchanges.get(found["endpoint"], 0), "first": found["first"], "last": found["last"],
+                    "details": {key: found[key] for key in ("production", "candidate", "sentence", "noise_share")},
+                }
+            )  # fmt: skip
+        for one in self.signatures(run):
+            batch.signatures.append(
+                {
+                    "run": run.id, "fingerprint": one["fingerprint"], "kind": one["kind"], "title": one["title"],
+                    "new": one["new"], "count": one["count"], "production_count": one["production_count"],
+                    "endpoints": one["endpoints"], "first": one["first"], "last": one["last"],
+                    "example": {"text": one["example"]},
+                }
+            )  # fmt: skip
+        while run.examiner.examples:
+            example = run.examiner.examples.popleft()
+            batch.examples.append(
+                {"run": run.id, "group": example.group, "time": self.epoch(example.time),
+                 "example": self.example(example)}
+            )  # fmt: skip
+            await trio.lowlevel.checkpoint()
+        examiner = run.examiner
+        counts = {"compared": examiner.compared, "worse": examiner.worse, "better": examiner.better,
+                  "differing": examiner.differing, "seen": run.eligible}  # fmt: skip
+        latest = run.slices[-1]
+        batch.rollups.append(
+            {"run": run.id, "minute": int(now // 60), "counts": counts,
+             "sketches": _pack(latest.production, latest.candidate)}
+        )  # fmt: skip
+        verdict = assessment.verdict
+        batch.verdicts.append(
+            {"run": run.id, "time": now, "verdict": verdict["verdict"], "score": verdict["score"],
+             "details": {"reasons": verdict["reasons"], "compared": verdict["compared"]}}
+        )  # fmt: skip
+        return batch
+
+    # --- redacted views -----------------------------------------------------------------------------------------------
+
+    def differences(self, assessment: Assessment) -> list[dict[str, Any]]:
+        """The groups of differences with epoch times, their values redacted."""
+        return [
+            {
+                **found,
+                "production": self._value(found["path"], found["production"]),
+                "candidate": self._value(found["path"], found["candidate"]),
+                "first": self.epoch(found["first"]),
+                "last": self.epoch(found["last"]),
+            }
+            for found in assessment.differences
+        ]
+
+    def _value(self, path: str, value: str) -> str:
+        names = path.replace("[*]", "").replace("$", "").split(".")
+        if value and any(self._redactor.is_secret(name) for name in names if name):
+            return self._redactor.mask(value)
+        return self._redactor.text(value)
+
+    def signatures(self, run: Run) -> list[dict[str, Any]]:
+        """Error signatures with epoch times, titles and examples redacted."""
+        return [
+            {
+                **one,
+                "title": self._redactor.text(one["title"]),
+                "example": self._redactor.text(one["example"].decode("utf-8", "replace")),
+                "first": self.epoch(one["first"]),
+                "last": self.epoch(one["last"]),
+            }
+            for one in signatures(run.examiner)
+        ]
+
+    def example(self, example: Example) -> dict[str, Any]:
+        """One exchange as text; bodies are decoded and cut."""
+        method, _, head, body = example.request
+        first = self._redactor.head(head) if head else b""
+        request: dict[str, Any] = {
+            "method": method.decode("latin-1"),
+            "target": first.split(b" ", 2)[1].decode("utf-8", "replace") if first else "",
+            "head": first.decode("utf-8", "replace"),
+            "body": self._body(head, body),
+        }
+        sides = {
+            name: {
+                "status": status,
+                "head": self._redactor.head(answer_head).decode("utf-8", "replace") if answer_head else "",
+                "body": self._body(answer_head, answer_body),
+            }
+            for name, (status, answer_head, answer_body) in (
+                ("production", example.production),
+                ("candidate", example.candidate),
+            )
+        }
+        return {"endpoint": example.endpoint, "request": request, **sides}
+
+    def _body(self, head: bytes, body: bytes) -> str:
+        content = content_untrusted(head, body, _CONTENT)
+        return self._redactor.body(content.data, content.media_type).decode("utf-8", "replace")
+
+    # --- the report ---------------------------------------------------------------------------------------------------
+
+    def report(self, run: Run, assessment: Assessment) -> dict[str, Any]:
+        """The data of ``shadowctl report`` (``observe/report.py`` says what it looks like)."""
+        run.fill(time.time())
+        return {
+            "generated": time.time(),
+            "version": __version__,
+            "node": self._node,
+            "filter": run.entry.spec.name,
+            "target": run.target.url,
+            "run": assessment.verdict["run"],
+            "verdict": assessment.verdict,
+            "ledger": run.entry.filter.account.view(),
+            "latency": {
+                "first_byte": _distributions(run.examiner.first_byte.reference, run.examiner.first_byte.candidate),
+                "last_byte": _distributions(run.examiner.last_byte.reference, run.examiner.last_byte.candidate),
+                "over_time": [_point(one) for one in run.slices if one.exchanges][-REPORT_ROWS:],
+            },
+            "endpoints": sorted(assessment.endpoints, key=lambda one: (-one["worse"], -one["exchanges"]))[:REPORT_ROWS],
+            "differences": self.differences(assessment)[:REPORT_ROWS],
+            "signatures": self.signatures(run)[:REPORT_ROWS],
+            "memory": run.vitals.view(),
+        }
+
+
+def _distributions(production: LatencySketch, candidate: LatencySketch) -> dict[str, Any]:
+    return {"production": _distribution(production), "candidate": _distribution(candidate)}
+
+
+def _distribution(sketch: LatencySketch) -> dict[str, Any]:
+    return {"buckets": [list(bucket) for bucket in sketch.buckets()], "count": sketch.count, **_quantiles(sketch)}
+
+
+def _quantiles(sketch: LatencySketch) -> dict[str, float | None]:
+    return {
+        f"{name}_ms": None if value is None else round(value / 1e6, 3)
+        for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+        for value in (sketch.quantile(q),)
+    }
+
+
+def _point(one: Slice) -> dict[str, Any]:
+    return {
+        "time": one.time,
+        "seconds": round(one.seconds, 1),
+        "exchanges": one.exchanges,
+        "worse": one.worse,
+        "differing": one.differing,
+        "production": _quantiles(one.production),
+        "candidate": _quantiles(one.candidate),
+    }
+
+
+def _pack(production: LatencySketch, candidate: LatencySketch) -> bytes:
+    """Two sketches as compressed JSON: buckets of (lowest, one above the highest, count) in ns, which can be merged."""
+    both = {"production": production.buckets(), "candidate": candidate.buckets()}
+    return zlib.compress(json.dumps(both, separators=(",", ":")).encode())

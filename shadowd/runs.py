@@ -1,0 +1,386 @@
+"""Runs: one candidate version against one production version, from its first exchange to its verdict.
+
+A run begins when a filter with a candidate is added (or ``shadowctl run start``) and ends when it is started anew, the
+filter goes, or a version changes (``--run-key``, a restart that shows another one). ``Runs`` owns the examiners of all
+candidates, looks at their processes once a second, and hands to the store what it must not forget. Nothing here is on
+the hot path, and nothing here can stop it: a store that fails is told in ``status``.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import trio
+
+from shadowd.compare.assessment import Assessment
+from shadowd.compare.difference import Options
+from shadowd.compare.examiner import Examiner, Settings
+from shadowd.compare.latency import LatencySketch
+from shadowd.compare.rules import Rules
+from shadowd.compare.verdict import Margins, cpu_alpha, memory_alpha
+from shadowd.config import FilterSpec
+from shadowd.errors import ShadowdError
+from shadowd.ledger import FilterAccount
+from shadowd.recording import Recorder
+from shadowd.replay.target import Target
+from shadowd.roster import Entry
+from shadowd.store.database import Database
+from shadowd.store.schema import StoreError
+from shadowd.store.writer import StoreWriter
+from shadowd.vitals import Source, Vitals, is_local
+
+LOOK_EVERY = 1.0  # seconds between two looks at processes: a leak shows over minutes
+RECORD_EVERY = 5.0  # between two hand-overs to the store; what a crash may lose
+#: An assessment is not repeated sooner than so many times what it took: 500 endpoints must not eat the pump's core.
+RESPITE = 30.0
+SLICE = 10.0  # seconds of one point of the latency over time
+SLICES = 720  # points kept in memory: two hours; older ones are the store's minutes
+
+
+class Slice:
+    """Ten seconds of a run."""
+
+    __slots__ = ("candidate", "differing", "exchanges", "production", "seconds", "time", "worse")
+
+    def __init__(self, began: float) -> None:
+        self.time = began
+        self.seconds = 0.0
+        self.exchanges = self.worse = self.differing = 0
+        self.production, self.candidate = LatencySketch(), LatencySketch()
+
+
+class Run:
+    """One run of one candidate. ``id`` is the store's, -1 until it knows of it."""
+
+    __slots__ = (
+        "_base",
+        "_slice_base",
+        "assessed_at",
+        "assessment",
+        "began",
+        "ended",
+        "entry",
+        "examiner",
+        "id",
+        "key",
+        "label",
+        "slices",
+        "target",
+        "vitals",
+    )
+
+    def __init__(self, entry: Entry, target: Target, rules: Rules, label: str, now: float) -> None:
+        self.entry = entry
+        self.target = target
+        self.label = label
+        self.id = -1
+        self.key = settings_key(entry.spec)
+        self.began = now
+        self.ended = 0.0
+        self.examiner = Examiner(settings_of(entry.spec), rules)
+        self.vitals = _vitals(entry.spec, target)
+        self.slices: deque[Slice] = deque([Slice(now)], maxlen=SLICES)
+        self.assessment: Assessment | None = None
+        self.assessed_at = 0.0
+        self._base = (_eligible(entry.filter.account), target.account.mirrored, entry.filter.account.seen)
+        self._slice_base = (0, 0, 0)
+        target.time_all = self.examiner.settings.baseline
+        entry.filter.examiners[target] = self.examiner
+
+    @property
+    def eligible(self) -> int:
+        """Requests of this run that were seen, not filtered, and are not under way."""
+        return max(0, _eligible(self.entry.filter.account) - self._base[0] - self.target.account.in_flight)
+
+    @property
+    def served(self) -> int:
+        """Requests the candidate has answered in this run, second copies too."""
+        return self.target.account.mirrored - self._base[1] + self.target.account.twins["answered"]
+
+    @property
+    def asked(self) -> int:
+        """Requests production was asked in this run."""
+        return self.entry.filter.account.seen - self._base[2]
+
+    def seconds(self, now: float) -> float:
+        return (self.ended or now) - self.began
+
+    def roll(self, now: float) -> None:
+        """Close the slice of time if it is over."""
+        current = self.slices[-1]
+        if now - current.time < SLICE:
+            return
+        self.fill(now)
+        self.slices.append(Slice(now))
+        examiner = self.examiner
+        self._slice_base = (examiner.compared, examiner.worse, examiner.differing)
+
+    def fill(self, now: float) -> None:
+        """Bring the last slice up to date."""
+        current, examiner = self.slices[-1], self.examiner
+        counts = (examiner.compared, examiner.worse, examiner.differing)
+        current.exchanges, current.worse, current.differing = (
+            count - before for count, before in zip(counts, self._slice_base, strict=True)
+        )
+        current.seconds = now - current.time
+        production, candidate = examiner.take_interval()
+        current.production.merge(production)
+        current.candidate.merge(candidate)
+
+
+class Runs:
+    """See the module's head. ``log`` is told when a run begins or ends."""
+
+    def __init__(self, writer: StoreWriter, recorder: Recorder, log: Callable[..., None]) -> None:
+        self.writer = writer
+        self._recorder = recorder
+        self.current: dict[tuple[str, str], Run] = {}  # by filter and target's URL
+        self._log = log
+        self._rules: dict[str, Rules] = {}
+        self._opened = 0
+        self.problem = ""
+        self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
+
+    # --- what the roster says -----------------------------------------------------------------------------------------
+
+    def follow(self, entry: Entry) -> None:
+        """A filter was added or changed: candidates that are new, or judged otherwise, begin a run."""
+        name = entry.spec.name
+        candidates = [t for t in entry.filter.targets if t.role == "candidate"] if entry.spec.compare else []
+        wanted = {target.url: target for target in candidates}
+        for key in [key for key in self.current if key[0] == name]:
+            run = self.current[key]
+            if run.target is not wanted.get(key[1]):
+                self._end(key, "the target was removed" if entry.spec.compare else "comparing was turned off")
+            elif run.key != settings_key(entry.spec):
+                self._end(key, "the way of comparing was changed")
+        for url, target in wanted.items():
+            if (name, url) not in self.current:
+                self._begin(entry, target, "")
+
+    def forget(self, name: str) -> None:
+        """A filter was removed."""
+        for key in [key for key in self.current if key[0] == name]:
+            self._end(key, "the filter was removed")
+
+    def start(self, name: str, entry: Entry, label: str) -> list[Run]:
+        """``shadowctl run start``: end what runs, begin anew with a label."""
+        found = [run for key, run in self.current.items() if key[0] == name]
+        if not found:
+            raise ShadowdError(
+                f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
+            )
+        for run in found:
+            self._end((name, run.target.url), "a new run was started")
+            self._begin(entry, run.target, label)
+        return [self.current[name, run.target.url] for run in found]
+
+    def of(self, name: str) -> list[Run]:
+        return [run for key, run in self.current.items() if key[0] == name]
+
+    def _begin(self, entry: Entry, target: Target, label: str) -> None:
+        name = entry.spec.name
+        run = Run(entry, target, self._rules.get(name, Rules()), label, time.time())
+        self.current[name, target.url] = run
+        self._log("run started", filter=name, target=target.url, label=label)
+
+    def _end(self, key: tuple[str, str], reason: str) -> None:
+        run = self.current.pop(key)
+        run.ended = time.time()
+        run.examiner.ended = run.examiner.ended or reason
+        run.entry.filter.examiners.pop(run.target, None)
+        if run.id >= 0:
+            self._closing.append((run.id, run.ended, reason))
+        self._log("run ended", filter=key[0], target=key[1], reason=reason)
+
+    # --- overrides ----------------------------------------------------------------------------------------------------
+
+    async def override(self, name: str, kind: str, rule: dict[str, str], remove: bool) -> bool:
+        """Add or remove a rule; whether anything changed. Raises ShadowdError while the store has failed."""
+
+        def work(database: Database) -> bool:
+            if remove:
+                return database.remove_override(name, kind, rule)  # type: ignore[arg-type]
+            before = database.overrides(name)
+            database.add_override(name, kind, rule)  # type: ignore[arg-type]
+            return len(database.overrides(name)) > len(before)
+
+        changed = await self.writer.ask(work)
+        await self.load_rules(name)
+        return changed
+
+    async def overrides(self, name: str) -> list[dict[str, Any]]:
+        return await self.writer.ask(lambda database: database.overrides(name))
+
+    async def load_rules(self, name: str) -> None:
+        """What the store has of the operator's rules, for the runs of a filter and those to come."""
+        found = await self.overrides(name)
+        rules = Rules(
+            [row["rule"] for row in found if row["kind"] == "noise"],
+            [row["rule"] for row in found if row["kind"] == "expect"],
+        )
+        self._rules[name] = rules
+        for run in self.of(name):
+            run.examiner.rules = rules
+            run.assessment = None
+
+    # --- assessing ----------------------------------------------------------------------------------------------------
+
+    async def assess(self, run: Run, fresh: float = 1.0) -> Assessment:
+        """What the evidence says now; one not older than ``fresh`` seconds is given again."""
+        now = time.time()
+        if run.assessment is not None and now - run.assessed_at < fresh:
+            return run.assessment
+        margins = run.examiner.settings.margins
+        resources = run.vitals.judgements(margins.max_leak, margins.max_cpu, memory_alpha(), cpu_alpha())
+        assessment = Assessment(run.examiner, run.eligible, run.seconds(now), resources)
+        for _ in assessment.steps():
+            await trio.lowlevel.checkpoint()
+        assessment.verdict |= {
+            "filter": run.entry.spec.name,
+            "target": run.target.url,
+            "run": {
+                "id": run.id if run.id >= 0 else None,
+                "label": run.label,
+                "started": run.began,
+                "ended": run.ended or None,
+                "reason": run.examiner.ended,
+            },
+        }
+        run.assessment, run.assessed_at = assessment, time.time()
+        return assessment
+
+    # --- tasks --------------------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Look at processes, slices and versions once a second."""
+        while True:
+            await trio.sleep(LOOK_EVERY)
+            for key, run in list(self.current.items()):
+                try:
+                    await run.vitals.look(run.served, run.asked)
+                except Exception as error:  # likewise
+                    self.problem = f"looking at processes failed: {error!r} at {_place(error)} — report it"
+                run.roll(time.time())
+                if run.examiner.ended and self.current.get(key) is run:
+                    self._end(key, run.examiner.ended)
+                    self._begin(run.entry, run.target, "")
+
+    async def record(self) -> None:
+        """Hand to the store, again and again, what has changed."""
+        while True:
+            began = time.monotonic()
+            try:
+                await self._register()
+                for run in list(self.current.values()):
+                    if run.id >= 0:
+                        self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run)))
+            except StoreError:
+                pass  # ``writer.problem`` says it, and the next opening makes it good
+            except Exception as error:  # a fault of the comparison must not end the mirroring
+                if not self.problem:
+                    self._log("comparison failed", error=repr(error), at=_place(error))
+                self.problem = f"the comparison failed: {error!r} at {_place(error)} — mirroring goes on; report it"
+            took = time.monotonic() - began
+            await trio.sleep(max(RECORD_EVERY, RESPITE * took))
+
+    async def _register(self) -> None:
+        """Runs that the store does not know of, and ends it was not told."""
+        if self.writer.opened != self._opened:
+            self._opened = self.writer.opened
+            for name in {key[0] for key in self.current}:
+                await self.load_rules(name)
+            known = await self.writer.ask(lambda database: {row["id"] for row in database.runs()})
+            for run in self.current.values():
+                if run.id not in known:
+                    run.id = -1
+        for run in list(self.current.values()):
+            if run.id < 0:
+                run.id = await self.writer.ask(partial(_begin_run, run))
+        while self._closing:
+            await self.writer.ask(partial(_end_run, *self._closing[0]))
+            self._closing.pop(0)
+
+
+def _place(error: BaseException) -> str:
+    """File and line where an error was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
+
+
+def _end_run(run: int, when: float, reason: str, database: Database) -> None:
+    database.end_run(run, when, reason)
+
+
+def _begin_run(run: Run, database: Database) -> int:
+    spec = run.entry.spec
+    return database.begin_run(spec.name, run.target.url, run.label, spec.run_key or "", run.began)
+
+
+#: Fields of a filter whose change makes another comparison.
+_SETTINGS = (
+    "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
+    "max_cpu", "min_coverage", "min_samples", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
+    "tolerance", "strict_types", "shadow_metrics", "production_metrics",
+)  # fmt: skip
+
+
+def settings_key(spec: FilterSpec) -> tuple[object, ...]:
+    """Equal for two specifications that compare alike."""
+    return (*(getattr(spec, name) for name in _SETTINGS), _has_baseline(spec))
+
+
+def _has_baseline(spec: FilterSpec) -> bool:
+    return any(target.role == "baseline" for target in spec.targets)
+
+
+def settings_of(spec: FilterSpec) -> Settings:
+    """The comparison that a filter asks for."""
+    p50, p90, p99 = spec.max_slowdown
+    return Settings(
+        Options(
+            json_types_strict=spec.strict_types,
+            unordered=spec.unordered,
+            tolerance=spec.tolerance,
+            ignore_headers=spec.ignore_header,
+        ),
+        Margins(
+            max_error_increase=spec.max_error_increase,
+            max_diff_share=spec.max_diff_share,
+            max_slowdown=(p50, p90, p99),
+            latency_floor=round(spec.latency_floor * 1e9),
+            max_leak=spec.max_leak,
+            max_cpu=spec.max_cpu,
+            min_coverage=spec.min_coverage,
+            min_samples=spec.min_samples,
+            min_duration=spec.min_duration,
+            critical=spec.critical,
+        ),
+        routes=spec.routes,
+        twin=0.0 if _has_baseline(spec) else spec.twin,
+        baseline=_has_baseline(spec),
+        run_key=spec.run_key or "",
+        first_look=spec.memory_after,
+    )
+
+
+def _eligible(account: FilterAccount) -> int:
+    return account.seen - sum(account.filtered.values())
+
+
+def _vitals(spec: FilterSpec, target: Target) -> Vitals:
+    """The shadow's process if it runs here, production's by the filter's first port."""
+
+    def shadow() -> tuple[int, str | None] | None:
+        here = [address[1][0] for address in target.addresses if is_local(address[1][0])]
+        return (target.port, here[0]) if here else None
+
+    def production() -> tuple[int, str | None] | None:
+        return (spec.ports[0][0], None) if spec.ports and spec.direction == "inbound" else None
+
+    return Vitals(Source(spec.shadow_metrics, shadow), Source(spec.production_metrics, production), spec.memory_after)
