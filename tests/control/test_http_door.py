@@ -1,0 +1,349 @@
+"""The HTTP door over real sockets: what pipelines, browsers and strangers get."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from shadowd.errors import ShadowdError, UsageError
+from shadowd.observe import http as door
+from shadowd.observe.http import address_of, serve_http
+from tests.unit.observe.sample import sample
+
+LIMIT = 20.0
+
+
+class Filters:
+    """What a daemon gives, from a table."""
+
+    def __init__(self, verdicts: dict[str, Any]) -> None:
+        self.verdicts = verdicts
+
+    def names(self) -> list[str]:
+        return list(self.verdicts)
+
+    async def verdict(self, name: str) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        found = self.verdicts[name]
+        if isinstance(found, Exception):
+            raise found
+        if found == "stuck":
+            await trio.sleep_forever()
+        return {"verdict": found, "score": 41, "reasons": [f"because {name}"]}
+
+    async def report(self, name: str) -> dict[str, Any]:
+        await self.verdict(name)
+        return sample() | {"filter": name, "odd": math.inf}
+
+
+FILTERS = {"good": "pass", "bad": "fail", "open": "inconclusive", "broken": RuntimeError("secret\ndetail")}
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def serving(
+    test: Callable[[str, int], Awaitable[None]], verdicts: dict[str, Any] | None = None, address: str = "127.0.0.1:0"
+) -> None:
+    async def main() -> None:
+        with trio.fail_after(LIMIT):
+            async with trio.open_nursery() as nursery:
+                bound = await nursery.start(serve_http, address, Filters(FILTERS if verdicts is None else verdicts))
+                host, port = address_of(bound)
+                await test(host, port)
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def ask(host: str, port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def answers(
+    *requests: tuple[str, str], verdicts: dict[str, Any] | None = None, address: str = "127.0.0.1:0", **headers: str
+) -> list[Answer]:
+    found: list[Answer] = []
+
+    async def test(host: str, port: int) -> None:
+        for method, path in requests:
+            body = b'{"name": "podinfo", "phase": "Progressing"}' if method == "POST" else None
+            found.append(
+                await trio.to_thread.run_sync(lambda m=method, p=path, b=body: ask(host, port, m, p, b, **headers))
+            )
+
+    serving(test, verdicts, address)
+    return found
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("good", "pass"), ("bad", "fail"), ("open", "inconclusive")])
+def test_a_verdict_is_json_with_status_200(name: str, verdict: str) -> None:
+    ((status, headers, body),) = answers(("GET", f"/verdict?filter={name}"))
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    assert json.loads(body) == {"verdict": verdict, "score": 41, "reasons": [f"because {name}"]}
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("?filter=nobody", "there is no filter nobody — filters: good, bad, open, broken"),
+        ("", "the parameter filter is missing — filters: good, bad, open, broken"),
+        ("?filter=broken", "the verdict of broken failed: RuntimeError — see the daemon's log"),
+        ("?filter=%0d%0aX%00", "there is no filter \\u{d}\\nX\\u{0}"),
+    ],
+)
+def test_no_verdict_is_inconclusive_and_still_200(query: str, words: str) -> None:
+    ((status, _, body),) = answers(("GET", f"/verdict{query}"))
+    told = json.loads(body)
+    assert (status, told["verdict"], told["score"]) == (200, "inconclusive", None)
+    assert words in told["error"]
+    assert told["reasons"] == [told["error"]]
+    assert b"secret" not in body
+
+
+def test_the_daemons_own_error_reaches_the_client() -> None:
+    refused = ShadowdError("the run has ended", "start another")
+    ((_, _, body),) = answers(("GET", "/verdict?filter=a"), verdicts={"a": refused})
+    assert json.loads(body)["error"] == "the run has ended — start another"
+
+
+def test_the_only_filter_need_not_be_named() -> None:
+    ((_, _, body),) = answers(("GET", "/verdict"), verdicts={"only": "fail"})
+    assert json.loads(body)["verdict"] == "fail"
+
+
+def test_a_verdict_that_never_comes_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "ANSWER_SECONDS", 0.05)
+    ((status, _, body),) = answers(("GET", "/verdict"), verdicts={"a": "stuck"})
+    assert (status, json.loads(body)["verdict"]) == (200, "inconclusive")
+    assert "took longer" in json.loads(body)["error"]
+
+
+def test_flagger_goes_on_only_with_a_pass_and_rolls_back_only_with_a_fail() -> None:
+    names = ("good", "bad", "open", "broken", "nobody")
+    gates = answers(*(("POST", f"/flagger/{name}") for name in names))
+    assert [status for status, *_ in gates] == [200, 412, 412, 412, 412]
+    assert gates[1][2] == b"fail: because bad\n"
+    rollbacks = answers(*(("POST", f"/flagger/{name}/rollback") for name in names))
+    assert [status for status, *_ in rollbacks] == [412, 200, 412, 412, 412]
+
+
+def test_the_report_is_a_page_that_may_load_nothing() -> None:
+    (page, data, missing, missing_json, broken) = answers(
+        ("GET", "/report/bad"),
+        ("GET", "/report/bad.json"),
+        ("GET", "/report/%3Cb%3E"),
+        ("GET", "/report/nobody.json"),
+        ("GET", "/report/broken"),
+    )
+    assert page[0] == 200
+    assert page[1]["content-type"] == "text/html; charset=utf-8"
+    assert page[1]["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inline'")
+    assert page[1]["x-content-type-options"] == "nosniff"
+    assert page[2].startswith(b"<!DOCTYPE html>")
+    assert json.loads(data[2])["filter"] == "bad"
+    assert json.loads(data[2])["odd"] is None  # JSON has no infinity
+    assert (missing[0], missing[1]["content-type"]) == (404, "text/plain; charset=utf-8")
+    assert missing_json[0] == 404
+    assert "no filter nobody" in json.loads(missing_json[2])["error"]
+    assert broken[0] == 500
+    assert b"secret" not in broken[2]
+
+
+def test_the_first_page_lists_the_filters_with_links() -> None:
+    ((status, _, body), (health, _, ok)) = answers(("GET", "/"), ("GET", "/healthz"))
+    page = body.decode()
+    assert status == 200
+    assert (health, ok) == (200, b"ok\n")
+    assert [name for name in FILTERS if f'href="/report/{name}"' in page] == list(FILTERS)
+    assert page.count("Inconclusive") == 2
+    ((_, _, none),) = answers(("GET", "/"), verdicts={})
+    assert b"There are no filters" in none
+
+
+def test_head_has_no_body_and_other_methods_are_refused() -> None:
+    (head, put, options, trace, post) = answers(
+        ("HEAD", "/verdict?filter=good"), ("PUT", "/verdict"), ("OPTIONS", "/"), ("TRACE", "/"), ("POST", "/verdict")
+    )
+    assert (head[0], head[2]) == (200, b"")
+    assert [one[0] for one in (put, options, trace, post)] == [405] * 4
+    assert put[1]["allow"] == "GET, HEAD, POST"
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:9750", "127.0.0.1", "127.0.0.1:1", "[::1]:9750", "LOCALHOST."]
+)
+def test_names_of_the_loopback_address_are_served(host: str) -> None:
+    assert answers(("GET", "/healthz"), Host=host)[0][0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:9750", "127.0.0.1.evil.example", "localhost:x", "", "::2"]
+)
+def test_other_names_are_not_served_at_the_loopback_address(host: str) -> None:
+    """DNS rebinding: a page of evil.example, whose name now means 127.0.0.1, must not read the report."""
+    status, _, body = answers(("GET", "/report/bad"), Host=host)[0]
+    assert status in (400, 421)
+    assert b"<html" not in body
+
+
+def test_where_it_is_open_to_the_network_any_name_is_served() -> None:
+    async def test(host: str, port: int) -> None:
+        answer = await trio.to_thread.run_sync(
+            lambda: ask("127.0.0.1", port, "GET", "/healthz", Host="shadow.internal")
+        )
+        assert answer[0] == 200
+
+    serving(test, address="0.0.0.0:0")
+
+
+def test_a_large_body_is_refused_whether_its_size_is_told_or_not() -> None:
+    async def test(host: str, port: int) -> None:
+        told = await trio.to_thread.run_sync(lambda: ask(host, port, "POST", "/flagger/good", b"x" * 70_000))
+        assert told[0] == 413
+
+        def chunked() -> int:
+            connection = http.client.HTTPConnection(host, port, timeout=10)
+            parts = iter([b"x" * 30_000] * 3)
+            connection.request("POST", "/flagger/good", parts, encode_chunked=True)
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        assert await trio.to_thread.run_sync(chunked) == 413
+
+    serving(test)
+
+
+def test_a_large_head_is_refused() -> None:
+    async def test(host: str, port: int) -> None:
+        answer = await trio.to_thread.run_sync(lambda: ask(host, port, "GET", "/healthz", X_Padding="x" * 40_000))
+        assert answer[0] == 431
+
+    serving(test)
+
+
+def test_too_many_connections_are_told_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "MAX_CONNECTIONS", 3)
+
+    async def test(host: str, port: int) -> None:
+        held = [await trio.open_tcp_stream(host, port) for _ in range(3)]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        over = await trio.open_tcp_stream(host, port)
+        assert (await over.receive_some()).startswith(b"HTTP/1.1 503 ")
+        await over.aclose()
+        await held[0].send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await held[0].receive_some()).startswith(b"HTTP/1.1 200 ")
+        for stream in held:
+            await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert (await trio.to_thread.run_sync(lambda: ask(host, port, "GET", "/healthz")))[0] == 200
+
+    serving(test)
+
+
+def test_a_silent_connection_and_one_that_drips_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "IDLE_SECONDS", 1.0)
+
+    async def test(host: str, port: int) -> None:
+        silent = await trio.open_tcp_stream(host, port)
+        drip = await trio.open_tcp_stream(host, port)
+        await drip.send_all(b"GET / HTT")
+        with trio.fail_after(5):
+            assert await silent.receive_some() == b""
+            assert await drip.receive_some() == b""
+        await silent.aclose()
+        await drip.aclose()
+
+    serving(test)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"\x00" * 500, b"GET / HTTP/1.1\r\n\r\n"]
+)
+def test_junk_ends_its_own_connection_only(junk: bytes) -> None:
+    async def test(host: str, port: int) -> None:
+        stream = await trio.open_tcp_stream(host, port)
+        await stream.send_all(junk)
+        said = await stream.receive_some()
+        assert said == b"" or said.startswith(b"HTTP/1.1 400")
+        await stream.aclose()
+        reset = socket.create_connection((host, port))
+        reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        reset.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        reset.close()
+        assert (await trio.to_thread.run_sync(lambda: ask(host, port, "GET", "/healthz")))[0] == 200
+
+    serving(test)
+
+
+def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            bound = await nursery.start(serve_http, "127.0.0.1:0", Filters(FILTERS))
+            host, port = address_of(bound)
+            deaf = socket.create_connection((host, port))
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.sendall(b"GET /report/bad HTTP/1.1\r\nHost: localhost\r\n\r\n" * 60)
+            await trio.sleep(0.3)
+            nursery.cancel_scope.cancel()
+        deaf.close()
+
+    started = time.monotonic()
+    trio.run(main)
+    assert time.monotonic() - started < 8
+
+
+@pytest.mark.parametrize("address", ["", "9750", ":9750", "localhost:", "localhost:x", "a:70000", "::1:9750", "h:١"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match="no address to listen on — give HOST:PORT"):
+        address_of(address)
+
+
+def test_addresses() -> None:
+    assert address_of("127.0.0.1:9750") == ("127.0.0.1", 9750)
+    assert address_of("[::1]:0") == ("::1", 0)
+    assert address_of("web-1.internal:80") == ("web-1.internal", 80)
+
+
+def test_an_address_in_use_is_one_line_that_says_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ShadowdError) as caught:
+            trio.run(serve_http, f"127.0.0.1:{port}", Filters({}))
+    assert str(caught.value) == (
+        f"127.0.0.1:{port} cannot be bound: Address already in use — "
+        "choose another with --http ADDRESS or turn it off with --http ''"
+    )
+
+
+def test_a_name_that_does_not_resolve_is_one_line() -> None:
+    with pytest.raises(ShadowdError, match="cannot be bound: "):
+        trio.run(serve_http, "no-such-host.invalid:9750", Filters({}))
+
+
+def test_the_page_alone_needs_no_server() -> None:
+    """The command line and the daemon's start-up must not pay for the door's packages."""
+    script = (
+        "import sys, shadowd.observe.report, shadowd.observe.markdown\n"
+        "print([name for name in ('starlette', 'hypercorn', 'trio', 'socket') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "[]"

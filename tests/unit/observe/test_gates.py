@@ -1,0 +1,134 @@
+"""The examples of docs/gates: that they parse, ask for what exists, and read verdicts as shadowd gives them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+GATES = Path(__file__).parents[3] / "docs" / "gates"
+
+#: Command, then its options: True for one that takes a value, None for one that may.
+COMMANDS: dict[str, dict[str, bool | None]] = {
+    "verdict": {"--gate": False, "--wait": True, "--json": False},
+    "report": {"--html": True, "--markdown": None, "--json": False},
+    "run start": {"--label": True},
+}
+
+
+def documents(name: str) -> list[Any]:
+    return list(yaml.safe_load_all((GATES / name).read_text()))
+
+
+def strings(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for value in node.values():
+            yield from strings(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from strings(value)
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        if line.strip().startswith("shadowctl "):
+            yield shlex.split(line.strip(), comments=True)[1:]
+
+
+def shown() -> list[tuple[str, list[str]]]:
+    """Every command that the examples and the page show, with the file it is in."""
+    found: list[tuple[str, list[str]]] = []
+    for path in sorted(GATES.glob("*.y*ml")):
+        for text in strings(documents(path.name)):
+            found += [(path.name, command) for command in commands(text)]
+    page = (GATES / "README.md").read_text()
+    inline = "\n".join(text for text in re.findall(r"`(shadowctl [^`]+)`", page))
+    return found + [("README.md", command) for command in commands(page + "\n" + inline)]
+
+
+def check(words: list[str]) -> None:
+    """Raises AssertionError for a command or an option that is none."""
+    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+    assert name in COMMANDS, name
+    options = COMMANDS[name]
+    rest = words[len(name.split()) :]
+    assert rest
+    assert not rest[0].startswith("-"), "the filter's name comes first"
+    at = 1
+    while at < len(rest):
+        assert rest[at] in options, rest[at]
+        takes = options[rest[at]]
+        has = at + 1 < len(rest) and not rest[at + 1].startswith("-")
+        assert has or not takes, f"{rest[at]} needs a value"
+        at += 2 if has and takes is not False else 1
+
+
+def test_every_file_is_found() -> None:
+    names = {path.name for path in GATES.iterdir()}
+    assert names == {"argo-rollouts.yaml", "flagger.yaml", "github-actions.yml", "gitlab-ci.yml", "README.md"}
+    page = (GATES / "README.md").read_text()
+    assert all(f"]({name})" in page for name in names - {"README.md"})
+
+
+def test_commands_exist_with_their_options() -> None:
+    found = shown()
+    assert {name for name, _ in found} == {"github-actions.yml", "gitlab-ci.yml", "README.md"}
+    assert len(found) >= 12
+    for _, words in found:
+        check(words)
+
+
+@pytest.mark.parametrize(
+    "words", ["verdict", "verdict shop --html x", "report shop --html", "judge shop", "run stop shop"]
+)
+def test_the_check_of_commands_can_fail(words: str) -> None:
+    with pytest.raises(AssertionError):
+        check(words.split())
+
+
+def test_argo_reads_all_three_verdicts() -> None:
+    template, rollout = documents("argo-rollouts.yaml")
+    assert (template["apiVersion"], template["kind"]) == ("argoproj.io/v1alpha1", "AnalysisTemplate")
+    (metric,) = template["spec"]["metrics"]
+    assert metric["successCondition"] == 'result.verdict == "pass"'
+    assert metric["failureCondition"] == 'result.verdict == "fail"'
+    assert metric["failureLimit"] == 0
+    assert metric["inconclusiveLimit"] * int(metric["interval"].removesuffix("s")) == 600
+    web = metric["provider"]["web"]
+    assert web["url"].endswith("/verdict?filter={{ args.filter }}")
+    assert "jsonPath" not in web  # the result is then the whole object
+    used = set(re.findall(r"{{ args\.(\w+) }}", web["url"]))
+    assert used == {arg["name"] for arg in template["spec"]["args"]}
+    (step,) = [step["analysis"] for step in rollout["spec"]["strategy"]["canary"]["steps"] if "analysis" in step]
+    assert step["templates"] == [{"templateName": template["metadata"]["name"]}]
+    assert {arg["name"] for arg in step["args"]} == {"filter"}
+
+
+def test_flagger_promotes_by_one_door_and_rolls_back_by_the_other() -> None:
+    (canary,) = documents("flagger.yaml")
+    assert (canary["apiVersion"], canary["kind"]) == ("flagger.app/v1beta1", "Canary")
+    hooks = {hook["type"]: hook["url"] for hook in canary["spec"]["analysis"]["webhooks"]}
+    assert hooks["confirm-promotion"].endswith("/flagger/shop")
+    assert hooks["rollback"] == hooks["confirm-promotion"] + "/rollback"
+
+
+def test_pipelines_report_also_when_the_gate_is_shut() -> None:
+    (workflow,) = documents("github-actions.yml")
+    assert True in workflow  # YAML 1.1 reads the key `on` as true, and so does everybody who checks with PyYAML
+    steps = workflow["jobs"]["verdict"]["steps"]
+    gate = next(index for index, step in enumerate(steps) if "--gate" in step.get("run", ""))
+    assert all(step["if"] == "${{ !cancelled() }}" for step in steps[gate + 1 :])
+    (pipeline,) = documents("gitlab-ci.yml")
+    job = pipeline["shadow verdict"]
+    assert job["stage"] in pipeline["stages"]
+    assert job["allow_failure"] == {"exit_codes": 3}
+    assert any("--gate" in line for line in job["script"])
+    assert any("report shop" in line for line in job["after_script"])
+    assert job["artifacts"]["when"] == "always"
