@@ -91,14 +91,19 @@ class Plain:
 
 
 class Shadowd:
-    """The daemon, started once; each run has a filter of its own."""
+    """The daemon, started once; each run has a filter of its own. Without ``compare`` it only mirrors."""
 
-    name = "shadowd"
     direct = False
 
-    def __init__(self, production: Nginx, shadow: Nginx, directory: Path, children: list[Child]) -> None:
+    def __init__(
+        self, production: Nginx, shadow: Nginx, directory: Path, children: list[Child], compare: bool = True
+    ) -> None:
         from shadowd.control.client import Client
 
+        self.name = "shadowd" if compare else "mirror only"
+        self._options = [] if compare else ["--no-compare"]
+        directory = directory / self.name.replace(" ", "-")
+        directory.mkdir()
         self._client = Client
         self.port = production.port
         self._shadow = shadow.port
@@ -107,7 +112,7 @@ class Shadowd:
         self.child = Child.python(
             "shadowd",
             "shadowd.cli.shadowd",
-            ["run", "--socket", str(self._socket), "--state-dir", str(state)],
+            ["run", "--socket", str(self._socket), "--state-dir", str(state), "--http", ""],
             directory,
         )
         children.append(self.child)  # to be ended even if it does not get ready
@@ -136,7 +141,7 @@ class Shadowd:
     def open(self, writes: bool) -> None:
         to = f"http://127.0.0.1:{self._shadow}"
         methods = ["--methods", "any"] if writes else []
-        self._shadowctl("filter", "add", "bench", "--port", str(self.port), "--to", to, *methods)
+        self._shadowctl("filter", "add", "bench", "--port", str(self.port), "--to", to, *methods, *self._options)
 
     def close(self) -> dict[str, Any]:
         """The ledger of the run, once nothing is in flight."""
@@ -148,7 +153,8 @@ class Shadowd:
                 break
             time.sleep(0.1)
         self._shadowctl("filter", "rm", "bench")
-        return {"ledger": view, "kernel": ledger["kernel"]}
+        twins = sum(sum(target.get("twins", {}).values()) for target in view["targets"])
+        return {"ledger": view, "kernel": ledger["kernel"], "twins": twins}
 
 
 class NginxMirror:

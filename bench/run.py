@@ -103,10 +103,10 @@ class Bench:
     def _arm(self, name: str, www: Path) -> Arm:
         if name == "without":
             return Plain(self.production)
-        if name == "shadowd":
+        if name in ("shadowd", "mirror"):
             if os.geteuid():
                 raise ShadowdError("the daemon needs root", "sudo make bench")
-            return Shadowd(self.production, self.shadow, self.directory, self.children)
+            return Shadowd(self.production, self.shadow, self.directory, self.children, compare=name == "shadowd")
         if name == "nginx":
             return NginxMirror(self._nginx("mirroring", www, self.shadow.port))
         binary = envoy_binary()
@@ -155,6 +155,7 @@ class Bench:
         result["shadow_requests"] = arrived = self._arrived(shadow_before, done)
         result["production_cpu_us"] = (cpu_seconds(self.production.child.pid) - production_cpu) * 1e6 / max(done, 1)
         extra = arm.close()
+        arrived -= extra.get("twins", 0)  # second copies are the comparison's cost, not more mirrored requests
         mirror_cpu = sum(cpu_seconds(pid) for pid in arm.pids) - mirror_cpu
         result["mirrored_share"] = None if arm.direct else arrived / max(done, 1)
         result["mirror_cpu_us"] = mirror_cpu * 1e6 / arrived if arm.pids and arrived else None
@@ -202,13 +203,17 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+#: ``shadowd`` mirrors and compares, ``mirror`` mirrors only: their difference is what the comparison costs.
+ARMS = ("without", "mirror", "shadowd", "nginx", "envoy")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if the daemon's arm (when asked for) was measured, 1 if it was not, 2 for wrong options."""
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="about a minute: one round of 1.5 s")
     parser.add_argument("--rounds", type=int, help="rounds of each arm (default 3)")
     parser.add_argument("--seconds", type=float, help="length of one run (default 5)")
-    parser.add_argument("--arms", default="without,shadowd,nginx,envoy", help="comma-separated (default: all)")
+    parser.add_argument("--arms", default=",".join(ARMS), help="comma-separated (default: all)")
     parser.add_argument("--only", help="scenarios whose name contains this text")
     options = parser.parse_args(arguments)
     rounds = options.rounds or (1 if options.quick else 3)
@@ -217,9 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scenarios = [scenario for scenario in SCENARIOS if not options.only or options.only in scenario.name]
     if options.quick:
         scenarios = [s._replace(rate=5_000.0) if s.requests else s for s in scenarios]
-    known = {"without", "shadowd", "nginx", "envoy"}
-    if set(names) - known or not scenarios or not 1 <= rounds <= 20 or not 0.5 <= duration <= 60:
-        parser.error("--arms of without,shadowd,nginx,envoy; --only must match; 1-20 rounds; 0.5-60 seconds")
+    if set(names) - set(ARMS) or not scenarios or not 1 <= rounds <= 20 or not 0.5 <= duration <= 60:
+        parser.error(f"--arms of {','.join(ARMS)}; --only must match; 1-20 rounds; 0.5-60 seconds")
 
     console = Console(width=None if sys.stdout.isatty() else 160)  # a file or CI log has no width of its own
     with tempfile.TemporaryDirectory(prefix="shadowd-bench-") as place:

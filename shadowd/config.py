@@ -127,6 +127,8 @@ class Config(Strict):
     max_body: Annotated[int, BeforeValidator(size(1 << 10, 16 << 20))] = 256 << 10
     keep: Annotated[float, BeforeValidator(duration(60, 3650 * 86400))] = 14 * 86400.0
     max_size: Annotated[int, BeforeValidator(size(1 << 20, 1 << 40))] = 1 << 30
+    # the daemon steps back when production wants the CPU: it sheds then, counted, and production does not wait
+    nice: Annotated[int, BeforeValidator(integer(0, 19))] = 5
     http: Annotated[str, BeforeValidator(_http)] = DEFAULT_HTTP
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"
     filters: Annotated[list[FilterSpec], BeforeValidator(models(FilterSpec, "filters", MAX_FILTERS))] = Field(

@@ -395,6 +395,7 @@ class Daemon:
 #: Settings that only a new start takes up.
 _FIXED = (
     "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size", "http",
+    "nice",
 )  # fmt: skip
 
 
@@ -422,6 +423,7 @@ async def run_daemon(
     log = Log(config.log_format)
     logging.getLogger("shadowd").addHandler(_Forward(log))
     check_host()
+    os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
     try:
         config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -89,7 +89,6 @@ class Run:
         self.assessed_at = 0.0
         self._base = (_eligible(entry.filter.account), target.account.mirrored, entry.filter.account.seen)
         self._slice_base = (0, 0, 0)
-        target.time_all = self.examiner.settings.baseline
         entry.filter.examiners[target] = self.examiner
 
     @property

@@ -5,7 +5,8 @@ looked at only when it reaches 10,000, 20,000, 40,000 … requests, and the k-th
 latest look stands. A look takes the last half, where a warm-up is over; divides it into at most 32 blocks, each at
 least as long as a garbage collector's sawtooth; and fits a Theil–Sen line through the blocks' minima (``trend.py``). It
 is no leak if the last quarter grows clearly less than the one before it: then a warm-up is just ending, and the next
-look, at twice the requests, will tell. A sawtooth longer than what has been seen cannot be told from a leak.
+look, at twice the requests, will tell. A sawtooth longer than what has been seen cannot be told from a leak, and one of
+fewer than some twenty readings hides it: its lowest point is rarely read.
 
 **CPU.** Seconds per request, each side by its own count of requests, in blocks of time; a vote for each block as in
 ``blocks.py``, because both sides live through the same load at the same time.
@@ -31,7 +32,7 @@ _MIN_BLOCKS = 8
 #: spans less than eight of those in 2,000 readings (7.6 standard deviations); a tooth has more readings than that.
 _DROP, _DROP_STEPS = 0.25, 8
 _SLOWER = 0.85  # growth in the last quarter by the one before; a leak has 1, a cache that fills like √n 0.84
-_CLEARLY = 0.05  # level of each quarter: both together differ by chance once in a hundred times
+_CLEARLY = 0.10  # level of each quarter: a leak under noise is then put off in few looks, a warm-up to 20,000 seen
 
 _CPU_LEAST = 0.2  # seconds of each side in a block: the kernel counts in ticks of 10 ms, so both are right within 5 %
 _CPU_REQUESTS = 20  # of each side in a block

@@ -325,7 +325,7 @@ class _Pages:
             score_shown = f"{score:.0f}" if isinstance(score, (int, float)) else "–"
             rows.append([tag(result_of(found.get("verdict"))), link, score_shown, html(reasons[0], 300)])
         columns = (("-Verdict", "keep"), ("-Filter", ""), ("Score", "n"), ("-Why", ""))
-        shown = table(columns, rows) if rows else empty("There are no filters: add one with shadowctl mirror.")
+        shown = table(columns, rows) if rows else empty("There are no filters: add one with shadowctl filter add.")
         if len(names) > INDEX_LIMIT:
             shown += f'<p class="muted">and {len(names) - INDEX_LIMIT} more</p>'
         return HTMLResponse(document("shadowd", f"<main><h2>shadowd</h2>{shown}</main>"))

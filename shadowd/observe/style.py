@@ -149,7 +149,7 @@ body{font-size:10.5pt}
 main,header,footer{max-width:none;padding:0}
 header{padding-top:0}nav{display:none}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-h2,h3{break-after:avoid}h2{margin-top:28px}
+h2,h3,h3+p,.lead,section>p:has(+figure){break-after:avoid}h2{margin-top:28px}
 tr,figure,.sign,.hero{break-inside:avoid}
 pre{max-height:none}
 .scroll{overflow:visible}

@@ -95,7 +95,6 @@ class Connection:
         "_tls_out",
         "_written",
         "answered",
-        "began",
         "connect_deadline",
         "cookie",
         "fd",
@@ -142,7 +141,6 @@ class Connection:
             self._tls_in, self._tls_out = ssl.MemoryBIO(), ssl.MemoryBIO()
             self._tls = target.tls.wrap_bio(self._tls_in, self._tls_out, server_hostname=target.server_name)
         self.state = CONNECTING
-        self.began = now
         self.connect_deadline = now + target.limits.connect_timeout
         target.connections += 1
         engine.register(self, _EVENTS)  # before the SYN: it carries the sequence number that times are counted from

@@ -137,6 +137,9 @@ class Engine:
             elif connection.connect_deadline <= now:
                 connection.fail("connect", now)
         for target in self.targets:
+            excess = target.ration_times(now)
+            if excess:
+                self._stop_timing(target, excess)
             for lane in list(target.blocked):
                 lane.shed_lagging(now)
                 lane.advance(now)
@@ -147,6 +150,15 @@ class Engine:
                 if connection.owner is not None and connection.owner.raw:
                     connection.settle_raw(now)
                 connection.check_deadline(now)
+
+    def _stop_timing(self, target: Target, excess: int) -> None:
+        """Time so many connections fewer, the newest first: what they carry has no say in it."""
+        for connection in reversed(list(self._connections.values())):
+            if connection.target is target and connection.times is not None and excess:
+                excess -= 1
+                target.timed -= 1
+                connection.times = None
+                self._retired.append(connection.cookie)
 
     @property
     def waiting(self) -> int:
@@ -288,7 +300,7 @@ class Engine:
 
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
-        if self._time_socket is not None and connection.target.wants_times(connection.began):
+        if self._time_socket is not None and connection.target.wants_times():
             connection.times = SegmentTimes()
             self._timings[connection.cookie] = connection.times.record
             self._time_socket(connection.cookie, True)

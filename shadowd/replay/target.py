@@ -60,7 +60,6 @@ class Target:
 
     __slots__ = (
         "_breaker_rest",
-        "_busy",
         "_failures",
         "_next_address",
         "_rated",
@@ -72,6 +71,7 @@ class Target:
         "addresses",
         "answer_limit",
         "blocked",
+        "busy",
         "breaker_until",
         "buffered",
         "connections",
@@ -88,7 +88,6 @@ class Target:
         "server_name",
         "shadow_latency",
         "status_differences",
-        "time_all",
         "timed",
         "tls",
         "url",
@@ -132,28 +131,32 @@ class Target:
         self._next_address = 0
         self._tokens = 0.0
         self._tokens_at = 0
-        self.time_all = False  # a baseline is beside it: both sides of a pair must be timed
+        self.busy = False  # more answers a second than LIGHT
         self.timed = 0  # connections whose times the kernel tells
         self._untimed = 0
         self._rated = self._rated_at = 0  # answers so far when the rate was last looked at
-        self._busy = False
         self.production_latency = LatencySketch()
         self.shadow_latency = LatencySketch()
         self.status_differences = 0
 
-    def wants_times(self, now: int) -> bool:
+    def wants_times(self) -> bool:
         """Whether to time a new connection: all while traffic is light, else the first few always and of the rest one
         in TIMED_SHARE. The choice does not depend on what the connection will carry, so the sample is fair."""
-        if now - self._rated_at >= SECOND:
-            served = self.account.mirrored - self._rated
-            self._busy = served * SECOND > LIGHT * (now - self._rated_at)
-            self._rated, self._rated_at = self.account.mirrored, now
-        if self._busy and self.timed >= ALWAYS_TIMED and not self.time_all:
+        if self.busy and self.timed >= ALWAYS_TIMED:
             self._untimed = (self._untimed + 1) % TIMED_SHARE
             if self._untimed:
                 return False
         self.timed += 1
         return True
+
+    def ration_times(self, now: int) -> int:
+        """How many timed connections are too many now: traffic became heavy after they were opened."""
+        if now - self._rated_at < SECOND:
+            return 0
+        served = self.account.mirrored - self._rated
+        self.busy = served * SECOND > LIGHT * (now - self._rated_at)
+        self._rated, self._rated_at = self.account.mirrored, now
+        return max(0, self.timed - ALWAYS_TIMED - self.connections // TIMED_SHARE) if self.busy else 0
 
     def next_address(self) -> Address | None:
         """Several addresses are used in turn."""
