@@ -394,8 +394,8 @@ class Daemon:
 
 #: Settings that only a new start takes up.
 _FIXED = (
-    "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size", "http",
-    "nice",
+    "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size",
+    "http", "nice",
 )  # fmt: skip
 
 

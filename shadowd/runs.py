@@ -266,6 +266,7 @@ class Runs:
                 except Exception as error:  # likewise
                     self.problem = f"looking at processes failed: {error!r} at {_place(error)} — report it"
                 run.roll(time.time())
+                run.examiner.ended = run.examiner.ended or run.vitals.another_version
                 if run.examiner.ended and self.current.get(key) is run:
                     self._end(key, run.examiner.ended)
                     self._begin(run.entry, run.target, "")
@@ -382,4 +383,6 @@ def _vitals(spec: FilterSpec, target: Target) -> Vitals:
     def production() -> tuple[int, str | None] | None:
         return (spec.ports[0][0], None) if spec.ports and spec.direction == "inbound" else None
 
-    return Vitals(Source(spec.shadow_metrics, shadow), Source(spec.production_metrics, production), spec.memory_after)
+    key = spec.run_key
+    sources = Source(spec.shadow_metrics, shadow, key), Source(spec.production_metrics, production, key)
+    return Vitals(*sources, spec.memory_after)

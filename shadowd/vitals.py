@@ -6,6 +6,7 @@ read. What cannot be seen is no judgement, never a pass.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from shadowd.observe.scrape import fetch_page
 MEMORY = "process_resident_memory_bytes"
 CPU = "process_cpu_seconds_total"
 START = "process_start_time_seconds"
+MAX_LINES = 100  # of the metric that names the version: build information has one
 
 
 class Reading:
@@ -40,10 +42,15 @@ class Source:
     """Where one side's readings come from: a page, or the process at ``place()`` (port and address) once that is known.
     ``problem`` says why there is none."""
 
-    __slots__ = ("_before", "_place", "_probe", "_url", "problem")
+    __slots__ = ("_before", "_place", "_probe", "_run_key", "_url", "_version", "another_version", "problem")
 
-    def __init__(self, url: str | None, place: Callable[[], tuple[int, str | None] | None]) -> None:
+    def __init__(
+        self, url: str | None, place: Callable[[], tuple[int, str | None] | None], run_key: str | None = None
+    ) -> None:
         self._url = url
+        self._run_key = (run_key or "").encode()
+        self._version: list[bytes] = []
+        self.another_version = False  # the page's metric of the run key has other labels or another value
         self._place = place
         self._probe: ProcessProbe | None = None
         self._before: Reading | None = None
@@ -54,7 +61,9 @@ class Source:
         reading: Reading | None = None
         if self._url is not None:
             try:
-                found = parse_untrusted(await fetch_page(self._url))
+                page = await fetch_page(self._url)
+                self._look_at_version(page)
+                found = parse_untrusted(page)
                 reading = Reading(found.get(MEMORY), found.get(CPU), found.get(START), None)
                 self.problem = ""
             except ShadowdError as error:
@@ -68,6 +77,16 @@ class Source:
             return None, ""
         before, self._before = self._before, reading
         return reading, _changed(before, reading)
+
+    def _look_at_version(self, page: bytes) -> None:
+        """``--run-key`` may name a metric, such as ``app_build_info``: its lines are the version."""
+        if not self._run_key:
+            return
+        key = self._run_key
+        lines = sorted(line for line in page.splitlines() if re.split(rb"[{ ]", line, maxsplit=1)[0] == key)[:MAX_LINES]
+        if lines and self._version and lines != self._version:
+            self.another_version = True
+        self._version = lines or self._version
 
     def _found(self) -> bool:
         if self._probe is None:
@@ -122,6 +141,13 @@ class Vitals:
         if shadow is None or production is None or shadow.cpu is None or production.cpu is None:
             return
         self.cpu.add(production.cpu, asked, shadow.cpu, served)
+
+    @property
+    def another_version(self) -> str:
+        """Which side's metric of the run key has changed, "" if none."""
+        if self._shadow.another_version:
+            return "the candidate changed its version"
+        return "production changed its version" if self._production.another_version else ""
 
     def judgements(self, max_leak: float, max_cpu: float, memory_alpha: float, cpu_alpha: float) -> list[Judgement]:
         found = list(self.memory.judge(max_leak, memory_alpha)) if self.memory_seen else []

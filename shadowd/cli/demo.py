@@ -10,7 +10,7 @@ import typer
 
 def demo(
     seconds: Annotated[float, typer.Option(help="How long the load runs, 1 to 3600 s.")] = 30.0,
-    rate: Annotated[float, typer.Option(help="Requests per second on production, 1 to 5000.")] = 400.0,
+    rate: Annotated[float, typer.Option(help="Requests per second on production, 1 to 5000.")] = 500.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, nothing else.")] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Afterwards leave all but the load running until Ctrl-C.")

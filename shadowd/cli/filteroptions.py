@@ -59,7 +59,7 @@ MaxBuffered = Annotated[Text, _option("--max-buffered", "Bytes waiting for a tar
 Twin = Annotated[Text, _option("--twin", "Share of safe requests asked twice to learn noise (default 5%).", "RATE")]
 Compare = Annotated[Flag, typer.Option(help="Compare the answers (default) or only mirror.")]
 Route = Annotated[Texts, _option("--route", "Endpoint template: '/users/{id}'. Repeatable.", "ROUTE")]
-RunKey = Annotated[Text, _option("--run-key", "Header whose change means another version: the run ends.", "HEADER")]
+RunKey = Annotated[Text, _option("--run-key", "Header or metric whose change means another version: the run ends.", "HEADER")]
 MaxErrorIncrease = Annotated[
     Text, _option("--max-error-increase", "More failing answers than this: fail (0.1%).", "SHARE")
 ]

@@ -17,7 +17,7 @@ from shadowd.compare.answers import compare_answers
 from shadowd.compare.content import content_untrusted
 from shadowd.compare.difference import Difference, Options
 from shadowd.compare.drift import Drift
-from shadowd.compare.endpoints import Endpoints
+from shadowd.compare.endpoints import Endpoints, raw_name
 from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Field, Group
 from shadowd.compare.latency import LatencySketch
 from shadowd.compare.rules import Rules
@@ -34,6 +34,7 @@ LAST_BYTE_LIMIT = 14_000
 REPEAT_WINDOW = 5_000_000_000
 MAX_REPEATS = 512  # requests whose latest answer is remembered, bodies up to REPEAT_BODY: 4 MB
 REPEAT_BODY = 8 << 10
+MAX_ENDPOINTS = 510
 MAX_SIGNATURES = 500
 SIGNATURE_ENDPOINTS = 10  # named with a signature
 SIGNATURE_BODY = 64 << 10  # bytes of a body in which errors are looked for
@@ -195,8 +196,11 @@ class Examiner:
         self._judge_content(trial, endpoint, production, candidate, differences, third, time)
 
     def _endpoint(self, request: Request) -> Endpoint:
-        name = self._names.name(request.method, request.target)
+        name = self._names.name(request.method, request.target) if request.method else raw_name(request.body)
         endpoint = self.endpoints.get(name)
+        if endpoint is None and len(self.endpoints) >= MAX_ENDPOINTS:
+            name = "other"  # raw commands: HTTP names have a bound of their own
+            endpoint = self.endpoints.get(name)
         if endpoint is None:
             endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1)
         return endpoint

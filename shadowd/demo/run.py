@@ -301,7 +301,7 @@ def _report_file() -> Path:
 
 def run_demo(
     seconds: float = 30.0,
-    rate: float = 400.0,
+    rate: float = 500.0,
     as_json: bool = False,
     keep: bool = False,
     identical: bool = False,

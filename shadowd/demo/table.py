@@ -99,7 +99,7 @@ def live_table(sample: Sample) -> Table:
     table.add_row("failed", f"{sample.failed:,}", _words(sample.target["failed"]))
     table.add_row("in flight", f"{sample.in_flight:,}", "balanced" if sample.balanced else "[red]not balanced[/]")
     table.add_section()
-    for side, name in (("production", "production (v1)"), ("shadow", "shadow (v2)")):
+    for side, name in (("production", "production (v1)"), ("shadow", "shadow")):
         points = sample.latency[side]
         table.add_row(name, _milliseconds(points["p50"]), f"p50; p99 {_milliseconds(points['p99'])}")
     table.add_row("other status", f"[yellow]{sample.differences:,}[/]", "answers whose status differs")
@@ -127,7 +127,7 @@ def summary(sample: Sample) -> list[str]:
     lines = [
         f"Production (v1) answered {sent:,} requests; its clients saw {errors:,} errors"
         + (f" ({_words(sample.load['errors'])})." if errors else ": it noticed nothing."),
-        f"shadowd saw {sample.seen:,} of them in the kernel and replayed {sample.mirrored:,} to the shadow (v2).",
+        f"shadowd saw {sample.seen:,} of them in the kernel and replayed {sample.mirrored:,} to the shadow.",
     ]
     if sample.filtered:
         lines.append(f"{sample.filtered:,} were filtered on purpose: {_words(sample.filter_ledger['filtered'])}.")
@@ -146,7 +146,7 @@ def summary(sample: Sample) -> list[str]:
         lines.append(f"The ledger balances, but {sample.in_flight:,} requests are still in flight.")
     else:
         lines.append("THE LEDGER DOES NOT BALANCE: requests are unaccounted for. This is a bug in shadowd.")
-    lines.append(f"{sample.differences:,} answers of v2 had another status than production's.")
+    lines.append(f"{sample.differences:,} answers of the shadow had another status than production's.")
     lines.append(
         f"Latency: production p50 {_milliseconds(production['p50'])}, p99 {_milliseconds(production['p99'])}; "
         f"shadow p50 {_milliseconds(shadow['p50'])}, p99 {_milliseconds(shadow['p99'])}."
