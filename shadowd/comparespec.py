@@ -120,6 +120,7 @@ class CompareFields(Strict):
     min_samples: Annotated[int, BeforeValidator(integer(0, 10**9))] = 0
     min_duration: Annotated[float, BeforeValidator(duration(0, 30 * 86400))] = 0.0
     critical: Annotated[tuple[str, ...], BeforeValidator(_judges)] = tuple(name for name in JUDGES if name != "cpu")
+    critical_endpoint: Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(texts(value)))] = ()
     memory_after: Annotated[int, BeforeValidator(integer(100, 10**9))] = 10_000
     ignore_header: Annotated[tuple[str, ...], BeforeValidator(_headers)] = ()
     unordered: Annotated[tuple[str, ...], BeforeValidator(_paths)] = ()

@@ -326,7 +326,7 @@ def _begin_run(run: Run, database: Database) -> int:
 _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
     "max_cpu", "min_coverage", "min_samples", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
-    "tolerance", "strict_types", "shadow_metrics", "production_metrics",
+    "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
 )  # fmt: skip
 
 
@@ -366,6 +366,7 @@ def settings_of(spec: FilterSpec) -> Settings:
         baseline=_has_baseline(spec),
         run_key=spec.run_key or "",
         first_look=spec.memory_after,
+        critical_endpoints=spec.critical_endpoint,
     )
 
 

@@ -59,7 +59,9 @@ MaxBuffered = Annotated[Text, _option("--max-buffered", "Bytes waiting for a tar
 Twin = Annotated[Text, _option("--twin", "Share of safe requests asked twice to learn noise (default 5%).", "RATE")]
 Compare = Annotated[Flag, typer.Option(help="Compare the answers (default) or only mirror.")]
 Route = Annotated[Texts, _option("--route", "Endpoint template: '/users/{id}'. Repeatable.", "ROUTE")]
-RunKey = Annotated[Text, _option("--run-key", "Header or metric whose change means another version: the run ends.", "HEADER")]
+RunKey = Annotated[
+    Text, _option("--run-key", "Header or metric that names the version: its change ends the run.", "NAME")
+]
 MaxErrorIncrease = Annotated[
     Text, _option("--max-error-increase", "More failing answers than this: fail (0.1%).", "SHARE")
 ]
@@ -74,6 +76,9 @@ MinCoverage = Annotated[Text, _option("--min-coverage", "Share compared that a p
 MinSamples = Annotated[Text, _option("--min-samples", "Exchanges that a verdict needs.", "N")]
 MinDuration = Annotated[Text, _option("--min-duration", "Time that a verdict needs.", "TIME")]
 Critical = Annotated[Texts, _option("--critical", "Judges that may fail the verdict (all but cpu).", "JUDGES")]
+CriticalEndpoint = Annotated[
+    Texts, _option("--critical-endpoint", "Needs --min-samples of its own: 'GET /orders/{id}'. Repeatable.", "ENDPOINT")
+]
 MemoryAfter = Annotated[Text, _option("--memory-after", "Requests before memory is judged (default 10000).", "N")]
 IgnoreHeader = Annotated[Texts, _option("--ignore-header", "Response header that is not compared. Repeatable.", "K")]
 Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says nothing: $.tags, or *.", "PATH")]
@@ -129,6 +134,7 @@ OPTIONS: dict[str, Any] = {
     "min_samples": MinSamples,
     "min_duration": MinDuration,
     "critical": Critical,
+    "critical_endpoint": CriticalEndpoint,
     "memory_after": MemoryAfter,
     "ignore_header": IgnoreHeader,
     "unordered": Unordered,

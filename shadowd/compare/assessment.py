@@ -217,6 +217,9 @@ class Assessment:
             self._judgements, coverage, examiner.settings.margins, samples=examiner.compared, seconds=self._seconds,
             drift_share=drift,
         )  # fmt: skip
+        missing = self._too_few()
+        if decided.verdict == "pass" and missing:
+            decided.verdict, decided.reasons, decided.score = "inconclusive", missing, min(decided.score, 99)
         ranks = {"regression": 0, "undecided": 1, "drift": 2, "not judged": 3, "expected": 4, "noise": 5}
         self.differences.sort(key=lambda found: (ranks[found["label"]], -found["count"], found["id"]))
         mode = examiner.settings.mode
@@ -243,6 +246,17 @@ class Assessment:
             "limits": limits,
             "ended": examiner.ended,
         }
+
+    def _too_few(self) -> list[str]:
+        """Critical endpoints that a pass still waits for."""
+        examiner, least = self._examiner, max(1, self._examiner.settings.margins.min_samples)
+        found = []
+        for name in examiner.settings.critical_endpoints:
+            endpoint = examiner.endpoints.get(name)
+            total = endpoint.total if endpoint is not None else 0
+            if total < least:
+                found.append(f"{name}: {total:,} of at least {least:,} exchanges were compared")
+        return found
 
     def _findings(self) -> list[dict[str, Any]]:
         """What failed, each cause once: of an endpoint's quantiles the first, and the whole only if no part says it."""

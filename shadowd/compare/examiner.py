@@ -46,7 +46,7 @@ _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 class Settings:
     """How a candidate is compared. ``twin``: share of safe requests sent twice, without a baseline."""
 
-    __slots__ = ("baseline", "first_look", "margins", "options", "routes", "run_key", "twin")
+    __slots__ = ("baseline", "critical_endpoints", "first_look", "margins", "options", "routes", "run_key", "twin")
 
     def __init__(
         self,
@@ -57,7 +57,9 @@ class Settings:
         baseline: bool = False,
         run_key: str = "",
         first_look: int = 10_000,
+        critical_endpoints: Sequence[str] = (),
     ) -> None:
+        self.critical_endpoints = tuple(critical_endpoints)  # each needs ``margins.min_samples`` for a pass
         self.options = options or Options()
         self.margins = margins or Margins()
         self.routes = tuple(routes)

@@ -225,3 +225,16 @@ def test_margins_are_the_filters() -> None:
             examine(examiner, request(time=number * MS), answer(b"x"), candidate)
     assert assess(strict).verdict["verdict"] == "fail"
     assert not [found for found in assess(lax).verdict["findings"] if found["judge"] == "errors"]
+
+
+def test_a_critical_endpoint_needs_its_own_samples() -> None:
+    examiner = new(twin=0.0, margins=Margins(min_samples=100), critical_endpoints=("GET /pay", "GET /orders/{id}"))
+    for number in range(8000):
+        asked = request("/pay" if number % 100 == 0 else "/orders/7", time=number * 10 * MS)
+        examine(examiner, asked, answer(b"same"), side(answer(b"same")))
+    verdict = assess(examiner).verdict
+    assert verdict["verdict"] == "inconclusive"
+    assert verdict["reasons"] == ["GET /pay: 80 of at least 100 exchanges were compared"]
+    for number in range(8000, 8020):
+        examine(examiner, request("/pay", time=number * 10 * MS), answer(b"same"), side(answer(b"same")))
+    assert assess(examiner).verdict["verdict"] == "pass"
