@@ -1,4 +1,4 @@
-"""Memory and CPU of a shadow's process and of production's, sampled once a second for one run.
+"""Memory and CPU of a shadow's process and of production's, sampled several times a second for one run.
 
 A process on this host is found by its port; where there is none, or the operator says so, a Prometheus text page is
 read. What cannot be seen is no judgement, never a pass.
@@ -23,6 +23,7 @@ from shadowd.observe.scrape import fetch_page
 MEMORY = "process_resident_memory_bytes"
 CPU = "process_cpu_seconds_total"
 START = "process_start_time_seconds"
+PAGE_EVERY = 1.0  # seconds: exporters collect anew for each request
 MAX_LINES = 100  # of the metric that names the version: build information has one
 
 
@@ -42,7 +43,7 @@ class Source:
     """Where one side's readings come from: a page, or the process at ``place()`` (port and address) once that is known.
     ``problem`` says why there is none."""
 
-    __slots__ = ("_before", "_place", "_probe", "_run_key", "_url", "_version", "another_version", "problem")
+    __slots__ = ("_before", "_due", "_place", "_probe", "_run_key", "_url", "_version", "another_version", "problem")
 
     def __init__(
         self, url: str | None, place: Callable[[], tuple[int, str | None] | None], run_key: str | None = None
@@ -50,6 +51,7 @@ class Source:
         self._url = url
         self._run_key = (run_key or "").encode()
         self._version: list[bytes] = []
+        self._due = 0.0
         self.another_version = False  # the page's metric of the run key has other labels or another value
         self._place = place
         self._probe: ProcessProbe | None = None
@@ -60,6 +62,9 @@ class Source:
         """A reading, and why it is of another process than the one before ("" if it is of the same)."""
         reading: Reading | None = None
         if self._url is not None:
+            if trio.current_time() < self._due:
+                return None, ""
+            self._due = trio.current_time() + PAGE_EVERY
             try:
                 page = await fetch_page(self._url)
                 self._look_at_version(page)
@@ -128,7 +133,7 @@ class Vitals:
         production, production_changed = await self._production.read()
         self.changed = ""
         if shadow_changed:
-            self.memory.restarted(served, shadow_changed)
+            self.memory.restarted(served, shadow_changed, fault="killed" in shadow_changed)
             self.changed = f"the shadow {shadow_changed}"
         if production_changed:
             self.changed = self.changed or f"production {production_changed}"

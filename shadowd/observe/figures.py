@@ -12,19 +12,22 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+#: In ns 32 years, in bytes an exabyte: what is larger is a mistake, and would overflow an axis.
+_LARGEST = 1e18
+
 DASH = "–"
 MINUS = "−"
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None."""
+    """A finite number of a size that anything here can have, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
         result = float(value)
     except OverflowError:
         return None
-    return result if math.isfinite(result) else None
+    return result if abs(result) < _LARGEST else None  # NaN is not
 
 
 def whole(value: object) -> int:
@@ -39,10 +42,15 @@ def part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def entries(data: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """A list inside the data; empty where it is missing, null or no list."""
+    value = data.get(name)
+    return value if isinstance(value, (list, tuple)) else ()
+
+
 def rows(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """A list of mappings inside the data; empty where it is missing or null."""
-    value = data.get(name)
-    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, Sequence) else []
+    return [row for row in entries(data, name) if isinstance(row, Mapping)]
 
 
 def text(data: Mapping[str, Any], name: str) -> str:
@@ -53,15 +61,7 @@ def text(data: Mapping[str, Any], name: str) -> str:
 
 def texts(data: Mapping[str, Any], name: str) -> list[str]:
     """A list of texts of the data."""
-    value = data.get(name)
-    return [item for item in value if isinstance(item, str)] if isinstance(value, Sequence) else []
-
-
-def pair(value: object) -> tuple[float | None, float | None]:
-    """Two numbers of a sequence, each of which may be missing."""
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and len(value) == 2:
-        return number(value[0]), number(value[1])
-    return None, None
+    return [item for item in entries(data, name) if isinstance(item, str)]
 
 
 def count(value: object) -> str:

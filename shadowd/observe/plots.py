@@ -14,7 +14,18 @@ from itertools import pairwise
 from typing import Any
 
 from shadowd.observe.drawing import Scale, box, dot, line, linear_ticks, path, spread, svg, words
-from shadowd.observe.figures import count, interval, milliseconds, moment, number, part, percent, quantity, size
+from shadowd.observe.figures import (
+    count,
+    entries,
+    interval,
+    milliseconds,
+    moment,
+    number,
+    part,
+    percent,
+    quantity,
+    size,
+)
 
 WIDE = 920
 NARROW = 350
@@ -79,7 +90,7 @@ def judge_interval(judge: Mapping[str, Any]) -> tuple[float | None, float | None
 def buckets_of(side: Mapping[str, Any]) -> list[tuple[float, float, float]]:
     """(lower ms, upper ms, count) of every usable bucket."""
     result = []
-    for bucket in side.get("buckets") or ():
+    for bucket in entries(side, "buckets"):
         if isinstance(bucket, Sequence) and len(bucket) == 3:
             low, high, amount = (number(value) for value in bucket)
             if low is not None and high is not None and amount is not None and high > low >= 0 and amount > 0:
@@ -127,7 +138,7 @@ def distribution(point: Mapping[str, Any], width: int) -> str:
         return ""
     gutter = 88 if width >= 600 else 8
     reaches = [_reach(buckets) for *_, buckets in drawn]
-    marks = [v for _, data, _, _ in drawn for v in (number(data.get(f"p{q}_ms")) for q in (50, 90, 99)) if v]
+    marks = [value for _, data, _, _ in drawn for _, value in _quantiles(data)]
     low = min([first for first, _ in reaches] + marks) / 1.12
     high = max([last for _, last in reaches] + marks) * 1.12
     x = Scale(low, high, gutter, width - 14, log=True)
@@ -162,13 +173,19 @@ def distribution(point: Mapping[str, Any], width: int) -> str:
     return svg(width, at - 18, label, body)
 
 
+def _quantiles(data: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """(percentile, ms) of those that are known, each where a log axis has a place for it."""
+    values = [(q, number(data.get(f"p{q}_ms"))) for q in (50, 90, 99)]
+    return [(q, max(value, 0.001)) for q, value in values if value is not None]
+
+
 def _called(side: str) -> str:
     return "shadow" if side == "candidate" else side
 
 
 def _lane(data: Mapping[str, Any], side: str, name: str, at: float, x: Scale, width: int, floor: float) -> list[str]:
     """p50, p90 and p99 of one side on a line of its own, each with its value."""
-    found = [(q, value) for q in (50, 90, 99) if (value := number(data.get(f"p{q}_ms")))]
+    found = _quantiles(data)
     if not found:
         return []
     body = []
@@ -285,7 +302,7 @@ def _harm(places: Sequence[tuple[float, Mapping[str, Any]]], top: float, left: f
 def memory(data: Mapping[str, Any], width: int) -> str:
     """Resident memory over requests, with the fitted slope and its band over the half that it was fitted to."""
     points = []
-    for pair in data.get("points") or ():
+    for pair in entries(data, "points"):
         if isinstance(pair, Sequence) and len(pair) == 2:
             requests, bytes_ = number(pair[0]), number(pair[1])
             if requests is not None and bytes_ is not None:

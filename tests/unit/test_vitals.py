@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 import trio
 
+from shadowd import vitals
 from shadowd.vitals import Source, Vitals, is_local
 
 
@@ -39,6 +41,11 @@ def nowhere() -> None:
     return None
 
 
+@pytest.fixture(autouse=True)
+def _each_look_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vitals, "PAGE_EVERY", 0.0)
+
+
 def look_at(work: object) -> None:
     async def test() -> None:
         shadow, production = Page(), Page()
@@ -53,15 +60,15 @@ def look_at(work: object) -> None:
 
 
 def test_a_leak_is_told_from_a_page() -> None:
-    async def work(shadow: Page, production: Page, vitals: Vitals) -> None:
+    async def work(shadow: Page, production: Page, seen: Vitals) -> None:
         for served in range(0, 4_200, 50):
             shadow.memory = 50e6 + 1_024 * served
-            await vitals.look(served, served)
-        (memory, *others) = vitals.judgements(256.0, 0.25, 0.005, 0.002)
+            await seen.look(served, served)
+        (memory, *others) = seen.judgements(256.0, 0.25, 0.005, 0.002)
         assert (memory.judge, memory.result) == ("memory", "fail")
         assert 900 < memory.effect < 1_150
         assert all(other.judge == "cpu" for other in others)
-        view = vitals.view()
+        view = seen.view()
         assert view is not None
         assert view["points"][-1][1] > view["points"][0][1]
 
@@ -69,37 +76,37 @@ def test_a_leak_is_told_from_a_page() -> None:
 
 
 def test_a_restart_is_a_finding_and_begins_anew() -> None:
-    async def work(shadow: Page, production: Page, vitals: Vitals) -> None:
+    async def work(shadow: Page, production: Page, seen: Vitals) -> None:
         for served in range(0, 1_000, 100):
-            await vitals.look(served, served)
+            await seen.look(served, served)
         shadow.started += 500
-        await vitals.look(1_000, 1_000)
-        assert "restarted" in vitals.changed
-        found = vitals.judgements(256.0, 0.25, 0.005, 0.002)
+        await seen.look(1_000, 1_000)
+        assert "restarted" in seen.changed
+        found = seen.judgements(256.0, 0.25, 0.005, 0.002)
         assert any(one.judge == "restarts" for one in found)
-        assert not vitals.another_version
+        assert not seen.another_version
 
     look_at(work)
 
 
 def test_another_version_is_seen_in_the_metric_of_the_run_key() -> None:
-    async def work(shadow: Page, production: Page, vitals: Vitals) -> None:
-        await vitals.look(1, 1)
-        assert vitals.another_version == ""
+    async def work(shadow: Page, production: Page, seen: Vitals) -> None:
+        await seen.look(1, 1)
+        assert seen.another_version == ""
         production.version = "2"
-        await vitals.look(2, 2)
-        assert vitals.another_version == "production changed its version"
+        await seen.look(2, 2)
+        assert seen.another_version == "production changed its version"
 
     look_at(work)
 
 
 def test_a_page_that_cannot_be_read_is_no_judgement_and_says_why() -> None:
-    async def work(shadow: Page, production: Page, vitals: Vitals) -> None:
+    async def work(shadow: Page, production: Page, seen: Vitals) -> None:
         shadow.status = b"503 No"
-        await vitals.look(1, 1)
-        assert vitals.judgements(256.0, 0.25, 0.005, 0.002) == []
-        assert vitals.view() is None
-        assert "status 503" in vitals._shadow.problem
+        await seen.look(1, 1)
+        assert seen.judgements(256.0, 0.25, 0.005, 0.002) == []
+        assert seen.view() is None
+        assert "status 503" in seen._shadow.problem
 
     look_at(work)
 

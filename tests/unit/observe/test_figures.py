@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowd.observe import figures
@@ -67,12 +67,14 @@ def test_moments_and_counts() -> None:
     assert figures.quantity(2, "restarts") == "2"
 
 
+@settings(deadline=None)
 @given(ODD)
 def test_writing_never_fails(value: Any) -> None:
     writers = (figures.count, figures.percent, figures.milliseconds, figures.size, figures.seconds, figures.moment)
     assert all(isinstance(write(value), str) for write in writers)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=3), ODD))
 def test_reading_gives_what_is_asked_for(data: dict[str, Any]) -> None:
     for name in [*data, "none"]:
@@ -83,6 +85,7 @@ def test_reading_gives_what_is_asked_for(data: dict[str, Any]) -> None:
         assert figures.part(data, name) == {}
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=1e-6, max_value=1e9))
 def test_digits_are_right_to_half_of_the_last(value: float) -> None:
     read = float(figures.digits(value).replace(",", ""))

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowd.observe import plots
@@ -55,6 +55,7 @@ def places(picture: str) -> list[float]:
 FINITE = st.floats(min_value=-5, max_value=5).filter(lambda x: x == 0 or abs(x) > 1e-5)
 
 
+@settings(deadline=None)
 @given(FINITE, st.floats(min_value=0, max_value=3), st.floats(min_value=0.001, max_value=1))
 def test_an_interval_stands_on_its_side_of_the_margin(low: float, width: float, margin: float) -> None:
     high = low + width
@@ -177,6 +178,7 @@ def test_parts_of_a_bar_are_in_proportion_and_all_in_sight() -> None:
     assert c["width"] >= 1
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 12))
 def test_linear_ticks_are_inside_even_and_few(low: float, span: float, most: int) -> None:
     ticks = linear_ticks(low, low + span, most)
@@ -186,6 +188,7 @@ def test_linear_ticks_are_inside_even_and_few(low: float, span: float, most: int
     assert not gaps or max(gaps) == pytest.approx(min(gaps), rel=1e-3, abs=1e-7)
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 1e4), st.floats(1.3, 1e5), st.integers(3, 12))
 def test_log_ticks_are_inside_and_in_order(low: float, times: float, most: int) -> None:
     scale = Scale(low, low * times, 0, 100, log=True)
@@ -194,6 +197,7 @@ def test_log_ticks_are_inside_and_in_order(low: float, times: float, most: int) 
     assert all(-0.001 <= scale(tick) <= 100.001 for tick in ticks)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1000), min_size=1, max_size=6), st.floats(5, 100))
 def test_labels_do_not_overlap(at: list[float], width: float) -> None:
     middles = spread(sorted(at), [width] * len(at), 0, 1000)

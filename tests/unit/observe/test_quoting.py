@@ -7,7 +7,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -35,6 +35,7 @@ class Text(HTMLParser):
         self.text += data
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_visible_text_has_no_character_that_hides_or_reorders(text: str) -> None:
     shown = visible(text, 10_000)
@@ -65,6 +66,7 @@ def test_lines_are_kept_where_asked_for() -> None:
     assert visible("a\n\tb\r", lines=True) == "a\n\tb\\u{d}"
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_html_means_the_text_and_nothing_else(text: str) -> None:
     escaped = html(text, 10_000)
@@ -75,6 +77,7 @@ def test_html_means_the_text_and_nothing_else(text: str) -> None:
 RENDER = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
 
 
+@settings(deadline=None)
 @given(ANY, st.sampled_from([markdown, markdown_code]))
 def test_in_a_table_of_markdown_it_is_one_cell_of_text(text: str, quote: object) -> None:
     written = quote(text, 10_000)  # type: ignore[operator]
@@ -86,6 +89,7 @@ def test_in_a_table_of_markdown_it_is_one_cell_of_text(text: str, quote: object)
     assert visible(text, 10_000).strip() in said
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_in_a_list_of_markdown_it_is_text(text: str) -> None:
     page = Text(RENDER.render(f"- x {markdown(text, 10_000)} y\n"))
@@ -93,6 +97,7 @@ def test_in_a_list_of_markdown_it_is_text(text: str) -> None:
     assert visible(text, 10_000).split() == page.text.replace("\u200b", "").split()[1:-1]
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_a_block_of_markdown_stays_on_its_line(text: str) -> None:
     written = markdown_block(text, 10_000)
