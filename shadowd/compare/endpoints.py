@@ -48,6 +48,8 @@ _DIGITS = re.compile(r"[0-9]+")
 _EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}\Z")
 _PREFIX = re.compile(r"(?:api|rest|v[0-9]{1,3}(?:\.[0-9]{1,2})?)\Z", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+#: Decoded, these would change what the path means, or hide that they were encoded.
+_RESERVED = frozenset("/?#%{} \ufffd")
 _METHOD = re.compile(r"[A-Z][A-Z-]*\Z")
 _PARAMETER = re.compile(r"(\{[^{}/]*\.\.\.\}|\*\*?\Z)|\{[^{}/]*\}|\*")
 
@@ -165,22 +167,25 @@ def _by_looks(segment: str) -> str:
     segment = segment.partition(";")[0]  # matrix parameters: ;jsessionid=...
     if len(segment) > 4 * NAME:
         return "{token}"
-    text = _decoded(segment)
-    shape = _shape(text)
+    text, plain = _decoded(segment)
+    shape = _shape(plain)
     if shape:
         return shape
-    extension = _EXTENSION.search(text)
+    extension = _EXTENSION.search(plain)
     if extension is not None:
-        shape = _shape(text[: extension.start()])
+        stem = plain[: extension.start()]
+        shape = _shape(stem) or _mixed(stem)
         if shape:
             return shape + extension[0]
-    return text
+    return _mixed(plain) or text
 
 
 def _shape(text: str) -> str:
-    for pattern, name in _SHAPES:
-        if pattern.match(text):
-            return name
+    return next((name for pattern, name in _SHAPES if pattern.match(text)), "")
+
+
+def _mixed(text: str) -> str:
+    """``{id}`` for letters with many digits among them."""
     if _VERSION.match(text):
         return ""
     runs = _DIGITS.findall(text)
@@ -188,16 +193,15 @@ def _shape(text: str) -> str:
     return "{id}" if len(runs) >= 3 or sum(map(len, runs)) >= 4 else ""
 
 
-def _decoded(segment: str) -> str:
-    """Percent-encoding undone where the result is a plain segment; else what was sent, printable."""
+def _decoded(segment: str) -> tuple[str, str]:
+    """The segment as it is shown, and as it is judged. Shown is what was sent, printable, with percent-encoding undone
+    where that leaves one plain segment; judged is what the encoding stands for: its own digits are no one's id."""
+    plain = segment
     if "%" in segment:
-        try:
-            text = unquote_to_bytes(segment).decode()
-        except UnicodeDecodeError:
-            text = ""
-        if text.isprintable() and not set("/?#%{} ") & set(text) and text:
-            return text
-    return _printable(segment.encode("latin-1"))
+        plain = unquote_to_bytes(segment).decode("utf-8", errors="replace")
+        if plain.isprintable() and not _RESERVED & set(plain) and plain:
+            return plain, plain
+    return _printable(segment.encode("latin-1")), plain
 
 
 def _printable(data: bytes) -> str:

@@ -28,11 +28,10 @@ _SUBSTITUTES = (
     (re.compile(r"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]{1,5})?\b"), "<address>"),
     (
         re.compile(
-            r"(?<![\w:])\[?(?:[0-9a-f]{1,4}:){2,7}(?::?[0-9a-f]{1,4}){1,7}(?![\w:])\]?(?::[0-9]{1,5})?", re.IGNORECASE
+            r"(?<![\w:])\[?(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{1,4}(?![\w:])(?:\](?::[0-9]{1,5})?)?", re.IGNORECASE
         ),
         "<address>",
     ),
-    (re.compile(r"(?<![\w:])::1(?![\w:])"), "<address>"),
     (re.compile(r"(?<=[\w\]]):[0-9]{2,5}\b"), ":<n>"),  # port or line
     (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<hex>"),
     (re.compile(r"\b(?=[a-f]{0,64}[0-9])[0-9a-f]{12,128}\b", re.IGNORECASE), "<hex>"),

@@ -54,6 +54,7 @@ class MemorySeries:
         "_requests",
         "_restarts",
         "_served",
+        "_swing",
         "_taken_at",
     )
 
@@ -70,6 +71,7 @@ class MemorySeries:
         self._base = 0  # requests served when the series began
         self._looks = 0
         self._taken_at = 0
+        self._swing = math.inf  # highest less lowest reading of the latest look, by request: no slope there is steeper
         self._look: list[tuple[float, float]] | None = None  # minima of the latest look's blocks
         self._restarts: list[str] = []
         self._faults = 0
@@ -93,6 +95,7 @@ class MemorySeries:
             self._looks += 1
             self._taken_at = served
             self._look = _minima(self._requests, self._bytes)
+            self._swing = _swing(self._requests, self._bytes)
             while self._next <= served:
                 self._next *= 2
 
@@ -141,6 +144,14 @@ class MemorySeries:
         end = more(needed, "requests")
         if self._look is None:
             sentence = f"memory is looked at from {self._first:,} requests on, the shadow has served {served:,}; {end}"
+        elif self._swing <= margin:
+            # whatever the shape: all that it moved is less than the margin, so no trend in it can be more
+            result, low, high = "pass", max(low, -self._swing), min(high, self._swing)
+            slope = min(max(slope, low), high)
+            sentence = (
+                f"memory moved by {self._swing:,.0f} bytes per request at most over the last half of "
+                f"{self._taken_at:,} requests"
+            )
         elif fitted is None:
             sentence = (
                 f"memory cannot be judged from {self._taken_at:,} requests: too few readings, or a collector's "
@@ -212,6 +223,13 @@ class MemorySeries:
             sizes.append(self._bytes[lower])
         self._requests, self._bytes = requests, sizes
         self._each *= 2
+
+
+def _swing(requests: Sequence[int], sizes: Sequence[int]) -> float:
+    """Range of the last half's readings over its requests."""
+    begin = next(index for index, served in enumerate(requests) if 2 * served >= requests[-1])
+    span = requests[-1] - requests[begin]
+    return (max(sizes[begin:]) - min(sizes[begin:])) / span if span > 0 else math.inf
 
 
 def _number(value: float) -> str:

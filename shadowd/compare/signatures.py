@@ -27,7 +27,9 @@ MESSAGE = 300
 #: Events of a stream that are looked at.
 EVENTS = 2000
 
-_TAGS = re.compile(r"<(?:script|style)\b.{0,20000}?</(?:script|style)>|<[^<>]{0,2000}>", re.DOTALL | re.IGNORECASE)
+_TAGS = re.compile(r"<[^<>]{0,2000}>")
+_CODE = re.compile(r"<(?:script|style)\b", re.IGNORECASE)
+_CODE_END = re.compile(r"</(?:script|style)>", re.IGNORECASE)
 _HEADLINE = re.compile(r"<(title|h1)\b[^<>]{0,200}>(.{1,500}?)</\1>", re.DOTALL | re.IGNORECASE)
 _TRANSPORT = {
     "timeout": "no answer in time",
@@ -183,5 +185,8 @@ def _gist(data: bytes, content: Content) -> str:
         headline = ": ".join(dict.fromkeys(h for h in headlines if h))
         if headline:
             return headline[:MESSAGE]
-        text = html.unescape(_TAGS.sub("\n", text[:20000]))
+        before, *code = _CODE.split(text[:20000])
+        parts = [_CODE_END.split(part, maxsplit=1) for part in code]
+        text = "\n".join((before, *(part[1] for part in parts if len(part) > 1)))
+        text = html.unescape(_TAGS.sub("\n", text))
     return next((line.strip()[:MESSAGE] for line in text.splitlines() if line.strip()), "")

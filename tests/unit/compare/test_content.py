@@ -69,10 +69,8 @@ def test_gzip_as_a_transfer_coding() -> None:
     assert (content.data, content.problem) == (TEXT, "")
 
 
-@pytest.mark.parametrize("coding", sorted(ENCODERS))
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
 def test_members_and_frames_in_a_row(coding: str) -> None:
-    if coding in ("deflate", "br"):
-        pytest.skip("the format has no members")
     body = ENCODERS[coding](b"one ") + ENCODERS[coding](b"two")
     content = content_untrusted(head(f"Content-Encoding: {coding}"), body, LIMIT)
     assert (content.data, content.problem) == (b"one two", "")
@@ -101,7 +99,8 @@ def test_bytes_that_are_not_the_coding(coding: str) -> None:
 
 @pytest.mark.parametrize("coding", sorted(ENCODERS))
 def test_a_bomb_costs_its_limit_and_no_more(coding: str) -> None:
-    bomb = ENCODERS[coding](bytes(64 << 20))
+    zeros = bytes(32 << 20)
+    bomb = brotli.compress(zeros, quality=1) if coding == "br" else ENCODERS[coding](zeros)
     tracemalloc.start()
     content = content_untrusted(head(f"Content-Encoding: {coding}"), bomb, 100_000)
     peak = tracemalloc.get_traced_memory()[1]

@@ -8,7 +8,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from shadowd.compare.difference import PATH, SHOWN, Options
@@ -20,7 +20,9 @@ from shadowd.compare.jsondiff import (
     parse_lines_untrusted,
 )
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+)
 KEYS = st.text("abcde", min_size=1, max_size=3)
 DOCUMENTS = st.recursive(
     SCALARS, lambda below: st.lists(below, max_size=4) | st.dictionaries(KEYS, below, max_size=4), max_leaves=20
@@ -90,8 +92,7 @@ def test_one_mutation_is_exactly_that_difference(document: Any, kind: str, data:
         container[key] = [1, 2, 3]
         root, expected = reference, {(path, "length")}
     result = found(root, mutated)
-    if (path.rpartition("[*]")[0], "order") in result:  # the mutated element also exists elsewhere in its array
-        pytest.skip("a mutation that is a permutation")
+    assume((path.rpartition("[*]")[0], "order") not in result)  # the mutation is a permutation
     assert result == expected
 
 
@@ -199,7 +200,7 @@ def test_paths(key: str, path: str) -> None:
 
 
 def test_texts_and_paths_are_bounded_and_printable() -> None:
-    document = {"k" * 1000: {"k" * 999: {"z" * 998: {"y" * 997: {"x" * 998: {"w" * 999: "\x1b[31m" + "v" * 10_000}}}}}}}
+    document = {"k" * 1000: {"k" * 999: {"z" * 998: {"y" * 997: {"x" * 998: {"w" * 999: "\x1b[31m" + "v" * 10_000}}}}}}
     other = json.loads(json.dumps(document).replace("vvvv", "uuuu"))
     (difference,) = diff_documents(document, other, Options())
     assert len(difference.path) <= PATH
@@ -228,8 +229,8 @@ def test_limits() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"{", b"NaN", b"[Infinity]", b"-Infinity", b"{'a':1}", b"[1,]", b"nul", b"\xff\xfe\xff", b"[" + b"1" * 5000 + b"]",
-     b'"\xff"', b"1 2"],
+    [b"", b"{", b"NaN", b"[Infinity]", b"-Infinity", b"{'a':1}", b"[1,]", b"nul", b"\xff\xfe\xff",
+     b"[" + b"1" * 5000 + b"]", b'"\xff"', b"1 2"],
 )  # fmt: skip
 def test_malformed(text: bytes) -> None:
     with pytest.raises(JsonError):
@@ -261,7 +262,8 @@ def test_lines() -> None:
 def test_any_bytes_are_survived(data: bytes) -> None:
     try:
         document = parse_json_untrusted(data)
-    except (JsonError, Unbounded) as error:
-        assert str(error)
-    else:
-        assert found(document, document) == set()
+    except (JsonError, Unbounded):
+        with pytest.raises((ValueError, RecursionError)):  # nor does Python take it
+            json.loads(data, parse_constant=lambda name: json.loads(""))
+        return
+    assert found(document, document) == set()

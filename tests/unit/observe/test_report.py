@@ -236,7 +236,7 @@ def test_a_large_run_stays_a_page() -> None:
 
 
 ODD = st.sampled_from(
-    [None, {}, [], "", "x", 0, -1, 1e308, float("nan"), float("inf"), True, [None], [[]], {"a": None}]
+    [None, 10**400, 1e-308, {}, [], "", "x", 0, -1, 1e308, float("nan"), float("inf"), True, [None], [[]], {"a": None}]
 )
 
 
