@@ -113,11 +113,10 @@ class Endpoints:
     def _fold(self, path: str) -> str | None:
         """The path with its variable segments folded; None if there is no room to remember it."""
         segments = path.split("/", SEGMENTS + 1)[1:]
-        if len(segments) > SEGMENTS:
-            segments[SEGMENTS:] = ["…"]
+        more = len(segments) > SEGMENTS
         place = ""
         resources = True  # every segment so far is a prefix like api or v1
-        for segment in segments:
+        for segment in segments[:SEGMENTS]:
             name = _by_looks(segment)
             if name == segment and segment:
                 limit = ROOT_CHILDREN if resources else CHILDREN
@@ -129,7 +128,7 @@ class Endpoints:
             else:
                 resources = False
             place = f"{place}/{name}"
-        return place
+        return f"{place}/…" if more else place
 
     def _known(self, place: str, segment: str, limit: int) -> bool:
         """Remember a child of ``place``; False if there is no room."""

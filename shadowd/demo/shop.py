@@ -118,9 +118,10 @@ class Shop:
         first = (int(page) - 1) * 20
         return Reply(200, _json({"page": int(page), "items": [_item(n) for n in range(first, first + 20)]}))
 
-    def _get_item(self, _request: Request, number: int) -> Reply:
-        self._item_requests += 1
-        if self.version == 2 and self._item_requests % FAIL_EACH == 0:
+    def _get_item(self, request: Request, number: int) -> Reply:
+        counts = request.method == "GET"
+        self._item_requests += counts
+        if self.version == 2 and counts and self._item_requests % FAIL_EACH == 0:
             return Reply(500, _json({"error": "stock lookup failed"}))
         return Reply(200, _json({**_item(number), "in_stock": number % 5 != 0}))
 
