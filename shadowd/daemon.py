@@ -41,6 +41,7 @@ from shadowd.stream.table import FlowLimits
 from shadowd.verdicts import Verdicts
 
 DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
+CLOSE_SECONDS = 2.0  # for the store, after that
 RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
 RESOLVE_LIMIT = 5.0
 
@@ -366,6 +367,8 @@ class Daemon:
                 nursery.cancel_scope.cancel()
             for entry in self.roster.entries.values():
                 self.pump.leave(entry.filter, "shutdown")
+            with trio.move_on_after(CLOSE_SECONDS):
+                await self.runs.close()
         for late in (signal.SIGTERM, signal.SIGINT):  # one that comes now must not cut the clean-up short
             signal.signal(late, signal.SIG_IGN)
         stop()

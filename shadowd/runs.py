@@ -292,6 +292,18 @@ class Runs:
             took = time.monotonic() - began
             await trio.sleep(max(RECORD_EVERY, RESPITE * took))
 
+    async def close(self) -> None:
+        """The daemon ends in good order: what was seen last is stored, and why the runs ended."""
+        try:
+            await self._register()
+            for run in self.current.values():
+                if run.id >= 0:
+                    self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run)))
+                    self._closing.append((run.id, time.time(), "daemon stopped"))
+            await self._register()
+        except StoreError:
+            pass  # it was told before
+
     async def _register(self) -> None:
         """Runs that the store does not know of, and ends it was not told."""
         if self.writer.opened != self._opened:
