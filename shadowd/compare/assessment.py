@@ -165,7 +165,7 @@ class Assessment:
             self._judgements.append(judged)
         elif noisy >= NOISY_TIMES and noisy > margin * looked:
             shown = "not judged"
-        elif self._volatile_elsewhere(field):
+        elif self._volatile_elsewhere(field, noisy, looked):
             shown = "not judged"
             noisy, looked = self._pooled[field.where, field.path]
         else:
@@ -176,10 +176,11 @@ class Assessment:
         for group in groups:
             self.differences.append(self._view(endpoint, field, group, shown, judged, noisy, looked))
 
-    def _volatile_elsewhere(self, field: Field) -> bool:
+    def _volatile_elsewhere(self, field: Field, noisy: int, looked: int) -> bool:
         """A request id is one at every endpoint: where few were asked twice, the others tell."""
-        noisy, looked = self._pooled.get((field.where, field.path), (0, 0))
-        return noisy >= NOISY_TIMES and noisy >= VOLATILE * looked
+        pooled, pooled_looks = self._pooled.get((field.where, field.path), (0, 0))
+        here = noisy > 0 and noisy >= VOLATILE * looked
+        return pooled >= NOISY_TIMES and (here or pooled >= VOLATILE * pooled_looks)
 
     def _view(
         self, endpoint: Endpoint, field: Field, group: Group, label: str, judged: Judgement | None, noisy: int,

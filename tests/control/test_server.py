@@ -216,9 +216,7 @@ def test_silent_clients_are_closed(path: Path, monkeypatch: pytest.MonkeyPatch) 
     serving(path, test)
 
 
-def test_the_client_connects_again_after_it_was_closed_for_silence(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_client_connects_again_after_it_was_closed_for_silence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.2)
 
     async def test() -> None:

@@ -154,7 +154,9 @@ def test_v2_fails_each_nth_item_and_is_slower_and_leaks() -> None:
     statuses = [two.answer(get(f"/items/{n}")).status for n in range(FAIL_EACH * 3)]
     assert [n for n, status in enumerate(statuses, 1) if status == 500] == [FAIL_EACH, 2 * FAIL_EACH, 3 * FAIL_EACH]
     assert {one.answer(get(f"/items/{n}")).status for n in range(FAIL_EACH * 3)} == {200}
-    assert two.answer(get("/search?q=x")).delay - one.answer(get("/search?q=x")).delay == pytest.approx((SEARCH_MS[2] - SEARCH_MS[1]) / 1000)
+    assert two.answer(get("/search?q=x")).delay - one.answer(get("/search?q=x")).delay == pytest.approx(
+        (SEARCH_MS[2] - SEARCH_MS[1]) / 1000
+    )
     assert SEARCH_MS[2] > SEARCH_MS[1] + 10, "the demo's filter calls 10 ms no regression"
     assert len(two._leaked) == two.requests
     assert not one._leaked

@@ -55,7 +55,7 @@ def one_run(seed: int) -> tuple[bool, str]:
     load, named, verdict = 1.0, False, ""
     for number in range(1, EXCHANGES + 1):
         path = dice.choices(("/items/", "/orders/", "/search?q=", "/health"), (70, 12, 3, 15))[0]
-        asked = request(path + str(number % 997), time=number * RATE)
+        asked = request(path if path == "/health" else path + str(number % 997), time=number * RATE)
         production, twin = served(dice, number, path), None
         candidate = side(served(dice, number, path))
         load += 0.02 * (1 - load) + dice.gauss(0, 0.02)  # both sides share the host's weather
