@@ -146,6 +146,7 @@ class Runs:
         self._rules: dict[str, Rules] = {}
         self._opened = 0
         self.problem = ""
+        self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
 
     # --- what the roster says -----------------------------------------------------------------------------------------
@@ -189,6 +190,7 @@ class Runs:
         name = entry.spec.name
         run = Run(entry, target, self._rules.get(name, Rules()), label, time.time())
         self.current[name, target.url] = run
+        self._begun.set()
         self._log("run started", filter=name, target=target.url, label=label)
 
     def _end(self, key: tuple[str, str], reason: str) -> None:
@@ -290,7 +292,9 @@ class Runs:
                     self._log("comparison failed", error=repr(error), at=_place(error))
                 self.problem = f"the comparison failed: {error!r} at {_place(error)} — mirroring goes on; report it"
             took = time.monotonic() - began
-            await trio.sleep(max(RECORD_EVERY, RESPITE * took))
+            with trio.move_on_after(max(RECORD_EVERY, RESPITE * took)):
+                await self._begun.wait()
+            self._begun = trio.Event()
 
     async def close(self) -> None:
         """The daemon ends in good order: what was seen last is stored, and why the runs ended."""
@@ -316,6 +320,7 @@ class Runs:
                     run.id = -1
         for run in list(self.current.values()):
             if run.id < 0:
+                await self.load_rules(run.entry.spec.name)
                 run.id = await self.writer.ask(partial(_begin_run, run))
         while self._closing:
             await self.writer.ask(partial(_end_run, *self._closing[0]))
