@@ -171,7 +171,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "--twin": "10%", "--route": "/users/{id}", "--run-key": "X-Version", "--max-error-increase": "0.2%",
         "--max-diff-share": "1%", "--max-slowdown": "5%,10%,20%", "--latency-floor": "2ms", "--max-leak": "0.5KB",
         "--max-cpu": "50%", "--min-coverage": "90%", "--min-samples": "100", "--min-duration": "1m",
-        "--critical": "errors,cpu", "--critical-endpoint": "GET /pay", "--memory-after": "2000", "--ignore-header": "ETag", "--unordered": "$.tags",
+        "--critical": "errors,cpu", "--critical-endpoint": "GET /pay", "--memory-after": "2000",
+        "--ignore-header": "ETag", "--unordered": "$.tags",
         "--tolerance": "0.1%", "--shadow-metrics": "http://a/metrics", "--production-metrics": "http://b/metrics",
     }  # fmt: skip
     words = [word for option in options.items() for word in option]
@@ -193,7 +194,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "paused": True, "compare": False, "twin": 0.1, "routes": ["/users/{id}"], "run_key": "X-Version",
         "max_error_increase": 0.002, "max_diff_share": 0.01, "max_slowdown": [0.05, 0.1, 0.2], "latency_floor": 0.002,
         "max_leak": 512, "max_cpu": 0.5, "min_coverage": 0.9, "min_samples": 100, "min_duration": 60.0,
-        "critical": ["errors", "cpu"], "critical_endpoint": ["GET /pay"], "memory_after": 2000, "ignore_header": ["ETag"], "unordered": ["$.tags"],
+        "critical": ["errors", "cpu"], "critical_endpoint": ["GET /pay"], "memory_after": 2000,
+        "ignore_header": ["ETag"], "unordered": ["$.tags"],
         "tolerance": 0.001, "strict_types": True, "shadow_metrics": "http://a/metrics",
         "production_metrics": "http://b/metrics",
         "targets": [{"url": "https://next:1", "role": "candidate", **tls},
