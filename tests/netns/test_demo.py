@@ -1,0 +1,44 @@
+"""``shadowctl demo``: the verdict names each planted fault, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("root_user")
+
+
+def test_the_demo_names_what_was_planted(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    command = [
+        sys.executable,
+        "-m",
+        "shadowd.cli.shadowctl",
+        "demo",
+        "--json",
+        "--seconds",
+        "25",
+        "--report",
+        str(report),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, cwd=ROOT)
+    assert done.returncode == 0, done.stderr + done.stdout[-3000:]
+    shown = json.loads(done.stdout)
+    assert shown["ledger"]["filters"][0]["balanced"]
+    assert shown["production_errors"] == 0
+    assert shown["verdict"]["verdict"] == "fail"
+    found = {(one["judge"], one["endpoint"]): one for one in shown["findings"]}
+    assert found.keys() == {
+        ("content", "GET /orders/{id}"), ("errors", "GET /items/{id}"), ("latency", "GET /search"), ("memory", ""),
+    }  # fmt: skip
+    assert "$.total_cents" in found["content", "GET /orders/{id}"]["path"]
+    assert "stock lookup failed" in found["errors", "GET /items/{id}"]["signature"]["title"]
+    assert 700 < found["memory", ""]["effect"] < 1500, "1 KB a request"
+    assert all(one["sentence"] for one in found.values())
+    assert "GET /orders/{id}" in report.read_text()
