@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from shadowd.cli.filters import Name
-from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, print_json, print_table
+from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, plain, print_json, print_table
 from shadowd.errors import ShadowdError, UsageError
 
 noise_app = new_app("Show and override which fields are noise.")
@@ -90,16 +90,17 @@ def _short(value: object, limit: int = 40) -> str:
 def _show(found: Mapping[str, Any]) -> None:
     one = found.get("difference") or {}
     head = f"{one.get('endpoint')}  {one.get('where')} {one.get('path')}  {one.get('kind')}"
-    typer.secho(head, bold=True)
+    typer.secho(plain(head), bold=True)
     typer.secho(str(one.get("label")), fg=_LABELS.get(str(one.get("label"))), nl=False)
-    print(f": {one.get('sentence') or 'seen ' + str(one.get('count')) + ' times'}")
+    print(f": {plain(one.get('sentence') or 'seen ' + str(one.get('count')) + ' times')}")
     examples = mappings(found.get("examples"))
     if not examples:
         print("no example is kept")
     for number, example in enumerate(examples[:3], 1):
         request = example.get("request") or {}
         print()
-        typer.secho(f"example {number}: {request.get('method')} {request.get('target')}", bold=True)
+        asked = plain(f"{request.get('method')} {request.get('target')}")
+        typer.secho(f"example {number}: {asked}", bold=True)
         sides = [_lines(example.get(side) or {}) for side in ("production", "candidate")]
         for line in _side_by_side(*sides):
             typer.echo(line)  # without colours where nobody sees them
@@ -162,9 +163,23 @@ def _curl(found: Mapping[str, Any]) -> None:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     for side, base in (("production", found.get("production")), ("shadow", found.get("target"))):
         print(f"# {side}")
-        print(shlex.join(["curl", "-i", *words, f"{str(base).rstrip('/')}{path}"]))
+        print(" ".join(map(_quoted, ["curl", "-i", *words, f"{str(base).rstrip('/')}{path}"])))
     if "[redacted:" in str(request):
         print("# secrets were redacted: put real values where [redacted:…] stands")
+
+
+def _quoted(word: str) -> str:
+    """For a shell, and safe to look at: what is not printable stands as bash's and zsh's ``$'\\x1b'``, byte by byte."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(_quoted_character(c) for c in word) + "'"
+
+
+def _quoted_character(character: str) -> str:
+    if character.isprintable():
+        return f"\\{character}" if character in "\\'" else character
+    # three octal digits, not hex: a hex digit that follows would be read as part of the escape
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
@@ -199,7 +214,7 @@ def _told(found: object, what: str, as_json: bool) -> None:
 def _words(rule: Mapping[str, Any]) -> str:
     where = f" at {rule['endpoint']}" if rule.get("endpoint") else ""
     change = f", {rule['change']} only" if rule.get("change") else ""
-    return f"{rule.get('where')} {rule.get('path')}".strip() + where + change
+    return plain(f"{rule.get('where')} {rule.get('path')}".strip() + where + change)
 
 
 def _list_rules(found: object, what: str, as_json: bool) -> None:
@@ -210,7 +225,8 @@ def _list_rules(found: object, what: str, as_json: bool) -> None:
     for rule in mappings(table.get("rules")):
         print(f"{what} by you: {_words(rule)}")
     for one in mappings(table.get("learned")):
-        print(f"{what}, learned: {one.get('endpoint')} {one.get('where')} {one.get('path')}: {one.get('sentence')}")
+        place = f"{one.get('endpoint')} {one.get('where')} {one.get('path')}"
+        print(plain(f"{what}, learned: {place}: {one.get('sentence')}"))
     if not table.get("rules") and not table.get("learned"):
         print("nothing yet")
 

@@ -18,6 +18,7 @@ import typer
 from shadowd import __version__
 from shadowd.control.client import DEFAULT_SOCKET, Client
 from shadowd.errors import ShadowdError
+from shadowd.observe.quoting import visible
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -50,6 +51,14 @@ def print_json(data: object) -> None:
     print(json.dumps(data, indent=2, default=str))
 
 
+def plain(text: object) -> str:
+    """Words from traffic for a terminal: what could control it, or reorder the line, is shown by its code point."""
+    return visible(text, _WORDS_LIMIT)
+
+
+_WORDS_LIMIT = 4000  # characters: a screen; paths and error titles are far shorter
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns whose cells are all numbers stand to the right."""
     from rich.console import Console  # not at the top: other commands start without it
@@ -61,7 +70,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         numeric = rows and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))  # Text: brackets in a name are no markup
+        table.add_row(*(Text(plain(cell)) for cell in row))  # Text: brackets in a name are no markup
     # a pipe has no width: nothing may be folded or cut there
     Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
 

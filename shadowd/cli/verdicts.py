@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from shadowd.cli.filters import Name
-from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, print_json, print_table, strings
+from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, plain, print_json, print_table, strings
 from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 
@@ -67,7 +67,7 @@ def verdict(
     elif gate:
         print(word)
         for reason in strings(view.get("reasons")):
-            print(f"  {reason}", file=sys.stderr)
+            print(f"  {plain(reason)}", file=sys.stderr)
     else:
         show_verdict(view)
     return EXIT_CODES.get(word, 3)
@@ -86,7 +86,7 @@ def _decided(client: Client, name: str, limit: float) -> Mapping[str, Any]:
         if time.monotonic() - told >= _TOLD_EVERY:
             told = time.monotonic()
             compared, reasons = view.get("compared", 0), strings(view.get("reasons"))
-            why = f": {reasons[0]}" if reasons else ""
+            why = f": {plain(reasons[0])}" if reasons else ""
             print(f"undecided after {compared:,} exchanges, {left:.0f} s left{why}", file=sys.stderr, flush=True)
         time.sleep(min(_LOOK_EVERY, left))
 
@@ -100,23 +100,23 @@ def show_verdict(view: Mapping[str, Any]) -> None:
     shown = f", {coverage:.1%} of what was to be compared" if isinstance(coverage, float) else ""
     print(f"  score {view.get('score', '?')} of 100; {view.get('compared', 0):,} exchanges{shown}")
     run = view.get("run") if isinstance(view.get("run"), Mapping) else {}
-    label = f", run {run['label']}" if run and run.get("label") else ""
+    label = f", run {plain(run['label'])}" if run and run.get("label") else ""
     print(f"{view.get('filter', '?')} → {view.get('target', '?')}{label}; noise from: {view.get('mode', '?')}")
     for reason in strings(view.get("reasons")):
-        print(f"  - {reason}")
+        print(f"  - {plain(reason)}")
     findings = [found for found in mappings(view.get("findings")) if found.get("sentence")]
     shown_reasons = set(strings(view.get("reasons")))
     others = [str(found["sentence"]) for found in findings if found["sentence"] not in shown_reasons]
     for sentence in others:
-        print(f"  - {sentence}")
+        print(f"  - {plain(sentence)}")
     for found in mappings(view.get("findings")):
         signature = found.get("signature")
         if isinstance(signature, Mapping):
-            print(f"    new error: {signature.get('title')} ({signature.get('count')} times)")
+            print(f"    new error: {plain(signature.get('title'))} ({signature.get('count')} times)")
     noisy = mappings(view.get("not_judged"))
     if noisy:
         places = ", ".join(f"{one.get('endpoint')} {one.get('where')} {one.get('path')}".strip() for one in noisy[:5])
-        print(f"not judged, because they differ between answers of one version: {places}{' …' * (len(noisy) > 5)}")
+        print(f"not judged, because they differ between answers of one version: {plain(places)}{' …' * (len(noisy) > 5)}")
     drift = view.get("drift")
     if isinstance(drift, Mapping) and drift.get("exchanges"):
         print(f"state drift suspected in {drift['exchanges']:,} exchanges (writes that were not mirrored)")
