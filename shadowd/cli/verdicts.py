@@ -13,7 +13,18 @@ from typing import Annotated, Any
 import typer
 
 from shadowd.cli.filters import Name
-from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, plain, print_json, print_table, strings
+from shadowd.cli.output import (
+    AsJson,
+    Socket,
+    daemon_at,
+    mappings,
+    new_app,
+    number,
+    plain,
+    print_json,
+    print_table,
+    strings,
+)
 from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 
@@ -85,7 +96,7 @@ def _decided(client: Client, name: str, limit: float) -> Mapping[str, Any]:
             return view
         if time.monotonic() - told >= _TOLD_EVERY:
             told = time.monotonic()
-            compared, reasons = view.get("compared", 0), strings(view.get("reasons"))
+            compared, reasons = number(view, "compared"), strings(view.get("reasons"))
             why = f": {plain(reasons[0])}" if reasons else ""
             print(f"undecided after {compared:,} exchanges, {left:.0f} s left{why}", file=sys.stderr, flush=True)
         time.sleep(min(_LOOK_EVERY, left))
@@ -98,7 +109,7 @@ def show_verdict(view: Mapping[str, Any]) -> None:
     typer.secho(title, fg=_COLOURS.get(word), bold=True, nl=False)
     coverage = view.get("coverage")
     shown = f", {coverage:.1%} of what was to be compared" if isinstance(coverage, float) else ""
-    print(f"  score {view.get('score', '?')} of 100; {view.get('compared', 0):,} exchanges{shown}")
+    print(f"  score {view.get('score', '?')} of 100; {number(view, 'compared'):,} exchanges{shown}")
     run = view.get("run") if isinstance(view.get("run"), Mapping) else {}
     label = f", run {plain(run['label'])}" if run and run.get("label") else ""
     print(f"{view.get('filter', '?')} → {view.get('target', '?')}{label}; noise from: {view.get('mode', '?')}")
@@ -116,7 +127,8 @@ def show_verdict(view: Mapping[str, Any]) -> None:
     noisy = mappings(view.get("not_judged"))
     if noisy:
         places = ", ".join(f"{one.get('endpoint')} {one.get('where')} {one.get('path')}".strip() for one in noisy[:5])
-        print(f"not judged, because they differ between answers of one version: {plain(places)}{' …' * (len(noisy) > 5)}")
+        more = " …" * (len(noisy) > 5)
+        print(f"not judged, because they differ between answers of one version: {plain(places)}{more}")
     drift = view.get("drift")
     if isinstance(drift, Mapping) and drift.get("exchanges"):
         print(f"state drift suspected in {drift['exchanges']:,} exchanges (writes that were not mirrored)")
@@ -178,13 +190,19 @@ def _check_writable(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Whole or not at all. A link keeps being one, and what is no regular file (/dev/null, a pipe) is written to."""
+    temporary: Path | None = None
     try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        path = Path(os.path.realpath(path))
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
         raise ShadowdError(f"{path} cannot be written: {error.strerror}", "check the path and the disk") from None
 
 
