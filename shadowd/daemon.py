@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import gc
 import inspect
-import json
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -20,20 +18,20 @@ from typing import Any
 
 import trio
 
-from shadowd import __version__
 from shadowd.capture.attach import drain_events, list_interfaces, open_link_events, remove_classifiers
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.config import Config, FilterSpec, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
-from shadowd.ledger import totals
+from shadowd.log import Forward, Log
 from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target
 from shadowd.roster import Roster
 from shadowd.runs import Runs
+from shadowd.standing import Standing
 from shadowd.statefile import StateFile
 from shadowd.store.redaction import Redactor
 from shadowd.store.writer import StoreWriter
@@ -44,35 +42,6 @@ DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 CLOSE_SECONDS = 2.0  # for the store, after that
 RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
 RESOLVE_LIMIT = 5.0
-
-
-class Log:
-    """One line an event on stderr, as text or JSON; never one a packet."""
-
-    def __init__(self, form: str) -> None:
-        self._json = form == "json"
-
-    def __call__(self, event: str, **fields: object) -> None:
-        if self._json:
-            line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
-        else:
-            shown = " ".join(f"{key}={value}" for key, value in fields.items())
-            line = f"shadowd: {event}{': ' + shown if shown else ''}"
-        try:
-            print(line, file=sys.stderr, flush=True)
-        except OSError:  # stderr is gone (its reader died): the daemon goes on
-            pass
-
-
-class _Forward(logging.Handler):
-    """What modules below say through ``logging`` (a refused peer, a handler that broke) goes out in the log's form."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__(logging.WARNING)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._log(record.getMessage(), **({"error": repr(record.exc_info[1])} if record.exc_info else {}))
 
 
 class Daemon:
@@ -99,11 +68,10 @@ class Daemon:
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
-        self.started = time.monotonic()
-        self.problems: dict[str, str] = {}
+        self.standing = Standing(config, programs, self.pump, self.roster, self.runs)
+        self.problems = self.standing.problems
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
-        self._rates: dict[str, tuple[float, int]] = {}
         self._tls_told: dict[str, float] = {}
 
     def _tls_error(self, target: Target, error: Exception) -> None:
@@ -189,8 +157,8 @@ class Daemon:
             "filter.rm": self._filter_rm,
             "filter.pause": lambda given: self._pause(_name(given), True),
             "filter.resume": lambda given: self._pause(_name(given), False),
-            "status": lambda _: self.status(),
-            "ledger": lambda given: self.ledger(given.get("name")),
+            "status": lambda _: self.standing.status(),
+            "ledger": lambda given: self.standing.ledger(given.get("name")),
             "reload": lambda _: self.reload(),
             **self.verdicts.operations(),
         }
@@ -244,62 +212,6 @@ class Daemon:
     def _refuse_config(self, name: str, remedy: str) -> None:
         if self.roster.find(name).origin == "config":
             raise UsageError(f"the filter {name} belongs to the configuration file", remedy)
-
-    def status(self) -> dict[str, Any]:
-        """What ``shadowctl status`` shows."""
-        seen, mirrored = totals(entry.filter.account for entry in self.roster.entries.values())
-        rates = {"seen_per_s": self._rate("seen", seen), "mirrored_per_s": self._rate("mirrored", mirrored)}
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime_s": round(time.monotonic() - self.started, 1),
-            "node": self.config.node,
-            "netns": self.programs.netns,
-            "hooks": self.roster.hooks(),
-            "flows": self.pump.table.statistics().flows,
-            "rate": rates,
-            "pump": self.pump.statistics(),
-            "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
-            "store": self.runs.writer.statistics()._asdict(),
-            "problems": [*self.problems.values(), *self.roster.problems.values(), *self._store_problems()],
-        }
-
-    def _store_problems(self) -> list[str]:
-        writer = self.runs.writer
-        return [problem for problem in (writer.problem, self.runs.problem) if problem]
-
-    def _rate(self, name: str, count: int) -> float:
-        now = time.monotonic()
-        before, counted = self._rates.get(name, (self.started, 0))
-        self._rates[name] = (now, count)
-        return round(max(0, count - counted) / max(now - before, 1e-3), 1)
-
-    def ledger(self, name: object) -> dict[str, Any]:
-        """The account (issue: ledger). The ring is drained first, so that the byte identity can be checked."""
-        entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
-        before = self.programs.counters()
-        self.pump.catch_up()
-        table = self.pump.table.statistics()
-        after = self.programs.counters()
-        discarded = dict(sorted(table.discarded.items()))
-        accounted = table.delivered + table.duplicate + table.buffered + sum(discarded.values())
-        lost = {
-            reason: after[f"{reason}_bytes"]
-            for reason in ("ring_full", "load_failed", "oversize")
-            if after[f"{reason}_bytes"]
-        }
-        least, most = (counted["bytes"] - _lost_bytes(counted) for counted in (before, after))
-        kernel: dict[str, Any] = dict(after)
-        kernel |= {
-            "delivered": table.delivered,
-            "duplicate": table.duplicate,
-            "buffered": table.buffered,
-            "discarded": discarded,
-            "lost": lost,
-            "gap_bytes": table.gap_bytes,
-            "balanced": least <= accounted <= most,
-        }
-        return {"filters": [entry.filter.account.view() for entry in entries], "kernel": kernel}
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
@@ -402,10 +314,6 @@ _FIXED = (
 )  # fmt: skip
 
 
-def _lost_bytes(counters: dict[str, int]) -> int:
-    return counters["ring_full_bytes"] + counters["load_failed_bytes"] + counters["oversize_bytes"]
-
-
 def _name(args: dict[str, Any]) -> str:
     name = args.get("name")
     if not isinstance(name, str):
@@ -424,7 +332,7 @@ async def run_daemon(
 ) -> None:
     """Run until SIGTERM or SIGINT. Raises ShadowdError where the host or the configuration does not allow it."""
     log = Log(config.log_format)
-    logging.getLogger("shadowd").addHandler(_Forward(log))
+    logging.getLogger("shadowd").addHandler(Forward(log))
     check_host()
     os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
     try:

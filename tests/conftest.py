@@ -6,8 +6,6 @@ Where the kernel, root or bcc are promised (CI=true) their lack fails; elsewhere
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,27 +30,20 @@ def need(condition: bool, reason: str) -> None:
     pytest.skip(reason)
 
 
-_background: list[subprocess.Popen[str]] = []
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the real kernel share one host: one after the other, in one worker; the others fill the other core."""
+    for item in items:
+        if not _is_unit(item):
+            item.add_marker(pytest.mark.xdist_group("kernel"))
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin the longest simulation with the session: the kernel's tests leave a core idle most of the time."""
-    wanted = any("unchanged_runs" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
-        for first, last in ((0, 50), (50, 100)):
-            command = [sys.executable, "-m", "tests.unit.compare.unchanged", str(first), str(last)]
-            _background.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT))
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if os.geteuid() == 0 and "PYTEST_XDIST_WORKER" in os.environ:
+        os.setpriority(os.PRIO_PROCESS, 0, 15 if _is_unit(item) else 0)  # computing steps back behind live traffic
 
 
-def pytest_sessionfinish() -> None:
-    for process in _background:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def unchanged_runs() -> list[subprocess.Popen[str]]:
-    return _background
+def _is_unit(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(ROOT / "tests" / "unit")
 
 
 @pytest.fixture(scope="session")

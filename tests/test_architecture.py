@@ -16,7 +16,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Top to bottom; a module imports its own layer and those below. The longest matching name counts.
 LAYERS = [
     {"cli", "demo"},
-    {"daemon", "verdicts", "runs", "recording", "vitals", "roster", "pump", "conversation", "filters"},
+    {
+        "daemon",
+        "log",
+        "standing",
+        "verdicts",
+        "runs",
+        "recording",
+        "vitals",
+        "roster",
+        "pump",
+        "conversation",
+        "filters",
+    },
     {"control", "observe"},
     {"config", "capture", "replay", "store", "pcap", "statefile", "filterspec", "targetspec", "comparespec"},
     {"stream", "protocols", "policy", "ledger", "compare", "control.wire"},

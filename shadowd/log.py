@@ -1,0 +1,37 @@
+"""The daemon's log: one line an event on stderr, as text or JSON; never one a packet."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+
+class Log:
+    """One line an event on stderr, as text or JSON; never one a packet."""
+
+    def __init__(self, form: str) -> None:
+        self._json = form == "json"
+
+    def __call__(self, event: str, **fields: object) -> None:
+        if self._json:
+            line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
+        else:
+            shown = " ".join(f"{key}={value}" for key, value in fields.items())
+            line = f"shadowd: {event}{': ' + shown if shown else ''}"
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except OSError:  # stderr is gone (its reader died): the daemon goes on
+            pass
+
+
+class Forward(logging.Handler):
+    """What modules below say through ``logging`` (a refused peer, a handler that broke) goes out in the log's form."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log(record.getMessage(), **({"error": repr(record.exc_info[1])} if record.exc_info else {}))

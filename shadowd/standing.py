@@ -1,0 +1,89 @@
+"""How the daemon stands: the snapshots that ``status``, ``ledger`` and the metrics page show."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from shadowd import __version__
+from shadowd.capture.programs import Programs
+from shadowd.config import Config
+from shadowd.ledger import totals
+from shadowd.pump import Pump
+from shadowd.roster import Roster
+from shadowd.runs import Runs
+
+
+class Standing:
+    """Reads what the others keep. ``problems`` is the daemon's own list, by what it is about."""
+
+    def __init__(self, config: Config, programs: Programs, pump: Pump, roster: Roster, runs: Runs) -> None:
+        self.config = config
+        self.programs = programs
+        self.pump = pump
+        self.roster = roster
+        self.runs = runs
+        self.started = time.monotonic()
+        self.problems: dict[str, str] = {}
+        self._rates: dict[str, tuple[float, int]] = {}
+
+    def status(self) -> dict[str, Any]:
+        """What ``shadowctl status`` shows."""
+        seen, mirrored = totals(entry.filter.account for entry in self.roster.entries.values())
+        rates = {"seen_per_s": self._rate("seen", seen), "mirrored_per_s": self._rate("mirrored", mirrored)}
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self.started, 1),
+            "node": self.config.node,
+            "netns": self.programs.netns,
+            "hooks": self.roster.hooks(),
+            "flows": self.pump.table.statistics().flows,
+            "rate": rates,
+            "pump": self.pump.statistics(),
+            "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
+            "store": self.runs.writer.statistics()._asdict(),
+            "problems": [*self.problems.values(), *self.roster.problems.values(), *self._store_problems()],
+        }
+
+    def _store_problems(self) -> list[str]:
+        writer = self.runs.writer
+        return [problem for problem in (writer.problem, self.runs.problem) if problem]
+
+    def _rate(self, name: str, count: int) -> float:
+        now = time.monotonic()
+        before, counted = self._rates.get(name, (self.started, 0))
+        self._rates[name] = (now, count)
+        return round(max(0, count - counted) / max(now - before, 1e-3), 1)
+
+    def ledger(self, name: object) -> dict[str, Any]:
+        """The account (issue: ledger). The ring is drained first, so that the byte identity can be checked."""
+        entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
+        before = self.programs.counters()
+        self.pump.catch_up()
+        table = self.pump.table.statistics()
+        after = self.programs.counters()
+        discarded = dict(sorted(table.discarded.items()))
+        accounted = table.delivered + table.duplicate + table.buffered + sum(discarded.values())
+        lost = {
+            reason: after[f"{reason}_bytes"]
+            for reason in ("ring_full", "load_failed", "oversize")
+            if after[f"{reason}_bytes"]
+        }
+        least, most = (counted["bytes"] - _lost_bytes(counted) for counted in (before, after))
+        kernel: dict[str, Any] = dict(after)
+        kernel |= {
+            "delivered": table.delivered,
+            "duplicate": table.duplicate,
+            "buffered": table.buffered,
+            "discarded": discarded,
+            "lost": lost,
+            "gap_bytes": table.gap_bytes,
+            "balanced": least <= accounted <= most,
+        }
+        return {"filters": [entry.filter.account.view() for entry in entries], "kernel": kernel}
+
+
+def _lost_bytes(counters: dict[str, int]) -> int:
+    return counters["ring_full_bytes"] + counters["load_failed_bytes"] + counters["oversize_bytes"]
