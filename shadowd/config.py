@@ -21,6 +21,7 @@ from shadowd.fieldtypes import (
     Strict,
     absolute_path,
     choice,
+    cores,
     duration,
     escaped,
     fault,
@@ -29,6 +30,7 @@ from shadowd.fieldtypes import (
     models,
     optional,
     power_of_two,
+    rate,
     shown,
     size,
     text,
@@ -106,6 +108,10 @@ def _http(value: object) -> str:
     return found[0]
 
 
+def _cpu_guard(value: object) -> float:
+    return 1.0 if value in ("off", False) else rate(value)
+
+
 class Config(Strict):
     """All of the daemon's settings; times in seconds, sizes in bytes."""
 
@@ -129,6 +135,11 @@ class Config(Strict):
     max_size: Annotated[int, BeforeValidator(size(1 << 20, 1 << 40))] = 1 << 30
     # the daemon steps back when production wants the CPU: it sheds then, counted, and production does not wait
     nice: Annotated[int, BeforeValidator(integer(0, 19))] = 5
+    # above so much of the host's CPU time, or of one core for the daemon itself, mirroring is shed
+    cpu_guard: Annotated[float, BeforeValidator(_cpu_guard)] = 0.85
+    cpu_max: Annotated[float, BeforeValidator(cores)] = 1.0
+    # bytes in all buffers together, the ring apart: beyond it requests are shed and answers compared by digest
+    memory_max: Annotated[int, BeforeValidator(size(8 << 20, 64 << 30))] = 256 << 20
     http: Annotated[str, BeforeValidator(_http)] = DEFAULT_HTTP
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"
     filters: Annotated[list[FilterSpec], BeforeValidator(models(FilterSpec, "filters", MAX_FILTERS))] = Field(

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import random
 from typing import Protocol
+from zlib import crc32
 
+from shadowd.budget import Charge
 from shadowd.compare.trial import Side, Trial
 from shadowd.exchange import Exchange
 from shadowd.filters import Filter
@@ -61,10 +63,13 @@ class Participant:
 class Group(CodecSink):
     """The filters of a flow that share a codec."""
 
-    __slots__ = ("_outer", "_preamble", "_raw", "codec", "participants")
+    __slots__ = ("_draw", "_outer", "_preamble", "_raw", "codec", "participants")
 
-    def __init__(self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes) -> None:
+    def __init__(
+        self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes, draw: int
+    ) -> None:
         self._outer = outer
+        self._draw = draw  # the connection's place among 65,536: while some are spared, the lowest are
         self._raw = raw
         self._preamble = preamble
         self.participants: list[Participant] = []
@@ -87,12 +92,22 @@ class Group(CodecSink):
             lanes = participant.lanes
             if len(lanes) != len(chosen.targets) or not lanes:
                 self._match_lanes(participant, exchange)
+            if self._draw < engine.spared:
+                self._spare(lanes)
+                continue
             now = self._outer.now
             if chosen.examiners:
                 self._compare(participant, exchange, [engine.submit(exchange, chosen.policy, to, now) for to in lanes])
             else:
                 for lane in lanes:
                     engine.submit(exchange, chosen.policy, lane, now)
+
+    def _spare(self, lanes: list[Lane | Pool]) -> None:
+        """The guard wants less: this connection's requests are shed as long as it does."""
+        for lane in lanes:
+            lane.target.account.shed["pressure"] += 1
+            if self._raw:  # what follows depends on the turn that is left out
+                lane.given_up = lane.given_up or "pressure"
 
     def _compare(self, participant: Participant, exchange: Exchange, sides: list[Side]) -> None:
         """Open a trial for each candidate, and now and then send it the request a second time."""
@@ -195,6 +210,7 @@ class Conversation:
     """See the module's head. A ``FlowSink`` of the stream layer."""
 
     __slots__ = (
+        "_charge",
         "_flow",
         "_given_up",
         "_groups",
@@ -221,6 +237,7 @@ class Conversation:
         self._members = outer.filters_of(filters)
         self._groups: dict[str, Group] = {}
         self._opening = bytearray()
+        self._charge = Charge(outer.engine.budget)
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
         self._given_up = False
@@ -297,6 +314,7 @@ class Conversation:
             self._start = (self._start[0] + len(self._opening), 0)
             self._outer.discarded("gap", len(self._opening))
             self._opening = bytearray()
+            self._charge.hold(0)
         self._settle_kind("http")
 
     # --- what the flow speaks -----------------------------------------------------------------------------------------
@@ -313,11 +331,14 @@ class Conversation:
                     group.codec.client_data(data, time)
                 return
         opening += data
+        charge = self._charge
+        charge.hold(len(opening))
+        longest = 0 if charge.exhausted else OPENING_LIMIT
         start = 0
         if not self._preamble and looks_like_proxy(bytes(opening)) is not False:
             header = self._proxy_header(bytes(opening))
             if header is None:
-                if len(opening) < OPENING_LIMIT and not self._given_up:
+                if len(opening) < longest and not self._given_up:
                     return
             else:
                 start = header.length
@@ -329,7 +350,7 @@ class Conversation:
                 if not opening:
                     return
         kind = identify(bytes(opening))
-        if kind is None and len(opening) < OPENING_LIMIT:
+        if kind is None and len(opening) < longest:
             return
         self._settle_kind(kind or "other")
         self._release_opening(time)
@@ -344,6 +365,7 @@ class Conversation:
     def _release_opening(self, time: int) -> None:
         data = bytes(self._opening)
         self._opening = bytearray()
+        self._charge.hold(0)
         for group in self._groups.values():
             group.codec.client_data(data, time)
         if not self._groups:
@@ -361,6 +383,7 @@ class Conversation:
             if self._opening:
                 self._outer.discarded("mptcp", len(self._opening))
                 self._opening = bytearray()
+                self._charge.hold(0)
             for group in self._groups.values():
                 group.codec.closed(self._outer.now)
                 group.finish(self._outer.now)
@@ -381,18 +404,21 @@ class Conversation:
             self._groups.pop(mode, None)
         group = self._groups.get(mode)
         if group is None:
-            group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble)
+            draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
+            group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble, draw)
             self._groups[mode] = group
             self.data = group.deliver if len(self._groups) == 1 and self._kind else self._deliver
         group.participants.append(Participant(member))
 
     def _make_http(self, sink: CodecSink) -> Codec:
-        limit = self._outer.engine.body_limit
-        return Http1Codec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start)
+        limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
+        return Http1Codec(
+            sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget
+        )
 
     def _make_raw(self, sink: CodecSink) -> Codec:
-        limit = self._outer.engine.body_limit
-        return RawCodec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start)
+        limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
+        return RawCodec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget)
 
     # --- filters come and go ------------------------------------------------------------------------------------------
 

@@ -18,12 +18,14 @@ from typing import Any
 
 import trio
 
+from shadowd.budget import Budget
 from shadowd.capture.attach import drain_events, list_interfaces, open_link_events, remove_classifiers
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.config import Config, FilterSpec, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
+from shadowd.guard import host_guard
 from shadowd.log import Forward, Log
 from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
@@ -58,8 +60,10 @@ class Daemon:
             config.max_body,
             on_tls_error=self._tls_error,
             time_socket=programs.time_socket,
+            budget=Budget(config.memory_max),
         )
-        limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=config.max_buffered_total)
+        out_of_order = min(config.max_buffered_total, config.memory_max // 4)
+        limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=out_of_order)
         self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
         self.roster = Roster(config, programs, self.pump)
         store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
@@ -68,7 +72,8 @@ class Daemon:
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
-        self.standing = Standing(config, programs, self.pump, self.roster, self.runs)
+        self.guard = host_guard(self.pump, config.cpu_guard, config.cpu_max, log)
+        self.standing = Standing(config, programs, self.pump, self.roster, self.runs, self.guard)
         self.problems = self.standing.problems
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
@@ -310,7 +315,7 @@ class Daemon:
 #: Settings that only a new start takes up.
 _FIXED = (
     "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size",
-    "http", "nice",
+    "http", "nice", "cpu_guard", "cpu_max", "memory_max",
 )  # fmt: skip
 
 
@@ -360,8 +365,8 @@ async def run_daemon(
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             daemon.start_filters()
-            tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.runs.watch,
-                     daemon.runs.record)  # fmt: skip
+            tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.guard.run,
+                     daemon.runs.watch, daemon.runs.record)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:

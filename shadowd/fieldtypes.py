@@ -263,6 +263,21 @@ def rate(value: object) -> float:
     return share
 
 
+def cores(value: object) -> float:
+    """CPU time for time: ``"50%"`` or 0.5 is half a core, ``"200%"`` two. At most 100 cores."""
+    number: float | None = None
+    if isinstance(value, str):
+        text = value.strip()
+        number = _number(text.removesuffix("%").strip())
+        if number is not None and text.endswith("%"):
+            number /= 100
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value)
+    if number is None or not 0.01 <= number <= 100:
+        raise fault(f"{shown(value)} is not an amount of CPU", "give a percentage of one core such as 50% or 200%")
+    return number
+
+
 def per_second(value: object) -> float | None:
     """A positive number of events a second; an empty string is no limit."""
     if value is None or value == "":

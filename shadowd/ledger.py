@@ -29,12 +29,13 @@ from typing import NotRequired, TypedDict
 FILTERED = frozenset(
     {"method", "path", "header", "loop", "encrypted", "http2", "not_http", "unparsable", "mptcp", "writes"}
 )
-LOST = frozenset({"gap", "midstream", "truncated", "too_large", "flow_limit"})
+LOST = frozenset({"gap", "midstream", "truncated", "too_large", "memory", "flow_limit"})
 SHED = frozenset(
     {
         "lag",  # the shadow connection is behind by more than max_lag
         "target_memory",  # the target's byte limit
         "memory",  # the daemon's byte limit
+        "pressure",  # the host is busy: production comes first (guard.py)
         "max_rps",
         "max_connections",
         "max_in_flight",

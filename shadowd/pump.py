@@ -58,9 +58,13 @@ class Pump(RingSink):
         "_dead_man",
         "_discarded",
         "_expire_at",
+        "_held",
+        "_held_from",
         "_last_traffic",
+        "_queued",
         "_ring",
         "engine",
+        "holding",
         "longest_turn",
         "now",
         "programs",
@@ -81,6 +85,9 @@ class Pump(RingSink):
         self.timing = engine.timing  # type: ignore[method-assign]
         self.now = time.monotonic_ns()
         self.stopping = False
+        self.holding = False  # the kernel shall copy nothing for now: the guard's decision
+        self._held_from = 0  # the kernel's count of segments not looked at when that began
+        self._held = 0
         self.turns = 0
         self.longest_turn = 0  # ns, since the last look at it
         self._ring = programs.ring
@@ -91,6 +98,7 @@ class Pump(RingSink):
         self._alive_at = 0
         self._expire_at = 0
         self._last_traffic = 0
+        self._queued = 0  # bytes out of order that the budget knows of
         engine.epoll.register(self._ring.descriptor, select.EPOLLIN | select.EPOLLET)
 
     # --- from the ring ------------------------------------------------------------------------------------------------
@@ -128,6 +136,21 @@ class Pump(RingSink):
         """Which filter a bit of the kernel's bitmap means."""
         self._by_bit = dict(by_bit)
         self._cached = {}
+
+    def hold(self, wanted: bool) -> None:
+        """Let the kernel's switch lapse, or copy again: production pays for the program's first look alone."""
+        dead = self.programs.counters()["dead"]
+        if wanted:
+            self._held_from = dead
+            self.programs.keep_alive(0)
+        else:
+            self._held += dead - self._held_from
+            self._alive_at = 0
+        self.holding = wanted
+
+    def held(self, dead: int) -> int:
+        """Of the kernel's ``dead`` segments those that the guard let pass."""
+        return self._held + (dead - self._held_from if self.holding else 0)
 
     def leave(self, chosen: Filter, reason: str) -> None:
         """A filter goes: its requests under way are shed, flows that nobody else wants are forgotten."""
@@ -177,12 +200,16 @@ class Pump(RingSink):
                     break
                 engine.dispatch(begun)
         engine.tick(begun)
-        if begun >= self._alive_at and not self.stopping:
+        if begun >= self._alive_at and not (self.stopping or self.holding):
             self._alive_at = begun + KEEP_ALIVE_EVERY
             self.programs.keep_alive(begun + self._dead_man)
         if begun >= self._expire_at:
             self._expire_at = begun + EXPIRE_EVERY
             self.table.expire(begun)
+        queued = self.table.buffered
+        if queued != self._queued:
+            engine.budget.change(queued - self._queued)
+            self._queued = queued
         self.turns += 1
         spent = time.monotonic_ns() - begun
         if spent > self.longest_turn:
@@ -231,4 +258,6 @@ class Pump(RingSink):
             "longest_turn_ms": round(self.longest_turn / MS, 3),
             "ring_backlog": self._ring.backlog,
             "buffered": self.engine.buffered,
+            "memory": self.engine.budget.used,
+            "memory_max": self.engine.budget.limit,
         }

@@ -9,6 +9,7 @@ from typing import Any
 from shadowd import __version__
 from shadowd.capture.programs import Programs
 from shadowd.config import Config
+from shadowd.guard import Guard
 from shadowd.ledger import totals
 from shadowd.pump import Pump
 from shadowd.roster import Roster
@@ -18,12 +19,15 @@ from shadowd.runs import Runs
 class Standing:
     """Reads what the others keep. ``problems`` is the daemon's own list, by what it is about."""
 
-    def __init__(self, config: Config, programs: Programs, pump: Pump, roster: Roster, runs: Runs) -> None:
+    def __init__(
+        self, config: Config, programs: Programs, pump: Pump, roster: Roster, runs: Runs, guard: Guard
+    ) -> None:
         self.config = config
         self.programs = programs
         self.pump = pump
         self.roster = roster
         self.runs = runs
+        self.guard = guard
         self.started = time.monotonic()
         self.problems: dict[str, str] = {}
         self._rates: dict[str, tuple[float, int]] = {}
@@ -43,13 +47,14 @@ class Standing:
             "rate": rates,
             "pump": self.pump.statistics(),
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
+            "guard": self.guard.statistics(),
             "store": self.runs.writer.statistics()._asdict(),
-            "problems": [*self.problems.values(), *self.roster.problems.values(), *self._store_problems()],
+            "problems": [*self.problems.values(), *self.roster.problems.values(), *self._others()],
         }
 
-    def _store_problems(self) -> list[str]:
+    def _others(self) -> list[str]:
         writer = self.runs.writer
-        return [problem for problem in (writer.problem, self.runs.problem) if problem]
+        return [problem for problem in (self.guard.problem, writer.problem, self.runs.problem) if problem]
 
     def _rate(self, name: str, count: int) -> float:
         now = time.monotonic()
@@ -73,6 +78,8 @@ class Standing:
         }
         least, most = (counted["bytes"] - _lost_bytes(counted) for counted in (before, after))
         kernel: dict[str, Any] = dict(after)
+        kernel["pressure"] = self.pump.held(after["dead"])
+        kernel["dead"] = after["dead"] - kernel["pressure"]
         kernel |= {
             "delivered": table.delivered,
             "duplicate": table.duplicate,

@@ -47,6 +47,17 @@ def run_(
         typer.Option(metavar="ADDRESS", help="Verdicts and reports over HTTP (default 127.0.0.1:9750; '' for none)."),
     ] = None,
     keep: Annotated[str | None, typer.Option(metavar="TIME", help="How long runs are stored (default 14d).")] = None,
+    cpu_guard: Annotated[
+        str | None,
+        typer.Option("--cpu-guard", metavar="SHARE", help="Shed above this CPU use of the host (default 85%; off)."),
+    ] = None,
+    cpu_max: Annotated[
+        str | None,
+        typer.Option("--cpu-max", metavar="SHARE", help="Shed above this use of one core by shadowd (default 100%)."),
+    ] = None,
+    memory_max: Annotated[
+        str | None, typer.Option("--memory-max", metavar="SIZE", help="Bytes buffered at most (default 256MB).")
+    ] = None,
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="SIZE", help="Size of the store at most (default 1GB).")
     ] = None,
@@ -71,6 +82,9 @@ def run_(
         http=http,
         keep=keep,
         max_size=max_size,
+        cpu_guard=cpu_guard,
+        cpu_max=cpu_max,
+        memory_max=memory_max,
     )
     import trio
 

@@ -37,6 +37,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
+from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.http1_reader import (
@@ -47,13 +48,12 @@ from shadowd.protocols.http1_reader import (
     RequestReader,
     ResponseReader,
 )
+from shadowd.protocols.withheld import Withheld
 
 CUT, SEEK, PROBE, HOLD, DONE = range(5)
 
 #: Idle points at which a lost codec tries; a flow that speaks HTTP shows a request at the first or second.
 MAX_PROBES = 3
-#: Bytes kept while an upgrade is undecided. Clients wait for the 101; h2c clients send some frames ahead at most.
-MAX_HELD = 1 << 20
 #: Requests without a response on one connection. Servers read a few ahead (nginx: one); this is memory's bound only.
 MAX_OUTSTANDING = 1024
 
@@ -68,6 +68,7 @@ class Http1Codec:
     __slots__ = (
         "_after",
         "_body_limit",
+        "_budget",
         "_client",
         "_client_offset",
         "_continued",
@@ -76,9 +77,6 @@ class Http1Codec:
         "_early_response",
         "_ends",
         "_flow",
-        "_held",
-        "_held_bytes",
-        "_held_eof",
         "_index",
         "_max_body",
         "_max_head",
@@ -92,6 +90,7 @@ class Http1Codec:
         "_server_reason",
         "_sink",
         "_slots",
+        "_withheld",
     )
 
     def __init__(
@@ -103,14 +102,17 @@ class Http1Codec:
         max_head: int = MAX_HEAD,
         max_body: int = MAX_BODY,
         start: tuple[int, int] = (0, 0),
+        budget: Budget = UNBOUNDED,
     ) -> None:
         self._sink = sink
         self._flow = flow
         self._body_limit = body_limit
         self._max_head = max_head
         self._max_body = max_body
-        self._requests = RequestReader(start[0], max_head, max_body)
-        self._responses = ResponseReader(body_limit, start[1])
+        self._budget = budget
+        self._withheld = Withheld(budget)
+        self._requests = RequestReader(start[0], max_head, max_body, budget)
+        self._responses = ResponseReader(body_limit, start[1], budget=budget)
         self._client = self._server = SEEK if midstream else CUT
         self._reason = "midstream"  # why client bytes are discarded in SEEK and DONE
         self._server_reason = "midstream"
@@ -124,15 +126,12 @@ class Http1Codec:
         self._ends: deque[int] = deque()  # of responses that the client has not acknowledged yet
         self._after = 0  # how many it has
         self._partial_after = 0  # the same, when the first byte of the partial request was sent
-        self._held: list[tuple[bytes, int, int]] = []
-        self._held_bytes = 0
-        self._held_eof = False
         self._client_offset, self._server_offset = start
 
     @property
     def client_pending(self) -> int:
         """Client bytes in no exchange yet and not discarded."""
-        return self._held_bytes + (self._requests.partial_bytes if self._client in (CUT, PROBE) else 0)
+        return self._withheld.size + (self._requests.partial_bytes if self._client in (CUT, PROBE) else 0)
 
     @property
     def server_pending(self) -> int:
@@ -203,9 +202,9 @@ class Http1Codec:
         sink = self._sink
         slot: Exchange | str
         if isinstance(request, OversizedRequest):
-            sink.lost("too_large")
-            sink.discarded("too_large", request.size)
-            slot = "too_large"
+            slot = request.reason
+            sink.lost(slot)
+            sink.discarded(slot, request.size)
         else:
             slot = Exchange(index, request, after)
             sink.request(slot)
@@ -246,7 +245,8 @@ class Http1Codec:
     def _seek(self, data: bytes, time: int) -> None:
         at_rest = self._server != CUT or not (self._slots or self._responses.pending)
         if at_rest and not self._continued and self._flow.idle_point:
-            self._requests = RequestReader(self._client_offset - len(data), self._max_head, self._max_body)
+            begin = self._client_offset - len(data)
+            self._requests = RequestReader(begin, self._max_head, self._max_body, self._budget)
             self._client = PROBE
             self._probe(data, time)
         else:
@@ -293,7 +293,7 @@ class Http1Codec:
         self._after = self._index
         if self._server != DONE:
             self._server = CUT
-            self._responses = ResponseReader(self._body_limit, self._server_offset)
+            self._responses = ResponseReader(self._body_limit, self._server_offset, budget=self._budget)
 
     def client_gap(self, length: int, time: int) -> None:
         self._client_offset += length
@@ -311,7 +311,7 @@ class Http1Codec:
     def client_eof(self, time: int) -> None:
         state = self._client
         if state == HOLD:
-            self._held_eof = True
+            self._withheld.eof = True
             return
         if state == CUT:
             if self._requests.pending:
@@ -337,30 +337,28 @@ class Http1Codec:
                 self._cut(rest, time, after)
 
     def _hold(self, data: bytes, time: int, after: int) -> None:
-        self._held.append((data, time, after))
-        self._held_bytes += len(data)
-        if self._held_bytes > MAX_HELD:
-            self._sink.lost("too_large")
-            self._drop_held("too_large")
+        reason = self._withheld.add(data, time, after)
+        if reason:
+            self._sink.lost(reason)
+            self._drop_held(reason)
             self._client = DONE
-            self._reason = "too_large"
+            self._reason = reason
 
     def _drop_held(self, reason: str) -> None:
-        if self._held_bytes:
-            self._sink.discarded(reason, self._held_bytes)
-        self._held, self._held_bytes = [], 0
+        if self._withheld.size:
+            self._sink.discarded(reason, self._withheld.size)
+        self._withheld.take()
 
     def _undecided(self, length: int) -> None:
         """The answer to an upgrade request is unknown: what the client sent since may be anything."""
         self._lose_client("gap", counted=False)
         if length:
             self._skip(length)
-        self._held, self._held_bytes = [], 0
+        self._withheld.take()
 
     def _release(self) -> None:
         """The upgrade was refused: what was held is HTTP."""
-        held, self._held = self._held, []
-        self._held_bytes = 0
+        held = self._withheld.take()
         self._client = CUT
         self._requests.resume()
         for data, time, after in held:
@@ -368,7 +366,7 @@ class Http1Codec:
                 self._cut(data, time, after)
             else:
                 self._client_bytes(data, time, after)
-        if self._held_eof and self._client != HOLD:
+        if self._withheld.eof and self._client != HOLD:
             self.client_eof(0)
 
     def _upgraded(self) -> None:
@@ -460,7 +458,7 @@ class Http1Codec:
             self._early = False
         self._give_up_on(*slots)
         if self._client == HOLD:
-            self._undecided(self._held_bytes)
+            self._undecided(self._withheld.size)
 
     def server_gap(self, length: int, time: int) -> None:
         self._server_offset += length
@@ -490,7 +488,7 @@ class Http1Codec:
 
     def closed(self, time: int) -> None:
         if self._client == HOLD:
-            if self._held_bytes:
+            if self._withheld.size:
                 self._sink.lost("truncated")
                 self._drop_held("truncated")
             self._client = DONE
@@ -498,3 +496,5 @@ class Http1Codec:
         elif self._client != DONE:
             self.client_eof(time)
         self._end_server()
+        self._requests.release()
+        self._responses.release()

@@ -28,6 +28,8 @@ from typing import Any, Generic, TypeVar
 
 from httptools import HttpParserError, HttpParserUpgrade
 
+from shadowd.budget import Budget, Charge
+
 HEAD, LENGTH, CHUNKED, UNTIL_EOF, STOPPED, FAILED = range(6)
 CHUNK_LINE, CHUNK_DATA, TRAILER = range(3)
 
@@ -118,6 +120,7 @@ class MessageReader(ABC, Generic[MessageT]):
         "_body",
         "_body_length",
         "_buffer",
+        "_charge",
         "_deferred",
         "_head",
         "_line",
@@ -135,8 +138,9 @@ class MessageReader(ABC, Generic[MessageT]):
         "skipped",
     )
 
-    def __init__(self, offset: int, max_head: int) -> None:
+    def __init__(self, offset: int, max_head: int, budget: Budget) -> None:
         self._max_head = max_head
+        self._charge = Charge(budget)  # what is kept of a message that is not whole
         self._awaited: list[None] = []  # emptied by llhttp when a message is complete
         self._renew()
         self._state = HEAD
@@ -254,13 +258,19 @@ class MessageReader(ABC, Generic[MessageT]):
                 raise
             return done
         self.offset += pos
+        self._charge.hold(len(self._buffer) + len(self._body))
         return done
+
+    def release(self) -> None:
+        """Nothing more will be read: what was kept is given back to the budget."""
+        self._buffer = bytearray()
+        self._body = bytearray()
+        self._charge.hold(0)
 
     def _fail(self, error: ProtocolError) -> None:
         self.error = error
         self._state = FAILED
-        self._buffer = bytearray()
-        self._body = bytearray()
+        self.release()
         self._line = b""
 
     # --- heads --------------------------------------------------------------------------------------------------------

@@ -21,13 +21,12 @@ from typing import Any
 
 from httptools import (
     HttpParserError,
-    HttpParserInvalidMethodError,
-    HttpParserInvalidURLError,
     HttpParserUpgrade,
     HttpRequestParser,
     HttpResponseParser,
 )
 
+from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Request, Response
 from shadowd.protocols.content_digest import ContentDigest
 from shadowd.protocols.http1_framing import (
@@ -44,6 +43,7 @@ from shadowd.protocols.http1_framing import (
     persistent,
     unfold,
 )
+from shadowd.protocols.http1_mending import REQUEST_LINE, repairable
 
 __all__ = ["MAX_BODY", "MAX_HEAD", "OversizedRequest", "ProtocolError", "RequestReader", "ResponseReader"]
 
@@ -56,23 +56,20 @@ _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _BODYLESS_METHODS = frozenset({b"HEAD", b"CONNECT"})
 #: Status lines whose body Content-Length tells, unlike 1xx, 204 and 304 (RFC 9112 §6.3, rule 1).
 _FINAL = {b"HTTP/1.1 %d" % status: status for status in range(200, 600) if status not in (204, 304)}
-#: token of RFC 9110 §5.6.2; the longest registered method has 17 characters (UPDATEREDIRECTREF).
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}"
-_METHOD_START = re.compile(_TOKEN + rb"(?: |\Z)")
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") +([^ \r\n]+) +HTTP/1\.[01]\r\n")
-_TARGET_CONTROL = re.compile(rb"[^ \r\n]+ +[^ \r\n]*[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _KEPT_FIELD = re.compile(rb"\r\n(content-length|transfer-encoding|connection):[^\r\n]{0,256}(?=\r\n)", re.IGNORECASE)
 _TRANSFER_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
-_HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _ASCII = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))
 
 
 class OversizedRequest(Request):
-    """A request above ``max_head`` or ``max_body``: read to its end, ``head`` and ``body`` not kept."""
+    """A request above ``max_head`` or ``max_body``, or begun while memory was short: read to its end, ``head`` and
+    ``body`` not kept. ``reason`` is the ledger's."""
 
-    __slots__ = ()
+    __slots__ = ("reason",)
+
+    reason: str
 
     @property
     def size(self) -> int:
@@ -83,12 +80,15 @@ class RequestReader(MessageReader[Request]):
     """Cuts requests. After a request with ``upgrade`` set it stops: what follows may not be HTTP. The bytes of the
     latest feed that it did not consume are in ``trailing``; ``resume`` makes it go on."""
 
-    __slots__ = ("_closed", "_large", "_max_body", "_upgrade", "trailing")
+    __slots__ = ("_closed", "_large", "_max_body", "_upgrade", "_why", "trailing")
 
-    def __init__(self, offset: int = 0, max_head: int = MAX_HEAD, max_body: int = MAX_BODY) -> None:
-        super().__init__(offset, max_head)
+    def __init__(
+        self, offset: int = 0, max_head: int = MAX_HEAD, max_body: int = MAX_BODY, budget: Budget = UNBOUNDED
+    ) -> None:
+        super().__init__(offset, max_head, budget)
         self._max_body = max_body
         self._large = False
+        self._why = "too_large"  # the message that is not kept is not kept for that
         self._upgrade = False
         self._closed = False  # the client said that it sends no further request
         self.trailing = b""
@@ -156,7 +156,7 @@ class RequestReader(MessageReader[Request]):
         return False
 
     def _mendable(self, error: Exception) -> bool:
-        return not self._large and _repairable(self._buffer, error, self._deferred)
+        return not self._large and repairable(self._buffer, error, self._deferred)
 
     def _mend(self, head: bytes, error: Exception) -> bytes | None:
         if isinstance(error, HttpParserUpgrade):
@@ -167,10 +167,10 @@ class RequestReader(MessageReader[Request]):
             ):
                 return b""
             return None if self._large else _UPGRADE.sub(b"\r\nxpgrade:", head)
-        if self._large or not _repairable(head, error, self._deferred):
+        if self._large or not repairable(head, error, self._deferred):
             return None
         unfolded = unfold(head)
-        line = _REQUEST_LINE.match(unfolded) if unfolded else None
+        line = REQUEST_LINE.match(unfolded) if unfolded else None
         if unfolded is None or line is None:
             return None
         method = line[1] if line[1] == b"CONNECT" else b"POST"
@@ -192,7 +192,9 @@ class RequestReader(MessageReader[Request]):
 
     def _keep(self, piece: bytes) -> None:
         self._body_length += len(piece)
-        if self._body_length > self._max_body:
+        if self._body_length > self._max_body or self._charge.exhausted:
+            if not self._large:
+                self._why = "too_large" if self._body_length > self._max_body else "memory"
             self._large = True
             self._body = bytearray()
         elif not self._large:
@@ -216,10 +218,12 @@ class RequestReader(MessageReader[Request]):
             self._renew()
         else:
             self._closed = not keep_alive
-        kind = OversizedRequest if large else Request
-        if large:
-            head = body = b""
-        return kind(words[0], words[1], head, body, self._begin, end, self._started, time, keep_alive, upgrade)
+        begin, started = self._begin, self._started
+        if not large:
+            return Request(words[0], words[1], head, body, begin, end, started, time, keep_alive, upgrade)
+        request = OversizedRequest(words[0], words[1], b"", b"", begin, end, started, time, keep_alive, upgrade)
+        request.reason, self._why = self._why, "too_large"
+        return request
 
 
 class ResponseReader(MessageReader[Response]):
@@ -241,8 +245,10 @@ class ResponseReader(MessageReader[Response]):
         "upgraded",
     )
 
-    def __init__(self, body_limit: int = 0, offset: int = 0, max_head: int = MAX_HEAD) -> None:
-        super().__init__(offset, max_head)
+    def __init__(
+        self, body_limit: int = 0, offset: int = 0, max_head: int = MAX_HEAD, budget: Budget = UNBOUNDED
+    ) -> None:
+        super().__init__(offset, max_head, budget)
         self._body_limit = body_limit
         self._digest: ContentDigest | None = None
         self._expected: deque[bytes] = deque()
@@ -313,9 +319,10 @@ class ResponseReader(MessageReader[Response]):
             self._lowered = lowered
             self._state = LENGTH
             self._remaining = length - present
-            self._body_length = present
+            self._body_length = 0 if self._body_limit else present
             if self._body_limit:
-                self._body += data[end:]
+                self._keep(data[end:])
+                self._charge.hold(len(self._body))
             return ()
         awaited.append(None)
         expected.popleft()
@@ -345,7 +352,9 @@ class ResponseReader(MessageReader[Response]):
         else:
             self._body_length += size
         if self._remaining:
+            self._charge.hold(len(self._body))
             return ()
+        self._charge.hold(0)
         self._awaited.append(None)
         self._state = HEAD
         head = self._head
@@ -371,6 +380,7 @@ class ResponseReader(MessageReader[Response]):
         if self._state == UNTIL_EOF:
             done: list[Response] = []
             self._finish(0, self._last, done)
+            self._charge.hold(0)
             self._closed = True
             for response in done:
                 response.keep_alive = False
@@ -429,14 +439,16 @@ class ResponseReader(MessageReader[Response]):
     def _keep(self, piece: bytes) -> None:
         self._body_length += len(piece)
         limit = self._body_limit
-        room = limit - len(self._body)
-        if room > 0:
+        if self._digest is None and limit:
+            room = limit - len(self._body)
+            if self._charge.exhausted:
+                room = 0
             self._body += piece[:room]
-        if self._body_length > limit > 0:
-            if self._digest is None:
+            piece = piece[room:]
+            if piece:  # too long to keep, or no memory to keep it in: the digest of all of it
                 self._digest = ContentDigest(self._state == CHUNKED)
                 self._digest.update_untrusted(bytes(self._body))
-                piece = piece[room:]
+        if self._digest is not None:
             self._digest.update_untrusted(piece)
 
     def _message(self, head: bytes, lowered: bytes, body: bytes, length: int, end: int, time: int) -> Response | None:
@@ -450,11 +462,11 @@ class ResponseReader(MessageReader[Response]):
         response = Response(status, head, self._begin, self._started)
         response.body = body[: self._body_limit]
         response.body_length = length
-        if length > self._body_limit > 0:
-            digest, self._digest = self._digest, None
-            if digest is None:  # it came in one piece, with its head
-                digest = ContentDigest(chunked=False)
-                digest.update_untrusted(body)
+        digest, self._digest = self._digest, None
+        if digest is None and length > self._body_limit > 0:  # it came in one piece, with its head
+            digest = ContentDigest(chunked=False)
+            digest.update_untrusted(body)
+        if digest is not None:
             response.digest = digest.digest()
         response.end = end
         response.last_byte = time
@@ -464,28 +476,3 @@ class ResponseReader(MessageReader[Response]):
             self.upgraded = True
             self._state = STOPPED
         return response
-
-
-def _repairable(head: bytes | bytearray, error: Exception, deferred: bool) -> bool:
-    """Whether ``head``, or its first part, was rejected for what ``_mend`` can put right."""
-    if not _METHOD_START.match(head) or (b"\n" in head and not _REQUEST_LINE.match(head)):
-        return False
-    if _TARGET_CONTROL.match(head):  # never valid, whatever else could be mended
-        return False
-    if deferred or isinstance(error, HttpParserInvalidMethodError):
-        return True
-    if isinstance(error, HttpParserInvalidURLError):
-        return _fails_at_high_byte(head)
-    return b"\r\n " in head or b"\r\n\t" in head
-
-
-def _fails_at_high_byte(head: bytes | bytearray) -> bool:
-    """Whether llhttp accepts all that stands before the first byte above 0x7F: what it rejects earlier stays so."""
-    high = _HIGH_BYTE.search(head)
-    if high is None:
-        return False
-    try:
-        HttpRequestParser(object()).feed_data(bytes(head[: high.start()]))
-    except (HttpParserError, HttpParserUpgrade):
-        return False
-    return True

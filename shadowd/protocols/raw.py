@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from shadowd.budget import UNBOUNDED, Budget, Charge
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.protocols.base import CodecSink, FlowView
 
@@ -34,6 +35,7 @@ class RawCodec:
     __slots__ = (
         "_acked_at_begin",
         "_begin",
+        "_charge",
         "_client_offset",
         "_counted",
         "_exchange",
@@ -63,7 +65,9 @@ class RawCodec:
         max_turn: int = MAX_TURN,
         body_limit: int = 0,
         start: tuple[int, int] = (0, 0),
+        budget: Budget = UNBOUNDED,
     ) -> None:
+        self._charge = Charge(budget)  # the client's turn and the answer that grows
         self._sink = sink
         self._flow = flow
         self._max_turn = max_turn
@@ -119,9 +123,11 @@ class RawCodec:
         self._client_offset += len(data)
         self._turn += data
         self._turn_ended = time
-        if len(self._turn) > self._max_turn:
-            self._sink.lost("too_large")
-            self._give_up("too_large")
+        self._charge.hold(len(self._turn))
+        if len(self._turn) > self._max_turn or self._charge.exhausted:
+            reason = "too_large" if len(self._turn) > self._max_turn else "memory"
+            self._sink.lost(reason)
+            self._give_up(reason)
 
     def server_data(self, data: bytes, time: int) -> None:
         begin = self._server_offset
@@ -140,12 +146,16 @@ class RawCodec:
         response.last_byte = time
         room = self.body_limit - response.body_length
         if room > 0 and not self._server_lost:
-            response.body += data[:room]
+            if self._charge.exhausted:  # an answer with a part missing is no answer to compare
+                self._server_lost = exchange.uncomparable = True
+            else:
+                response.body += data[:room]
+                self._charge.hold(len(response.body))
         response.body_length += len(data)
 
     def client_gap(self, length: int, time: int) -> None:
         self._client_offset += length
-        if self._given_up == "too_large":
+        if self._given_up in ("too_large", "memory"):
             return  # already counted as one loss, with all that follows
         self._counted = True
         self._sink.lost("gap")
@@ -193,6 +203,7 @@ class RawCodec:
         exchange, self._exchange = self._exchange, None
         response, self._response = self._response, None
         self._server_lost = False
+        self._charge.hold(0)
         if exchange is not None:
             if response is None:
                 exchange.uncomparable = True
@@ -204,6 +215,7 @@ class RawCodec:
         if self._turn:
             self._sink.discarded(reason, len(self._turn))
             self._turn = bytearray()
+        self._charge.hold(0)
         if self._exchange is not None:
             self._exchange.uncomparable = True
             self._end_response()

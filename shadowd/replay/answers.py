@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from shadowd.budget import UNBOUNDED, Budget, Charge
 from shadowd.exchange import Response
 from shadowd.protocols.http1_reader import ResponseReader
 
@@ -21,8 +22,8 @@ class HttpAnswers:
 
     __slots__ = ("reader",)
 
-    def __init__(self, body_limit: int) -> None:
-        self.reader = ResponseReader(body_limit=body_limit)
+    def __init__(self, body_limit: int, budget: Budget = UNBOUNDED) -> None:
+        self.reader = ResponseReader(body_limit=body_limit, budget=budget)
 
     def sent(self, leg: Leg) -> None:
         self.reader.expect(leg.exchange.request.method)
@@ -58,9 +59,10 @@ class RawAnswers:
     have been silent and the shadow is not behind, the turn counts as answered too.
     """
 
-    __slots__ = ("_begin", "_body_limit", "_current", "_legs", "_offset")
+    __slots__ = ("_begin", "_body_limit", "_charge", "_current", "_legs", "_offset")
 
-    def __init__(self, body_limit: int = 0) -> None:
+    def __init__(self, body_limit: int = 0, budget: Budget = UNBOUNDED) -> None:
+        self._charge = Charge(budget)
         self._body_limit = body_limit
         self._legs: deque[Leg] = deque()
         self._current: Response | None = None
@@ -78,8 +80,9 @@ class RawAnswers:
             if len(self._legs) > 1 and expected is not None:
                 take = min(take, max(expected - answer.body_length, 0))
             self._offset += take
-            if answer.body_length < self._body_limit:
+            if answer.body_length < self._body_limit and not self._charge.exhausted:
                 answer.body += data[: min(take, self._body_limit - answer.body_length)]
+                self._charge.hold(len(answer.body))
             answer.body_length += take
             answer.end = self._offset
             answer.last_byte = now
@@ -164,5 +167,6 @@ class RawAnswers:
     def _finish(self) -> Response:
         self._legs.popleft()
         answer, self._current = self._current, None
+        self._charge.hold(0)
         assert answer is not None
         return answer

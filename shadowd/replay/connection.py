@@ -117,7 +117,9 @@ class Connection:
         self.answered = 0
         self.idle_since = 0
         limit = engine.body_limit
-        self._answers: HttpAnswers | RawAnswers = RawAnswers(limit) if raw else HttpAnswers(limit)
+        self._answers: HttpAnswers | RawAnswers = (
+            RawAnswers(limit, engine.budget) if raw else HttpAnswers(limit, engine.budget)
+        )
         answers = self._answers
         self._feed = answers.reader.feed_untrusted if isinstance(answers, HttpAnswers) else answers.feed_untrusted
         self._out = bytearray()

@@ -11,6 +11,7 @@ import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from shadowd.budget import Budget
 from shadowd.compare.trial import Side
 from shadowd.protocols.content_digest import drop_body
 from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection, Leg
@@ -41,10 +42,12 @@ class Engine:
         body_limit: int = 0,
         on_tls_error: Callable[[Target, Exception], None] | None = None,
         time_socket: Callable[[int, bool], None] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.own_mark = own_mark
         self.body_limit = body_limit
         self.max_buffered = max_buffered
+        self.budget = budget or Budget()
         self.buffered = 0
         self.targets: list[Target] = []
         self.epoll = select.epoll()
@@ -55,6 +58,7 @@ class Engine:
         self._again: list[Connection] = []
         self._broken: list[Connection] = []
         self._ended: list[Leg] = []
+        self.spared = 0  # of 65,536 parts of the connections, how many are not mirrored now: the guard's decision
         self.kept = 0  # bytes of production's answers that wait to be compared
         self._retired: list[int] = []
         self._connecting: set[Connection] = set()
@@ -179,7 +183,7 @@ class Engine:
         request = exchange.request
         size = request.size
         reason = target.admits(size, now)
-        if not reason and self.buffered + size > self.max_buffered:
+        if not reason and (self.buffered + size > self.max_buffered or self.budget.exhausted):
             reason = "memory"
         if not reason and lane.given_up:
             reason = lane.given_up
@@ -200,8 +204,13 @@ class Engine:
             account.in_flight += 1
         target.buffered += leg.size
         self.buffered += leg.size
+        self.budget.change(leg.size)
         lane.submit(leg, now)
         return leg
+
+    def spare(self, share: float) -> None:
+        """Mirror this share of the connections (0 to 1) no longer: shed(pressure)."""
+        self.spared = round(share * 65_536)
 
     def _end(self, leg: Leg) -> Target:
         assert not leg.done
@@ -214,6 +223,7 @@ class Engine:
             target.account.in_flight -= 1
         target.buffered -= leg.size
         self.buffered -= leg.size
+        self.budget.change(-leg.size)
         return target
 
     def answered(self, leg: Leg) -> None:
@@ -257,14 +267,17 @@ class Engine:
             if not trial.pending:
                 self._examine(trial)
             elif response is not None and response.body:
-                if self.kept + len(response.body) > MAX_KEPT:
+                if self.kept + len(response.body) > MAX_KEPT or self.budget.exhausted:
                     drop_body(response)
                 trial.kept = len(response.body)
                 self.kept += trial.kept
+                self.budget.change(trial.kept)
 
     def _examine(self, trial: Trial) -> None:
-        self.kept -= trial.kept
-        trial.kept = 0
+        if trial.kept:
+            self.kept -= trial.kept
+            self.budget.change(-trial.kept)
+            trial.kept = 0
         trial.examiner.examine(trial)
 
     def pair(self, leg: Leg) -> None:

@@ -229,6 +229,11 @@ class FlowTable:
         for key, flow in self.items():
             self._end(key, flow, state, now)
 
+    @property
+    def buffered(self) -> int:
+        """Bytes out of order, over all flows."""
+        return self._buffered
+
     def statistics(self) -> TableStatistics:
         """Add up the totals and the open flows: a few µs for a hundred flows."""
         delivered, duplicate, conflicts = self._delivered, self._duplicate, self._conflicts

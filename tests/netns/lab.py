@@ -57,7 +57,10 @@ class Daemon:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = folder / "s"
         self.config = folder / "shadowd.toml"
-        self.config.write_text('http = ""\n' * ("http =" not in config) + config)  # many daemons, one port
+        # many daemons, one port; and two busy cores, which the guard would (rightly) shed for
+        defaults = {"http": '""', "cpu_guard": '"off"', "cpu_max": '"10000%"'}
+        added = [f"{key} = {value}\n" for key, value in defaults.items() if f"{key} =" not in config]
+        self.config.write_text("".join(added) + config)
         self.namespace = namespace
         self.log = folder / "log"
         self._log_read = 0  # where the log of this start begins: a daemon may be started again

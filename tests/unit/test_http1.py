@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowd.exchange import Exchange
-from shadowd.protocols import http1
+from shadowd.protocols import http1, withheld
 from shadowd.protocols.http1 import Http1Codec
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -254,7 +254,7 @@ def test_end_of_stream_while_an_upgrade_is_undecided() -> None:
 
 
 def test_held_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "MAX_HELD", 10)
+    monkeypatch.setattr(withheld, "MAX_WITHHELD", 10)
     book = Playbook().client(WEBSOCKET).client(b"x" * 10).tells(request()).client(b"x")
     book.tells(("lost", "too_large"), ("discarded", "too_large"))
     book.server(SWITCHING).tells(("response", 0, 101))
