@@ -250,10 +250,11 @@ class Daemon:
 
     async def open_http(self) -> None:
         """Verdicts and reports over HTTP. An address that is taken is told, and mirroring goes on."""
+        from shadowd.door import Door
         from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
 
         try:
-            await serve_http(self.config.http, self.verdicts)
+            await serve_http(self.config.http, Door(self.verdicts, self.standing))
         except ShadowdError as error:
             self.problems["http"] = str(error)
             self.log("http", problem=str(error))

@@ -250,6 +250,11 @@ class Pump(RingSink):
         with trio.move_on_after(limit / 1e9):
             await trio.lowlevel.wait_readable(self.engine.epoll.fileno())
 
+    def lag(self) -> int:
+        """Age (ns) of the oldest segment that waits in the ring."""
+        oldest = self._ring.oldest
+        return max(0, time.monotonic_ns() - oldest) if oldest else 0
+
     def statistics(self) -> dict[str, object]:
         """A snapshot for ``ledger`` and ``status``."""
         return {

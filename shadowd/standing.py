@@ -49,12 +49,13 @@ class Standing:
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
             "guard": self.guard.statistics(),
             "store": self.runs.writer.statistics()._asdict(),
-            "problems": [*self.problems.values(), *self.roster.problems.values(), *self._others()],
+            "problems": self.problem_lines(),
         }
 
-    def _others(self) -> list[str]:
-        writer = self.runs.writer
-        return [problem for problem in (self.guard.problem, writer.problem, self.runs.problem) if problem]
+    def problem_lines(self) -> list[str]:
+        """What an operator should know and do, a line each."""
+        others = (self.guard.problem, self.runs.writer.problem, self.runs.problem)
+        return [*self.problems.values(), *self.roster.problems.values(), *filter(None, others)]
 
     def _rate(self, name: str, count: int) -> float:
         now = time.monotonic()

@@ -19,7 +19,9 @@ LAYERS = [
     {
         "daemon",
         "guard",
+        "door",
         "log",
+        "metrics",
         "standing",
         "verdicts",
         "runs",

@@ -62,6 +62,15 @@ class Ring:
         return int(self._producer[0] - self._consumer[0])
 
     @property
+    def oldest(self) -> int:
+        """Capture time (ns) of the first entry that waits, 0 if none does."""
+        position = self._consumer[0]
+        if position >= self._producer[0]:
+            return 0
+        found = ENTRY.unpack_from(self._data, (position & self._mask) + mmap.PAGESIZE)
+        return 0 if found[0] & _BUSY else int(found[2])
+
+    @property
     def produced(self) -> int:
         """Position up to which the kernel has written or reserved; only grows."""
         return int(self._producer[0])

@@ -78,6 +78,10 @@ class Sources(Protocol):
         """What ``render_html`` takes."""
         ...
 
+    async def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The metrics page in the form that ``accept`` prefers, and its media type."""
+        ...
+
 
 async def serve_http(
     address: str, sources: Sources, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
@@ -299,6 +303,7 @@ def _application(sources: Sources) -> Starlette:
         routes=[
             Route("/", pages.index, methods=["GET"]),
             Route("/healthz", pages.health, methods=["GET"]),
+            Route("/metrics", pages.metrics, methods=["GET"]),
             Route("/verdict", pages.verdict, methods=["GET"]),
             Route("/report/{name}", pages.report, methods=["GET"]),
             Route("/flagger/{name}", pages.flagger, methods=["POST"]),
@@ -313,6 +318,14 @@ class _Pages:
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
+
+    async def metrics(self, request: Request) -> Response:
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                page, media_type = await self._sources.metrics(request.headers.get("accept", ""))
+        except Exception as error:
+            return PlainTextResponse(f"{_told(error, 'the metrics page')}\n", 500)
+        return Response(page, media_type=None, headers={"content-type": media_type})
 
     async def index(self, request: Request) -> Response:
         names = self._sources.names()

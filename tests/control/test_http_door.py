@@ -46,6 +46,12 @@ class Filters:
         await self.verdict(name)
         return sample() | {"filter": name, "odd": math.inf}
 
+    async def metrics(self, accept: str) -> tuple[bytes, str]:
+        await trio.lowlevel.checkpoint()
+        if "broken" in accept:
+            raise RuntimeError("secret\ndetail")
+        return b"up 1\n", "text/plain; version=0.0.4"
+
 
 FILTERS = {"good": "pass", "bad": "fail", "open": "inconclusive", "broken": RuntimeError("secret\ndetail")}
 
