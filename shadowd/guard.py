@@ -43,7 +43,10 @@ class Guard:
     def look(self, now: float) -> None:
         """One step of the controller, and what follows from it."""
         controller = self.controller
-        self.last = self._read()
+        try:
+            self.last = self._read()
+        except OSError:  # no descriptor is left, for instance: the next second tells
+            return
         controller.step(self.last, now)
         self._pump.engine.spare(controller.shed)
         if controller.holding != self._pump.holding:
