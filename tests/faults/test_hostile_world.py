@@ -225,7 +225,8 @@ def test_file_descriptors_run_out(tmp_path: Path) -> None:
     with running(tmp_path / "d") as daemon, listener(patient) as slow, production_under_load() as (production, traffic):
         daemon.add("shop", production.port, slow.url, timeout="30s")
         used = len(os.listdir(f"/proc/{daemon.pid}/fd"))
-        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 8, used + 8))
+        soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 8, hard))
         clients = [HttpClient("127.0.0.1", production.port) for _ in range(40)]
         for number, client in enumerate(clients):
             assert client.get(f"/{number}").endswith(f"/{number}".encode())
@@ -235,7 +236,7 @@ def test_file_descriptors_run_out(tmp_path: Path) -> None:
         )
         check_ledger(daemon.ledger("shop"))
         assert set(unsent(daemon.ledger("shop")["targets"][0])) == {"connect", "circuit_open"}
-        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, hard))
         hang.set()
         for client in clients:
             client.close()
