@@ -93,6 +93,12 @@ def _prefixes(rules: list[Rule], selected: Iterable[tuple[Rule, tuple[str, ...]]
     return table
 
 
+def compile_prefixes(rules: list[Rule]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """The tries of clients and of servers. Raises ValueError where one would not fit."""
+    clients = _prefixes(rules, ((rule, rule.clients) for rule in rules))
+    return clients, _prefixes(rules, ((rule, rule.servers) for rule in rules))
+
+
 def compile_rules(rules: Iterable[Rule]) -> Tables:
     """Tables for ``rules``. Raises ValueError where a kernel limit (bpf/abi.h) would be passed."""
     rules = list(rules)
@@ -117,7 +123,6 @@ def compile_rules(rules: Iterable[Rule]) -> Tables:
             for port in range(low, high + 1):
                 ports.setdefault(port, [0, 0])[side] |= rule.mask
     tables.ports = {port.to_bytes(4, "little"): PORT_FILTERS.pack(*masks) for port, masks in ports.items()}
-    tables.client_prefixes = _prefixes(rules, ((rule, rule.clients) for rule in rules))
-    tables.server_prefixes = _prefixes(rules, ((rule, rule.servers) for rule in rules))
+    tables.client_prefixes, tables.server_prefixes = compile_prefixes(rules)
     tables.sampling = SAMPLING.pack(*below)
     return tables
