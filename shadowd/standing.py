@@ -44,8 +44,22 @@ class Standing:
             "pump": self.pump.statistics(),
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
             "store": self.runs.writer.statistics()._asdict(),
-            "problems": [*self.problems.values(), *self.roster.problems.values(), *self._store_problems()],
+            "problems": [
+                *self.problems.values(),
+                *self.roster.problems.values(),
+                *self._target_problems(),
+                *self._store_problems(),
+            ],
         }
+
+    def _target_problems(self) -> list[str]:
+        told: dict[str, None] = {}  # two filters may have the same target
+        for target in (target for entry in self.roster.entries.values() for target in entry.filter.targets):
+            if target.resolve_error:
+                told[f"{target.resolve_error} — check the name and this host's resolver"] = None
+            if target.tls_error:
+                told[f"{target.tls_error} — check --ca, --insecure or the target's certificate"] = None
+        return list(told)
 
     def _store_problems(self) -> list[str]:
         writer = self.runs.writer
