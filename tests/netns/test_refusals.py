@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from shadowd.capture.preflight import find_cgroup2
 from shadowd.errors import ShadowdError, UsageError
 from tests.conftest import need
-from tests.netns.lab import Daemon, HttpClient, Server, running, wait_for
+from tests.netns.lab import Daemon, HttpClient, Server, running, sh, wait_for
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -166,3 +167,37 @@ def test_what_cannot_be_stored_is_undone_or_told(daemon: Daemon, shadow: Server)
         blocked.rmdir()
     daemon.call("filter.set", name="shop", changes={"sample": 0.5})
     assert daemon.call("status")["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ({"where": "body", "path": "requestId"}, "no place"),
+        ({"where": "body", "path": "$.items[0].id"}, r"\[\*\]"),
+        ({"where": "body", "path": ""}, "a rule is a place"),
+        ({"where": "nowhere", "path": "$"}, "a rule is a place"),
+        ({"where": "turn", "path": "lines"}, "no place"),
+    ],
+)
+def test_a_rule_that_nothing_can_meet_is_refused(daemon: Daemon, shadow: Server, place: object, told: str) -> None:
+    daemon.add("shop", 1, shadow.url)
+    with pytest.raises(UsageError, match=told):
+        daemon.call("noise.add", name="shop", rule=place)
+    assert daemon.call("noise.ls", name="shop")["rules"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (["--turn", "*"], {"where": "turn", "path": "*"}),
+        (["--path", "line"], {"where": "body", "path": "line"}),
+        (["--path", "$.a[*].b"], {"where": "body", "path": "$.a[*].b"}),
+    ],
+)
+def test_places_of_every_kind_of_answer(daemon: Daemon, shadow: Server, words: list[str], rule: dict[str, str]) -> None:
+    daemon.add("shop", 1, shadow.url)
+    control = [sys.executable, "-m", "shadowd.cli.shadowctl", "--socket", str(daemon.socket)]
+    sh(*control, "expect", "add", "shop", *words)
+    assert [{key: one[key] for key in rule} for one in daemon.call("expect.ls", name="shop")["rules"]] == [rule]
+    sh(*control, "expect", "rm", "shop", *words)
+    assert daemon.call("expect.ls", name="shop")["rules"] == []
