@@ -58,7 +58,9 @@ class Standing:
             if target.resolve_error:
                 told[f"{target.resolve_error} — check the name and this host's resolver"] = None
             if target.tls_error:
-                told[f"{target.tls_error} — check --ca, --insecure or the target's certificate"] = None
+                told[
+                    f"{target.tls_error} — check --ca, --insecure, the target's certificate, and that it speaks TLS"
+                ] = None
         return list(told)
 
     def _store_problems(self) -> list[str]:

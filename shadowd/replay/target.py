@@ -120,7 +120,7 @@ class Target:
         self.host_header = (shown if port == default else f"{shown}:{port}").encode()
         self.addresses: list[Address] = []
         self.resolve_error = ""
-        self.tls_error = ""  # of the last handshake; the next that succeeds clears it
+        self.tls_error = ""  # the last; an answer clears it
         self.removed = False
         self.buffered = 0
         self.connections = 0
@@ -193,7 +193,6 @@ class Target:
         return True
 
     def connected(self) -> None:
-        self.tls_error = ""
         self._failures = 0
         self._breaker_rest = BREAKER_FIRST
         self.breaker_until = 0
