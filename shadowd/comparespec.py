@@ -40,7 +40,7 @@ def share(low: float, high: float) -> Any:
         if not isinstance(number, (int, float)) or isinstance(number, bool) or number != number:
             raise fault(f"{shown(value)} is not a share", "give a number such as 0.001, or a percentage such as 0.1%")
         if not low <= number <= high:
-            raise fault(f"{shown(value)} is out of range", f"give {low:.4%} to {high:.0%}")
+            raise fault(f"{shown(value)} is out of range", f"give {low * 100:g}% to {high * 100:g}%")
         return float(number)
 
     return parse

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from shadowd.errors import ConfigError, ShadowdError
 from shadowd.fieldtypes import (
@@ -118,6 +118,8 @@ class Config(Strict):
     # the daemon replaces its list of filters on reload
     model_config = ConfigDict(extra="forbid", frozen=False, hide_input_in_errors=True)
 
+    _overrides: dict[str, Any] = PrivateAttr(default_factory=dict)
+
     socket: Annotated[str, BeforeValidator(_socket_path)] = DEFAULT_SOCKET
     socket_group: Annotated[str | None, BeforeValidator(optional(_group))] = None
     state_dir: Annotated[Path, BeforeValidator(lambda value: Path(absolute_path(str(value))))] = Path(DEFAULT_STATE_DIR)
@@ -162,11 +164,18 @@ class Config(Strict):
     def with_overrides(self, **given: Any) -> Self:
         """The same with the options of the command line; None leaves a setting. Raises ConfigError."""
         changed = {name: getattr(self, name) for name in type(self).model_fields}
-        changed |= {name: value for name, value in given.items() if value is not None}
+        overrides = {name: value for name, value in given.items() if value is not None}
         try:
-            return validated(type(self), changed)
+            built = validated(type(self), changed | overrides)
         except Faults as found:
             raise _config_error(found.faults, "") from None
+        built._overrides = overrides
+        return built
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What the command line gave: it goes before the file, at a reload too."""
+        return self._overrides
 
 
 def _config_error(faults: list[Fault], source: str) -> ConfigError:

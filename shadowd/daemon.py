@@ -84,9 +84,7 @@ class Daemon:
         if now - self._tls_told.get(target.url, -60.0) >= 60:  # one line a minute, whatever the rate
             self._tls_told[target.url] = now
             self.log("tls error", target=target.url, error=str(error))
-        self.problems[f"tls {target.url}"] = (
-            f"TLS to {target.url} failed: {error} — check --ca, --insecure or the target's certificate"
-        )
+        target.tls_error = f"TLS to {target.url} failed: {error}"
 
     # --- filters ------------------------------------------------------------------------------------------------------
 
@@ -97,8 +95,8 @@ class Daemon:
             _clean_stale(self.log)
         for spec in self.config.filters:
             self.roster.add(spec, "config")
-        for problem in problems:
-            self.problems["state"] = problem
+        for index, problem in enumerate(problems):
+            self.problems[f"state {index}"] = problem
             self.log("state", problem=problem)
         for spec in stored:
             if spec.name in self.roster.entries:
@@ -113,11 +111,22 @@ class Daemon:
                 self.log("filter not started", name=spec.name, error=str(error))
         self.resolve_soon()
 
-    async def _persist(self) -> None:
-        """In a thread: it waits for the disk, and the pump must not."""
+    async def _persist(self, undo: Callable[[], object] | None = None) -> None:
+        """In a thread: it waits for the disk, and the pump must not. Raises ShadowdError where nothing can be stored:
+        after ``undo``, or, where a person wants less to happen and there is none, with the change in force."""
         async with self._persisting:
             specs = [entry.spec for entry in self.roster.entries.values() if entry.origin == "control"]
-            await trio.to_thread.run_sync(self.state.save, specs)
+            try:
+                await trio.to_thread.run_sync(self.state.save, specs)
+            except OSError as error:
+                why = f"{self.state.path} cannot be written: {error.strerror or error}"
+                remedy = "check the state directory's space and rights"
+                if undo is not None:
+                    undo()
+                    raise ShadowdError(f"nothing was changed: {why}", remedy) from None
+                self.problems["unstored"] = f"{why}: at the next start the filters are as they were before — {remedy}"
+                raise ShadowdError(f"done, but {why}", f"{remedy}; else the next start undoes it") from None
+            self.problems.pop("unstored", None)
 
     def reload(self) -> dict[str, Any]:
         """Read the configuration again; an invalid one changes nothing."""
@@ -125,16 +134,19 @@ class Daemon:
             raise UsageError(
                 "the daemon runs without a configuration file", "start it with --config FILE to reload one"
             )
-        fresh = load_config(self.config_path)
+        fresh = load_config(self.config_path).with_overrides(**self.config.overrides)
         wanted = {spec.name: spec for spec in fresh.filters}
         current = {name: e for name, e in self.roster.entries.items() if e.origin == "config"}
         taken = [n for n in wanted if n in self.roster.entries and n not in current]
         if taken:
             raise ConfigError(f"{self.config_path}: shadowctl added a filter of the same name: {', '.join(taken)}",
                               "rename it or remove the other with shadowctl filter rm")  # fmt: skip
-        fixed = [name for name in _FIXED if getattr(fresh, name) != getattr(self.config, name)]
+        gone = [name for name in current if name not in wanted]
+        self.roster.check(wanted.values(), without=gone)
+        # all but the filters are read at a start only
+        fixed = [name for name in _settings(fresh) if _settings(fresh)[name] != _settings(self.config)[name]]
         added = changed = 0
-        for name in [name for name in current if name not in wanted]:
+        for name in gone:
             self.roster.remove(name)
         for name, spec in wanted.items():
             if name not in current:
@@ -143,7 +155,7 @@ class Daemon:
             elif spec != current[name].spec:
                 self.roster.change(name, spec)
                 changed += 1
-        removed = len([name for name in current if name not in wanted])
+        removed = len(gone)
         self.config.filters = fresh.filters
         self.resolve_soon()
         note = f"{', '.join(fixed)} take effect at the next start" if fixed else ""
@@ -174,13 +186,7 @@ class Daemon:
 
     async def _filter_add(self, args: dict[str, Any]) -> object:
         entry = self.roster.add(FilterSpec.from_wire(args.get("spec", {})), "control")
-        try:
-            await self._persist()
-        except OSError as error:
-            self.roster.remove(entry.spec.name)
-            raise ShadowdError(
-                f"the filter cannot be stored: {error}", "check the state directory's space and rights"
-            ) from None
+        await self._persist(undo=lambda: self.roster.remove(entry.spec.name))
         self.resolve_soon()
         self.log("filter added", name=entry.spec.name)
         return self.roster.view(entry)
@@ -191,8 +197,9 @@ class Daemon:
         if not isinstance(changes, dict):
             raise UsageError("changes must be a map", "use a shadowctl of the daemon's version")
         spec = FilterSpec.from_wire({**entry.spec.to_wire(), **changes, "name": entry.spec.name})
-        self.roster.change(entry.spec.name, spec)
-        await self._persist()
+        before = entry.spec
+        self.roster.change(spec.name, spec)
+        await self._persist(undo=lambda: self.roster.change(spec.name, before))
         self.resolve_soon()
         self.log("filter changed", name=spec.name)
         return self.roster.view(entry)
@@ -240,13 +247,11 @@ class Daemon:
                 found = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
                 target.addresses = [(int(family), sockaddr) for family, _, _, _, sockaddr in found]  # type: ignore[misc]
                 target.resolve_error = ""
-                self.problems.pop(f"resolve {target.url}", None)
                 return
             except OSError as failure:
                 error = str(failure.strerror or failure)
         if not target.addresses:
             target.resolve_error = f"{target.host} does not resolve: {error}"
-            self.problems[f"resolve {target.url}"] = f"{target.resolve_error} — check the name and this host's resolver"
 
     async def open_http(self) -> None:
         """Verdicts and reports over HTTP. An address that is taken is told, and mirroring goes on."""
@@ -313,11 +318,9 @@ class Daemon:
         self.programs.close()
 
 
-#: Settings that only a new start takes up.
-_FIXED = (
-    "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size",
-    "http", "nice", "cpu_guard", "cpu_max", "memory_max",
-)  # fmt: skip
+def _settings(config: Config) -> dict[str, Any]:
+    """By name, without the filters."""
+    return {name: getattr(config, name) for name in type(config).model_fields if name != "filters"}
 
 
 def _name(args: dict[str, Any]) -> str:

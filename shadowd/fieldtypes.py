@@ -215,10 +215,18 @@ def duration(low: float, high: float) -> Callable[[object], float]:
         if seconds is None:
             raise fault(f"{shown(value)} is not a time", "give seconds, or 500ms, 5s, 2m")
         if not low <= seconds <= high:
-            raise fault(f"{shown(value)} is out of range", f"give {low:g} s to {high:g} s")
+            raise fault(f"{shown(value)} is out of range", f"give {_time(low)} to {_time(high)}")
         return seconds
 
     return parse
+
+
+def _time(seconds: float) -> str:
+    """As a person writes it: ``14d``, ``500ms``."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0"
 
 
 def size(low: int, high: int) -> Callable[[object], int]:
@@ -245,7 +253,7 @@ def _bytes(count: int) -> str:
     for shift, unit in ((30, "GB"), (20, "MB"), (10, "KB")):
         if count >= 1 << shift:
             return f"{count >> shift} {unit}"
-    return f"{count} bytes"
+    return f"{count} byte{'s' * (count != 1)}"
 
 
 def rate(value: object) -> float:

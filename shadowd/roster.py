@@ -10,14 +10,14 @@ import fnmatch
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from shadowd.capture.abi import MAX_FILTERS
 from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
 from shadowd.capture.preflight import cgroup_id, find_cgroup2
 from shadowd.capture.programs import Programs
-from shadowd.capture.rules import Rule
+from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.config import Config, FilterSpec, TargetSpec
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.filters import Filter
@@ -65,8 +65,7 @@ class Roster:
             raise UsageError(
                 f"there is already a filter named {spec.name}", f"shadowctl filter set {spec.name} … changes it"
             )
-        if len(self.entries) >= MAX_FILTERS:
-            raise UsageError(f"{MAX_FILTERS} filters exist, the kernel program holds no more", "remove one first")
+        self.check([spec])
         entry = Entry(spec, origin, self._make_filter(spec))
         self._set_targets(entry, spec)
         self.entries[spec.name] = entry
@@ -84,22 +83,42 @@ class Roster:
         """Run an existing filter by another specification; its ledger goes on."""
         entry = self.find(name)
         before = entry.spec
+        self.check([spec])
+        try:
+            self._run_by(entry, spec)
+        except BaseException:
+            self._run_by(entry, before)
+            raise
+        self.on_change(entry)
+        return entry
+
+    def _run_by(self, entry: Entry, spec: FilterSpec) -> None:
         entry.filter.policy = self._policy(spec)
         entry.filter.protocol = spec.protocol
         entry.filter.allow_writes = spec.allow_writes
         entry.filter.ordered = spec.order == "connection"
         entry.filter.forward_proxy_header = spec.proxy_protocol == "forward"
+        self._set_targets(entry, spec)
+        entry.spec = spec
+        self._enact(entry)
+
+    def check(self, specs: Iterable[FilterSpec], without: Collection[str] = ()) -> None:
+        """Raise UsageError or ShadowdError for what cannot run on this host, before anything is changed. ``without``
+        are filters that are about to go."""
+        wanted = {name: entry.spec for name, entry in self.entries.items() if name not in without}
+        for spec in specs:
+            wanted[spec.name] = spec
+            self._contexts(spec)
+            known = self.entries.get(spec.name)
+            if spec.cgroup is not None and (known is None or known.spec.cgroup != spec.cgroup):
+                resolve_cgroup(spec.cgroup)
+        if len(wanted) > MAX_FILTERS:
+            raise UsageError(f"that makes {len(wanted)} filters, the kernel program holds {MAX_FILTERS}",
+                             "remove some first")  # fmt: skip
         try:
-            self._set_targets(entry, spec)
-            entry.spec = spec
-            self._enact(entry)
-        except BaseException:
-            entry.spec = before
-            self._set_targets(entry, before)
-            self._enact(entry)
-            raise
-        self.on_change(entry)
-        return entry
+            compile_prefixes([_rule(bit, spec) for bit, spec in enumerate(wanted.values())])
+        except ValueError as error:
+            raise UsageError(str(error), "give fewer or wider networks") from None
 
     def remove(self, name: str) -> None:
         entry = self.find(name)
@@ -181,7 +200,7 @@ class Roster:
     def _set_targets(self, entry: Entry, spec: FilterSpec) -> None:
         """Keep the targets whose address is unchanged, with their accounts; begin and end the others."""
         running, engine = entry.filter, self._pump.engine
-        contexts = {wanted.url: _tls_context(wanted) for wanted in spec.targets}
+        contexts = self._contexts(spec)
         kept: list[Target] = []
         for wanted in spec.targets:
             target = next((t for t in running.targets if t.url == wanted.url), None)
@@ -207,19 +226,22 @@ class Roster:
             engine.remove_target(target, time.monotonic_ns())
             running.account.targets.remove(target.account)
 
+    def _contexts(self, spec: FilterSpec) -> dict[str, ssl.SSLContext | None]:
+        """Of every target by its URL. Where nothing but the file went away since, what was loaded stays in use: a
+        filter can be paused without its certificates."""
+        entry = self.entries.get(spec.name)
+        contexts = {}
+        for wanted in spec.targets:
+            try:
+                contexts[wanted.url] = _tls_context(wanted)
+            except UsageError:
+                if entry is None or wanted not in entry.spec.targets:
+                    raise
+                contexts[wanted.url] = next(target.tls for target in entry.filter.targets if target.url == wanted.url)
+        return contexts
+
     def rules(self) -> list[Rule]:
-        found = []
-        for entry in self.entries.values():
-            if entry.bit < 0:
-                continue
-            spec = entry.spec
-            cgroups = None if spec.cgroup is None else [cgroup_id(resolve_cgroup(spec.cgroup))]
-            interface = spec.hook.removeprefix("tc:") if spec.hook != "socket" else None
-            found.append(
-                Rule(entry.bit, spec.ports, spec.client_cidrs, spec.server_cidrs, cgroups, spec.sample,
-                     spec.direction == "outbound", interface)
-            )  # fmt: skip
-        return found
+        return [_rule(entry.bit, entry.spec) for entry in self.entries.values() if entry.bit >= 0]
 
     # --- hooks --------------------------------------------------------------------------------------------------------
 
@@ -320,6 +342,18 @@ class Roster:
                 for target in entry.filter.targets
             ],
         }
+
+
+def _rule(bit: int, spec: FilterSpec) -> Rule:
+    cgroups = None
+    if spec.cgroup is not None:
+        try:
+            cgroups = [cgroup_id(resolve_cgroup(spec.cgroup))]
+        except (ShadowdError, OSError):  # gone since, as when its service stopped: it selects nothing, others go on
+            cgroups = []
+    interface = spec.hook.removeprefix("tc:") if spec.hook != "socket" else None
+    return Rule(bit, spec.ports, spec.client_cidrs, spec.server_cidrs, cgroups, spec.sample,
+                spec.direction == "outbound", interface)  # fmt: skip
 
 
 def _latency(targets: list[Target]) -> dict[str, dict[str, float | None]]:

@@ -55,7 +55,19 @@ class Standing:
     def problem_lines(self) -> list[str]:
         """What an operator should know and do, a line each."""
         others = (self.guard.problem, self.runs.writer.problem, self.runs.problem)
-        return [*self.problems.values(), *self.roster.problems.values(), *filter(None, others)]
+        own = (*self.problems.values(), *self.roster.problems.values(), *self._target_problems())
+        return [*own, *filter(None, others)]
+
+    def _target_problems(self) -> list[str]:
+        told: dict[str, None] = {}  # two filters may have the same target
+        for target in (target for entry in self.roster.entries.values() for target in entry.filter.targets):
+            if target.resolve_error:
+                told[f"{target.resolve_error} — check the name and this host's resolver"] = None
+            if target.tls_error:
+                told[
+                    f"{target.tls_error} — check --ca, --insecure, the target's certificate, and that it speaks TLS"
+                ] = None
+        return list(told)
 
     def _rate(self, name: str, count: int) -> float:
         now = time.monotonic()

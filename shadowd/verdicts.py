@@ -5,6 +5,7 @@ The control socket and the HTTP door both come here; nothing here is asked more 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ LISTED = 500
 #: Runs listed of a filter, newest first.
 RUNS_LISTED = 100
 _RANKS = {"fail": 0, "inconclusive": 1, "pass": 2}
+_PLACES = "give --path '$.requestId', --header NAME, --cookie NAME, --turn '*' or --status"
 _LABEL_LIMIT = 200  # characters of a run's label
 
 
@@ -167,12 +169,25 @@ def _name(args: dict[str, Any]) -> str:
 def _rule(rule: object) -> dict[str, str]:
     """A rule as ``compare/rules.py`` reads it."""
     if not isinstance(rule, dict) or not all(isinstance(value, str) for value in rule.values()):
-        raise UsageError("a rule is a place", "give --path '$.requestId', --header NAME, --cookie NAME or --status")
+        raise UsageError("a rule is a place", _PLACES)
     wanted = {key: str(rule.get(key, "")) for key in ("where", "path", "endpoint", "change")}
     if wanted["where"] not in WHERES or (wanted["where"] not in ("status", "turn") and not wanted["path"]):
-        raise UsageError("a rule is a place", "give --path '$.requestId', --header NAME, --cookie NAME or --status")
+        raise UsageError("a rule is a place", _PLACES)
+    if wanted["where"] in ("body", "turn"):
+        _check_place(wanted["path"])
     if wanted["change"] and wanted["change"] not in KINDS:
         raise UsageError(f"there is no kind of change {wanted['change'][:40]!r}", f"one of {', '.join(KINDS)}")
     if any(len(value) > 1000 or not value.isprintable() for value in wanted.values()):
         raise UsageError("the rule is not a line of text", "give at most 1000 printable characters")
     return wanted
+
+
+def _check_place(path: str) -> None:
+    """A path that can never be met would be a rule that silently does nothing."""
+    if path and path != "line" and not path.startswith("$") and not path.endswith("*"):
+        raise UsageError(
+            f"{path[:60]!r} is no place in an answer",
+            "give $.requestId or $.items[*].id in JSON, line for text, * for all of it",
+        )
+    if re.search(r"\[\d+\]", path) and '"' not in path:
+        raise UsageError(f"{path[:60]!r} names one element", "elements are judged together: write [*]")

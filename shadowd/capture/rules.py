@@ -8,7 +8,6 @@ change meaning on the way.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 
 from shadowd.capture.abi import MAX_FILTERS, MAX_PREFIXES, PORT_FILTERS, PREFIX_KEY, SAMPLING, pack_prefix
@@ -72,25 +71,33 @@ class Tables:
 def _prefixes(rules: list[Rule], selected: Iterable[tuple[Rule, tuple[str, ...]]]) -> dict[bytes, bytes]:
     """The trie of one end: for every prefix the filters whose own prefixes cover it, or that have none."""
     anywhere = 0
-    wanted: dict[ipaddress.IPv6Network, int] = {}  # one address space, as in the kernel: IPv4 is ::ffff:0:0/96
+    wanted: dict[tuple[int, int], int] = {}  # (address, length); one space, as in the kernel: IPv4 is ::ffff:0:0/96
     for rule, networks in selected:
         if not networks:
             anywhere |= rule.mask
         for text in networks:
             length, address = PREFIX_KEY.unpack(pack_prefix(text))
-            net = ipaddress.IPv6Network((int.from_bytes(address), length))
-            wanted[net] = wanted.get(net, 0) | rule.mask
+            key = (int.from_bytes(address), length)
+            wanted[key] = wanted.get(key, 0) | rule.mask
     if rules:
-        wanted.setdefault(ipaddress.IPv6Network("::/0"), 0)
+        wanted.setdefault((0, 0), 0)
     table = {}
-    for net in wanted:
-        mask = anywhere
-        for length in range(net.prefixlen + 1):
-            mask |= wanted.get(net.supernet(new_prefix=length), 0)
-        table[PREFIX_KEY.pack(net.prefixlen, net.network_address.packed)] = mask.to_bytes(8, "little")
+    around: list[tuple[int, int]] = []  # the networks that hold this one, the innermost last: (end, filters)
+    for first, length in sorted(wanted):  # a network comes before those in it
+        while around and around[-1][0] <= first:
+            around.pop()
+        mask = wanted[first, length] | (around[-1][1] if around else anywhere)
+        around.append((first + (1 << 128 - length), mask))
+        table[PREFIX_KEY.pack(length, first.to_bytes(16))] = mask.to_bytes(8, "little")
     if len(table) > MAX_PREFIXES:
         raise ValueError(f"{len(table)} CIDRs over all filters; the kernel's table holds {MAX_PREFIXES}")
     return table
+
+
+def compile_prefixes(rules: list[Rule]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """The tries of clients and of servers. Raises ValueError where one would not fit."""
+    clients = _prefixes(rules, ((rule, rule.clients) for rule in rules))
+    return clients, _prefixes(rules, ((rule, rule.servers) for rule in rules))
 
 
 def compile_rules(rules: Iterable[Rule]) -> Tables:
@@ -117,7 +124,6 @@ def compile_rules(rules: Iterable[Rule]) -> Tables:
             for port in range(low, high + 1):
                 ports.setdefault(port, [0, 0])[side] |= rule.mask
     tables.ports = {port.to_bytes(4, "little"): PORT_FILTERS.pack(*masks) for port, masks in ports.items()}
-    tables.client_prefixes = _prefixes(rules, ((rule, rule.clients) for rule in rules))
-    tables.server_prefixes = _prefixes(rules, ((rule, rule.servers) for rule in rules))
+    tables.client_prefixes, tables.server_prefixes = compile_prefixes(rules)
     tables.sampling = SAMPLING.pack(*below)
     return tables

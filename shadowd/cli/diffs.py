@@ -189,7 +189,10 @@ def _quoted_character(character: str) -> str:
 
 # --- rules ------------------------------------------------------------------------------------------------------------
 
-Path = Annotated[str | None, typer.Option("--path", metavar="PATH", help="A place in JSON bodies: $.requestId.")]
+Path = Annotated[
+    str | None, typer.Option("--path", metavar="PATH", help="A place in bodies: $.requestId; line (text); * (all).")
+]
+Turn = Annotated[str | None, typer.Option("--turn", metavar="PATH", help="The same in a raw server's turns: $, *.")]
 Header = Annotated[str | None, typer.Option("--header", metavar="NAME", help="A response header.")]
 Cookie = Annotated[str | None, typer.Option("--cookie", metavar="NAME", help="A cookie that is set.")]
 Status = Annotated[bool, typer.Option("--status", help="The status.")]
@@ -199,11 +202,15 @@ EndpointName = Annotated[
 Change = Annotated[str, typer.Option("--change", metavar="KIND", help="value, type, missing, extra, length, order.")]
 
 
-def _rule(path: str | None, header: str | None, cookie: str | None, status: bool, endpoint: str, change: str) -> object:
-    places = [("body", path), ("header", header), ("cookie", cookie), ("status", "" if status else None)]
+def _rule(
+    path: str | None, header: str | None, cookie: str | None, status: bool, turn: str | None, endpoint: str, change: str
+) -> object:
+    places = [
+        ("body", path), ("header", header), ("cookie", cookie), ("status", "" if status else None), ("turn", turn),
+    ]  # fmt: skip
     given = [(where, value) for where, value in places if value is not None]
     if len(given) != 1:
-        raise UsageError("name one place", "give one of --path '$.requestId', --header NAME, --cookie NAME, --status")
+        raise UsageError("name one place", "give one of --path '$.requestId', --header, --cookie, --turn '*', --status")
     where, value = given[0]
     return {"where": where, "path": value, "endpoint": endpoint, "change": change}
 
@@ -250,7 +257,8 @@ def noise_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: So
 @noise_app.command("add")
 def noise_add(
     ctx: typer.Context, name: Name, path: Path = None, header: Header = None, cookie: Cookie = None,
-    status: Status = False, endpoint: EndpointName = "", as_json: AsJson = False, socket: Socket = None,
+    status: Status = False, turn: Turn = None, endpoint: EndpointName = "",
+    as_json: AsJson = False, socket: Socket = None,
 ) -> None:  # fmt: skip
     """Call a field noise: it is never judged.
 
@@ -259,14 +267,15 @@ def noise_add(
       shadowctl noise add shop --path '$.requestId'
       shadowctl noise add shop --header ETag --endpoint 'GET /items/{id}'
     """
-    rule = _rule(path, header, cookie, status, endpoint, "")
+    rule = _rule(path, header, cookie, status, turn, endpoint, "")
     _told(daemon_at(ctx, socket).call("noise.add", name=name, rule=rule), "not judged from now on", as_json)
 
 
 @noise_app.command("rm")
 def noise_rm(
     ctx: typer.Context, name: Name, path: Path = None, header: Header = None, cookie: Cookie = None,
-    status: Status = False, endpoint: EndpointName = "", as_json: AsJson = False, socket: Socket = None,
+    status: Status = False, turn: Turn = None, endpoint: EndpointName = "",
+    as_json: AsJson = False, socket: Socket = None,
 ) -> None:  # fmt: skip
     """Judge a field again.
 
@@ -274,7 +283,7 @@ def noise_rm(
     Examples:
       shadowctl noise rm shop --path '$.requestId'
     """
-    rule = _rule(path, header, cookie, status, endpoint, "")
+    rule = _rule(path, header, cookie, status, turn, endpoint, "")
     _told(daemon_at(ctx, socket).call("noise.rm", name=name, rule=rule), "judged again", as_json)
 
 
@@ -292,8 +301,8 @@ def expect_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: S
 @expect_app.command("add")
 def expect_add(
     ctx: typer.Context, name: Name, path: Path = None, header: Header = None, cookie: Cookie = None,
-    status: Status = False, endpoint: EndpointName = "", change: Change = "", as_json: AsJson = False,
-    socket: Socket = None,
+    status: Status = False, turn: Turn = None, endpoint: EndpointName = "",
+    change: Change = "", as_json: AsJson = False, socket: Socket = None,
 ) -> None:  # fmt: skip
     """Approve a change of the contract: shown apart, never a regression.
 
@@ -301,15 +310,15 @@ def expect_add(
     Examples:
       shadowctl expect add shop --path '$.currency' --change extra
     """
-    rule = _rule(path, header, cookie, status, endpoint, change)
+    rule = _rule(path, header, cookie, status, turn, endpoint, change)
     _told(daemon_at(ctx, socket).call("expect.add", name=name, rule=rule), "expected from now on", as_json)
 
 
 @expect_app.command("rm")
 def expect_rm(
     ctx: typer.Context, name: Name, path: Path = None, header: Header = None, cookie: Cookie = None,
-    status: Status = False, endpoint: EndpointName = "", change: Change = "", as_json: AsJson = False,
-    socket: Socket = None,
+    status: Status = False, turn: Turn = None, endpoint: EndpointName = "",
+    change: Change = "", as_json: AsJson = False, socket: Socket = None,
 ) -> None:  # fmt: skip
     """Take an approval back.
 
@@ -317,5 +326,5 @@ def expect_rm(
     Examples:
       shadowctl expect rm shop --path '$.currency' --change extra
     """
-    rule = _rule(path, header, cookie, status, endpoint, change)
+    rule = _rule(path, header, cookie, status, turn, endpoint, change)
     _told(daemon_at(ctx, socket).call("expect.rm", name=name, rule=rule), "no longer expected", as_json)

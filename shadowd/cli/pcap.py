@@ -272,6 +272,8 @@ def _print(streams: list[dict[str, Any]], as_json: bool) -> None:
     else:
         for stream in streams:
             print(_describe(stream))
+        if not streams:
+            print("no TCP connections")
 
 
 @app.callback()

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from shadowd.cli.output import AsJson, new_app, print_json, run, show_version
+from shadowd.errors import ConfigError
 
 app = new_app("The shadowd daemon.")
 
@@ -106,7 +107,13 @@ def check_config(
     """
     from shadowd.config import load_config
 
-    names = [spec.name for spec in load_config(file).filters]
+    try:
+        names = [spec.name for spec in load_config(file).filters]
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"file": str(file), "ok": False, "errors": str(error).splitlines()})
+        raise typer.Exit(error.exit_code) from None
     if as_json:
         print_json({"file": str(file), "ok": True, "filters": names})
     else:

@@ -230,7 +230,7 @@ def run_start(
 
 @run_app.command("ls")
 def run_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket = None) -> None:
-    """List a filter's runs, newest first.
+    """List a filter's runs, newest first, each with the last verdict it came to.
 
     \b
     Examples:
@@ -242,11 +242,12 @@ def run_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Sock
         return
     rows = [
         (one.get("id"), one.get("label") or "-", _when(one.get("started")), _when(one.get("ended")), one.get("target"),
+         one.get("verdict") or "-", f"{number(one, 'score'):.0f}" if one.get("verdict") else "-",
          one.get("reason") or "")
         for one in mappings(found)
     ]  # fmt: skip
     if rows:
-        print_table(("RUN", "LABEL", "STARTED", "ENDED", "TARGET", "WHY"), rows)
+        print_table(("RUN", "LABEL", "STARTED", "ENDED", "TARGET", "VERDICT", "SCORE", "WHY"), rows)
     else:
         print(f"no runs of {name} are stored yet")
 

@@ -396,6 +396,9 @@ class Connection:
         """Close; what is in flight failed by ``reason``, or is tried again if the shadow closed an idle connection."""
         if self.state == CLOSED:
             return
+        if self.state == HANDSHAKE and reason != "tls":  # it closed, or said nothing in time
+            reason = "tls"
+            self._engine.note_tls_error(self.target, ConnectionError("it takes connections but no handshake"))
         connecting = self.state in (CONNECTING, HANDSHAKE)
         begun = self._answer_begun()
         legs, self.in_flight = self.in_flight, deque()

@@ -228,11 +228,12 @@ class Engine:
 
     def answered(self, leg: Leg) -> None:
         """Sent whole and answered whole."""
-        account = self._end(leg).account
+        target = self._end(leg)
+        target.tls_error = ""
         if leg.twin:
-            account.twins["answered"] += 1
+            target.account.twins["answered"] += 1
         else:
-            account.mirrored += 1
+            target.account.mirrored += 1
         self._ended.append(leg)  # its latency is known when the next drain of the ring has brought the times
 
     def failed(self, leg: Leg, reason: str) -> None:

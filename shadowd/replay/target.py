@@ -90,6 +90,7 @@ class Target:
         "status_differences",
         "timed",
         "tls",
+        "tls_error",
         "url",
     )
 
@@ -119,6 +120,7 @@ class Target:
         self.host_header = (shown if port == default else f"{shown}:{port}").encode()
         self.addresses: list[Address] = []
         self.resolve_error = ""
+        self.tls_error = ""  # the last; an answer clears it
         self.removed = False
         self.buffered = 0
         self.connections = 0

@@ -98,9 +98,12 @@ class Database:
             )
 
     def runs(self, filter: str | None = None) -> list[dict[str, Any]]:  # noqa: A002
-        """Newest first: id, filter, target, label, key, started, ended (None while it lasts), reason."""
+        """Newest first: id, filter, target, label, key, started, ended (None while it lasts), reason, and the last
+        verdict and score (None before the first)."""
         where, values = ("WHERE filter = ?", (filter,)) if filter is not None else ("", ())
-        return self._rows(f"SELECT * FROM runs {where} ORDER BY id DESC", values)
+        last = "SELECT {} FROM verdicts WHERE run = runs.id ORDER BY time DESC, rowid DESC LIMIT 1"
+        columns = ", ".join(f"({last.format(name)}) AS {name}" for name in ("verdict", "score"))
+        return self._rows(f"SELECT *, {columns} FROM runs {where} ORDER BY id DESC", values)
 
     def latest_run(self, filter: str) -> dict[str, Any] | None:  # noqa: A002
         found = self._rows("SELECT * FROM runs WHERE filter = ? ORDER BY id DESC LIMIT 1", (filter,))

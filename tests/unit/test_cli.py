@@ -441,6 +441,13 @@ def test_check_config(tmp_path: Path) -> None:
         f"error: {path}: ring_bytes: '5' is out of range — give 1 MB to 256 MB",
         f"error: {path}: sokcet: unknown key — did you mean socket?",
     ]
+    done = command("shadowd", "check-config", str(path), "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout) == {
+        "file": str(path), "ok": False,
+        "errors": [f"{path}: ring_bytes: '5' is out of range — give 1 MB to 256 MB",
+                   f"{path}: sokcet: unknown key — did you mean socket?"],
+    }  # fmt: skip
     assert "No such file" in refused(command("shadowd", "check-config", "/nonexistent.toml"), 1)
 
 

@@ -157,6 +157,13 @@ def test_json_is_as_promised(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "out" / "0.c2s").read_bytes() == REQUEST
 
 
+def test_a_capture_without_tcp_says_so(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "a.pcap"
+    file.write_bytes(craft.pcap([], craft.RAW))
+    assert run("streams", file, "--out", tmp_path / "out") == (0, "no TCP connections\n", "")
+    assert run("streams", file, "--out", tmp_path / "out", "--json") == (0, "[]\n", "")
+
+
 def test_text_names_gaps(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "a.pcap"
     talk = craft.Talk().shake().client(5, b"abc")

@@ -81,9 +81,9 @@ def test_runs(store: Database) -> None:
     store.end_run(first, 99.0, "too late")
     assert store.runs("a") == [
         {"id": second, "filter": "a", "target": "http://x", "label": "v2", "key": "k2", "started": 12.0, "ended": None,
-         "reason": ""},
+         "reason": "", "verdict": None, "score": None},
         {"id": first, "filter": "a", "target": "http://x", "label": "v1", "key": "k1", "started": 10.0, "ended": 11.5,
-         "reason": "another began"},
+         "reason": "another began", "verdict": None, "score": None},
     ]  # fmt: skip
     assert [run["id"] for run in store.runs()] == [second, other, first]
     latest = store.latest_run("a")
@@ -150,6 +150,7 @@ def test_verdict_history_has_the_changes_and_one_a_minute(store: Database) -> No
     assert [(row["time"], row["verdict"], row["score"]) for row in store.verdicts(run)] == [
         (10, "inconclusive", 10), (30, "pass", 30), (59, "fail", 59), (70, "fail", 70)
     ]  # fmt: skip
+    assert [(row["verdict"], row["score"]) for row in store.runs()] == [("fail", 70)]
 
 
 def test_overrides(store: Database) -> None:
