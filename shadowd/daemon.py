@@ -1,7 +1,7 @@
 """The daemon: loads the programs, starts the pump, listens for control, and takes everything down again.
 
 Tasks, all in one nursery: the pump; the control server; the signal watcher (SIGTERM, SIGINT: drain and end; SIGHUP:
-reload); the resolver of target names; the watcher of interfaces.
+reload); the resolver of target names; the watcher of interfaces; what tells the service manager.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from shadowd.config import Config, FilterSpec, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.log import Forward, Log
+from shadowd.notify import Notifier, keep_told
 from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
 from shadowd.replay.engine import Engine
@@ -47,10 +48,13 @@ RESOLVE_LIMIT = 5.0
 class Daemon:
     """State that control requests work on."""
 
-    def __init__(self, config: Config, config_path: Path | None, programs: Programs, log: Log) -> None:
+    def __init__(
+        self, config: Config, config_path: Path | None, programs: Programs, log: Log, notifier: Notifier
+    ) -> None:
         self.config = config
         self.config_path = config_path
         self.log = log
+        self.notifier = notifier
         self.programs = programs
         self.engine = Engine(
             config.own_mark,
@@ -115,7 +119,14 @@ class Daemon:
             await trio.to_thread.run_sync(self.state.save, specs)
 
     def reload(self) -> dict[str, Any]:
-        """Read the configuration again; an invalid one changes nothing."""
+        """Read the configuration again; an invalid one changes nothing. The service manager is told of both ends."""
+        self.notifier.reloading()
+        try:
+            return self._reload()
+        finally:
+            self.notifier.reloaded()
+
+    def _reload(self) -> dict[str, Any]:
         if self.config_path is None:
             raise UsageError(
                 "the daemon runs without a configuration file", "start it with --config FILE to reload one"
@@ -263,11 +274,16 @@ class Daemon:
                 if self.roster.watches_interfaces:
                     self.roster.refresh_interfaces()
 
+    async def tell_manager(self) -> None:
+        """READY, STATUS and the watchdog, if a service manager started us."""
+        await keep_told(self.notifier, self.standing.unready, self.standing.sentence, lambda: self.pump.turns)
+
     async def watch_signals(self, stop: Callable[[], None]) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for received in signals:
                 if received != signal.SIGHUP:
                     self.log("stopping", signal=signal.Signals(received).name)
+                    self.notifier.stopping()
                     break
                 try:
                     self.reload()
@@ -333,6 +349,7 @@ async def run_daemon(
     """Run until SIGTERM or SIGINT. Raises ShadowdError where the host or the configuration does not allow it."""
     log = Log(config.log_format)
     logging.getLogger("shadowd").addHandler(Forward(log))
+    notifier = Notifier.from_environment()
     check_host()
     os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
     try:
@@ -352,16 +369,17 @@ async def run_daemon(
             # the socket first: a second daemon is refused before it loads anything
             await nursery.start(serve_control, config.socket, config.socket_group, handle)
             log("loading the capture program")
+            notifier.status("loading the capture program")
             programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark)
             # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
-            daemon = Daemon(config, config_path, programs, log)
+            daemon = Daemon(config, config_path, programs, log, notifier)
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.runs.watch,
-                     daemon.runs.record)  # fmt: skip
+                     daemon.runs.record, daemon.tell_manager)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:
@@ -374,3 +392,4 @@ async def run_daemon(
         if daemon is not None:  # else the error alone is the one line to read
             daemon.close()
             log("stopped")
+        notifier.close()

@@ -19,6 +19,7 @@ LAYERS = [
     {
         "daemon",
         "log",
+        "notify",
         "standing",
         "verdicts",
         "runs",
