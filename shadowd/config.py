@@ -20,6 +20,7 @@ from shadowd.fieldtypes import (
     Faults,
     Strict,
     absolute_path,
+    boolean,
     choice,
     duration,
     escaped,
@@ -129,6 +130,8 @@ class Config(Strict):
     max_size: Annotated[int, BeforeValidator(size(1 << 20, 1 << 40))] = 1 << 30
     # the daemon steps back when production wants the CPU: it sheds then, counted, and production does not wait
     nice: Annotated[int, BeforeValidator(integer(0, 19))] = 5
+    # after loading, keep CAP_NET_ADMIN alone; None: unless root (which by hand is there to see every process)
+    least_privilege: Annotated[bool | None, BeforeValidator(optional(boolean))] = None
     http: Annotated[str, BeforeValidator(_http)] = DEFAULT_HTTP
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"
     filters: Annotated[list[FilterSpec], BeforeValidator(models(FilterSpec, "filters", MAX_FILTERS))] = Field(

@@ -26,6 +26,7 @@ from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.log import Forward, Log
 from shadowd.notify import Notifier, keep_told
+from shadowd.privileges import give_up
 from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
 from shadowd.replay.engine import Engine
@@ -326,7 +327,7 @@ class Daemon:
 #: Settings that only a new start takes up.
 _FIXED = (
     "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size",
-    "http", "nice",
+    "http", "nice", "least_privilege",
 )  # fmt: skip
 
 
@@ -370,7 +371,10 @@ async def run_daemon(
             await nursery.start(serve_control, config.socket, config.socket_group, handle)
             log("loading the capture program")
             notifier.status("loading the capture program")
-            programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark)
+            # not in a thread: capabilities are a thread's own, so they are given up before there is a second one
+            programs = load(config.ring_bytes, config.own_mark)
+            if config.least_privilege or (config.least_privilege is None and os.geteuid() != 0):
+                give_up()
             # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)

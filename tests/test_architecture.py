@@ -20,6 +20,7 @@ LAYERS = [
         "daemon",
         "log",
         "notify",
+        "privileges",
         "standing",
         "verdicts",
         "runs",

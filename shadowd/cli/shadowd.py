@@ -51,7 +51,9 @@ def run_(
         str | None, typer.Option("--max-size", metavar="SIZE", help="Size of the store at most (default 1GB).")
     ] = None,
 ) -> None:
-    """Run the daemon in the foreground; needs root. SIGTERM ends it, SIGHUP reloads the configuration.
+    """Run the daemon in the foreground, as root or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+
+    SIGTERM ends it, SIGHUP reloads the configuration.
 
     The options take precedence over the configuration file.
 
