@@ -21,7 +21,7 @@ import trio
 from shadowd.capture.attach import drain_events, list_interfaces, open_link_events, remove_classifiers
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
-from shadowd.config import Config, FilterSpec, load_config
+from shadowd.config import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.log import Forward, Log
@@ -44,13 +44,20 @@ DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 CLOSE_SECONDS = 2.0  # for the store, after that
 RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
 RESOLVE_LIMIT = 5.0
+LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
 
 
 class Daemon:
     """State that control requests work on."""
 
     def __init__(
-        self, config: Config, config_path: Path | None, programs: Programs, log: Log, notifier: Notifier
+        self,
+        config: Config,
+        config_path: Path | None,
+        programs: Programs,
+        log: Log,
+        notifier: Notifier,
+        read: tuple[object, ...],
     ) -> None:
         self.config = config
         self.config_path = config_path
@@ -75,6 +82,7 @@ class Daemon:
         self.state = StateFile(config.state_dir / "filters.json")
         self.standing = Standing(config, programs, self.pump, self.roster, self.runs)
         self.problems = self.standing.problems
+        self._read = read
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
@@ -123,7 +131,12 @@ class Daemon:
         """Read the configuration again; an invalid one changes nothing. The service manager is told of both ends."""
         self.notifier.reloading()
         try:
-            return self._reload()
+            result = self._reload()
+            self.problems.pop("config", None)
+            return result
+        except ShadowdError as error:
+            self.problems["config"] = f"the configuration was not taken up: {'; '.join(str(error).splitlines())}"
+            raise
         finally:
             self.notifier.reloaded()
 
@@ -279,6 +292,25 @@ class Daemon:
         """READY, STATUS and the watchdog, if a service manager started us."""
         await keep_told(self.notifier, self.standing.unready, self.standing.sentence, lambda: self.pump.turns)
 
+    async def watch_config(self) -> None:
+        """Reload when a file of the configuration has changed and is the same at two looks; a bad one is told once."""
+        if self.config_path is None or not self.config.reload_on_change:
+            return
+        in_force = before = self._read
+        while True:
+            await trio.sleep(LOOK_AT_CONFIG_EVERY)
+            seen = await trio.to_thread.run_sync(fingerprint, self.config_path, abandon_on_cancel=True)
+            if seen != in_force and seen == before:
+                in_force = seen
+                self._reload_or_tell()
+            before = seen
+
+    def _reload_or_tell(self) -> None:
+        try:
+            self.reload()
+        except ShadowdError as error:
+            self.log("reload refused, the running configuration stays", error=str(error))
+
     async def watch_signals(self, stop: Callable[[], None]) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for received in signals:
@@ -286,10 +318,7 @@ class Daemon:
                     self.log("stopping", signal=signal.Signals(received).name)
                     self.notifier.stopping()
                     break
-                try:
-                    self.reload()
-                except ShadowdError as error:
-                    self.log("reload refused, the running configuration stays", error=str(error))
+                self._reload_or_tell()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hurry, signals, nursery.cancel_scope.cancel)
                 await self._drain()
@@ -327,7 +356,7 @@ class Daemon:
 #: Settings that only a new start takes up.
 _FIXED = (
     "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size",
-    "http", "nice", "least_privilege",
+    "http", "nice", "least_privilege", "reload_on_change",
 )  # fmt: skip
 
 
@@ -345,9 +374,15 @@ def _clean_stale(log: Log) -> None:
 
 
 async def run_daemon(
-    config: Config, config_path: Path | None = None, ready: Callable[[], Awaitable[None]] | None = None
+    config: Config,
+    config_path: Path | None = None,
+    ready: Callable[[], Awaitable[None]] | None = None,
+    read: tuple[object, ...] = (),
 ) -> None:
-    """Run until SIGTERM or SIGINT. Raises ShadowdError where the host or the configuration does not allow it."""
+    """Run until SIGTERM or SIGINT; ``read`` is the fingerprint of the files as they were when ``config`` was read.
+
+    Raises ShadowdError where the host or the configuration does not allow it.
+    """
     log = Log(config.log_format)
     logging.getLogger("shadowd").addHandler(Forward(log))
     notifier = Notifier.from_environment()
@@ -378,12 +413,12 @@ async def run_daemon(
             # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
-            daemon = Daemon(config, config_path, programs, log, notifier)
+            daemon = Daemon(config, config_path, programs, log, notifier, read)
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.runs.watch,
-                     daemon.runs.record, daemon.tell_manager)  # fmt: skip
+                     daemon.runs.record, daemon.tell_manager, daemon.watch_config)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:

@@ -63,9 +63,10 @@ def run_(
       shadowd run --config /etc/shadowd/shadowd.toml --log-format json
       shadowd run --socket /tmp/test.sock --state-dir /tmp/state
     """
-    from shadowd.config import Config, load_config  # not at the top: --help and --version start without them
+    from shadowd.config import Config, fingerprint, load_config  # not at the top: --help and --version start without
 
     path = config.absolute() if config is not None else None
+    read = fingerprint(path) if path is not None else ()  # before it is read: what changes in between is seen
     settings = (load_config(path) if path is not None else Config()).with_overrides(
         socket=os.path.abspath(socket) if socket else socket,
         state_dir=os.path.abspath(state_dir) if state_dir else state_dir,
@@ -78,14 +79,14 @@ def run_(
 
     from shadowd.daemon import run_daemon
 
-    trio.run(run_daemon, settings, path)
+    trio.run(run_daemon, settings, path, None, read)
 
 
 @app.command("check-config")
 def check_config(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration to check.")], as_json: AsJson = False
 ) -> None:
-    """Check a configuration file and say everything that is wrong with it, a line each.
+    """Check a configuration file with its conf.d/*.toml and say everything that is wrong, a line each.
 
     \b
     Examples:
