@@ -1,4 +1,4 @@
-"""``shadowd``: run the daemon, or check a configuration file without running it."""
+"""``shadowd``: run the daemon, check a configuration file without running it, clean up behind a killed one."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def options(
     Examples:
       shadowd run --config /etc/shadowd/shadowd.toml
       shadowd check-config /etc/shadowd/shadowd.toml
+      shadowd clean
     """
 
 
@@ -100,6 +101,39 @@ def check_config(
         print_json({"file": str(file), "ok": True, "filters": names})
     else:
         print(f"{file}: ok, {len(names)} filter{'s' * (len(names) != 1)}{': ' if names else ''}{', '.join(names)}")
+
+
+@app.command("clean")
+def clean(
+    socket: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The daemon's control socket (default /run/shadowd/shadowd.sock)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what a killed daemon left on this host's interfaces: nothing but its own classifiers, by exact match.
+
+    The kernel removes everything else by itself. Refused while a daemon runs.
+
+    \b
+    Examples:
+      shadowd clean
+      shadowd clean --json
+    """
+    from shadowd.capture.attach import clean_interfaces
+    from shadowd.control.client import DEFAULT_SOCKET
+    from shadowd.control.server import serving_pid
+    from shadowd.errors import ShadowdError
+
+    path = socket or DEFAULT_SOCKET
+    pid = serving_pid(path)
+    if pid is not None:
+        raise ShadowdError(f"a shadowd is running (pid {pid}, {path})", "stop it first: it cleans up behind itself")
+    removed = clean_interfaces()
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        print(f"removed {removed} classifier{'s' * (removed != 1)}" if removed else "nothing was left behind")
 
 
 def main() -> NoReturn:
