@@ -52,6 +52,21 @@ class Standing:
             "problems": self.problem_lines(),
         }
 
+    def unready(self) -> str:
+        """Why a filter of the configuration does not capture yet, "" if all do (READY=1)."""
+        return "; ".join(self.roster.retry_configured())
+
+    def sentence(self) -> str:
+        """How it stands in one line, for the service manager."""
+        entries = self.roster.entries.values()
+        seen, mirrored = totals(entry.filter.account for entry in entries)
+        rates = f"{self._rate('told seen', seen):,.0f}/s seen, {self._rate('told mirrored', mirrored):,.0f}/s mirrored"
+        count = len(entries)
+        hooks = ", ".join(self.roster.hooks())
+        words = f"{count} filter{'s' * (count != 1)} on {hooks}; {rates}" if hooks else "idle: no filter is active"
+        problems = self.problem_lines()
+        return f"{words}; {len(problems)} problem{'s' * (len(problems) != 1)}: {problems[0]}" if problems else words
+
     def problem_lines(self) -> list[str]:
         """What an operator should know and do, a line each."""
         others = (self.guard.problem, self.runs.writer.problem, self.runs.problem)

@@ -22,6 +22,8 @@ LAYERS = [
         "door",
         "log",
         "metrics",
+        "notify",
+        "privileges",
         "standing",
         "verdicts",
         "runs",
