@@ -310,7 +310,7 @@ class Daemon:
 #: Settings that only a new start takes up.
 _FIXED = (
     "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size",
-    "http", "nice",
+    "http", "nice", "loader",
 )  # fmt: skip
 
 
@@ -352,7 +352,7 @@ async def run_daemon(
             # the socket first: a second daemon is refused before it loads anything
             await nursery.start(serve_control, config.socket, config.socket_group, handle)
             log("loading the capture program")
-            programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark)
+            programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark, config.loader)
             # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
@@ -367,7 +367,7 @@ async def run_daemon(
             if config.http:
                 nursery.start_soon(daemon.open_http)
             hooks = ",".join(daemon.roster.hooks()) or "none"
-            log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks)
+            log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks, loader=programs.loader)
             if ready is not None:
                 await ready()
     finally:
