@@ -130,6 +130,8 @@ class Config(Strict):
     # the daemon steps back when production wants the CPU: it sheds then, counted, and production does not wait
     nice: Annotated[int, BeforeValidator(integer(0, 19))] = 5
     http: Annotated[str, BeforeValidator(_http)] = DEFAULT_HTTP
+    # a second door without verdicts and reports, which may be open to the network
+    monitor: Annotated[str, BeforeValidator(_http)] = ""
     # compile the capture program here by bcc, load what was compiled before, or whichever is there, in this order
     loader: Annotated[str, BeforeValidator(choice("auto", "bcc", "prebuilt"))] = "auto"
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"

@@ -24,6 +24,7 @@ from shadowd.capture.programs import Programs, load
 from shadowd.config import Config, FilterSpec, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
+from shadowd.health import Health
 from shadowd.log import Forward, Log
 from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
@@ -70,6 +71,7 @@ class Daemon:
         self.state = StateFile(config.state_dir / "filters.json")
         self.standing = Standing(config, programs, self.pump, self.roster, self.runs)
         self.problems = self.standing.problems
+        self.health = Health(self.pump, self.roster, config.dead_man_seconds)
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
@@ -243,15 +245,15 @@ class Daemon:
             target.resolve_error = f"{target.host} does not resolve: {error}"
             self.problems[f"resolve {target.url}"] = f"{target.resolve_error} — check the name and this host's resolver"
 
-    async def open_http(self) -> None:
-        """Verdicts and reports over HTTP. An address that is taken is told, and mirroring goes on."""
+    async def open_http(self, setting: str, sources: Verdicts | None) -> None:
+        """Health, with ``sources`` verdicts and reports. An address that is taken is told, and mirroring goes on."""
         from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
 
         try:
-            await serve_http(self.config.http, self.verdicts)
+            await serve_http(getattr(self.config, setting), sources, self.health)
         except ShadowdError as error:
-            self.problems["http"] = str(error)
-            self.log("http", problem=str(error))
+            self.problems[setting] = str(error)
+            self.log(setting, problem=str(error))
 
     async def watch_interfaces(self) -> None:
         """Attach to interfaces that appear, forget those that go."""
@@ -310,7 +312,7 @@ class Daemon:
 #: Settings that only a new start takes up.
 _FIXED = (
     "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size",
-    "http", "nice", "loader",
+    "http", "monitor", "nice", "loader",
 )  # fmt: skip
 
 
@@ -365,7 +367,9 @@ async def run_daemon(
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:
-                nursery.start_soon(daemon.open_http)
+                nursery.start_soon(daemon.open_http, "http", daemon.verdicts)
+            if config.monitor:
+                nursery.start_soon(daemon.open_http, "monitor", None)
             hooks = ",".join(daemon.roster.hooks()) or "none"
             log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks, loader=programs.loader)
             if ready is not None:

@@ -20,6 +20,7 @@ LAYERS = [
         "daemon",
         "log",
         "standing",
+        "health",
         "verdicts",
         "runs",
         "recording",

@@ -6,8 +6,11 @@ and not for a verdict; what went wrong stands in ``error``, and the verdict is t
 ``/flagger/NAME/rollback`` 200 to roll back. Connections are accepted here and handed to hypercorn one by one, so that
 their number is bounded and a broken one ends alone.
 
+``GET /healthz`` and ``GET /readyz`` are for orchestrators: 200, or 503 with the reason.
+
 The door knows no users: it listens on the loopback address unless told otherwise, and there it answers only to names
-of the loopback address, so that a web page cannot reach it by DNS rebinding.
+of the loopback address, so that a web page cannot reach it by DNS rebinding. A second door without ``sources`` (the
+setting ``monitor``) has no verdicts and no reports, and so may be open to the network.
 
 This module imports starlette and hypercorn (about 7 MB): import it only where there is a door to open.
 """
@@ -19,6 +22,7 @@ import json
 import logging
 import math
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -79,10 +83,28 @@ class Sources(Protocol):
         ...
 
 
+class Health(Protocol):
+    """How the daemon is; an empty text is good news."""
+
+    def dead(self) -> str:
+        """Why it should be restarted."""
+        ...
+
+    def unready(self) -> str:
+        """Why it does not do what it was configured to do."""
+        ...
+
+
 async def serve_http(
-    address: str, sources: Sources, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    address: str,
+    sources: Sources | None,
+    health: Health,
+    *,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; ``started`` is called with the address once clients can connect.
+
+    Without ``sources`` only the health is told.
 
     ``address`` is ``HOST:PORT`` (``[::1]:9750`` for IPv6; port 0 chooses one). Raises UsageError if it is none, and
     ShadowdError if it cannot be bound.
@@ -90,7 +112,7 @@ async def serve_http(
     host, port = address_of(address)
     listener = await _bound(address, host, port)
     bound = listener.socket.getsockname()
-    app = _Guard(_application(sources), _allowed_hosts(host, str(bound[0])))
+    app = _Guard(_application(sources, health), _allowed_hosts(host, str(bound[0])))
     door = _Door(app)
     shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     try:
@@ -131,7 +153,7 @@ async def _bound(address: str, host: str, port: int) -> trio.SocketListener:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ShadowdError(
             f"{visible(address, 80)} cannot be bound: {why}",
-            "choose another with --http ADDRESS or turn it off with --http ''",
+            "choose another address in the configuration or with --http, or '' for none",
         ) from None
     return trio.SocketListener(made)
 
@@ -293,26 +315,31 @@ def _host_name(host: str) -> str:
     return host.lower().removesuffix(".")
 
 
-def _application(sources: Sources) -> Starlette:
-    pages = _Pages(sources)
-    return Starlette(
-        routes=[
+def _application(sources: Sources | None, health: Health) -> Starlette:
+    routes = [
+        Route("/healthz", partial(_probe, health.dead), methods=["GET"]),
+        Route("/readyz", partial(_probe, health.unready), methods=["GET"]),
+    ]
+    if sources is not None:
+        pages = _Pages(sources)
+        routes += [
             Route("/", pages.index, methods=["GET"]),
-            Route("/healthz", pages.health, methods=["GET"]),
             Route("/verdict", pages.verdict, methods=["GET"]),
             Route("/report/{name}", pages.report, methods=["GET"]),
             Route("/flagger/{name}", pages.flagger, methods=["POST"]),
             Route("/flagger/{name}/rollback", pages.rollback, methods=["POST"]),
         ]
-    )
+    return Starlette(routes=routes)
+
+
+async def _probe(told: Callable[[], str], request: Request) -> Response:
+    wrong = told()
+    return PlainTextResponse(f"{visible(wrong, 1000)}\n", 503) if wrong else PlainTextResponse("ok\n")
 
 
 class _Pages:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-
-    async def health(self, request: Request) -> Response:
-        return PlainTextResponse("ok\n")
 
     async def index(self, request: Request) -> Response:
         names = self._sources.names()

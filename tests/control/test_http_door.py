@@ -47,6 +47,19 @@ class Filters:
         return sample() | {"filter": name, "odd": math.inf}
 
 
+class Fine:
+    """A daemon that is well, unless told otherwise."""
+
+    def __init__(self, dead: str = "", unready: str = "") -> None:
+        self._dead, self._unready = dead, unready
+
+    def dead(self) -> str:
+        return self._dead
+
+    def unready(self) -> str:
+        return self._unready
+
+
 FILTERS = {"good": "pass", "bad": "fail", "open": "inconclusive", "broken": RuntimeError("secret\ndetail")}
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -58,7 +71,8 @@ def serving(
     async def main() -> None:
         with trio.fail_after(LIMIT):
             async with trio.open_nursery() as nursery:
-                bound = await nursery.start(serve_http, address, Filters(FILTERS if verdicts is None else verdicts))
+                filters = Filters(FILTERS if verdicts is None else verdicts)
+                bound = await nursery.start(serve_http, address, filters, Fine())
                 host, port = address_of(bound)
                 await test(host, port)
                 nursery.cancel_scope.cancel()
@@ -297,7 +311,7 @@ def test_junk_ends_its_own_connection_only(junk: bytes) -> None:
 def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            bound = await nursery.start(serve_http, "127.0.0.1:0", Filters(FILTERS))
+            bound = await nursery.start(serve_http, "127.0.0.1:0", Filters(FILTERS), Fine())
             host, port = address_of(bound)
             deaf = socket.create_connection((host, port))
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -327,16 +341,16 @@ def test_an_address_in_use_is_one_line_that_says_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ShadowdError) as caught:
-            trio.run(serve_http, f"127.0.0.1:{port}", Filters({}))
+            trio.run(serve_http, f"127.0.0.1:{port}", Filters({}), Fine())
     assert str(caught.value) == (
         f"127.0.0.1:{port} cannot be bound: Address already in use — "
-        "choose another with --http ADDRESS or turn it off with --http ''"
+        "choose another address in the configuration or with --http, or '' for none"
     )
 
 
 def test_a_name_that_does_not_resolve_is_one_line() -> None:
     with pytest.raises(ShadowdError, match="cannot be bound: "):
-        trio.run(serve_http, "no-such-host.invalid:9750", Filters({}))
+        trio.run(serve_http, "no-such-host.invalid:9750", Filters({}), Fine())
 
 
 def test_the_page_alone_needs_no_server() -> None:
