@@ -1,14 +1,14 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench bpf-bytecode clean
 
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
 
 setup: ## install what shadowd needs to run: system packages, .venv, the project (PYTHON= chooses the interpreter)
 	@.ci/setup runtime
@@ -29,6 +29,9 @@ lint: ## ruff and mypy
 bench: setup ## measure beside nginx's mirror module and Envoy (BENCH_ARGS=--quick takes a minute)
 	@.venv/bin/python -m bench.run $(BENCH_ARGS)
 
+bpf-bytecode: ## compile the capture program for machines without bcc: bpf/shadowd.bytecode (BCC_PYTHON= has bcc; no root)
+	@$(or $(BCC_PYTHON),/usr/bin/python3) bpf/build_bytecode.py
+
 clean: ## remove what was built here, .venv included
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results bpf/shadowd.bytecode
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -151,6 +151,10 @@ class Config(Strict):
     http: Annotated[str, BeforeValidator(_http)] = DEFAULT_HTTP
     # off: an operator's file is taken up when the operator says so; on where files are replaced whole (ConfigMaps)
     reload_on_change: Annotated[bool, BeforeValidator(boolean)] = False
+    # a second door without verdicts and reports, which may be open to the network
+    monitor: Annotated[str, BeforeValidator(_http)] = ""
+    # compile the capture program here by bcc, load what was compiled before, or whichever is there, in this order
+    loader: Annotated[str, BeforeValidator(choice("auto", "bcc", "prebuilt"))] = "auto"
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"
     filters: Annotated[list[FilterSpec], BeforeValidator(models(FilterSpec, "filters", MAX_FILTERS))] = Field(
         default_factory=list

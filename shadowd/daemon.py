@@ -26,6 +26,7 @@ from shadowd.config import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.guard import host_guard
+from shadowd.health import Health
 from shadowd.log import Forward, Log
 from shadowd.notify import Notifier, keep_told
 from shadowd.privileges import give_up
@@ -88,6 +89,7 @@ class Daemon:
         self.standing = Standing(config, programs, self.pump, self.roster, self.runs, self.guard)
         self.problems = self.standing.problems
         self._read = read
+        self.health = Health(self.pump, self.roster, config.dead_man_seconds)
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
@@ -278,16 +280,17 @@ class Daemon:
         if not target.addresses:
             target.resolve_error = f"{target.host} does not resolve: {error}"
 
-    async def open_http(self) -> None:
-        """Verdicts and reports over HTTP. An address that is taken is told, and mirroring goes on."""
-        from shadowd.door import Door
+    async def open_http(self, setting: str, sources: Verdicts | None) -> None:
+        """Health and metrics, with ``sources`` verdicts and reports. An address that is taken is told, and mirroring
+        goes on."""
+        from shadowd.door import Monitor
         from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
 
         try:
-            await serve_http(self.config.http, Door(self.verdicts, self.standing))
+            await serve_http(getattr(self.config, setting), sources, Monitor(self.health, self.standing))
         except ShadowdError as error:
-            self.problems["http"] = str(error)
-            self.log("http", problem=str(error))
+            self.problems[setting] = str(error)
+            self.log(setting, problem=str(error))
 
     async def watch_interfaces(self) -> None:
         """Attach to interfaces that appear, forget those that go."""
@@ -416,7 +419,7 @@ async def run_daemon(
             log("loading the capture program")
             notifier.status("loading the capture program")
             # not in a thread: capabilities are a thread's own, so they are given up before there is a second one
-            programs = load(config.ring_bytes, config.own_mark)
+            programs = load(config.ring_bytes, config.own_mark, config.loader)
             if config.least_privilege or (config.least_privilege is None and os.geteuid() != 0):
                 give_up()
             # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
@@ -431,9 +434,11 @@ async def run_daemon(
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:
-                nursery.start_soon(daemon.open_http)
+                nursery.start_soon(daemon.open_http, "http", daemon.verdicts)
+            if config.monitor:
+                nursery.start_soon(daemon.open_http, "monitor", None)
             hooks = ",".join(daemon.roster.hooks()) or "none"
-            log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks)
+            log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks, loader=programs.loader)
             if ready is not None:
                 await ready()
     finally:

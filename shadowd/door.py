@@ -1,17 +1,16 @@
-"""What the HTTP door shows, gathered from those who know it (``observe/http.py`` speaks HTTP)."""
+"""What monitoring asks of the daemon, gathered from those who know it (``observe/http.py`` speaks HTTP)."""
 
 from __future__ import annotations
 
+from shadowd.health import Health
 from shadowd.metrics import Metrics
 from shadowd.standing import Standing
-from shadowd.verdicts import Verdicts
 
 
-class Door:
-    """``Sources`` of the HTTP door."""
+class Monitor:
+    """Health and metrics: what both doors serve."""
 
-    def __init__(self, verdicts: Verdicts, standing: Standing) -> None:
-        self.names = verdicts.names
-        self.verdict = verdicts.verdict
-        self.report = verdicts.report
+    def __init__(self, health: Health, standing: Standing) -> None:
+        self.dead = health.dead
+        self.unready = health.unready
         self.metrics = Metrics(standing).page

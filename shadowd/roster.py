@@ -290,20 +290,20 @@ class Roster:
                 except ShadowdError as error:
                     self.problems[f"tc:{interface.name}"] = str(error)
 
-    def retry_configured(self) -> list[str]:
-        """Problems of interfaces that filters of the configuration ask for, after one more try to attach there."""
+    def unattached(self) -> list[str]:
+        """Problems of interfaces that filters of the configuration ask for."""
         patterns = [entry.spec.hook for entry in self.entries.values() if entry.origin == "config"]
+        return [
+            problem
+            for place, problem in self.problems.items()
+            if any(fnmatch.fnmatchcase(place, pattern) for pattern in patterns)
+        ]
 
-        def failing() -> list[str]:
-            return [
-                problem
-                for place, problem in self.problems.items()
-                if any(fnmatch.fnmatchcase(place, pattern) for pattern in patterns)
-            ]
-
-        if failing():
+    def retry_configured(self) -> list[str]:
+        """The same after one more try to attach there."""
+        if self.unattached():
             self.refresh_interfaces()
-        return failing()
+        return self.unattached()
 
     @property
     def watches_interfaces(self) -> bool:

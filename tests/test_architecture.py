@@ -25,6 +25,7 @@ LAYERS = [
         "notify",
         "privileges",
         "standing",
+        "health",
         "verdicts",
         "runs",
         "recording",

@@ -43,15 +43,20 @@ MAPS = (
 )
 
 
-def compile_and_load(source: str, ring_pages: int, cookie: bool) -> tuple[Any, list[tuple[str, int]]]:
-    """Load every program; returns the bcc module (it owns the descriptors) and (name, descriptor) pairs."""
-    from bcc import BPF  # bcc reads BCC_KERNEL_SOURCE when it compiles
-
+def compiler_flags(source: str, ring_pages: int, cookie: bool) -> list[str]:
+    """What bcc gives to clang; ``cookie``: the variant for Linux 6.15 and later."""
     flags = ["-w", "-I" + os.path.dirname(source), f"-DRING_PAGES={ring_pages}"]
     flags.append(f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}")
     if cookie:
         flags.append("-DNETNS_COOKIE")
-    module = BPF(src_file=source, cflags=flags)
+    return flags
+
+
+def compile_and_load(source: str, ring_pages: int, cookie: bool) -> tuple[Any, list[tuple[str, int]]]:
+    """Load every program; returns the bcc module (it owns the descriptors) and (name, descriptor) pairs."""
+    from bcc import BPF  # bcc reads BCC_KERNEL_SOURCE when it compiles
+
+    module = BPF(src_file=source, cflags=compiler_flags(source, ring_pages, cookie))
     found = []
     for name, kind in PROGRAMS.items():
         found.append((name, module.load_func(name, getattr(BPF, kind)).fd))

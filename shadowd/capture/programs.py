@@ -1,7 +1,8 @@
-"""The loaded capture programs: load them through the child, switch them on and off, read their counters.
+"""The loaded capture programs: load them through a child, switch them on and off, read their counters.
 
-The child (``loader.py``) compiles with bcc and hands over descriptors; from then on everything goes through bpf(2) on
-those descriptors. Nothing is pinned: when the daemon dies, the kernel drops links, programs and maps with it.
+The child hands over descriptors: ``loader.py`` compiles with bcc; where bcc is missing or too old, ``bytecode.py``
+loads what was compiled before. From then on everything goes through bpf(2) on those descriptors. Nothing is pinned:
+when the daemon dies, the kernel drops links, programs and maps with it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -25,30 +27,34 @@ from shadowd.errors import PlatformError
 #: Compiling and verifying took 2-6 s on two shared cores; a minute means that it hangs.
 LOAD_SECONDS = 60.0
 
+LOADERS = ("auto", "bcc", "prebuilt")
+
 _ZERO = b"\0\0\0\0"
 
 
-def find_sources() -> Path:
-    """The folder with shadowd.bpf.c: $SHADOWD_BPF_DIR, the source tree, or what was installed beside the package."""
+def find_bpf(name: str) -> Path | None:
+    """A file of the folder bpf/: in $SHADOWD_BPF_DIR, in the source tree, or as it was installed beside the package."""
     here = Path(__file__).resolve().parents[2]
     for folder in (
         os.environ.get("SHADOWD_BPF_DIR"),
         here / "bpf",
         Path(sysconfig.get_path("data")) / "share/shadowd/bpf",
+        "/usr/share/shadowd/bpf",
     ):
-        if folder and (Path(folder) / "shadowd.bpf.c").is_file():
-            return Path(folder)
-    raise PlatformError(
-        "the capture program's source (bpf/shadowd.bpf.c) was not found", "set SHADOWD_BPF_DIR to its folder"
-    )
+        if folder and (Path(folder) / name).is_file():
+            return Path(folder) / name
+    return None
 
 
 class Programs:
     """Descriptors of the loaded programs and maps, and the rules they run by. Close to forget all of it."""
 
-    def __init__(self, descriptors: dict[str, int], ring_bytes: int, own_mark: int, netns: str) -> None:
+    def __init__(
+        self, descriptors: dict[str, int], ring_bytes: int, own_mark: int, netns: str, loader: str = "bcc"
+    ) -> None:
         self.descriptors = descriptors
         self.netns = netns  # "cookie", or "cgroup" where the kernel has no such helper (before 6.15)
+        self.loader = loader  # "bcc" or "prebuilt"
         cpus = possible_cpus()
         self.maps = {
             name: Map(descriptors[name], key, value, cpus if name == "counters" else 0)
@@ -176,23 +182,67 @@ def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
     return reply, list(rights)
 
 
-def load(ring_bytes: int, own_mark: int) -> Programs:
-    """Compile and load in a child process (blocking, seconds). Raises PlatformError with the verifier's last words."""
+def load(ring_bytes: int, own_mark: int, loader: str = "auto") -> Programs:
+    """Load in a child process (blocking, seconds). Raises PlatformError with the verifier's last words.
+
+    ``loader``: "bcc" compiles here, "prebuilt" takes bpf/shadowd.bytecode, "auto" tries them in this order: what is
+    compiled here fits the sources that are here. SHADOWD_LOADER in the environment has the last word.
+    """
     import resource
 
+    loader = os.environ.get("SHADOWD_LOADER") or loader
+    if loader not in LOADERS:
+        raise PlatformError(f"there is no loader {loader!r:.40}", f"choose one of {', '.join(LOADERS)}")
     unlimited = resource.RLIM_INFINITY  # before 5.11 maps are charged against RLIMIT_MEMLOCK
     try:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (unlimited, unlimited))
     except (ValueError, OSError):  # not ours to raise: newer kernels do not need it, older ones say ENOMEM themselves
         pass
-    python = find_bcc_python()
-    source = find_sources() / "shadowd.bpf.c"
+    prebuilt = find_bpf("shadowd.bytecode")
+    used = "bcc"
+    try:
+        if loader == "prebuilt":
+            used, (reply, rights) = "prebuilt", _by_bytecode(prebuilt, ring_bytes)
+        else:
+            reply, rights = _by_bcc(ring_bytes)
+    except PlatformError:
+        if loader != "auto" or prebuilt is None:
+            raise
+        used, (reply, rights) = "prebuilt", _by_bytecode(prebuilt, ring_bytes)  # no bcc here, or one that is too old
+    names = reply["descriptors"]
+    if not isinstance(names, list) or len(names) != len(rights):
+        for descriptor in rights:
+            os.close(descriptor)
+        raise PlatformError("the loader handed over too few descriptors", "raise the limit of open files (ulimit -n)")
+    descriptors = dict(zip(map(str, names), rights, strict=True))
+    return Programs(descriptors, ring_bytes, own_mark, str(reply["netns"]), used)
+
+
+def _by_bcc(ring_bytes: int) -> tuple[dict[str, object], list[int]]:
+    python, source = find_bcc_python(), find_bpf("shadowd.bpf.c")
+    if source is None:
+        raise PlatformError(
+            "the capture program's source (bpf/shadowd.bpf.c) was not found", "set SHADOWD_BPF_DIR to its folder"
+        )
+    pages = ring_bytes // os.sysconf("SC_PAGE_SIZE")
+    return _run_child(python, "loader.py", str(source), str(pages))
+
+
+def _by_bytecode(file: Path | None, ring_bytes: int) -> tuple[dict[str, object], list[int]]:
+    if file is None:
+        raise PlatformError(
+            "the prebuilt capture program (bpf/shadowd.bytecode) was not found",
+            "make it with make bpf-bytecode, or set SHADOWD_BPF_DIR to its folder",
+        )
+    return _run_child(sys.executable, "bytecode.py", str(file), str(ring_bytes), str(abi.ABI_VERSION))
+
+
+def _run_child(python: str, script: str, *arguments: str) -> tuple[dict[str, object], list[int]]:
+    """The child's reply and descriptors. Raises PlatformError for an error, a silent end or a child that hangs."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         ours.settimeout(LOAD_SECONDS)
-        pages = ring_bytes // os.sysconf("SC_PAGE_SIZE")
-        loader = Path(__file__).with_name("loader.py")
-        command = [python, "-I", str(loader), str(theirs.fileno()), str(source), str(pages)]
+        command = [python, "-I", str(Path(__file__).with_name(script)), str(theirs.fileno()), *arguments]
         child = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
@@ -216,13 +266,9 @@ def load(ring_bytes: int, own_mark: int) -> Programs:
                     child.wait()
     if "error" in reply:
         log = " ".join(str(reply.get("log", "")).split())[-600:]
+        said = f"; the kernel said: {log}" if log else ""
         raise PlatformError(
-            f"the capture program could not be loaded: {reply['error']}; the kernel said: {log}",
+            f"the capture program could not be loaded: {reply['error']}{said}",
             "check that the kernel is 5.8 or later and not locked down (shadowctl status names both)",
         )
-    names = reply["descriptors"]
-    if not isinstance(names, list) or len(names) != len(rights):
-        for descriptor in rights:
-            os.close(descriptor)
-        raise PlatformError("the loader handed over too few descriptors", "raise the limit of open files (ulimit -n)")
-    return Programs(dict(zip(map(str, names), rights, strict=True)), ring_bytes, own_mark, str(reply["netns"]))
+    return reply, rights

@@ -6,8 +6,11 @@ and not for a verdict; what went wrong stands in ``error``, and the verdict is t
 ``/flagger/NAME/rollback`` 200 to roll back. Connections are accepted here and handed to hypercorn one by one, so that
 their number is bounded and a broken one ends alone.
 
+``GET /healthz`` and ``GET /readyz`` are for orchestrators: 200, or 503 with the reason.
+
 The door knows no users: it listens on the loopback address unless told otherwise, and there it answers only to names
-of the loopback address, so that a web page cannot reach it by DNS rebinding.
+of the loopback address, so that a web page cannot reach it by DNS rebinding. A second door without ``sources`` (the
+setting ``monitor``) has no verdicts and no reports, and so may be open to the network.
 
 This module imports starlette and hypercorn (about 7 MB): import it only where there is a door to open.
 """
@@ -19,6 +22,7 @@ import json
 import logging
 import math
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -78,15 +82,33 @@ class Sources(Protocol):
         """What ``render_html`` takes."""
         ...
 
+
+class Monitor(Protocol):
+    """How the daemon is; an empty text is good news."""
+
+    def dead(self) -> str:
+        """Why it should be restarted."""
+        ...
+
+    def unready(self) -> str:
+        """Why it does not do what it was configured to do."""
+        ...
+
     async def metrics(self, accept: str) -> tuple[bytes, str]:
-        """The metrics page in the form that ``accept`` prefers, and its media type."""
+        """The metrics page in the form that ``accept`` (a header) prefers, and its media type."""
         ...
 
 
 async def serve_http(
-    address: str, sources: Sources, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    address: str,
+    sources: Sources | None,
+    monitor: Monitor,
+    *,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; ``started`` is called with the address once clients can connect.
+
+    Without ``sources`` only health and metrics are told.
 
     ``address`` is ``HOST:PORT`` (``[::1]:9750`` for IPv6; port 0 chooses one). Raises UsageError if it is none, and
     ShadowdError if it cannot be bound.
@@ -94,7 +116,7 @@ async def serve_http(
     host, port = address_of(address)
     listener = await _bound(address, host, port)
     bound = listener.socket.getsockname()
-    app = _Guard(_application(sources), _allowed_hosts(host, str(bound[0])))
+    app = _Guard(_application(sources, monitor), _allowed_hosts(host, str(bound[0])))
     door = _Door(app)
     shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     try:
@@ -135,7 +157,7 @@ async def _bound(address: str, host: str, port: int) -> trio.SocketListener:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ShadowdError(
             f"{visible(address, 80)} cannot be bound: {why}",
-            "choose another with --http ADDRESS or turn it off with --http ''",
+            "choose another address in the configuration or with --http, or '' for none",
         ) from None
     return trio.SocketListener(made)
 
@@ -297,35 +319,41 @@ def _host_name(host: str) -> str:
     return host.lower().removesuffix(".")
 
 
-def _application(sources: Sources) -> Starlette:
-    pages = _Pages(sources)
-    return Starlette(
-        routes=[
+def _application(sources: Sources | None, monitor: Monitor) -> Starlette:
+    routes = [
+        Route("/healthz", partial(_probe, monitor.dead), methods=["GET"]),
+        Route("/readyz", partial(_probe, monitor.unready), methods=["GET"]),
+        Route("/metrics", partial(_metrics, monitor), methods=["GET"]),
+    ]
+    if sources is not None:
+        pages = _Pages(sources)
+        routes += [
             Route("/", pages.index, methods=["GET"]),
-            Route("/healthz", pages.health, methods=["GET"]),
-            Route("/metrics", pages.metrics, methods=["GET"]),
             Route("/verdict", pages.verdict, methods=["GET"]),
             Route("/report/{name}", pages.report, methods=["GET"]),
             Route("/flagger/{name}", pages.flagger, methods=["POST"]),
             Route("/flagger/{name}/rollback", pages.rollback, methods=["POST"]),
         ]
-    )
+    return Starlette(routes=routes)
+
+
+async def _probe(told: Callable[[], str], request: Request) -> Response:
+    wrong = told()
+    return PlainTextResponse(f"{visible(wrong, 1000)}\n", 503) if wrong else PlainTextResponse("ok\n")
+
+
+async def _metrics(monitor: Monitor, request: Request) -> Response:
+    try:
+        with trio.fail_after(ANSWER_SECONDS):
+            page, media_type = await monitor.metrics(request.headers.get("accept", ""))
+    except Exception as error:
+        return PlainTextResponse(f"{_told(error, 'the metrics page')}\n", 500)
+    return Response(page, media_type=None, headers={"content-type": media_type})
 
 
 class _Pages:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-
-    async def health(self, request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def metrics(self, request: Request) -> Response:
-        try:
-            with trio.fail_after(ANSWER_SECONDS):
-                page, media_type = await self._sources.metrics(request.headers.get("accept", ""))
-        except Exception as error:
-            return PlainTextResponse(f"{_told(error, 'the metrics page')}\n", 500)
-        return Response(page, media_type=None, headers={"content-type": media_type})
 
     async def index(self, request: Request) -> Response:
         names = self._sources.names()

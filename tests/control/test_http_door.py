@@ -46,6 +46,19 @@ class Filters:
         await self.verdict(name)
         return sample() | {"filter": name, "odd": math.inf}
 
+
+class Fine:
+    """A daemon that is well, unless told otherwise."""
+
+    def __init__(self, dead: str = "", unready: str = "") -> None:
+        self._dead, self._unready = dead, unready
+
+    def dead(self) -> str:
+        return self._dead
+
+    def unready(self) -> str:
+        return self._unready
+
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         await trio.lowlevel.checkpoint()
         if "broken" in accept:
@@ -64,7 +77,8 @@ def serving(
     async def main() -> None:
         with trio.fail_after(LIMIT):
             async with trio.open_nursery() as nursery:
-                bound = await nursery.start(serve_http, address, Filters(FILTERS if verdicts is None else verdicts))
+                filters = Filters(FILTERS if verdicts is None else verdicts)
+                bound = await nursery.start(serve_http, address, filters, Fine())
                 host, port = address_of(bound)
                 await test(host, port)
                 nursery.cancel_scope.cancel()
@@ -303,7 +317,7 @@ def test_junk_ends_its_own_connection_only(junk: bytes) -> None:
 def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            bound = await nursery.start(serve_http, "127.0.0.1:0", Filters(FILTERS))
+            bound = await nursery.start(serve_http, "127.0.0.1:0", Filters(FILTERS), Fine())
             host, port = address_of(bound)
             deaf = socket.create_connection((host, port))
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -333,16 +347,16 @@ def test_an_address_in_use_is_one_line_that_says_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ShadowdError) as caught:
-            trio.run(serve_http, f"127.0.0.1:{port}", Filters({}))
+            trio.run(serve_http, f"127.0.0.1:{port}", Filters({}), Fine())
     assert str(caught.value) == (
         f"127.0.0.1:{port} cannot be bound: Address already in use — "
-        "choose another with --http ADDRESS or turn it off with --http ''"
+        "choose another address in the configuration or with --http, or '' for none"
     )
 
 
 def test_a_name_that_does_not_resolve_is_one_line() -> None:
     with pytest.raises(ShadowdError, match="cannot be bound: "):
-        trio.run(serve_http, "no-such-host.invalid:9750", Filters({}))
+        trio.run(serve_http, "no-such-host.invalid:9750", Filters({}), Fine())
 
 
 def test_the_page_alone_needs_no_server() -> None:
@@ -353,3 +367,11 @@ def test_the_page_alone_needs_no_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_metrics_page_and_one_that_fails() -> None:
+    good, bad = answers(("GET", "/metrics")), answers(("GET", "/metrics"), Accept="broken")
+    assert good[0][0] == 200
+    assert (good[0][1]["content-type"], good[0][2]) == ("text/plain; version=0.0.4", b"up 1\n")
+    assert bad[0][0] == 500
+    assert b"secret" not in bad[0][2]

@@ -26,7 +26,15 @@ REST: dict[type[Strict], dict[str, Any]] = {
     TargetSpec: {"url": "https://next"},
 }
 #: Other words for a default that has no form of its own.
-WORDS = {"not set": None, "none": (), "any": (), "no limit": None, "the system's": None, "the URL's host": None}
+WORDS = {
+    "unless root": None,
+    "not set": None,
+    "none": (),
+    "any": (),
+    "no limit": None,
+    "the system's": None,
+    "the URL's host": None,
+}
 #: Values that are outside of every bound: "give LOW to HIGH" is what the models say to them.
 OUTSIDE = (-(10**30), 10**30, "x" * 5000)
 
