@@ -28,6 +28,7 @@ REST: dict[type[Strict], dict[str, Any]] = {
 #: Other words for a default that has no form of its own.
 WORDS = {
     "unless root": None,
+    "no door": "",
     "not set": None,
     "none": (),
     "any": (),
