@@ -127,12 +127,12 @@ class Programs:
     def _write_entries(self, name: str, wanted: dict[bytes, bytes], present: dict[bytes, bytes]) -> None:
         table = self.maps[name]
         table.update_many({key: value for key, value in wanted.items() if present.get(key) != value})
-        for key in present:
-            if key not in wanted:
-                if name == "ports":  # an array has no delete
-                    table.update(key, b"\0" * table.value_bytes)
-                else:
-                    table.delete(key)
+        gone = [key for key in present if key not in wanted]
+        if name == "ports":  # an array has no delete
+            table.update_many(dict.fromkeys(gone, bytes(table.value_bytes)))
+        else:
+            for key in gone:
+                table.delete(key)
 
     def set_interfaces(self, interfaces: dict[int, tuple[int, bool]], present: set[int]) -> None:
         """ifindex -> (bitmap of tc filters, starts with Ethernet); ``present`` are the ones written before."""
