@@ -286,18 +286,19 @@ class Engine:
     def connect(self, lane: Lane, now: int) -> Connection | None:
         """Begin a connection for ``lane``; a refusal at once counts as a failed connect."""
         target = lane.target
-        address = target.next_address()
-        if address is None:
-            return None
-        try:
-            connection = Connection(self, target, lane, address, lane.raw, now)
-        except OSError:
-            target.connect_failed(now)
-            while lane.queue:
-                self.failed(lane.queue.popleft(), "connect")
-            return None
-        self._connecting.add(connection)
-        return connection
+        while (address := target.next_address(now)) is not None:
+            try:
+                connection = Connection(self, target, lane, address, lane.raw, now)
+            except OSError:
+                target.connect_failed(address, now)
+                if target.has_another(now):
+                    continue
+                while lane.queue:
+                    self.failed(lane.queue.popleft(), "connect")
+                return None
+            self._connecting.add(connection)
+            return connection
+        return None
 
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
