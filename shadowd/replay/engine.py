@@ -1,4 +1,4 @@
-"""The batch engine: every shadow socket in one epoll set, drained synchronously a turn at a time (DESIGN §6).
+"""The batch engine: every shadow socket in one epoll set, drained synchronously a turn at a time.
 
 The pump calls, in this order each turn: ``poll``, then drains the ring, then ``settle`` (answers of the turn before
 have their timing records by now), ``dispatch``, ``tick``. Every end of a request for a target passes through
