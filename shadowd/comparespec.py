@@ -21,7 +21,7 @@ from shadowd.fieldtypes import (
     texts,
 )
 
-#: The judges of DESIGN §8, as they stand in verdicts.
+#: The judges, as they stand in verdicts.
 JUDGES = ("errors", "content", "latency", "memory", "cpu", "capacity", "restarts")
 _ROUTE = re.compile(r"(?:[A-Z]+ )?/[^\s?#]*")
 

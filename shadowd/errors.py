@@ -1,6 +1,6 @@
 """Every error a person may see: one line that says what is wrong and what to do, and an exit code.
 
-Exit codes (issue: control): 0 ok, 1 failed, 2 usage.
+Exit codes: 0 ok, 1 failed, 2 usage.
 """
 
 from __future__ import annotations

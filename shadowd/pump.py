@@ -1,4 +1,4 @@
-"""The pump: one trio task that drains ring and sockets in batches (DESIGN §6).
+"""The pump: one trio task that drains ring and sockets in batches.
 
 A turn is synchronous: ready sockets are listed, the ring is drained through the flow table, codecs and lanes, answers
 are read, time limits looked at. Between turns the pump
@@ -36,7 +36,7 @@ MS = 1_000_000
 FEW = 2  # connections waiting for an answer: each is worth waking for; more are gathered
 GATHER = MS // 2
 DEEP = 4  # requests queued a waiting connection: above it we are falling behind, and answers are taken as they come
-POLL = 4 * MS  # DESIGN §5: 1-2 ms; the ring holds far more than 2 ms of traffic
+POLL = 4 * MS  # the ring holds far more than 4 ms of traffic
 YIELD_EVERY = 8 * MS
 IDLE_AFTER = 20 * MS
 IDLE_WAIT = 50 * MS

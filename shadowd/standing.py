@@ -91,7 +91,7 @@ class Standing:
         return round(max(0, count - counted) / max(now - before, 1e-3), 1)
 
     def ledger(self, name: object) -> dict[str, Any]:
-        """The account (issue: ledger). The ring is drained first, so that the byte identity can be checked."""
+        """The account. The ring is drained first, so that the byte identity can be checked."""
         entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
         before = self.programs.counters()
         self.pump.catch_up()

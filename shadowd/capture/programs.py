@@ -118,24 +118,27 @@ class Programs:
     @staticmethod
     def _union(old: dict[bytes, bytes], new: dict[bytes, bytes]) -> dict[bytes, bytes]:
         """Old and new entries with the bits of both: what the tables hold while one set gives way to the other."""
-        merged = dict(old)
-        for key, value in new.items():
-            before = old.get(key)
-            if before is not None:
-                mixed = int.from_bytes(before, "little") | int.from_bytes(value, "little")
-                value = mixed.to_bytes(len(value), "little")
-            merged[key] = value
+        merged = {**old, **new}
+        both: dict[tuple[bytes, bytes], bytes] = {}  # a filter of any port has 65,535 entries, and few values
+        for key, before in old.items():
+            value = new.get(key)
+            if value is not None and value != before:
+                pair = (before, value)
+                if pair not in both:
+                    mixed = int.from_bytes(before, "little") | int.from_bytes(value, "little")
+                    both[pair] = mixed.to_bytes(len(value), "little")
+                merged[key] = both[pair]
         return merged
 
     def _write_entries(self, name: str, wanted: dict[bytes, bytes], present: dict[bytes, bytes]) -> None:
         table = self.maps[name]
         table.update_many({key: value for key, value in wanted.items() if present.get(key) != value})
-        for key in present:
-            if key not in wanted:
-                if name == "ports":  # an array has no delete
-                    table.update(key, b"\0" * table.value_bytes)
-                else:
-                    table.delete(key)
+        gone = [key for key in present if key not in wanted]
+        if name == "ports":  # an array has no delete
+            table.update_many(dict.fromkeys(gone, bytes(table.value_bytes)))
+        else:
+            for key in gone:
+                table.delete(key)
 
     def set_interfaces(self, interfaces: dict[int, tuple[int, bool]], present: set[int]) -> None:
         """ifindex -> (bitmap of tc filters, starts with Ethernet); ``present`` are the ones written before."""

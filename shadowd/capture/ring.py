@@ -4,7 +4,7 @@ Layout (kernel/bpf/ringbuf.c): page 0 holds the consumer position (ours to write
 the data, mapped twice back to back so that an entry never wraps for the reader. An entry is a 32-bit length with two
 flag bits, 4 bytes of kernel bookkeeping, the data, padded to 8 bytes. Positions only grow.
 
-Wake-ups are the reader's choice (DESIGN §5): while there is traffic it polls; ``prepare_sleep`` asks for one wake-up.
+Wake-ups are the reader's choice: while there is traffic it polls; ``prepare_sleep`` asks for one wake-up.
 """
 
 from __future__ import annotations

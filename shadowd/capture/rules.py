@@ -9,6 +9,7 @@ change meaning on the way.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from shadowd.capture.abi import MAX_FILTERS, MAX_PREFIXES, PORT_FILTERS, PREFIX_KEY, SAMPLING, pack_prefix
 
@@ -105,7 +106,7 @@ def compile_rules(rules: Iterable[Rule]) -> Tables:
     rules = list(rules)
     tables = Tables()
     below = [1 << 32] * MAX_FILTERS
-    ports: dict[int, list[int]] = {}
+    turns: dict[int, list[int]] = {}  # port from which on other filters match → the bits that turn, by side
     for rule in rules:
         if rule.interface is None:
             tables.socket_filters |= rule.mask
@@ -120,10 +121,19 @@ def compile_rules(rules: Iterable[Rule]) -> Tables:
                     8, "little"
                 )
         side = 1 if rule.outbound and rule.interface is None else 0
-        for low, high in rule.ports or ((1, 65535),):
-            for port in range(low, high + 1):
-                ports.setdefault(port, [0, 0])[side] |= rule.mask
-    tables.ports = {port.to_bytes(4, "little"): PORT_FILTERS.pack(*masks) for port, masks in ports.items()}
+        done = 0
+        for low, high in sorted(rule.ports or ((1, 65535),)):
+            if high > done:
+                turns.setdefault(max(low, done + 1), [0, 0])[side] ^= rule.mask
+                turns.setdefault(high + 1, [0, 0])[side] ^= rule.mask
+                done = high
+    inbound = outbound = 0
+    for start, end in pairwise(sorted(turns)):
+        inbound ^= turns[start][0]
+        outbound ^= turns[start][1]
+        if inbound or outbound:
+            keys = (port.to_bytes(4, "little") for port in range(start, end))
+            tables.ports.update(dict.fromkeys(keys, PORT_FILTERS.pack(inbound, outbound)))
     tables.client_prefixes, tables.server_prefixes = compile_prefixes(rules)
     tables.sampling = SAMPLING.pack(*below)
     return tables

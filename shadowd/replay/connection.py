@@ -94,6 +94,7 @@ class Connection:
         "_tls_in",
         "_tls_out",
         "_written",
+        "address",
         "answered",
         "connect_deadline",
         "cookie",
@@ -128,6 +129,7 @@ class Connection:
         self._marks: deque[tuple[int, int]] = deque()  # TLS: (plaintext offset, ciphertext offset) after each read
         self._tls: ssl.SSLObject | None = None
         self.times: SegmentTimes | None = None  # if its segments are timed
+        self.address = address
         family, sockaddr = address
         self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self.fd = self.sock.fileno()
@@ -190,7 +192,7 @@ class Connection:
 
     def _opened(self, now: int) -> None:
         self.state = OPEN
-        self.target.connected()
+        self.target.connected(self.address)
         if self.owner is not None:
             self.owner.opened(self, now)
 
@@ -406,7 +408,7 @@ class Connection:
         owner = self.owner
         self.close(now)
         if connecting:
-            self.target.connect_failed(now)
+            self.target.connect_failed(self.address, now)
             if owner is not None:
                 owner.connect_failed(reason, now)
             return

@@ -1,4 +1,4 @@
-"""The batch engine: every shadow socket in one epoll set, drained synchronously a turn at a time (DESIGN §6).
+"""The batch engine: every shadow socket in one epoll set, drained synchronously a turn at a time.
 
 The pump calls, in this order each turn: ``poll``, then drains the ring, then ``settle`` (answers of the turn before
 have their timing records by now), ``dispatch``, ``tick``. Every end of a request for a target passes through
@@ -299,18 +299,19 @@ class Engine:
     def connect(self, lane: Lane, now: int) -> Connection | None:
         """Begin a connection for ``lane``; a refusal at once counts as a failed connect."""
         target = lane.target
-        address = target.next_address()
-        if address is None:
-            return None
-        try:
-            connection = Connection(self, target, lane, address, lane.raw, now)
-        except OSError:
-            target.connect_failed(now)
-            while lane.queue:
-                self.failed(lane.queue.popleft(), "connect")
-            return None
-        self._connecting.add(connection)
-        return connection
+        while (address := target.next_address(now)) is not None:
+            try:
+                connection = Connection(self, target, lane, address, lane.raw, now)
+            except OSError:
+                target.connect_failed(address, now)
+                if target.has_another(now):
+                    continue
+                while lane.queue:
+                    self.failed(lane.queue.popleft(), "connect")
+                return None
+            self._connecting.add(connection)
+            return connection
+        return None
 
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection

@@ -168,6 +168,9 @@ class Lane:
 
     def connect_failed(self, reason: str, now: int) -> None:
         self.connection = None
+        if self.target.has_another(now):  # nothing was sent yet
+            self.advance(now)
+            return
         self._fail_all(reason)
         if self.raw:
             self._broken = reason  # the turns that failed are missing

@@ -22,6 +22,8 @@ SECOND = 1_000_000_000
 BREAKER_FAILURES = 5
 BREAKER_FIRST = SECOND // 2
 BREAKER_LONGEST = 30 * SECOND
+#: An address that could not be connected to is passed over so long while others can: names are looked up as often.
+ADDRESS_REST = 30 * SECOND
 #: Timing records cost the daemon a fifth of an exchange; a sample of connections says as much about latency.
 ALWAYS_TIMED = 4
 TIMED_SHARE = 4
@@ -64,6 +66,7 @@ class Target:
         "_next_address",
         "_rated",
         "_rated_at",
+        "_resting",
         "_tokens",
         "_tokens_at",
         "_untimed",
@@ -131,6 +134,7 @@ class Target:
         self._breaker_rest = BREAKER_FIRST
         self._failures = 0
         self._next_address = 0
+        self._resting: dict[Address, int] = {}  # until when
         self._tokens = 0.0
         self._tokens_at = 0
         self.busy = False  # more answers a second than LIGHT
@@ -160,12 +164,21 @@ class Target:
         self._rated, self._rated_at = self.account.mirrored, now
         return max(0, self.timed - ALWAYS_TIMED - self.connections // TIMED_SHARE) if self.busy else 0
 
-    def next_address(self) -> Address | None:
-        """Several addresses are used in turn."""
-        if not self.addresses:
-            return None
-        self._next_address = (self._next_address + 1) % len(self.addresses)
-        return self.addresses[self._next_address]
+    def next_address(self, now: int) -> Address | None:
+        """Several addresses are used in turn, those that rest only if all do."""
+        count = len(self.addresses)
+        for _ in range(count):
+            self._next_address = (self._next_address + 1) % count
+            if self._resting.get(self.addresses[self._next_address], 0) <= now:
+                break
+        else:
+            if count:
+                self._next_address = (self._next_address + 1) % count
+        return self.addresses[self._next_address] if count else None
+
+    def has_another(self, now: int) -> bool:
+        """Whether an address is left that does not rest: a name of two families often answers in one."""
+        return any(self._resting.get(address, 0) <= now for address in self.addresses)
 
     def admits(self, size: int, now: int) -> str:
         """The reason to shed a request of ``size`` bytes at once, or ""."""
@@ -192,13 +205,19 @@ class Target:
         self._tokens -= 1
         return True
 
-    def connected(self) -> None:
+    def connected(self, address: Address) -> None:
+        self._resting.pop(address, None)
         self._failures = 0
         self._breaker_rest = BREAKER_FIRST
         self.breaker_until = 0
 
-    def connect_failed(self, now: int) -> None:
-        """After BREAKER_FAILURES in a row the target rests, twice as long each time; one probe follows each rest."""
+    def connect_failed(self, address: Address, now: int) -> None:
+        """The address rests; with none left the target does after BREAKER_FAILURES in a row, twice as long each time,
+        and one probe follows each rest."""
+        self._resting = {other: until for other, until in self._resting.items() if until > now}
+        self._resting[address] = now + ADDRESS_REST
+        if self.has_another(now):
+            return
         self._failures += 1
         if self._failures >= BREAKER_FAILURES:
             self.breaker_until = now + self._breaker_rest

@@ -25,7 +25,7 @@ from shadowd.store.schema import RowError, StoreError
 
 __all__ = ["EXAMPLES", "Database", "RowError", "StoreError"]
 
-EXAMPLES = 20  # a group (issue 3 §5): enough to see a pattern
+EXAMPLES = 20  # a group: enough to see a pattern
 
 Override = Literal["noise", "expect"]
 

@@ -9,6 +9,7 @@ that wants the store go through ``ask``, one after the other with the writes: SQ
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,12 +23,14 @@ from shadowd.store.batch import Batch
 from shadowd.store.database import Database
 from shadowd.store.schema import RowError, StoreError
 
+log = logging.getLogger("shadowd.store")
+
 T = TypeVar("T")
 
 BATCHES = 64  # waiting: a minute's worth where one is made each second
 ROWS = 100_000  # waiting, of all batches: some 50 MB of examples of 500 bytes
 SLICE_ROWS = 2_000  # written in one call of the thread, which cannot be interrupted: some 150 ms
-FLUSH_SECONDS = 2.0  # a shutdown waits no longer for a slow disk (issue 3 §5)
+FLUSH_SECONDS = 2.0  # a shutdown waits no longer for a slow disk
 RETRY_SECONDS = 60.0
 PRUNE_SECONDS = 60.0
 _CROWDED_SECONDS = 5.0  # between two prunes for size: a store smaller than what is written must not only prune
@@ -219,6 +222,8 @@ class StoreWriter:
                 await self._give_up(error)
             else:
                 self.opened += 1
+                if self.problem:
+                    log.warning("the store works again: %s", self._path)
                 self.problem = ""
 
     async def _give_up(self, error: StoreError) -> None:
@@ -228,7 +233,10 @@ class StoreWriter:
         self._dropped += len(self._queue)
         self._queue.clear()
         self._queued_rows = 0
-        self.problem = f"nothing is stored: {error}; tried again every {self._retry_seconds:g} s"
+        problem = f"nothing is stored: {error}; tried again every {self._retry_seconds:g} s"
+        if problem != self.problem:  # once, not at every retry
+            log.warning("%s", problem)
+        self.problem = problem
         self._wake.set()  # the retries begin, also where it was a reader who found out
         if database is not None:
             with trio.CancelScope(shield=True):
@@ -247,6 +255,7 @@ class StoreWriter:
             except StoreError as error:
                 self._failures += 1
                 self.problem = f"the last batches were not stored: {error}"
+                log.warning("%s", self.problem)
             await trio.to_thread.run_sync(_close, database, abandon_on_cancel=True)
         self._dropped += len(self._queue)
 

@@ -365,7 +365,7 @@ def test_the_compiler_does_not_stay_in_the_daemon(daemon: Daemon) -> None:
     assert "libbcc" not in mapped
     assert "LLVM" not in mapped
     anonymous = next(line for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines() if "RssAnon" in line)
-    assert int(anonymous.split()[1]) < 64 << 10, anonymous  # kB: the budget of DESIGN section 6
+    assert int(anonymous.split()[1]) < 64 << 10, anonymous  # kB: the budget of a worker
 
 
 def test_multipath_tcp_is_counted_not_guessed(daemon: Daemon, shadow: Server, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A flow, case by case (DESIGN §7), and as a whole against a bitmap."""
+"""A flow, case by case, and as a whole against a bitmap."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
     assert not by_rows.submit_nowait(rollups(1, range(1)))
 
 
-def test_a_corrupt_store_stops_storing_until_it_is_moved_away(tmp_path: Path) -> None:
+def test_a_corrupt_store_stops_storing_until_it_is_moved_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(b"rubbish" * 1000)
     writer = StoreWriter(path, DAY, 1 << 30, retry_seconds=0.05)
@@ -142,6 +142,8 @@ def test_a_corrupt_store_stops_storing_until_it_is_moved_away(tmp_path: Path) ->
     run_with(writer, work)
     assert writer.statistics().dropped == 1
     assert stored(path) == [start]
+    told = [record.getMessage() for record in caplog.records if record.name == "shadowd.store"]
+    assert [text.partition(":")[0] for text in told] == ["nothing is stored", "the store works again"]  # not each retry
 
 
 def test_a_store_that_fails_while_it_is_used_is_opened_again_and_its_runs_go_on(tmp_path: Path) -> None:
