@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench install uninstall deb clean
 
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
@@ -28,6 +28,15 @@ lint: ## ruff and mypy
 
 bench: setup ## measure beside nginx's mirror module and Envoy (BENCH_ARGS=--quick takes a minute)
 	@.venv/bin/python -m bench.run $(BENCH_ARGS)
+
+install: ## install on this host, by root (PREFIX=/usr/local DESTDIR= PYTHON=); then systemctl enable --now shadowd
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/install.sh install
+
+uninstall: ## remove what install made; configuration and state stay
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/install.sh uninstall
+
+deb: ## build build/deb/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
+	@systemd/build-deb.sh
 
 clean: ## remove what was built here, .venv included
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results
