@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bpf-bytecode clean
+.PHONY: help setup demo test lint bench bpf-bytecode install uninstall deb clean
 
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
@@ -31,6 +31,15 @@ bench: setup ## measure beside nginx's mirror module and Envoy (BENCH_ARGS=--qui
 
 bpf-bytecode: ## compile the capture program for machines without bcc: bpf/shadowd.bytecode (BCC_PYTHON= has bcc; no root)
 	@$(or $(BCC_PYTHON),/usr/bin/python3) bpf/build_bytecode.py
+
+install: ## install on this host, by root (PREFIX=/usr/local DESTDIR= PYTHON=); then systemctl enable --now shadowd
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/install.sh install
+
+uninstall: ## remove what install made; configuration and state stay
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/install.sh uninstall
+
+deb: ## build build/deb/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
+	@systemd/build-deb.sh
 
 clean: ## remove what was built here, .venv included
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results bpf/shadowd.bytecode
