@@ -1,4 +1,4 @@
-"""The configuration file: TOML in, one checked ``Config`` out, or everything that is wrong with it at once.
+"""The configuration file and its drop-ins: TOML in, one checked ``Config`` out, or everything that is wrong at once.
 
 The parsers of single values are in ``fieldtypes``, a filter and its targets in ``filterspec`` and ``targetspec``.
 Nothing on the hot path imports this module: pydantic stays out of the workers.
@@ -6,6 +6,7 @@ Nothing on the hot path imports this module: pydantic stays out of the workers.
 
 from __future__ import annotations
 
+import os
 import re
 import socket as _socket
 import tomllib
@@ -20,6 +21,7 @@ from shadowd.fieldtypes import (
     Faults,
     Strict,
     absolute_path,
+    boolean,
     choice,
     duration,
     escaped,
@@ -44,6 +46,8 @@ DEFAULT_STATE_DIR = "/var/lib/shadowd"
 DEFAULT_HTTP = "127.0.0.1:9750"
 MAX_FILTERS = 64  # one bit of a u64 each in bpf/abi.h
 CONFIG_LIMIT = 4 << 20  # bytes of a file: 64 filters with every list full are below it
+DROP_INS = "conf.d"
+DROP_INS_LIMIT = 256  # files: four for each filter that the kernel program can hold
 SOCKET_LIMIT = 107  # sun_path of unix(7), without the NUL
 # The mark bit of our own sockets. No bit is free everywhere: kube-proxy has 0x4000 and 0x8000, Tailscale 0xff0000,
 # Calico takes from 0x10000 upward, bit 31 is a sign to some tools. Bit 30 is the least used, hence configurable.
@@ -129,11 +133,15 @@ class Config(Strict):
     max_size: Annotated[int, BeforeValidator(size(1 << 20, 1 << 40))] = 1 << 30
     # the daemon steps back when production wants the CPU: it sheds then, counted, and production does not wait
     nice: Annotated[int, BeforeValidator(integer(0, 19))] = 5
+    # after loading, keep CAP_NET_ADMIN alone; None: unless root (which by hand is there to see every process)
+    least_privilege: Annotated[bool | None, BeforeValidator(optional(boolean))] = None
     http: Annotated[str, BeforeValidator(_http)] = DEFAULT_HTTP
     # a second door without verdicts and reports, which may be open to the network
     monitor: Annotated[str, BeforeValidator(_http)] = ""
     # compile the capture program here by bcc, load what was compiled before, or whichever is there, in this order
     loader: Annotated[str, BeforeValidator(choice("auto", "bcc", "prebuilt"))] = "auto"
+    # off: an operator's file is taken up when the operator says so; on where files are replaced whole (ConfigMaps)
+    reload_on_change: Annotated[bool, BeforeValidator(boolean)] = False
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"
     filters: Annotated[list[FilterSpec], BeforeValidator(models(FilterSpec, "filters", MAX_FILTERS))] = Field(
         default_factory=list
@@ -168,28 +176,98 @@ def _config_error(faults: list[Fault], source: str) -> ConfigError:
 
 def parse_config(document: str, source: str) -> Config:
     """``source`` is the file's name in messages. Raises ConfigError, one line ``file: key: what — hint`` a fault."""
+    return _checked(_table(document, source), source)
+
+
+def _table(document: str, source: str) -> dict[str, Any]:
     try:
-        table = tomllib.loads(document)
+        return tomllib.loads(document)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of too many digits
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise _config_error([Fault("", f"not TOML: {escaped(what)}", "correct the syntax there")], source) from None
+
+
+def _checked(table: dict[str, Any], source: str) -> Config:
     try:
         return validated(Config, table)
     except Faults as found:
         raise _config_error(found.faults, source) from None
 
 
-def load_config(path: Path | str) -> Config:
-    """Read and check a file. Raises ConfigError for what it says, ShadowdError where it cannot be read."""
+def config_files(path: Path | str) -> list[Path]:
+    """The file and, in the order of their names, ``conf.d/*.toml`` beside it; hidden files are left out.
+
+    Raises ShadowdError for a folder that cannot be read or has too many of them.
+    """
+    main = Path(path)
+    folder = main.parent / DROP_INS
     try:
-        with Path(path).open("rb") as file:
-            raw = file.read(CONFIG_LIMIT + 1)
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".toml") and not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return [main]
     except OSError as error:
-        raise ShadowdError(f"{path}: cannot be read: {error.strerror}", "check the path and its permissions") from None
-    if len(raw) > CONFIG_LIMIT:
-        raise _config_error([Fault("", f"is larger than {CONFIG_LIMIT >> 20} MB", "is it the right file?")], str(path))
+        raise ShadowdError(f"{folder}: cannot be read: {error.strerror}", "check its permissions") from None
+    if len(names) > DROP_INS_LIMIT:
+        raise ShadowdError(f"{folder}: has {len(names)} files", f"at most {DROP_INS_LIMIT} are read: join some")
+    return [main, *(folder / name for name in names)]
+
+
+def load_config(path: Path | str) -> Config:
+    """Read and check a file with its drop-ins: their filters are added, a setting that comes later wins.
+
+    Raises ConfigError for what they say, a line a fault with its file's name; ShadowdError where one cannot be read.
+    """
+    tables, faults = [], []
+    for file in config_files(path):
+        try:
+            tables.append((file, _table(_read(file), str(file))))
+            _checked(tables[-1][1], str(file))  # each by itself, so that a fault is told by its place in its own file
+        except ConfigError as error:
+            faults.append(error.problem)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    merged: dict[str, Any] = {}
+    filters: list[Any] = []
+    named: dict[str, Path] = {}
+    for file, table in tables:
+        merged |= table
+        for entry in table.get("filters", []):
+            first = named.setdefault(entry["name"], file)
+            if first != file:
+                what = f"the filter {entry['name']!r} is in {first} too — give every filter its own name"
+                faults.append(f"{file}: {what}")
+            filters.append(entry)
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return _checked(merged | ({"filters": filters} if filters else {}), str(path))
+
+
+def _read(file: Path) -> str:
     try:
-        document = raw.decode()
+        with file.open("rb") as opened:
+            raw = opened.read(CONFIG_LIMIT + 1)
+    except OSError as error:
+        raise ShadowdError(f"{file}: cannot be read: {error.strerror}", "check the path and its permissions") from None
+    if len(raw) > CONFIG_LIMIT:
+        raise _config_error([Fault("", f"is larger than {CONFIG_LIMIT >> 20} MB", "is it the right file?")], str(file))
+    try:
+        return raw.decode()
     except UnicodeDecodeError as error:
-        raise _config_error([Fault("", f"not UTF-8 at byte {error.start}", "TOML is UTF-8")], str(path)) from None
-    return parse_config(document, str(path))
+        raise _config_error([Fault("", f"not UTF-8 at byte {error.start}", "TOML is UTF-8")], str(file)) from None
+
+
+def fingerprint(path: Path | str) -> tuple[object, ...]:
+    """Changes when a file of the configuration does: written, replaced, added, removed, or its symlink turned."""
+    try:
+        files = config_files(path)
+    except ShadowdError as error:
+        return (str(error),)
+    return tuple((str(file), *_identity(file)) for file in files)
+
+
+def _identity(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except OSError as error:
+        return (error.errno or 0,)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

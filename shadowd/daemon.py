@@ -1,7 +1,7 @@
 """The daemon: loads the programs, starts the pump, listens for control, and takes everything down again.
 
 Tasks, all in one nursery: the pump; the control server; the signal watcher (SIGTERM, SIGINT: drain and end; SIGHUP:
-reload); the resolver of target names; the watcher of interfaces.
+reload); the resolver of target names; the watcher of interfaces; what tells the service manager.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ import trio
 from shadowd.capture.attach import drain_events, list_interfaces, open_link_events, remove_classifiers
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
-from shadowd.config import Config, FilterSpec, load_config
+from shadowd.config import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.health import Health
 from shadowd.log import Forward, Log
+from shadowd.notify import Notifier, keep_told
+from shadowd.privileges import give_up
 from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
 from shadowd.replay.engine import Engine
@@ -43,15 +45,25 @@ DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 CLOSE_SECONDS = 2.0  # for the store, after that
 RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
 RESOLVE_LIMIT = 5.0
+LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
 
 
 class Daemon:
     """State that control requests work on."""
 
-    def __init__(self, config: Config, config_path: Path | None, programs: Programs, log: Log) -> None:
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path | None,
+        programs: Programs,
+        log: Log,
+        notifier: Notifier,
+        read: tuple[object, ...],
+    ) -> None:
         self.config = config
         self.config_path = config_path
         self.log = log
+        self.notifier = notifier
         self.programs = programs
         self.engine = Engine(
             config.own_mark,
@@ -71,7 +83,8 @@ class Daemon:
         self.state = StateFile(config.state_dir / "filters.json")
         self.standing = Standing(config, programs, self.pump, self.roster, self.runs)
         self.problems = self.standing.problems
-        self.health = Health(self.pump, self.roster, config.dead_man_seconds)
+        self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
+        self._read = read
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
@@ -117,7 +130,19 @@ class Daemon:
             await trio.to_thread.run_sync(self.state.save, specs)
 
     def reload(self) -> dict[str, Any]:
-        """Read the configuration again; an invalid one changes nothing."""
+        """Read the configuration again; an invalid one changes nothing. The service manager is told of both ends."""
+        self.notifier.reloading()
+        try:
+            result = self._reload()
+            self.problems.pop("config", None)
+            return result
+        except ShadowdError as error:
+            self.problems["config"] = f"the configuration was not taken up: {'; '.join(str(error).splitlines())}"
+            raise
+        finally:
+            self.notifier.reloaded()
+
+    def _reload(self) -> dict[str, Any]:
         if self.config_path is None:
             raise UsageError(
                 "the daemon runs without a configuration file", "start it with --config FILE to reload one"
@@ -265,16 +290,37 @@ class Daemon:
                 if self.roster.watches_interfaces:
                     self.roster.refresh_interfaces()
 
+    async def tell_manager(self) -> None:
+        """READY, STATUS and the watchdog, if a service manager started us."""
+        await keep_told(self.notifier, self.standing.unready, self.standing.sentence, lambda: self.pump.turns)
+
+    async def watch_config(self) -> None:
+        """Reload when a file of the configuration has changed and is the same at two looks; a bad one is told once."""
+        if self.config_path is None or not self.config.reload_on_change:
+            return
+        in_force = before = self._read
+        while True:
+            await trio.sleep(LOOK_AT_CONFIG_EVERY)
+            seen = await trio.to_thread.run_sync(fingerprint, self.config_path, abandon_on_cancel=True)
+            if seen != in_force and seen == before:
+                in_force = seen
+                self._reload_or_tell()
+            before = seen
+
+    def _reload_or_tell(self) -> None:
+        try:
+            self.reload()
+        except ShadowdError as error:
+            self.log("reload refused, the running configuration stays", error=str(error))
+
     async def watch_signals(self, stop: Callable[[], None]) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for received in signals:
                 if received != signal.SIGHUP:
                     self.log("stopping", signal=signal.Signals(received).name)
+                    self.notifier.stopping()
                     break
-                try:
-                    self.reload()
-                except ShadowdError as error:
-                    self.log("reload refused, the running configuration stays", error=str(error))
+                self._reload_or_tell()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._hurry, signals, nursery.cancel_scope.cancel)
                 await self._drain()
@@ -312,7 +358,7 @@ class Daemon:
 #: Settings that only a new start takes up.
 _FIXED = (
     "socket", "state_dir", "own_mark", "ring_bytes", "max_flows", "socket_group", "max_body", "keep", "max_size",
-    "http", "monitor", "nice", "loader",
+    "http", "monitor", "nice", "least_privilege", "reload_on_change", "loader",
 )  # fmt: skip
 
 
@@ -330,11 +376,18 @@ def _clean_stale(log: Log) -> None:
 
 
 async def run_daemon(
-    config: Config, config_path: Path | None = None, ready: Callable[[], Awaitable[None]] | None = None
+    config: Config,
+    config_path: Path | None = None,
+    ready: Callable[[], Awaitable[None]] | None = None,
+    read: tuple[object, ...] = (),
 ) -> None:
-    """Run until SIGTERM or SIGINT. Raises ShadowdError where the host or the configuration does not allow it."""
+    """Run until SIGTERM or SIGINT; ``read`` is the fingerprint of the files as they were when ``config`` was read.
+
+    Raises ShadowdError where the host or the configuration does not allow it.
+    """
     log = Log(config.log_format)
     logging.getLogger("shadowd").addHandler(Forward(log))
+    notifier = Notifier.from_environment()
     check_host()
     os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
     try:
@@ -354,16 +407,20 @@ async def run_daemon(
             # the socket first: a second daemon is refused before it loads anything
             await nursery.start(serve_control, config.socket, config.socket_group, handle)
             log("loading the capture program")
-            programs = await trio.to_thread.run_sync(load, config.ring_bytes, config.own_mark, config.loader)
+            notifier.status("loading the capture program")
+            # not in a thread: capabilities are a thread's own, so they are given up before there is a second one
+            programs = load(config.ring_bytes, config.own_mark, config.loader)
+            if config.least_privilege or (config.least_privilege is None and os.geteuid() != 0):
+                give_up()
             # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
-            daemon = Daemon(config, config_path, programs, log)
+            daemon = Daemon(config, config_path, programs, log, notifier, read)
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.runs.watch,
-                     daemon.runs.record)  # fmt: skip
+                     daemon.runs.record, daemon.tell_manager, daemon.watch_config)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:
@@ -378,3 +435,4 @@ async def run_daemon(
         if daemon is not None:  # else the error alone is the one line to read
             daemon.close()
             log("stopped")
+        notifier.close()

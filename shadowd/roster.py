@@ -252,6 +252,8 @@ class Roster:
         written = {index: (mask, interface.ethernet) for index, (interface, mask) in wanted.items()}
         self._programs.set_interfaces(written, self._interfaces_written)
         self._interfaces_written = set(written)
+        names = {interface.name for interface, _ in wanted.values()}
+        self.problems = {place: p for place, p in self.problems.items() if place.removeprefix("tc:") in names}
         for index in [index for index in self._interface_hooks if index not in wanted]:
             hook = self._interface_hooks.pop(index)
             try:
@@ -265,6 +267,21 @@ class Roster:
                     self.problems.pop(f"tc:{interface.name}", None)
                 except ShadowdError as error:
                     self.problems[f"tc:{interface.name}"] = str(error)
+
+    def retry_configured(self) -> list[str]:
+        """Problems of interfaces that filters of the configuration ask for, after one more try to attach there."""
+        patterns = [entry.spec.hook for entry in self.entries.values() if entry.origin == "config"]
+
+        def failing() -> list[str]:
+            return [
+                problem
+                for place, problem in self.problems.items()
+                if any(fnmatch.fnmatchcase(place, pattern) for pattern in patterns)
+            ]
+
+        if failing():
+            self.refresh_interfaces()
+        return failing()
 
     @property
     def watches_interfaces(self) -> bool:

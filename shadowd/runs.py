@@ -245,6 +245,8 @@ class Runs:
         assessment = Assessment(run.examiner, run.eligible, run.seconds(now), resources)
         for _ in assessment.steps():
             await trio.lowlevel.checkpoint()
+        if run.vitals.unseen:
+            assessment.verdict["limits"] = [*assessment.verdict["limits"], run.vitals.unseen]
         assessment.verdict |= {
             "filter": run.entry.spec.name,
             "target": run.target.url,

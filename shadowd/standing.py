@@ -44,8 +44,27 @@ class Standing:
             "pump": self.pump.statistics(),
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
             "store": self.runs.writer.statistics()._asdict(),
-            "problems": [*self.problems.values(), *self.roster.problems.values(), *self._store_problems()],
+            "problems": self.current_problems(),
         }
+
+    def unready(self) -> str:
+        """Why a filter of the configuration does not capture yet, "" if all do (READY=1)."""
+        return "; ".join(self.roster.retry_configured())
+
+    def sentence(self) -> str:
+        """How it stands in one line, for the service manager."""
+        entries = self.roster.entries.values()
+        seen, mirrored = totals(entry.filter.account for entry in entries)
+        rates = f"{self._rate('told seen', seen):,.0f}/s seen, {self._rate('told mirrored', mirrored):,.0f}/s mirrored"
+        count = len(entries)
+        hooks = ", ".join(self.roster.hooks())
+        words = f"{count} filter{'s' * (count != 1)} on {hooks}; {rates}" if hooks else "idle: no filter is active"
+        problems = self.current_problems()
+        return f"{words}; {len(problems)} problem{'s' * (len(problems) != 1)}: {problems[0]}" if problems else words
+
+    def current_problems(self) -> list[str]:
+        """A sentence each."""
+        return [*self.problems.values(), *self.roster.problems.values(), *self._store_problems()]
 
     def _store_problems(self) -> list[str]:
         writer = self.runs.writer

@@ -148,6 +148,12 @@ class Vitals:
         self.cpu.add(production.cpu, asked, shadow.cpu, served)
 
     @property
+    def unseen(self) -> str:
+        """Why the shadow's memory is not judged, "" if it is, or if nobody expects it (a shadow on another host)."""
+        problem = self._shadow.problem
+        return f"Memory and CPU are not judged: {problem}." if problem and not self.memory_seen else ""
+
+    @property
     def another_version(self) -> str:
         """Which side's metric of the run key has changed, "" if none."""
         if self._shadow.another_version:

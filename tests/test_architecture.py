@@ -19,6 +19,8 @@ LAYERS = [
     {
         "daemon",
         "log",
+        "notify",
+        "privileges",
         "standing",
         "health",
         "verdicts",

@@ -164,6 +164,16 @@ def remove_classifiers(interfaces: list[Interface]) -> int:
     return removed
 
 
+def clean_interfaces() -> int:
+    """``remove_classifiers`` on every interface of this namespace. Raises PlatformError where it may not."""
+    try:
+        return remove_classifiers(list_interfaces())
+    except Exception as error:  # NetlinkError lives in a module of its own
+        code = getattr(error, "code", None)
+        reason = os.strerror(code) if isinstance(code, int) else str(error)
+        raise PlatformError(f"classifiers cannot be removed: {reason}", "run as root or with CAP_NET_ADMIN") from None
+
+
 def open_link_events() -> socket.socket:
     """A netlink socket that becomes readable when interfaces come and go; what it says is only a reason to look."""
     events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)

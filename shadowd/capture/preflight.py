@@ -13,7 +13,8 @@ from shadowd.errors import PlatformError
 
 CAP_NET_ADMIN = 12
 CAP_SYS_ADMIN = 21
-CAP_BPF = 39  # Linux 5.8; before that CAP_SYS_ADMIN loads programs
+CAP_PERFMON = 38  # Linux 5.8; before that CAP_SYS_ADMIN loads programs
+CAP_BPF = 39
 
 _INSTALL_BCC = (
     "install bcc's Python binding: apt install python3-bpfcc (Debian, Ubuntu), dnf install python3-bcc (Fedora, RHEL), "
@@ -41,8 +42,11 @@ def check_host() -> None:
     if kernel_release() < (5, 8):
         missing.append(f"Linux {os.uname().release} has no BPF ring buffer — run a kernel of 5.8 or later")
     held = effective_capabilities()
-    if not held >> CAP_SYS_ADMIN & 1 and not held >> CAP_BPF & 1:
-        missing.append("CAP_BPF is missing: programs cannot be loaded — run as root or grant CAP_BPF and CAP_NET_ADMIN")
+    # CAP_PERFMON: the verifier lets variable offsets be added to a pointer on several paths only without the checks
+    # against Spectre v1, and those are for loaders without it ("prohibited for !root", kernel/bpf/verifier.c)
+    for number, name in ((CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")):
+        if not held >> CAP_SYS_ADMIN & 1 and not held >> number & 1:
+            missing.append(f"{name} is missing: programs cannot be loaded — run as root or grant {name}")
     if not held >> CAP_NET_ADMIN & 1:
         missing.append("CAP_NET_ADMIN is missing: programs cannot be attached — run as root or grant CAP_NET_ADMIN")
     if missing:

@@ -125,7 +125,11 @@ class ProcessProbe:
                 return self._fail(f"nothing listens on port {self.port} of this host", "give the metrics page's URL")
             holders, hidden = _holders(inodes)
             if not holders:
-                remedy = "run as root or with CAP_SYS_PTRACE" if hidden else "is it in another container? " + _METRICS
+                remedy = (
+                    "run as root or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+                    if hidden
+                    else "is it in another container? " + _METRICS
+                )
                 return self._fail(f"{_NONE}: no process seen holds the socket of port {self.port}", remedy)
             family = _family(holders)
         except psutil.Error as error:

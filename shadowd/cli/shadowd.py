@@ -1,4 +1,4 @@
-"""``shadowd``: run the daemon, or check a configuration file without running it."""
+"""``shadowd``: run the daemon, check a configuration file without running it, clean up behind a killed one."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def options(
     Examples:
       shadowd run --config /etc/shadowd/shadowd.toml
       shadowd check-config /etc/shadowd/shadowd.toml
+      shadowd clean
     """
 
 
@@ -51,7 +52,9 @@ def run_(
         str | None, typer.Option("--max-size", metavar="SIZE", help="Size of the store at most (default 1GB).")
     ] = None,
 ) -> None:
-    """Run the daemon in the foreground; needs root. SIGTERM ends it, SIGHUP reloads the configuration.
+    """Run the daemon in the foreground, as root or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+
+    SIGTERM ends it, SIGHUP reloads the configuration.
 
     The options take precedence over the configuration file.
 
@@ -61,9 +64,10 @@ def run_(
       shadowd run --config /etc/shadowd/shadowd.toml --log-format json
       shadowd run --socket /tmp/test.sock --state-dir /tmp/state
     """
-    from shadowd.config import Config, load_config  # not at the top: --help and --version start without them
+    from shadowd.config import Config, fingerprint, load_config  # not at the top: --help and --version start without
 
     path = config.absolute() if config is not None else None
+    read = fingerprint(path) if path is not None else ()  # before it is read: what changes in between is seen
     settings = (load_config(path) if path is not None else Config()).with_overrides(
         socket=os.path.abspath(socket) if socket else socket,
         state_dir=os.path.abspath(state_dir) if state_dir else state_dir,
@@ -76,14 +80,14 @@ def run_(
 
     from shadowd.daemon import run_daemon
 
-    trio.run(run_daemon, settings, path)
+    trio.run(run_daemon, settings, path, None, read)
 
 
 @app.command("check-config")
 def check_config(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration to check.")], as_json: AsJson = False
 ) -> None:
-    """Check a configuration file and say everything that is wrong with it, a line each.
+    """Check a configuration file with its conf.d/*.toml and say everything that is wrong, a line each.
 
     \b
     Examples:
@@ -97,6 +101,39 @@ def check_config(
         print_json({"file": str(file), "ok": True, "filters": names})
     else:
         print(f"{file}: ok, {len(names)} filter{'s' * (len(names) != 1)}{': ' if names else ''}{', '.join(names)}")
+
+
+@app.command("clean")
+def clean(
+    socket: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The daemon's control socket (default /run/shadowd/shadowd.sock)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what a killed daemon left on this host's interfaces: nothing but its own classifiers, by exact match.
+
+    The kernel removes everything else by itself. Refused while a daemon runs.
+
+    \b
+    Examples:
+      shadowd clean
+      shadowd clean --json
+    """
+    from shadowd.capture.attach import clean_interfaces
+    from shadowd.control.client import DEFAULT_SOCKET
+    from shadowd.control.server import serving_pid
+    from shadowd.errors import ShadowdError
+
+    path = socket or DEFAULT_SOCKET
+    pid = serving_pid(path)
+    if pid is not None:
+        raise ShadowdError(f"a shadowd is running (pid {pid}, {path})", "stop it first: it cleans up behind itself")
+    removed = clean_interfaces()
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        print(f"removed {removed} classifier{'s' * (removed != 1)}" if removed else "nothing was left behind")
 
 
 def main() -> NoReturn:

@@ -124,6 +124,24 @@ def _locked(path: Path) -> int:
     return descriptor
 
 
+def serving_pid(path: str | Path) -> int | None:
+    """The daemon that serves ``path`` (0 where its number cannot be read), None if there is none."""
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ShadowdError(f"{path}.lock: {error.strerror}", "run as root or as the daemon's user") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        return int(pid) if pid.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _another(path: Path, pid: str) -> ShadowdError:
     return ShadowdError(
         f"another shadowd is running (pid {pid}) and answers at {path}",

@@ -52,6 +52,9 @@ def sh(*command: str, check: bool = True) -> str:
 class Daemon:
     """``shadowd run`` as a process of its own."""
 
+    prefix: tuple[str, ...] = ()  # what runs it, such as setpriv: it must replace itself
+    program: tuple[str, ...] = (sys.executable, "-m", "shadowd.cli.shadowd")
+
     def __init__(self, folder: Path, config: str = "", namespace: str | None = None) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +69,7 @@ class Daemon:
 
     def start(self) -> Daemon:
         command = [
-            sys.executable, "-m", "shadowd.cli.shadowd", "run", "--config", str(self.config),
+            *self.prefix, *self.program, "run", "--config", str(self.config),
             "--socket", str(self.socket), "--state-dir", str(self.folder / "state"),
         ]  # fmt: skip
         if self.namespace:
