@@ -88,8 +88,8 @@ class Daemon:
         self.guard = host_guard(self.pump, config.cpu_guard, config.cpu_max, log)
         self.standing = Standing(config, programs, self.pump, self.roster, self.runs, self.guard)
         self.problems = self.standing.problems
+        self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
         self._read = read
-        self.health = Health(self.pump, self.roster, config.dead_man_seconds)
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}

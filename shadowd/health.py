@@ -9,17 +9,17 @@ interface that does not exist yet waits for it and is ready: it captures all the
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from shadowd.pump import Pump
-from shadowd.roster import Roster
 
 
 class Health:
-    """``limit`` in seconds."""
+    """``unattached`` says why a filter of the configuration does not capture, "" if all do; ``limit`` in seconds."""
 
-    def __init__(self, pump: Pump, roster: Roster, limit: float) -> None:
+    def __init__(self, pump: Pump, unattached: Callable[[], str], limit: float) -> None:
         self._pump = pump
-        self._roster = roster
+        self._unattached = unattached
         self._limit = limit
 
     def dead(self) -> str:
@@ -31,4 +31,4 @@ class Health:
         """Why it does not do what the configuration says; "" if it does."""
         if self._pump.stopping:
             return "the daemon is stopping"
-        return self.dead() or "; ".join(self._roster.unattached())
+        return self.dead() or self._unattached()

@@ -291,19 +291,19 @@ class Roster:
                     self.problems[f"tc:{interface.name}"] = str(error)
 
     def unattached(self) -> list[str]:
-        """Problems of interfaces that filters of the configuration ask for."""
+        """Problems of interfaces that filters of the configuration ask for, after one more try to attach there."""
         patterns = [entry.spec.hook for entry in self.entries.values() if entry.origin == "config"]
-        return [
-            problem
-            for place, problem in self.problems.items()
-            if any(fnmatch.fnmatchcase(place, pattern) for pattern in patterns)
-        ]
 
-    def retry_configured(self) -> list[str]:
-        """The same after one more try to attach there."""
-        if self.unattached():
+        def failing() -> list[str]:
+            return [
+                problem
+                for place, problem in self.problems.items()
+                if any(fnmatch.fnmatchcase(place, pattern) for pattern in patterns)
+            ]
+
+        if failing():
             self.refresh_interfaces()
-        return self.unattached()
+        return failing()
 
     @property
     def watches_interfaces(self) -> bool:

@@ -54,7 +54,7 @@ class Standing:
 
     def unready(self) -> str:
         """Why a filter of the configuration does not capture yet, "" if all do (READY=1)."""
-        return "; ".join(self.roster.retry_configured())
+        return "; ".join(self.roster.unattached())
 
     def sentence(self) -> str:
         """How it stands in one line, for the service manager."""

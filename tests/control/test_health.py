@@ -17,7 +17,6 @@ import trio
 
 from shadowd.health import Health
 from shadowd.observe.http import address_of, serve_http
-from shadowd.roster import Roster
 from tests.conftest import need
 from tests.control.test_http_door import Fine
 from tests.netns.lab import Daemon, HttpClient, Server, free_port, ok, running, wait_for
@@ -93,15 +92,9 @@ def _answers(port: int) -> bool:
 # --- what is made of it -----------------------------------------------------------------------------------------------
 
 
-def state(silent: float = 0.0, stopping: bool = False, hooks: tuple[str, ...] = (), **problems: str) -> Health:
-    pump = SimpleNamespace(now=time.monotonic_ns() - int(silent * 1e9), stopping=stopping)
-    entries = {
-        f"f{n}": SimpleNamespace(spec=SimpleNamespace(hook=hook), origin="config") for n, hook in enumerate(hooks)
-    }
-    entries["added"] = SimpleNamespace(spec=SimpleNamespace(hook="tc:eth9"), origin="control")
-    roster: Any = SimpleNamespace(entries=entries, problems={f"tc:{name}": told for name, told in problems.items()})
-    roster.unattached = lambda: Roster.unattached(roster)
-    return Health(pump, roster, 3.0)  # type: ignore[arg-type]
+def state(silent: float = 0.0, unattached: str = "") -> Health:
+    pump: Any = SimpleNamespace(now=time.monotonic_ns() - int(silent * 1e9), stopping=False)
+    return Health(pump, lambda: unattached, 3.0)
 
 
 def test_a_silent_pump_is_dead_and_not_ready() -> None:
@@ -111,11 +104,9 @@ def test_a_silent_pump_is_dead_and_not_ready() -> None:
     assert found.unready() == found.dead()
 
 
-def test_only_what_the_configuration_asks_for_makes_it_unready() -> None:
-    assert state(hooks=("socket", "tc:veth*")).unready() == ""
-    assert state(hooks=("socket", "tc:veth*"), eth0="busy", eth9="busy").unready() == ""
-    assert state(hooks=("socket", "tc:veth*"), veth3="Cilium stands first").unready() == "Cilium stands first"
-    assert state(hooks=("tc:veth*",), veth3="busy").dead() == ""
+def test_a_filter_that_is_not_attached_is_no_reason_for_a_restart() -> None:
+    found = state(unattached="tc:eth0: Cilium stands first")
+    assert (found.dead(), found.unready()) == ("", "tc:eth0: Cilium stands first")
 
 
 @pytest.mark.parametrize(
