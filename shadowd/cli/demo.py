@@ -56,19 +56,9 @@ def demo(
     if ai:
         from shadowd.demo.chat_run import run_chat_demo
 
-        code = run_chat_demo(
-            90.0 if seconds is None else seconds, 33.0 if rate is None else rate, as_json, keep, identical, report
-        )
-    else:
-        from shadowd.demo.run import run_demo
+        chosen = (90.0 if seconds is None else seconds, 33.0 if rate is None else rate)
+        raise typer.Exit(run_chat_demo(*chosen, as_json, keep, identical, report))
+    from shadowd.demo.run import run_demo
 
-        code = run_demo(
-            30.0 if seconds is None else seconds,
-            500.0 if rate is None else rate,
-            as_json,
-            keep,
-            identical,
-            baseline,
-            report,
-        )
-    raise typer.Exit(code)
+    chosen = (30.0 if seconds is None else seconds, 500.0 if rate is None else rate)
+    raise typer.Exit(run_demo(*chosen, as_json, keep, identical, baseline, report))

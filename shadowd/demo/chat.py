@@ -35,7 +35,8 @@ class Chat:
 
     def __init__(self, version: int, seed: int | None = None) -> None:
         self.requests = 0
-        self._model = Model(version, random.Random(seed))
+        self._dice = random.Random(seed)
+        self._model = Model(version, self._dice)
 
     def answer(self, request: Request) -> Reply:
         """The reply to a request; bad ones get the vendor's own error object."""
@@ -54,7 +55,7 @@ class Chat:
             return Reply(400, encoded(vendor.error(str(error))))
         said = self._model.answer(ask)
         first = self._model.pause(FIRST_TOKEN * SLOWER[self._model.version], FIRST_SPREAD)
-        identity = f"{self.requests:08d}"
+        identity = f"{self._dice.getrandbits(96):024x}"
         if body.get("stream") is True:
             return self._streamed(list(vendor.stream(ask, said, identity, body)), first)
         reply = Reply(200, encoded(vendor.whole(ask, said, identity)))

@@ -1,7 +1,7 @@
 """``shadowctl demo --ai``: a changed prompt tried on real conversations, on loopback.
 
-What ``run`` does for a shop, with a chat service: version 1 twice, as production and as the baseline that tells how much
-two answers to one prompt differ by themselves, and version 2 as the candidate. The applications' calls to a third
+What ``run`` does for a shop, with a chat service: version 1 twice, as production and as the baseline that tells how
+much two answers to one prompt differ by themselves, and version 2 as the candidate. The applications' calls to a third
 party, a weather API, go through a filter of their own, in the other direction, against that API's next version.
 """
 
@@ -20,8 +20,7 @@ from shadowd.errors import UsageError
 
 THIRD_PARTY = "weather"  # name of the second filter
 TWINS = "25%"  # of the third party's calls asked twice: 13 a second, so that its noise is known within the demo
-#: Conversations on several connections at once: at 33 a second, 0.25 s each, eight are under way; the rest is for bursts.
-CONNECTIONS = 24
+CONNECTIONS = 24  # at 33 conversations a second of 0.25 s each eight are under way; the others are for bursts
 #: Seconds of load after which the verdict must be there: some 2,600 conversations.
 DECIDED_AFTER = 80.0
 RATE_LIMIT = 200.0  # conversations per second: each is served three times by Python, a token at a time

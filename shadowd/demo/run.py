@@ -79,8 +79,8 @@ class _Interrupts:
 class Demo:
     """One run. ``say`` prints for a person and is silent with ``--json``. What another demo does otherwise is below."""
 
-    planted = PLANTED
-    decided_after = DECIDED_AFTER
+    planted: tuple[str, ...] = PLANTED
+    decided_after: float = DECIDED_AFTER
 
     def __init__(
         self, seconds: float, rate: float, as_json: bool, keep: bool, identical: bool, baseline: bool, report: Path
