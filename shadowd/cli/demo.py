@@ -9,8 +9,13 @@ import typer
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(help="How long the load runs, 1 to 3600 s.")] = 30.0,
-    rate: Annotated[float, typer.Option(help="Requests per second on production, 1 to 5000.")] = 500.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long the load runs, 1 to 3600 s (default 30; with --ai 90).")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Requests per second on production, 1 to 5000 (default 500; with --ai conversations, 33)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, nothing else.")] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Afterwards leave all but the load running until Ctrl-C.")
@@ -20,6 +25,9 @@ def demo(
     ] = False,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Learn noise from a second version 1 instead of asking twice.")
+    ] = False,
+    ai: Annotated[
+        bool, typer.Option("--ai", help="Generated answers: a chat service, and one with a changed prompt.")
     ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the HTML report goes (default: a temporary file).")
@@ -31,14 +39,26 @@ def demo(
     ledger balanced, a verdict that names what is wrong with version 2, and a report. Needs root; everything is ended
     and removed afterwards. The exit code says whether the demonstration worked, not what the verdict is.
 
+    With --ai the service is a chat model whose answers are worded differently each time, version 2 has a changed
+    prompt, and a baseline is always there; a third party's API is tried too. docs/ai.md explains what is compared.
+
     Examples:
 
         sudo shadowctl demo
 
         sudo shadowctl demo --identical
 
+        sudo shadowctl demo --ai --report ai.html
+
         sudo shadowctl demo --seconds 10 --rate 1000 --json
     """
-    from shadowd.demo.run import run_demo  # not at the top: every other command starts without it
+    # not at the top: every other command starts without them
+    if ai:
+        from shadowd.demo.chat_run import run_chat_demo
 
-    raise typer.Exit(run_demo(seconds, rate, as_json, keep, identical, baseline, report))
+        chosen = (90.0 if seconds is None else seconds, 33.0 if rate is None else rate)
+        raise typer.Exit(run_chat_demo(*chosen, as_json, keep, identical, report))
+    from shadowd.demo.run import run_demo
+
+    chosen = (30.0 if seconds is None else seconds, 500.0 if rate is None else rate)
+    raise typer.Exit(run_demo(*chosen, as_json, keep, identical, baseline, report))

@@ -88,11 +88,15 @@ class Broken(Exception):
 
 
 class AnswerReader:
-    """Cuts answers out of one connection's bytes and checks their framing (RFC 9112 §6, §7.1)."""
+    """Cuts answers out of one connection's bytes and checks their framing (RFC 9112 §6, §7.1).
+
+    ``body`` is the last answer's, decoded.
+    """
 
     def __init__(self, stream: trio.abc.ReceiveStream) -> None:
         self._stream = stream
         self._buffer = bytearray()
+        self.body = bytearray()
 
     async def _more(self) -> None:
         data = await self._stream.receive_some(65_536)
@@ -112,11 +116,13 @@ class AnswerReader:
     async def _take(self, length: int) -> int:
         while len(self._buffer) < length:
             await self._more()
+        self.body += self._buffer[:length]
         del self._buffer[:length]
         return length
 
     async def answer(self, head_only: bool) -> tuple[int, int]:
         """Status and length of the next answer's body (decoded), read to its end. Raises Broken."""
+        self.body.clear()
         lines = (await self._until(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
         fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
         words = lines[0].split(" ", 2)
@@ -158,15 +164,19 @@ class Load:
         self._ready = trio.Semaphore(0)
         self._stopping = False
         self._report_size: int | None = None  # of the first /report; the others must be as long
-        self._latencies: deque[float] = deque(maxlen=SAMPLES)
+        self.latencies: deque[float] = deque(maxlen=SAMPLES)
 
     def stop(self) -> None:
         """Make no more requests; those that are due are still answered."""
         self._stopping = True
 
+    def next_job(self, dice: random.Random) -> Job:
+        """The next thing that a client wants."""
+        return next_job(dice)
+
     def line(self) -> dict[str, object]:
         """The counts so far, as printed."""
-        ordered = sorted(self._latencies)
+        ordered = sorted(self.latencies)
         points = {"p50": 0.50, "p99": 0.99}
         latency = {
             name: round(ordered[int(len(ordered) * q)] * 1000, 3) if ordered else None for name, q in points.items()
@@ -194,7 +204,7 @@ class Load:
         while not self._stopping:
             now = trio.current_time()
             while (due := self._begun + made / self.rate) <= now and made < self.rate * self.seconds:
-                job = next_job(dice)
+                job = self.next_job(dice)
                 job.due = due
                 self._due.append(job)
                 self._ready.release()
@@ -230,13 +240,9 @@ class Load:
             if not self._due:
                 return True
             job = self._due.popleft()
-            self.sent += 1
             try:
                 with trio.fail_after(ANSWER_LIMIT):
-                    await stream.send_all(job.closing() if turn == REOPEN_AFTER - 1 else job.wire)
-                    status, length = await reader.answer(job.head_only)
-                self._latencies.append(trio.current_time() - job.due)
-                self._check(job, status, length, reader)
+                    await self.serve_job(job, stream, reader, last=turn == REOPEN_AFTER - 1)
             except Broken as broken:
                 self.errors[broken.kind] += 1
                 return False
@@ -247,6 +253,14 @@ class Load:
                 self.errors["connection"] += 1
                 return False
         return False
+
+    async def serve_job(self, job: Job, stream: trio.SocketStream, reader: AnswerReader, last: bool) -> None:
+        """Ask, read and check; ``last`` on this connection. Raises Broken, or what the stream raises."""
+        self.sent += 1
+        await stream.send_all(job.closing() if last else job.wire)
+        status, length = await reader.answer(job.head_only)
+        self.latencies.append(trio.current_time() - job.due)
+        self._check(job, status, length, reader)
 
     def _check(self, job: Job, status: int, length: int, reader: AnswerReader) -> None:
         if status != job.status:

@@ -77,7 +77,10 @@ class _Interrupts:
 
 
 class Demo:
-    """One run. ``say`` prints for a person and is silent with ``--json``."""
+    """One run. ``say`` prints for a person and is silent with ``--json``. What another demo does otherwise is below."""
+
+    planted: tuple[str, ...] = PLANTED
+    decided_after: float = DECIDED_AFTER
 
     def __init__(
         self, seconds: float, rate: float, as_json: bool, keep: bool, identical: bool, baseline: bool, report: Path
@@ -107,8 +110,8 @@ class Demo:
             self._socket = directory / "control.sock"
             ports = self._start_services(directory)
             self._start_daemon(directory)
-            self._add_filter(*ports)
-            load = self._start("load", "shadowd.demo.load", self._load_options(ports[0]), directory, split=True)
+            self._add_filters(ports)
+            load = self._start_load(ports, directory)
             last = self._watch(load)
             load.stop(LOAD_LIMIT)
             last = self._drain(load)
@@ -123,21 +126,32 @@ class Demo:
         self._ends.callback(child.stop)  # the newest is ended first: load, daemon, shadow, production
         return child
 
-    def _load_options(self, port: int) -> list[str]:
+    def _load_options(self, **more: float) -> list[str]:
         # Longer than we watch: the load ends when it is told to, not by itself a moment before the last table.
-        options = {"port": port, "rate": self.rate, "connections": CONNECTIONS, "seconds": self.seconds + LONGER + 60}
+        options = {"rate": self.rate, "seconds": self.seconds + LONGER + 60, **more}
         return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
+    def _start_load(self, ports: list[int], directory: Path) -> Child:
+        options = self._load_options(port=ports[0], connections=CONNECTIONS)
+        return self._start("load", "shadowd.demo.load", options, directory, split=True)
+
+    def _services(self) -> dict[str, tuple[str, list[str]]]:
+        """Name of each service → the module that it runs, and its options."""
+        versions = {"production": "1", "shadow": "1" if self.identical else "2"}
+        if self.baseline:
+            versions["baseline"] = "1"
+        return {name: ("shadowd.demo.service", ["--version", version]) for name, version in versions.items()}
+
     def _start_services(self, directory: Path) -> list[int]:
-        """Ports of production, the shadow and the baseline, if there is one; the kernel chooses them."""
-        shadow = "1" if self.identical else "2"
-        wanted = [("production", "1"), ("shadow", shadow)] + [("baseline", "1")] * self.baseline
+        """Ports of production, the shadow and the others in their order; the kernel chooses them."""
+        wanted = self._services()
         services = [
-            self._start(name, "shadowd.demo.service", ["--port", "0", "--version", version], directory)
-            for name, version in wanted
+            self._start(name, module, ["--port", "0", *options], directory)
+            for name, (module, options) in wanted.items()
         ]
         ports = [int(service.wait_line("listening on 127.0.0.1:", START_LIMIT)) for service in services]
-        for (name, version), port in zip(wanted, ports, strict=True):
+        for (name, (_, options)), port in zip(wanted.items(), ports, strict=True):
+            version = options[options.index("--version") + 1]
             self.say(f"{name} (v{version}) listens on 127.0.0.1:{port}")
         return ports
 
@@ -164,12 +178,18 @@ class Demo:
                 break
         self.say(f"the daemon is ready: shadowd run --socket {self._socket}")
 
-    def _add_filter(self, production: int, shadow: int, baseline: int = 0) -> None:
-        words = ["filter", "add", FILTER, "--port", str(production), "--to", f"http://127.0.0.1:{shadow}"]
+    def _add_filters(self, ports: list[int]) -> None:
+        production, shadow, *baseline = ports
+        words = ["--memory-after", MEMORY_AFTER, "--latency-floor", LATENCY_FLOOR]
         if baseline:
-            words += ["--baseline", f"http://127.0.0.1:{baseline}"]
-        words += ["--memory-after", MEMORY_AFTER, "--latency-floor", LATENCY_FLOOR]
-        words += ["--socket", str(self._socket)]
+            words = ["--baseline", f"http://127.0.0.1:{baseline[0]}", *words]
+        self._add_filter(FILTER, production, shadow, words)
+        time.sleep(ATTACH_PAUSE)
+
+    def _add_filter(self, name: str, production: int, shadow: int, options: list[str]) -> None:
+        """Add one as a user would, and show the command."""
+        words = ["filter", "add", name, "--port", str(production), "--to", f"http://127.0.0.1:{shadow}"]
+        words += [*options, "--socket", str(self._socket)]
         self.console.print(f"[bold]$ shadowctl {escape(' '.join(words))}[/]")
         command = [sys.executable, "-m", "shadowd.cli.shadowctl", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=READY_LIMIT)
@@ -179,7 +199,6 @@ class Demo:
             )
         if done.stdout.strip():
             self.say(done.stdout.strip())
-        time.sleep(ATTACH_PAUSE)
 
     def _sample(self, load: Child, begun: float, before: Sample | None) -> Sample:
         for child in self._children:
@@ -214,7 +233,7 @@ class Demo:
 
     def _undecided(self, over: float) -> bool:
         """Two equal versions: on a noisy machine a pass takes longer, and looking again costs no certainty."""
-        if not self.identical or self.seconds < DECIDED_AFTER or over > LONGER:
+        if not self.identical or self.seconds < self.decided_after or over > LONGER:
             return False
         if self._client().call("verdict", name=FILTER)["verdict"] != "inconclusive":
             return False
@@ -249,7 +268,7 @@ class Demo:
     def _report(self, last: Sample, ledger: dict[str, Any], verdict: dict[str, Any]) -> int:
         good = last.balanced and not last.production_errors and last.mirrored > 0
         good = good and bool(last.load.get("done")) and last.in_flight == 0
-        good = good and self._shown(str(verdict.get("verdict")))
+        good = good and self._shown(verdict)
         if self.as_json:
             answer = {
                 "ledger": ledger,
@@ -261,6 +280,7 @@ class Demo:
                 "verdict": verdict,
                 "findings": verdict.get("findings", []),
                 "report": str(self.report),
+                **self._more(),
             }
             print(json.dumps(answer))
             return 0 if good else 1
@@ -271,18 +291,27 @@ class Demo:
             self.say("The load did not end in time: its counts are incomplete.")
         self.console.print()
         show_verdict(verdict)
+        self._say_more()
         self.console.print()
         if self.identical:
             self.say("Both services are version 1: a verdict of fail would be wrong.")
         else:
-            self.say("v2 is wrong on purpose: " + "; ".join(PLANTED) + ".")
+            self.say("v2 is wrong on purpose: " + "; ".join(self.planted) + ".")
         self.say(f"The report, to look at in a browser: {self.report}")
         return 0 if good else 1
 
-    def _shown(self, verdict: str) -> bool:
+    def _shown(self, verdict: dict[str, Any]) -> bool:
         """Whether the verdict is the one this demonstration is made to show; a short one may stay undecided."""
+        word = verdict.get("verdict")
         expected = "pass" if self.identical else "fail"
-        return verdict == expected or (self.seconds < DECIDED_AFTER and verdict == "inconclusive")
+        return word == expected or (self.seconds < self.decided_after and word == "inconclusive")
+
+    def _more(self) -> dict[str, Any]:
+        """What ``--json`` shows besides."""
+        return {}
+
+    def _say_more(self) -> None:
+        """What a person is told after the verdict."""
 
     def _write_report(self) -> dict[str, Any]:
         """The verdict; the HTML is written beside."""
@@ -308,7 +337,7 @@ def _view(answer: dict[str, Any]) -> dict[str, Any]:
     raise ShadowdError(f"the daemon does not know the filter {FILTER!r} any more", "see the daemon's log")
 
 
-def _report_file() -> Path:
+def report_file() -> Path:
     """A name that nobody else has."""
     descriptor, name = tempfile.mkstemp(prefix="shadowd-demo-", suffix=".html")
     os.close(descriptor)
@@ -325,18 +354,23 @@ def run_demo(
     report: Path | None = None,
 ) -> int:
     """Run the demo and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C."""
-    if not 1 <= seconds <= 3600:
-        raise UsageError(f"--seconds {seconds:g} is out of range", "give 1 to 3600")
     if not 1 <= rate <= 5000:
         raise UsageError(
             f"--rate {rate:g} is out of range", "give 1 to 5000 requests per second: the services are Python"
         )
+    return run_to_end(Demo(seconds, rate, as_json, keep, identical, baseline, report or report_file()))
+
+
+def run_to_end(demo: Demo) -> int:
+    """Check what every demo needs, and run it."""
+    if not 1 <= demo.seconds <= 3600:
+        raise UsageError(f"--seconds {demo.seconds:g} is out of range", "give 1 to 3600")
     if os.geteuid() != 0:
         raise ShadowdError(
             "the demo loads a program into the kernel and needs root", "run: sudo .venv/bin/shadowctl demo"
         )
     try:
-        return Demo(seconds, rate, as_json, keep, identical, baseline, report or _report_file()).run()
+        return demo.run()
     except KeyboardInterrupt:
         print("interrupted; everything was ended and cleaned up", file=sys.stderr)
         return 130

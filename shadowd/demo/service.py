@@ -3,8 +3,8 @@
 ``python -m shadowd.demo.service --port P --version 1|2`` serves loopback until SIGTERM and prints one line,
 ``listening on 127.0.0.1:P``, once it accepts connections (``--port 0`` lets the kernel choose).
 
-``read_request_untrusted`` cuts requests out of the bytes (sans-IO), ``Shop`` answers, ``Connection`` is the only I/O:
-keep-alive, pipelining, chunked bodies both ways, HEAD, ``Expect: 100-continue``.
+``read_request_untrusted`` cuts requests out of the bytes (sans-IO), ``Shop`` (or ``chat``) answers, ``Connection`` is
+the only I/O: keep-alive, pipelining, chunked bodies both ways, HEAD, ``Expect: 100-continue``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import functools
 import json
 import signal
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
+from typing import Protocol
 
 from shadowd.demo.shop import Reply, Request, Shop
 
@@ -140,11 +142,19 @@ def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
 
 
+class Answers(Protocol):
+    """What a service says; ``requests`` counts them."""
+
+    requests: int
+
+    def answer(self, request: Request) -> Reply: ...
+
+
 class Connection(asyncio.Protocol):
     """One client: requests are answered in order, one at a time, pipelined ones wait in the buffer."""
 
-    def __init__(self, shop: Shop, live: set[Connection]) -> None:
-        self._shop = shop
+    def __init__(self, answers: Answers, live: set[Connection]) -> None:
+        self._answers = answers
         self._live = live
         self._buffer = bytearray()
         self._busy = False  # an answer is due later: a delay or the rest of a stream
@@ -198,7 +208,7 @@ class Connection(asyncio.Protocol):
                 self._continue_if_asked()
                 return
             self._continued = False
-            reply = self._shop.answer(request)
+            reply = self._answers.answer(request)
             if reply.delay:
                 self._busy = True
                 asyncio.get_running_loop().call_later(reply.delay, self._resume, request, reply)
@@ -224,7 +234,7 @@ class Connection(asyncio.Protocol):
             f"HTTP/1.1 {reply.status} {PHRASES[reply.status]}",
             f"Date: {_date(int(time.time()))}",
             f"Content-Type: {reply.content_type}",
-            f"X-Request-Id: {id(self):x}-{self._shop.requests}",
+            f"X-Request-Id: {id(self):x}-{self._answers.requests}",
             *(f"{name}: {value}" for name, value in reply.headers.items()),
         ]
         if chunked:
@@ -241,18 +251,19 @@ class Connection(asyncio.Protocol):
         elif reply.parts:
             self._busy = True
             self._write(start)
-            self._stream(list(reply.parts), chunked, keep)
+            self._stream(list(reply.parts), reply.pauses, chunked, keep)
             return
         else:
             self._write(start + reply.body)
         if not keep:
             self.close()
 
-    def _stream(self, parts: list[bytes], chunked: bool, keep: bool) -> None:
+    def _stream(self, parts: list[bytes], pauses: Iterator[float], chunked: bool, keep: bool) -> None:
         if parts:
             part = parts.pop(0)
             self._write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
-            asyncio.get_running_loop().call_later(0.001, self._stream, parts, chunked, keep)
+            pause = next(pauses) if parts else 0.0
+            asyncio.get_running_loop().call_later(pause, self._stream, parts, pauses, chunked, keep)
             return
         if chunked:
             self._write(b"0\r\n\r\n")
@@ -275,11 +286,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
 
-async def serve(port: int, version: int) -> None:
+async def serve(port: int, answers: Answers) -> None:
     """Serve ``127.0.0.1:port`` until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    shop, live = Shop(version), set[Connection]()
-    server = await loop.create_server(lambda: Connection(shop, live), "127.0.0.1", port, backlog=1024)
+    live = set[Connection]()
+    server = await loop.create_server(lambda: Connection(answers, live), "127.0.0.1", port, backlog=1024)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
@@ -297,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", type=int, choices=(1, 2), default=1, help="2 has the planted faults")
     options = parser.parse_args(arguments)
     try:
-        asyncio.run(serve(options.port, options.version))
+        asyncio.run(serve(options.port, Shop(options.version)))
     except OSError as error:
         parser.exit(1, f"cannot listen on 127.0.0.1:{options.port}: {error.strerror} — choose another --port\n")
     return 0

@@ -6,15 +6,17 @@ listed in ``PLANTED``. (The ``Date`` and ``X-Request-Id`` headers, which do vary
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs
 
 LEAK_LIMIT = 256 * 1024  # leaked pieces of 1 KB: a forgotten version 2 stops growing at 256 MB
 SEARCH_MS = {1: 4, 2: 24}  # the planted slowness: +20 ms, far above the jitter of a loopback machine
 FAIL_EACH = 100  # version 2 answers each 100th GET /items/{id} with 500: 1 %, too rare to see in staging
-STREAM_PARTS = 5  # chunks of GET /stream; the service sends them 1 ms apart, so that they are separate segments
+STREAM_PARTS = 5  # chunks of GET /stream
+STREAM_PAUSE = 0.001  # seconds between the parts of a stream, so that they are separate segments
 ORDER_LINES = 100  # lines of an order that are read: an answer stays well under the report's size
 PLANTED = (
     "GET /orders/{id} forgets the last line in the total when id % 7 == 3",
@@ -43,9 +45,12 @@ class Request:
 
 
 class Reply:
-    """An answer. ``parts`` instead of ``body`` is sent chunked, a part a millisecond; ``delay`` is in seconds."""
+    """An answer. ``parts`` instead of ``body`` is sent chunked.
 
-    __slots__ = ("body", "content_type", "delay", "headers", "parts", "status")
+    ``delay`` is in seconds, and so are ``pauses``: before each part but the first.
+    """
+
+    __slots__ = ("body", "content_type", "delay", "headers", "parts", "pauses", "status")
 
     def __init__(self, status: int, body: bytes, content_type: str = "application/json") -> None:
         self.status = status
@@ -53,6 +58,7 @@ class Reply:
         self.content_type = content_type
         self.headers: dict[str, str] = {}
         self.parts: list[bytes] = []
+        self.pauses: Iterator[float] = itertools.repeat(STREAM_PAUSE)
         self.delay = 0.0
 
 

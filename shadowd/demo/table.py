@@ -124,8 +124,9 @@ def summary(sample: Sample) -> list[str]:
     """What happened, a sentence a line."""
     sent, errors = sample.load.get("sent", 0), sample.production_errors
     production, shadow = sample.latency["production"], sample.latency["shadow"]
+    held = f" in {sample.load['conversations']:,} conversations" if "conversations" in sample.load else ""
     lines = [
-        f"Production (v1) answered {sent:,} requests; its clients saw {errors:,} errors"
+        f"Production (v1) answered {sent:,} requests{held}; its clients saw {errors:,} errors"
         + (f" ({_words(sample.load['errors'])})." if errors else ": it noticed nothing."),
         f"shadowd saw {sample.seen:,} of them in the kernel and replayed {sample.mirrored:,} to the shadow.",
     ]
