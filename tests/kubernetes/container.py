@@ -2,7 +2,7 @@
 
     unshare --mount --pid --cgroup --fork --kill-child -- python3 container.py SPEC.json
 
-SPEC: {"root": DIR, "command": [...], "mounts": [{"target", "source" or null for a tmpfs, "readonly"}], "host_pid": bool,
+SPEC: {"root": DIR, "command": [...], "mounts": [{"target", "source" (null: a tmpfs), "readonly"}], "host_pid": bool,
 "capabilities": ["NET_ADMIN", ...], "seccomp": PROFILE.json or null}. As in Kubernetes the process runs as uid 0, with
 no_new_privs and the capabilities in all its sets but the ambient one. Standard library and libseccomp alone.
 """

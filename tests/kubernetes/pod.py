@@ -150,13 +150,12 @@ class Pod:
             found = int(children[0])
         return found
 
-    def shadowctl(self, *arguments: str) -> Any:
-        """As by ``kubectl exec``."""
-        done = subprocess.run(
-            ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--root", "/usr/bin/shadowctl", *arguments, "--json"],
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr + self.told()
+    def shadowctl(self, *arguments: str, ends: tuple[int, ...] = (0,)) -> Any:
+        """As by ``kubectl exec``; ``ends`` are the exit codes that are no failure."""
+        inside = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--root"]
+        command = [*inside, "/usr/bin/shadowctl", *arguments, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode in ends, done.stderr + self.told()
         return json.loads(done.stdout)
 
     def stop(self) -> int:
@@ -180,8 +179,14 @@ class Pod:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         self.process.wait(20)
-        wait_for("the container is gone", lambda: not inside.read_text().split())
-        self._cgroup.rmdir()
+        wait_for("the container is gone", self._removed)
+
+    def _removed(self) -> bool:
+        try:
+            self._cgroup.rmdir()
+        except OSError:  # what was killed is not reaped yet
+            return False
+        return True
 
 
 @contextlib.contextmanager
