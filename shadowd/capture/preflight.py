@@ -82,12 +82,19 @@ def find_bcc_python(candidates: Sequence[str] | None = None) -> str:
 
 
 def find_cgroup2(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path | None:
-    """Mount point of the cgroup v2 root; it is not always /sys/fs/cgroup (hybrid hosts have it beside v1)."""
+    """Mount point of the cgroup v2 root; it is not always /sys/fs/cgroup (hybrid hosts have it beside v1).
+
+    In a container with a cgroup namespace "/" is the container's own cgroup, and the host's root, where it was mounted
+    for us, shows as "/../.." with a step for every level above (cgroup_namespaces(7)): the highest is taken.
+    """
+    found: tuple[int, Path | None] = (-1, None)
     for line in mountinfo.read_text().splitlines():
         fields, _, after = line.partition(" - ")
-        if after.startswith("cgroup2 ") and fields.split()[3] == "/":
-            return Path(fields.split()[4].encode().decode("unicode_escape"))
-    return None
+        _, _, _, root, place, *_ = fields.split()
+        above = root.count("/..")
+        if after.startswith("cgroup2 ") and root in ("/", "/.." * above) and above > found[0]:
+            found = above, Path(place.encode().decode("unicode_escape"))
+    return found[1]
 
 
 def cgroup_id(path: Path) -> int:

@@ -1,0 +1,203 @@
+"""The manifests: strictly by Kubernetes' own schemas, and in keeping with each other, the image and the daemon."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from shadowd import __version__
+from shadowd.capture.programs import LOAD_SECONDS
+from shadowd.config import FilterSpec, load_config
+from shadowd.daemon import CLOSE_SECONDS, DRAIN_SECONDS
+from tests.conftest import ROOT
+from tests.kubernetes.kustomize import build, containers, one_of
+
+KUBERNETES = ROOT / "kubernetes"
+BUILDS = {path.parent.name: path.parent for path in sorted(KUBERNETES.glob("*/kustomization.yaml"))}
+# the oldest that clouds still sell long support for, and the newest that the package knows
+RELEASES = ("1.29", kubernetes_validate.latest_version())
+
+
+@pytest.fixture(scope="module")
+def base() -> list[dict[str, Any]]:
+    return build(KUBERNETES / "base")
+
+
+def pod_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    return dict(one_of(objects, "DaemonSet")["spec"]["template"]["spec"])
+
+
+# --- schemas ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("name", BUILDS)
+def test_every_object_is_valid_by_the_schema(name: str, release: str) -> None:
+    for one in build(BUILDS[name]):
+        kubernetes_validate.validate(one, release, strict=True)
+
+
+def test_the_schemas_are_strict(base: list[dict[str, Any]]) -> None:
+    """Else the test above would pass for nothing."""
+    daemonset = one_of(base, "DaemonSet")
+    for path, value in ((("spec", "template", "spec", "hostNetwrok"), True), (("spec", "selector"), "text")):
+        wrong = deepcopy(daemonset)
+        place = wrong
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(wrong, RELEASES[-1], strict=True)
+
+
+def test_all_of_the_issue_is_there(base: list[dict[str, Any]]) -> None:
+    kinds = sorted(one["kind"] for one in base)
+    assert kinds == ["ConfigMap", "DaemonSet", "Namespace", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass",
+                     "Service", "ServiceAccount"]  # fmt: skip
+    files = {path.name for path in (KUBERNETES / "base").glob("*.yaml")} - {"kustomization.yaml"}
+    assert len(files) == len(base) - 1, "every file is listed, and the ConfigMap is generated"
+    assert set(BUILDS) == {"base", "host-processes", "seccomp-profile"}
+
+
+# --- what refers to what ----------------------------------------------------------------------------------------------
+
+
+def test_names_lead_somewhere(base: list[dict[str, Any]]) -> None:
+    pod = pod_of(base)
+    (container,) = containers(base)
+    labels = one_of(base, "DaemonSet")["spec"]["template"]["metadata"]["labels"]
+    assert pod["serviceAccountName"] == one_of(base, "ServiceAccount")["metadata"]["name"]
+    assert pod["priorityClassName"] == one_of(base, "PriorityClass")["metadata"]["name"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
+    assert volumes["config"]["configMap"]["name"] == one_of(base, "ConfigMap")["metadata"]["name"]
+    (port,) = container["ports"]
+    service = one_of(base, "Service")["spec"]
+    assert service["clusterIP"] == "None"
+    assert [one["targetPort"] for one in service["ports"]] == [port["name"]]
+    (rule,) = one_of(base, "NetworkPolicy")["spec"]["ingress"]
+    assert [one["port"] for one in rule["ports"]] == [port["name"]]
+    selectors = [
+        one_of(base, "DaemonSet")["spec"]["selector"]["matchLabels"],
+        service["selector"],
+        one_of(base, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        one_of(base, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ]
+    assert all(selector.items() <= labels.items() for selector in selectors)
+    namespaced = [one for one in base if one["kind"] not in ("Namespace", "PriorityClass")]
+    assert {one["metadata"]["namespace"] for one in namespaced} == {one_of(base, "Namespace")["metadata"]["name"]}
+
+
+def test_the_configuration_is_one_that_the_daemon_takes(base: list[dict[str, Any]], tmp_path: Path) -> None:
+    (container,) = containers(base)
+    ((name, document),) = one_of(base, "ConfigMap")["data"].items()
+    assert container["args"] == ["run", "--config", f"/etc/shadowd/{name}"]
+    (tmp_path / name).write_text(document)
+    config = load_config(tmp_path / name)
+    assert (config.loader, config.reload_on_change, config.least_privilege) == ("prebuilt", True, True)
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert mounts["/etc/shadowd"]["readOnly"]
+    assert not mounts[str(config.state_dir)].get("readOnly")
+    assert not mounts[str(Path(config.socket).parent)].get("readOnly")
+    assert config.monitor == f"0.0.0.0:{container['ports'][0]['containerPort']}"
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        asked = container[probe]["httpGet"]
+        assert f"{asked['host']}:{asked['port']}" == config.http, "probes ask the node's loopback"
+    assert config.http.startswith("127.0.0.1:"), "verdicts and reports are not for the network"
+
+
+def test_the_example_filter_is_one_too(base: list[dict[str, Any]], tmp_path: Path) -> None:
+    document = one_of(base, "ConfigMap")["data"]["shadowd.toml"]
+    plain = re.sub(r"^# ", "", document[document.index("# [[filters]]") :], flags=re.MULTILINE)
+    assert set(tomllib.loads(plain)["filters"][0]) == {"name", "ports", "container", "targets"}
+    if "container" not in FilterSpec.model_fields:
+        plain = re.sub(r"^container = .*$", "", plain, flags=re.MULTILINE)
+    (tmp_path / "f.toml").write_text(plain)
+    assert [spec.name for spec in load_config(tmp_path / "f.toml").filters] == ["shop"]
+
+
+def test_time_limits_fit_the_daemons_own(base: list[dict[str, Any]]) -> None:
+    (container,) = containers(base)
+    assert pod_of(base)["terminationGracePeriodSeconds"] > DRAIN_SECONDS + CLOSE_SECONDS
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] > LOAD_SECONDS
+
+
+def test_the_image_is_of_this_version(base: list[dict[str, Any]]) -> None:
+    (container,) = containers(base)
+    assert container["image"] == f"shadowd:{__version__}"
+    assert f"-t {container['image']} " in (ROOT / "Containerfile").read_text()
+
+
+def test_a_budget_that_forbids_no_eviction(base: list[dict[str, Any]]) -> None:
+    spec = one_of(base, "PodDisruptionBudget")["spec"]
+    assert spec["minAvailable"] == 0
+    assert "maxUnavailable" not in spec
+
+
+# --- privilege --------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_privilege_than_said(base: list[dict[str, Any]]) -> None:
+    pod = pod_of(base)
+    (container,) = containers(base)
+    security = container["securityContext"]
+    assert security["capabilities"] == {"drop": ["ALL"], "add": ["BPF", "PERFMON", "NET_ADMIN"]}
+    assert not security["privileged"]
+    assert not security["allowPrivilegeEscalation"]
+    assert security["readOnlyRootFilesystem"]
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert (pod["hostNetwork"], pod["hostPID"], pod.get("hostIPC", False)) == (True, False, False)
+    assert not pod["automountServiceAccountToken"]
+    assert not one_of(base, "ServiceAccount")["automountServiceAccountToken"]
+    readonly = {mount["name"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
+    host = {volume["hostPath"]["path"]: readonly[volume["name"]] for volume in pod["volumes"] if "hostPath" in volume}
+    assert host == {"/sys/fs/cgroup": True, "/var/lib/shadowd": False}
+    assert {"cpu", "memory"} == set(container["resources"]["requests"]) == set(container["resources"]["limits"])
+
+
+def test_the_overlays_change_what_they_say_and_nothing_else(base: list[dict[str, Any]]) -> None:
+    processes, profile = build(BUILDS["host-processes"]), build(BUILDS["seccomp-profile"])
+    wanted = deepcopy(base)
+    pod = one_of(wanted, "DaemonSet")["spec"]["template"]["spec"]
+    pod["hostPID"] = True
+    pod["containers"][0]["securityContext"]["capabilities"]["add"] += ["SYS_PTRACE", "DAC_READ_SEARCH"]
+    assert processes == wanted
+    wanted = deepcopy(base)
+    (container,) = containers(wanted)
+    container["securityContext"]["seccompProfile"] = {"type": "Localhost", "localhostProfile": "shadowd.json"}
+    assert profile == wanted
+    assert (BUILDS["seccomp-profile"] / "shadowd.json").is_file()
+
+
+def test_the_seccomp_profile_lets_little_through() -> None:
+    profile = json.loads((BUILDS["seccomp-profile"] / "shadowd.json").read_text())
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    names = [name for rule in profile["syscalls"] for name in rule["names"]]
+    assert len(names) == len(set(names))
+    assert {rule["action"] for rule in profile["syscalls"]} == {"SCMP_ACT_ALLOW"}
+    assert "bpf" in names
+    escape = {"mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "ptrace", "process_vm_readv",
+              "init_module", "finit_module", "kexec_load", "keyctl", "add_key", "perf_event_open", "userfaultfd",
+              "io_uring_setup", "open_by_handle_at", "setuid", "setgid", "reboot", "mknod", "mknodat"}  # fmt: skip
+    assert not escape & set(names)
+
+
+def test_the_image_is_built_from_packages_alone() -> None:
+    document = (ROOT / "Containerfile").read_text()
+    lines = [line for line in document.splitlines() if line and not line.startswith("#")]
+    assert [line for line in lines if line.startswith("FROM")] == [
+        "FROM docker.io/library/debian:bookworm-slim AS build",
+        "FROM scratch",
+    ]
+    final = lines[lines.index("FROM scratch") + 1 :]
+    assert [line for line in final if line.startswith(("COPY", "ADD", "RUN"))] == ["COPY --from=build /image /"]
+    assert not re.search(r"\b(curl|wget|ADD|git clone)\b", document)
+    assert "kubernetes/rootfs.sh /image" in document
