@@ -76,7 +76,7 @@ class Lab:
     def __init__(self, daemon: Daemon, tap: Path, port: int) -> None:
         self.daemon = daemon
         self._tap = tap
-        self._asked = 0
+        self._asked = self._broken_off = 0
         self.openai = openai.OpenAI(api_key="k", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0)
         self.anthropic = anthropic.Anthropic(api_key="k", base_url=f"http://127.0.0.1:{port}", max_retries=0)
 
@@ -91,7 +91,14 @@ class Lab:
 
     def _lines(self) -> list[dict[str, Any]]:
         lines = self._tap.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines] if len(lines) == self._asked and lines[-1][-1] == "\n" else []
+        whole = len(lines) == self._asked - self._broken_off and lines[-1][-1] == "\n"
+        return [json.loads(line) for line in lines] if whole else []
+
+    def broken_off(self) -> dict[str, Any]:
+        """The ledger after production's client has broken an answer off: the shadow's is whole, there is no pair."""
+        self._asked += 1
+        self._broken_off += 1
+        return self.daemon.settled("chat", lambda ledger: ledger["targets"][0]["mirrored"] == self._asked)
 
 
 @pytest.fixture(scope="module")
@@ -266,3 +273,17 @@ def test_an_anthropic_tool_loop_is_followed(lab: Lab) -> None:
     found = lab.captured(second.id)
     assert said(found.production) == anthropic_said(second)
     assert json.loads(look_up(call.input))["state"] in found.candidate.text
+
+
+# --- people who stop it ----------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_the_client_breaks_off_is_no_evidence(lab: Lab) -> None:
+    asked: Any = {"model": "aria-1", "temperature": 0, **OPENAI["text"]}
+    with lab.openai.chat.completions.create(**asked, stream=True) as stream:
+        for _ in range(3):
+            next(stream)
+    ledger = lab.broken_off()
+    assert ledger["targets"][0]["uncomparable"] == 1, "production's answer is not whole"
+    completion = lab.openai.chat.completions.create(**asked)
+    assert said(lab.captured(completion.id).production) == openai_said(completion)
