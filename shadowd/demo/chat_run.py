@@ -30,6 +30,10 @@ class ChatDemo(Demo):
     """The demo of generated answers."""
 
     planted = (*PLANTED, PLANTED_WEATHER)
+    example = (
+        "curl http://127.0.0.1:PORT/v1/chat/completions"
+        """ -d '{"messages":[{"role":"user","content":"Is NP-7 under warranty?"}]}'"""
+    )
     decided_after = DECIDED_AFTER
 
     def _services(self) -> dict[str, tuple[str, list[str]]]:

@@ -80,6 +80,7 @@ class Demo:
     """One run. ``say`` prints for a person and is silent with ``--json``. What another demo does otherwise is below."""
 
     planted: tuple[str, ...] = PLANTED
+    example = "curl http://127.0.0.1:PORT/orders/10"
     decided_after: float = DECIDED_AFTER
 
     def __init__(
@@ -257,7 +258,7 @@ class Demo:
         """``--keep``: leave all but the load running until Ctrl-C."""
         if not self.keep:
             return
-        self.say(f"everything is kept running until Ctrl-C; try: curl http://127.0.0.1:{ports[0]}/orders/10")
+        self.say(f"everything is kept running until Ctrl-C; try: {self.example.replace('PORT', str(ports[0]))}")
         self.say(f"and: shadowctl ledger --socket {self._socket}")
         try:
             while all(child.running for child in self._children if child.name != "load"):
