@@ -49,7 +49,7 @@ for merged in bin sbin lib lib64; do ln -s "usr/$merged" "$dest/$merged"; done
 
 # Debian's database still says /lib where the file is in /usr/lib. Documentation and files a slim image left out: no.
 sed -E 's#^/(lib|lib64|bin|sbin)/#/usr/\1/#' "$list" | sort -u |
-    grep -vE '^/usr/share/(doc|man|lintian|locale|bug|menu|applications|pixmaps|binfmts|zoneinfo/(right|posix))(/|$)|^/usr/share/ca-certificates' |
+    grep -vE '^/usr/sbin/|^/usr/share/(doc|man|lintian|locale|bug|menu|applications|pixmaps|binfmts|zoneinfo/(right|posix))(/|$)|^/usr/share/ca-certificates' |
     while IFS= read -r path; do
         if [ -L "$path" ] || [ -f "$path" ]; then printf '%s\n' "${path#/}"; fi
     done >"$list.files"

@@ -52,7 +52,8 @@ class Response:
     """One server message. ``body`` holds at most the reader's ``body_limit`` bytes, ``body_length`` counts them all.
 
     ``body`` is as on the wire (chunk framing and trailers included, Content-Encoding untouched). ``digest`` is of the
-    whole content, without chunk framing, if the body exceeds the limit; else empty.
+    whole content, without chunk framing, if the body exceeds the limit; else empty. ``marks`` are (stream offset after
+    a piece, when it was seen in ns), for streamed answers whose pieces have times of their own; else None.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Response:
         "head",
         "keep_alive",
         "last_byte",
+        "marks",
         "status",
     )
 
@@ -74,6 +76,7 @@ class Response:
         self.body = b""
         self.body_length = 0
         self.digest = b""
+        self.marks: list[tuple[int, int]] | None = None
         self.begin = begin
         self.end = begin
         self.first_byte = first_byte  # of the final response: interim 1xx do not count (ns)

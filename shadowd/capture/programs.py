@@ -272,6 +272,6 @@ def _run_child(python: str, script: str, *arguments: str) -> tuple[dict[str, obj
         said = f"; the kernel said: {log}" if log else ""
         raise PlatformError(
             f"the capture program could not be loaded: {reply['error']}{said}",
-            "check that the kernel is 5.8 or later and not locked down (shadowctl status names both)",
+            "check that the kernel is 5.8 or later and not locked down, and that no seccomp profile forbids bpf(2)",
         )
     return reply, rights

@@ -13,6 +13,8 @@ from shadowd.compare.discordance import judge_capacity, judge_content, judge_err
 from shadowd.compare.evidence import OVERFLOW, Endpoint, Field, Group
 from shadowd.compare.examiner import Examiner
 from shadowd.compare.judgement import Judgement, percent
+from shadowd.compare.llm import WHERE as LLM
+from shadowd.compare.llm_evidence import MAX_OTHERWISE
 from shadowd.compare.rules import EXPECTED, NOISE
 from shadowd.compare.verdict import (
     ALPHA,
@@ -29,6 +31,8 @@ from shadowd.compare.verdict import (
 NOISY_TIMES = 3
 #: Share of the looks from which on a place counts as volatile everywhere: ids and times differ always or nearly.
 VOLATILE = 0.5
+#: What a model that samples does otherwise by itself: judged by a margin of their own.
+_OTHERWISE = {(LLM, "refusal"), (LLM, "tool calls"), (LLM, "finish reason")}
 #: Entries of a list in a verdict: what a page shows; all of them are in the report.
 LISTED = 50
 #: An endpoint's latency is judged apart from that many timed exchanges on: below nothing can be decided.
@@ -128,6 +132,11 @@ class Assessment:
                     point, endpoint.name, reference, margins.max_slowdown, margins.latency_floor,
                     latency_alpha(endpoint.order), ALPHA, False,
                 )  # fmt: skip
+        if endpoint.talk is not None:
+            self._judgements += endpoint.talk.judge(
+                endpoint.name, reference, margins.latency_floor, margins.max_slowdown,
+                latency_alpha(endpoint.order), field_alpha, ALPHA,
+            )  # fmt: skip
         for field in endpoint.fields.values():
             self._judge_field(endpoint, field)
         self.endpoints.append(
@@ -138,12 +147,15 @@ class Assessment:
                 "better": endpoint.better,
                 "differing": endpoint.differing,
                 **_latencies(endpoint),
+                **({"talk": endpoint.talk.view()} if endpoint.talk is not None else {}),
             }
         )
 
     def _judge_field(self, endpoint: Endpoint, field: Field) -> None:
         examiner = self._examiner
         margin = examiner.settings.margins.max_diff_share
+        if (field.where, field.path) in _OTHERWISE:
+            margin = max(margin, MAX_OTHERWISE)
         groups = sorted(field.groups.values(), key=lambda group: -group.count)
         kind = groups[0].kind if groups else "value"
         label = examiner.rules.label(endpoint.name, field.where, field.path, kind)
@@ -170,7 +182,8 @@ class Assessment:
             noisy, looked = self._pooled[field.where, field.path]
         else:
             shown = "drift" if field.drifted and field.drifted >= field.differed - 1 else "undecided"
-            self._uncertain += field.positive if examiner.settings.baseline else field.differed - field.drifted
+            if field.where != LLM or judged is None or judged.result != "pass":  # those pass by margins of their own
+                self._uncertain += field.positive if examiner.settings.baseline else field.differed - field.drifted
             if judged is not None and field.differed > field.drifted:
                 self._judgements.append(judged)
         for group in groups:

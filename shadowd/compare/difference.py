@@ -15,7 +15,7 @@ SHOWN = 200
 #: Characters of a path: deeper names are cut, so that a hostile document cannot make field names of megabytes.
 PATH = 300
 
-WHERES = ("status", "header", "cookie", "body", "turn")
+WHERES = ("status", "header", "cookie", "body", "turn", "llm")
 KINDS = ("value", "type", "missing", "extra", "length", "order", "malformed", "media_type", "encoding", "digest")
 
 
@@ -39,8 +39,8 @@ class _Fields(NamedTuple):
 class Difference(_Fields):
     """One field of two answers to the same request that is not the same.
 
-    ``where``: ``status`` | ``header`` | ``cookie`` | ``body`` | ``turn`` (raw). ``path``: "" | header name in lower
-    case | cookie name, or ``name; attribute`` |
+    ``where``: ``status`` | ``header`` | ``cookie`` | ``body`` | ``turn`` (raw) | ``llm`` (compare/llm.py). ``path``: ""
+    | header name in lower case | cookie name, or ``name; attribute`` |
     ``$.items[*].price`` | ``line`` | "" (digest). ``kind``: one of ``KINDS``;
     ``missing`` is what production has and the candidate has not. ``production`` and ``candidate``: for people, made
     by ``shown``. Cookie values are never in them; other secrets may be: redact before storing.

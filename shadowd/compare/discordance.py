@@ -13,7 +13,7 @@ import math
 from shadowd.compare.betting import Counts, log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
 from shadowd.compare.judgement import Judgement, Result, more, percent, span
 
-_PLACES = {"status": "the status", "turn": "the answer"}
+_PLACES = {"status": "the status", "turn": "the answer", "llm": "the model's"}
 _KINDS = {
     "value": "has another value",
     "type": "has another type",

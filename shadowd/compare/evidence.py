@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
+from shadowd.compare.llm_evidence import TalkEvidence
 from shadowd.compare.slowdown import LatencyEvidence
 
 #: Fields followed at one endpoint. A body that differs in more places is another body: ``OVERFLOW`` counts the rest.
@@ -95,6 +96,7 @@ class Endpoint:
         "order",
         "pairs",
         "shared",
+        "talk",
         "total",
         "trials",
         "worse",
@@ -111,3 +113,4 @@ class Endpoint:
         self.fields: dict[tuple[str, str], Field] = {}
         self.first_byte = LatencyEvidence()
         self.last_byte = LatencyEvidence()
+        self.talk: TalkEvidence | None = None  # conversations with a model

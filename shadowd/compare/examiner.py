@@ -11,21 +11,24 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.content import content_untrusted
-from shadowd.compare.difference import Difference, Options
+from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.compare.drift import Drift
 from shadowd.compare.endpoints import Endpoints, raw_name
 from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Field, Group
 from shadowd.compare.latency import LatencySketch
+from shadowd.compare.llm import MAX_GROUPS, Answer, compare_messages, group_name, read_answer, recognise
+from shadowd.compare.llm_evidence import TalkEvidence
 from shadowd.compare.rules import Rules
 from shadowd.compare.signatures import Signature, signature_of
 from shadowd.compare.slowdown import LatencyEvidence
 from shadowd.compare.trial import Side, Trial
 from shadowd.compare.verdict import Margins
 from shadowd.exchange import Exchange, Request, Response
+from shadowd.protocols.llm import Ask
 
 #: Longer responses leave the server in several flights (RFC 6928: ten segments of 1,448 bytes at first): their last
 #: byte tells of the network and of production's own slow clients.
@@ -41,6 +44,9 @@ SIGNATURE_BODY = 64 << 10  # bytes of a body in which errors are looked for
 EXAMPLE_BODY = 8 << 10  # bytes of a body that people look at
 MAX_EXAMPLES = 200
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+ALL_PROMPTS, OTHER_PROMPTS = "all conversations", "other prompts"
+
+Compare = Callable[[Response, Response, Options], Differences]
 
 
 class Settings:
@@ -180,7 +186,8 @@ class Examiner:
             return
         if self._run_key is not None and self._another_version(production, candidate):
             return
-        endpoint = self._endpoint(exchange.request)
+        ask = recognise(exchange.request)
+        endpoint = self._endpoint(exchange.request) if ask is None else self._prompt_group(ask)
         endpoint.total += 1
         self.compared += 1
         self._judge_outcome(trial, endpoint, time)
@@ -191,11 +198,14 @@ class Examiner:
         if production.status >= 500 or candidate.status >= 500 or _rank(production) != _rank(candidate):
             return
         endpoint.pairs += 1
-        differences = compare_answers(production, candidate, self.settings.options)
         third = trial.baseline or trial.twin
+        if ask is not None:
+            self._converse(ask, trial, endpoint, third, time)
+            return
+        differences = compare_answers(production, candidate, self.settings.options)
         if not differences and third is None and not endpoint.fields:
             return
-        self._judge_content(trial, endpoint, production, candidate, differences, third, time)
+        self._judge_content(trial, endpoint, production, candidate, differences, third, time, compare_answers)
 
     def _endpoint(self, request: Request) -> Endpoint:
         name = self._names.name(request.method, request.target) if request.method else raw_name(request.body)
@@ -293,6 +303,8 @@ class Examiner:
         endpoint.first_byte.add(time, first, side.first_byte)
         candidate = side.response
         assert candidate is not None
+        if endpoint.talk is not None:  # how long it takes follows from how much is said
+            return
         size = max(production.end - production.begin, candidate.end - candidate.begin)
         if size <= LAST_BYTE_LIMIT:
             self.last_byte.add(time, last, side.last_byte)
@@ -306,11 +318,67 @@ class Examiner:
             for evidence in (self.first_byte, self.last_byte, endpoint.first_byte, endpoint.last_byte):
                 evidence.add_lost(time, "candidate")
 
+    # --- conversations ------------------------------------------------------------------------------------------------
+
+    def _prompt_group(self, ask: Ask) -> Endpoint:
+        """Conversations are grouped by prompt, not by URL."""
+        endpoint = self._talking(group_name(ask))
+        if endpoint is None or sum(one.talk is not None for one in self.endpoints.values()) > MAX_GROUPS:
+            endpoint = self._talking(OTHER_PROMPTS)
+        assert endpoint is not None
+        return endpoint
+
+    def _talking(self, name: str) -> Endpoint | None:
+        endpoint = self.endpoints.get(name)
+        if endpoint is None and (len(self.endpoints) < MAX_ENDPOINTS or name in (ALL_PROMPTS, OTHER_PROMPTS)):
+            endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1)
+            endpoint.talk = TalkEvidence(self._another_hypothesis)
+        return endpoint
+
+    def _another_hypothesis(self) -> int:
+        self.fields += 1
+        return self.fields
+
+    def _converse(self, ask: Ask, trial: Trial, group: Endpoint, third: Side | None, time: int) -> None:
+        """Of its prompt group, and of all conversations together: a rare refusal shows there first."""
+        exchange, side = trial.exchange, trial.candidate
+        production, candidate = exchange.response, side.response
+        assert production is not None
+        assert candidate is not None
+        other = third.response if third is not None else None
+        read: dict[int, Answer | None] = {id(production): read_answer(ask, production, exchange.request.ended)}
+        for response in (candidate, other):
+            if response is not None:
+                read[id(response)] = read_answer(ask, response, 0)
+
+        def compare(ours: Response, theirs: Response, options: Options) -> Differences:
+            left, right = read[id(ours)], read[id(theirs)]
+            if left is None or right is None or ours.status != theirs.status:
+                return NONE
+            return compare_messages(ask, left.message, right.message, options)
+
+        everything = self._talking(ALL_PROMPTS)
+        assert everything is not None
+        everything.total += 1
+        everything.pairs += 1
+        differences = compare(production, candidate, self.settings.options)
+        for endpoint in (group, everything):
+            self._judge_content(trial, endpoint, production, candidate, differences, third, time, compare)
+            assert endpoint.talk is not None
+            ours, theirs = read[id(production)], read[id(candidate)]
+            if ours is None or theirs is None:
+                endpoint.talk.too_long += 1
+                continue
+            baseline = read[id(other)] if trial.baseline is not None and other is not None else None
+            timed = not side.late and not (trial.baseline is not None and trial.baseline.late)
+            if not self.settings.baseline or baseline is not None:
+                endpoint.talk.note(ours, theirs, baseline, time, timed)
+
     # --- content ------------------------------------------------------------------------------------------------------
 
     def _judge_content(
         self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response,
-        differences: Sequence[Difference], third: Side | None, time: int,
+        differences: Sequence[Difference], third: Side | None, time: int, compare: Compare,
     ) -> None:  # fmt: skip
         other = None if third is None or _rank(third.response) != _rank(production) else third.response
         drifting = trial.baseline is None and bool(differences) and self.drift.suspects(trial.exchange.request.target)
@@ -332,7 +400,7 @@ class Examiner:
                 counted.drifted += drifting and place not in fresh
         if other is not None:
             endpoint.trials += 1
-            self._count_third(trial, endpoint, production, candidate, other, mine, fresh)
+            self._count_third(trial, endpoint, production, candidate, other, mine, fresh, compare)
         for place in fresh:  # the exchange that makes a hypothesis is not evidence for it
             made = endpoint.fields[place]
             made.since_pairs, made.since_trials = endpoint.pairs, endpoint.trials
@@ -341,18 +409,16 @@ class Examiner:
 
     def _count_third(
         self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response, other: Response,
-        mine: dict[tuple[str, str], Difference], fresh: set[tuple[str, str]],
+        mine: dict[tuple[str, str], Difference], fresh: set[tuple[str, str]], compare: Compare,
     ) -> None:  # fmt: skip
         options = self.settings.options
-        theirs = {(found.where, found.path): found for found in compare_answers(production, other, options)}
+        theirs = {(found.where, found.path): found for found in compare(production, other, options)}
         if not mine and not theirs:
             return
         for found in theirs.values():
             self._field(endpoint, found, fresh)
         baseline = trial.baseline is not None
-        apart = (
-            set() if baseline else {(found.where, found.path) for found in compare_answers(candidate, other, options)}
-        )
+        apart = set() if baseline else {(found.where, found.path) for found in compare(candidate, other, options)}
         for place in mine.keys() | theirs.keys() | apart:
             field = endpoint.fields.get(place)
             if field is None or place in fresh:

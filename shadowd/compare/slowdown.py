@@ -29,7 +29,7 @@ _FORESEEABLE = 1 << 20  # times the samples so far: more is not a forecast
 #: (reference's, candidate's) durations in ns; infinite if never answered.
 _Values = list[tuple[float, float]]
 
-_POINTS = {"first_byte": "first byte", "last_byte": "last byte"}
+_POINTS = {"first_byte": "first byte", "last_byte": "last byte", "first_content": "first content"}
 _REFERENCES = {"production": "production's", "baseline": "the baseline's"}
 _PLACES = {50: "at the median", 90: "at the 90th percentile", 99: "at the 99th percentile"}
 
@@ -147,6 +147,12 @@ class LatencyEvidence:
             judgement.sentence = self._sentence(judgement, point, percentile, reference, margin, floor_ns)
             found.append(judgement)
         return found
+
+    def median(self, least: float, alpha_fail: float, alpha_pass: float) -> tuple[Result, float, float, float, float]:
+        """The median paired ratio against the relative margin ``least``, of whatever was added: (result, effect, low,
+        high, log e)."""
+        result, effect, low, high, _, log_e = self._median(least, alpha_fail, alpha_pass, False)
+        return result, effect, low, high, log_e
 
     # --- blocks -------------------------------------------------------------------------------------------------------
 

@@ -59,6 +59,9 @@ _FINAL = {b"HTTP/1.1 %d" % status: status for status in range(200, 600) if statu
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _KEPT_FIELD = re.compile(rb"\r\n(content-length|transfer-encoding|connection):[^\r\n]{0,256}(?=\r\n)", re.IGNORECASE)
+_STREAMED = re.compile(rb"\r\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
+#: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. 64 KB at most.
+MAX_MARKS = 4096
 _TRANSFER_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
 _ASCII = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))
 
@@ -239,6 +242,7 @@ class ResponseReader(MessageReader[Response]):
         "_digest",
         "_expected",
         "_last",
+        "_marks",
         "interim",
         "interim_bytes",
         "trailing",
@@ -254,6 +258,7 @@ class ResponseReader(MessageReader[Response]):
         self._expected: deque[bytes] = deque()
         self._closed = False  # the server said that this was its last response
         self._last = 0  # time of the latest segment
+        self._marks: list[tuple[int, int]] | None = None  # of a stream of events: when its pieces came
         self.interim = 0
         self.interim_bytes = 0
         self.upgraded = False
@@ -279,6 +284,8 @@ class ResponseReader(MessageReader[Response]):
         self._last = time
         begin = self.offset
         done = self._read(data, time)
+        if self._marks is not None:
+            self._mark(self.offset, time)
         if self.upgraded:
             self.trailing = data[self.offset - begin :]
         return done
@@ -421,7 +428,17 @@ class ResponseReader(MessageReader[Response]):
         codings = _TRANSFER_CODING.findall(lowered)
         chunked = bool(codings) and codings[-1].rpartition(b",")[2].strip() == b"chunked"
         self._state = CHUNKED if chunked else UNTIL_EOF
+        if self._body_limit and _STREAMED.search(lowered):
+            self._marks = []
         return False
+
+    def _mark(self, offset: int, time: int) -> None:
+        marks = self._marks
+        assert marks is not None
+        if len(marks) < MAX_MARKS:
+            marks.append((offset, time))
+        else:
+            marks[-1] = (offset, time)
 
     def _mendable(self, error: Exception) -> bool:
         buffer = self._buffer
@@ -468,6 +485,9 @@ class ResponseReader(MessageReader[Response]):
             digest.update_untrusted(body)
         if digest is not None:
             response.digest = digest.digest()
+        if self._marks is not None:
+            self._mark(end, time)
+            response.marks, self._marks = self._marks, None
         response.end = end
         response.last_byte = time
         response.keep_alive = persistent(lowered, head[:8])

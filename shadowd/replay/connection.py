@@ -451,9 +451,14 @@ class Connection:
         begin, end = response.begin + 1, response.end
         if self._tls is not None:
             begin, end = self._cipher_offset(begin), self._cipher_offset(end)
+        pieces = [] if response.marks is None or self._tls is not None else times.pieces(begin, end)
+        response.marks = None  # those of the daemon's own clock
         found = times.between(leg.sent_end, begin, end)
         if found is not None:
             trip = times.round_trip(self.sock)
+            if pieces:
+                sent = pieces[-1][1] - found[1]
+                response.marks = [(offset, max(time - sent - trip, 0)) for offset, time in pieces]
             leg.first_byte = max(found[0] - trip, 0)
             leg.last_byte = max(found[1] - trip, 0)
 

@@ -64,6 +64,17 @@ class SegmentTimes:
             return None
         return begun - sent, ended - sent
 
+    def pieces(self, first: int, last: int) -> list[tuple[int, int]]:
+        """(stream offset after it, when it came) of every segment from the byte before ``first`` to the one before
+        ``last``: to be asked before ``between``, which forgets them."""
+        found = []
+        for offset, time in self.arrivals:
+            if offset >= first:
+                found.append((offset, time))
+            if offset >= last:
+                break
+        return found
+
     def round_trip(self, sock: socket.socket) -> int:
         """The shortest round trip the kernel has measured (ns), 0 if it does not tell."""
         if not self._measured % _RTT_EVERY:

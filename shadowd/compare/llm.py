@@ -1,0 +1,204 @@
+"""Answers of language models, compared by what they do and not by their words (sans-IO).
+
+Generated text is never compared exactly. What is compared of two messages that answer the same request are *fields*
+like those of any answer (``evidence.py``), so that noise is learned and faults are found in the same way, by discordant
+pairs against the baseline's answer to the same request:
+
+================================  ===================================================================
+``outcome``                       whole, unterminated, cut, open, error
+``refusal``                       one side refuses
+``tool calls``                    other tools, another order, another number
+``NAME $.path``                   an argument of the tool NAME: canonical JSON, by path
+``NAME arguments``                they are no JSON, or not what the request's schema for them allows
+``JSON``                          the answer is not what the requested schema allows
+``finish reason``                 it ends for another reason
+================================  ===================================================================
+
+A field that follows from another is not told twice: whoever refuses calls no tools, and another set of tool calls has
+other arguments and another finish reason. What can only be measured (time to the first content, tokens, similarity of
+the text) is in ``llm_evidence.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, best_match
+
+from shadowd.compare.content import content_untrusted
+from shadowd.compare.difference import Difference, Differences, Options
+from shadowd.compare.jsondiff import JsonError, diff_documents, parse_json_untrusted
+from shadowd.exchange import Request, Response
+from shadowd.protocols.llm import Ask, LlmError, Message, Reader, recognise_untrusted
+
+WHERE = "llm"
+#: Decompressed bytes of a request or an answer: a context of a million tokens has some 4 MB.
+CONTENT_LIMIT = 8 << 20
+#: Prompt groups of a run: each has its own evidence (50 KB); a service has a handful of prompts.
+MAX_GROUPS = 100
+#: Size of a schema and of what is checked against it: a hostile pair must not hold the daemon up.
+SCHEMA_LIMIT = 16 << 10
+CHECKED_LIMIT = 64 << 10
+#: Differences of one pair of tool calls that are listed.
+MAX_ARGUMENTS = 20
+
+_CHUNKED = re.compile(rb"(?im)^transfer-encoding:[^\r\n]*chunked")
+_ENCODED = re.compile(rb"(?im)^content-encoding:[ \t]*(?!identity)[a-z]")
+_TYPE = re.compile(rb"(?im)^content-type:[ \t]*([^\r\n]*)")
+_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def recognise(request: Request) -> Ask | None:
+    """What a request asks a model for; None for the rest, which costs a look at the method and a search."""
+    if request.method != b"POST" or len(request.body) < 20:
+        return None
+    content = content_untrusted(request.head, request.body, CONTENT_LIMIT)
+    return None if content.problem else recognise_untrusted(request.target, request.head, content.data)
+
+
+def group_name(ask: Ask) -> str:
+    """A readable name of the prompt: the same for the same system prompt, model and tools."""
+    names = sorted(ask.tools)
+    exact = "\0".join((ask.api, ask.model, ask.system, *names)).encode("utf-8", "surrogatepass")
+    words = " ".join(ask.system.split())[:48] or "(no system prompt)"
+    tools = f" [{', '.join(names[:4])}{', …' * (len(names) > 4)}]" if names else ""
+    return f"“{words}” {ask.model}{tools} #{hashlib.blake2b(exact, digest_size=3).hexdigest()}"
+
+
+class Answer:
+    """A message with its times: ns after the request, -1 where they are not known."""
+
+    __slots__ = ("first_content", "last", "message")
+
+    def __init__(self, message: Message, first_content: int, last: int) -> None:
+        self.message = message
+        self.first_content = first_content
+        self.last = last
+
+
+def read_answer(ask: Ask, response: Response, asked_at: int) -> Answer | None:
+    """The message of a response whose ``marks`` are times on the same clock as ``asked_at`` (0: since the request).
+
+    None where the body was too long to keep: of half a message nothing can be said.
+    """
+    if response.digest:
+        return None
+    found = _TYPE.search(response.head)
+    kind = found[1].decode("latin-1") if found else ""
+    reader = Reader(ask, kind, response.status)
+    timed = response.marks is not None and bool(response.marks)
+    try:
+        if _ENCODED.search(response.head):
+            content = content_untrusted(response.head, response.body, CONTENT_LIMIT)
+            reader.feed_untrusted(content.data, response.last_byte)
+            timed = False
+        else:
+            _feed(reader, response)
+    except LlmError:
+        pass  # the message says so
+    message = reader.finish(True)
+    first = reader.first_content - asked_at if timed and reader.first_content >= 0 else -1
+    last = reader.last - asked_at if timed and reader.last >= 0 else -1
+    return Answer(message, first, last)
+
+
+def _feed(reader: Reader, response: Response) -> None:
+    """The body piece by piece, each at the time it was seen."""
+    chunked = bool(_CHUNKED.search(response.head))
+    unframe = _Unframed() if chunked else None
+    at, body_at = 0, response.begin + len(response.head)
+    pieces = response.marks or [(response.end, response.last_byte)]
+    for offset, time in [*pieces, (response.end, pieces[-1][1])]:
+        end = max(at, min(offset - body_at, len(response.body)))
+        piece = response.body[at:end]
+        at = end
+        if piece:
+            reader.feed_untrusted(unframe.content(piece) if unframe is not None else piece, time)
+
+
+class _Unframed:
+    """Chunked content as it arrives (RFC 9112 §7.1), by llhttp, which has judged the same bytes before."""
+
+    __slots__ = ("_parser", "_pieces", "on_body")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        self._parser = HttpResponseParser(self)
+        self._parser.feed_data(_CHUNKED_HEAD)
+
+    def content(self, piece: bytes) -> bytes:
+        self._pieces.clear()
+        try:
+            self._parser.feed_data(piece)
+        except (HttpParserError, HttpParserUpgrade):
+            pass  # what was whole before counts
+        return b"".join(self._pieces)
+
+
+# --- differences ------------------------------------------------------------------------------------------------------
+
+
+def compare_messages(ask: Ask, production: Message, candidate: Message, options: Options) -> Differences:
+    """What ``candidate`` does otherwise than ``production``; the texts are examples for people."""
+    if production.outcome != candidate.outcome:
+        texts = [message.error or message.outcome for message in (production, candidate)]
+        return Differences((Difference(WHERE, "outcome", "value", *texts),))
+    if production.refused != candidate.refused:
+        texts = [message.refusal or message.text for message in (production, candidate)]
+        return Differences((Difference(WHERE, "refusal", "extra" if candidate.refused else "missing", *texts),))
+    if [call.name for call in production.tool_calls] != [call.name for call in candidate.tool_calls]:
+        texts = [", ".join(call.name for call in message.tool_calls) or "none" for message in (production, candidate)]
+        return Differences((Difference(WHERE, "tool calls", "value", *texts),))
+    found: list[Difference] = []
+    for ours, theirs in zip(production.tool_calls, candidate.tool_calls, strict=True):
+        found += _compare_arguments(ask, ours.name, ours.arguments, theirs.arguments, options)
+    if ask.json_schema is not None and production.text and candidate.text:
+        good, bad = (_problem(message.text, ask.json_schema) for message in (production, candidate))
+        if bool(good) != bool(bad):
+            found.append(Difference(WHERE, "JSON", "malformed", good or "valid", bad or "valid"))
+    if production.finish_reason != candidate.finish_reason:
+        reasons = (production.finish_reason or "none", candidate.finish_reason or "none")
+        found.append(Difference(WHERE, "finish reason", "value", *reasons))
+    return Differences.of(dict.fromkeys(found))
+
+
+def _compare_arguments(ask: Ask, name: str, ours: str, theirs: str, options: Options) -> list[Difference]:
+    if ours == theirs:
+        return []
+    schema = ask.tools.get(name, {})
+    good, bad = _problem(ours, schema), _problem(theirs, schema)
+    if bool(good) != bool(bad):
+        return [Difference(WHERE, f"{name} arguments", "malformed", good or "valid", bad or "valid")]
+    try:
+        left, right = (parse_json_untrusted(text.encode()) for text in (ours, theirs))
+    except JsonError:
+        return [Difference(WHERE, f"{name} arguments", "value", ours, theirs)]
+    listed = diff_documents(left, right, options)
+    return [Difference(WHERE, f"{name} {one.path}", *one[2:]) for one in listed[:MAX_ARGUMENTS]]
+
+
+def _problem(text: str, schema: dict[str, Any]) -> str:
+    """Why ``text`` is not the JSON that ``schema`` allows, "" if it is or cannot be checked."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return "no JSON"
+    if not schema or len(text) > CHECKED_LIMIT or not _usable(schema):
+        return ""
+    try:
+        wrong = best_match(Draft202012Validator(schema).iter_errors(value))
+    except (SchemaError, RecursionError, TypeError, ValueError, AttributeError):  # the schema is none
+        return ""
+    return f"{wrong.json_path}: {wrong.message}"[:200] if wrong is not None else ""
+
+
+def _usable(schema: dict[str, Any]) -> bool:
+    """Small, without patterns (their cost is unbounded) and without references (they may lead anywhere)."""
+    text = json.dumps(schema)
+    return len(text) <= SCHEMA_LIMIT and '"pattern' not in text and '"$ref"' not in text and '"$dynamicRef"' not in text

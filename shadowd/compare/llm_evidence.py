@@ -1,0 +1,146 @@
+"""What can only be measured of generated answers: the judges of time, length and likeness (sans-IO).
+
+**Time to the first content** is latency like any other, of the first piece of text, refusal or arguments (role chunks
+come earlier), by the kernel's clock on both sides. **Output tokens** (characters where the answer does not tell tokens)
+are judged by the paired ratio of the same request, over blocks of time as the median latency is. **Similarity** of the
+text is relative: how alike production's answer and the candidate's are, against how alike production's and the
+baseline's are, for the same request; a model that samples differs from itself, and only what is beyond that counts.
+The mean of (likeness of A/A − likeness of A/B), which lies in −1 … 1, is bet on (``betting.py``). Without a baseline
+there is no such pair, and the text is not judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from rapidfuzz.fuzz import ratio
+
+from shadowd.compare.betting import log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
+from shadowd.compare.judgement import Judgement, Result, more, percent
+from shadowd.compare.llm import Answer
+from shadowd.compare.slowdown import LatencyEvidence
+
+#: Relative margin of the median of output tokens: what changes the bill and the wait noticeably.
+MAX_LONGER = 0.10
+#: Margin of the loss of likeness: a rephrasing prompt moves it by 0.02–0.04, another intention by 0.2 and more.
+MAX_UNLIKE = 0.05
+#: Margin of refusals, tool calls and finish reasons: shares of the conversations that a sampling model moves by itself.
+MAX_OTHERWISE = 0.01
+#: Characters of a text that are compared: the cost is quadratic in the worst case, 4 KB take 0.1 ms.
+COMPARED = 4096
+#: Likeness is counted in steps, so that evidence is a handful of integers.
+_STEPS = 40
+_TOKEN = 1_000_000  # a token as a "duration" of the paired-ratio machinery: large against its buckets
+
+
+class TalkEvidence:
+    """Of one prompt group, or of all conversations."""
+
+    __slots__ = ("first_content", "likeness", "order_likeness", "order_tokens", "tokens", "too_long")
+
+    def __init__(self, order: Callable[[], int]) -> None:
+        self.first_content = LatencyEvidence()
+        self.tokens = LatencyEvidence()
+        self.likeness: dict[int, int] = {}  # loss of likeness in steps → how often
+        self.order_tokens, self.order_likeness = order(), order()  # among all fields: their shares of α
+        self.too_long = 0  # answers beyond what is kept: not judged
+
+    def note(self, production: Answer, candidate: Answer, baseline: Answer | None, time: int, timed: bool) -> None:
+        """One exchange; ``timed``: both sides' times say something."""
+        reference = baseline or production
+        if timed and reference.first_content > 0 and candidate.first_content > 0:
+            self.first_content.add(time, reference.first_content, candidate.first_content)
+        ours, theirs = reference.message, candidate.message
+        if ours.refused or theirs.refused or ours.outcome != "whole" or theirs.outcome != "whole":
+            return  # told by the fields; a refusal is short, and so is what was cut
+        self.tokens.add(time, _length(ours) * _TOKEN, _length(theirs) * _TOKEN)
+        text = production.message.text[:COMPARED]
+        if baseline is not None and text:
+            alike = ratio(text, ours.text[:COMPARED])
+            loss = (alike - ratio(text, theirs.text[:COMPARED])) / 100
+            step = round(loss * _STEPS)
+            self.likeness[step] = self.likeness.get(step, 0) + 1
+
+    def judge(
+        self, endpoint: str, reference: str, floor: int, margins: tuple[float, float, float],
+        latency_alpha: Callable[[int], float] | float, field_alpha: Callable[[int], float], alpha_pass: float,
+    ) -> list[Judgement]:  # fmt: skip
+        found = self.first_content.judge(
+            "first_content", endpoint, reference, margins, floor, latency_alpha, alpha_pass, False
+        )
+        tokens = self._judge_tokens(endpoint, field_alpha(self.order_tokens), alpha_pass)
+        likeness = self._judge_likeness(endpoint, field_alpha(self.order_likeness), alpha_pass)
+        if likeness.result == "fail" and tokens.result == "fail":  # longer answers are less alike: one cause, told once
+            likeness.result, likeness.critical = "inconclusive", False
+            likeness.sentence += "; it follows from the longer answers"
+        return [*found, tokens, likeness]
+
+    def _judge_tokens(self, endpoint: str, alpha: float, alpha_pass: float) -> Judgement:
+        said = self.tokens.median(MAX_LONGER, alpha, alpha_pass)
+        result, effect, low, high, log_e = said
+        size = f"{percent(abs(effect))} {'more' if effect >= 0 else 'fewer'} output tokens than before"
+        if result == "fail":
+            sentence = f"{endpoint}: {size} at the median (margin {percent(MAX_LONGER)})"
+        elif result == "pass":
+            sentence = f"{endpoint}: {size}; more than {percent(max(0.0, high))} would have been noticed"
+        else:
+            sentence = f"{endpoint}: {size}, of {self.tokens.count:,} pairs (margin {percent(MAX_LONGER)})"
+        return Judgement(
+            judge="content", endpoint=endpoint, path="llm output tokens", kind="length", result=result, effect=effect,
+            low=low, high=high, unit="ratio", margin=MAX_LONGER, samples=self.tokens.count, sentence=sentence,
+            log_e=log_e,
+        )  # fmt: skip
+
+    def _judge_likeness(self, endpoint: str, alpha: float, alpha_pass: float) -> Judgement:
+        counts = [(max(-1.0, min(1.0, step / _STEPS)), float(count)) for step, count in sorted(self.likeness.items())]
+        total = int(sum(count for _, count in counts))
+        effect = sum(value * count for value, count in counts) / total if total else 0.0
+        log_e = log_e_above(counts, MAX_UNLIKE, -1.0, 1.0)
+        result: Result = "inconclusive"
+        needed = None
+        if log_e >= -math.log(alpha):
+            result = "fail"
+        elif log_e_below(counts, MAX_UNLIKE, -1.0, 1.0) >= -math.log(alpha_pass):
+            result = "pass"
+        elif total:
+            needed = samples_needed(counts, MAX_UNLIKE, -1.0, 1.0, alpha_pass, alpha)
+        points = f"{effect * 100:.1f}"
+        if not total:
+            sentence = f"{endpoint}: the text is not judged without a baseline that answers the same prompts"
+        elif result == "fail":
+            sentence = (
+                f"{endpoint}: the text is less like production's than a second asking is, by {effect * 100:.1f} of 100"
+            )
+        elif result == "pass":
+            sentence = (
+                f"{endpoint}: the text is as like production's as a second asking is, within {effect * 100:.1f} of 100"
+            )
+        else:
+            sentence = f"{endpoint}: likeness of the text differs by {points} points of 100 so far; {more(needed)}"
+        return Judgement(
+            judge="content", endpoint=endpoint, path="llm similarity", kind="value", result=result, effect=effect,
+            low=lower_bound(counts, -1.0, 1.0, alpha), high=upper_bound(counts, -1.0, 1.0, alpha_pass), unit="share",
+            margin=MAX_UNLIKE, samples=total, needed=needed, sentence=sentence, log_e=log_e,
+        )  # fmt: skip
+
+    def view(self) -> dict[str, object]:
+        """Distributions for the report: ms and tokens of both sides."""
+        return {
+            "first_content_ms": _quantiles(self.first_content, 1e6),
+            "tokens": _quantiles(self.tokens, _TOKEN),
+            "too_long": self.too_long,
+        }
+
+
+def _quantiles(evidence: LatencyEvidence, unit: float) -> dict[str, dict[str, float | None]]:
+    result: dict[str, dict[str, float | None]] = {}
+    for side, sketch in (("reference", evidence.reference), ("candidate", evidence.candidate)):
+        values = {f"p{round(q * 100)}": sketch.quantile(q) for q in (0.5, 0.9, 0.99)}
+        result[side] = {name: None if value is None else round(value / unit, 1) for name, value in values.items()}
+    return result
+
+
+def _length(message: object) -> int:
+    tokens = getattr(message, "output_tokens", None)
+    return int(tokens) if tokens else max(1, len(getattr(message, "text", "")))

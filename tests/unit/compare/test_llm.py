@@ -1,0 +1,276 @@
+"""A model's answers compared: planted changes are found within 3,000 conversations, sampling alone is no change.
+
+The model of these tests samples: it phrases every answer anew, each time with other words and another length, and calls
+tools with arguments that the prompt determines. Answers are streams of chunks as servers send them, with kernel times.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import cache
+from typing import Any
+
+import pytest
+
+from shadowd.compare.assessment import Assessment
+from shadowd.compare.difference import Options
+from shadowd.compare.examiner import ALL_PROMPTS, Examiner, Settings
+from shadowd.compare.llm import compare_messages, group_name, read_answer, recognise
+from shadowd.compare.rules import Rules
+from shadowd.compare.trial import Side
+from shadowd.exchange import Request, Response
+from shadowd.protocols.llm import Ask, Message, ToolCall
+from tests.unit.compare.exchanges import MS, SECOND, examine
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "unit": {"enum": ["C", "F"]}},
+    "required": ["city"],
+}
+PROMPTS = ("You help with travel.", "You answer about orders.")
+WORDS = [
+    "the",
+    "a",
+    "weather",
+    "order",
+    "in",
+    "your",
+    "city",
+    "is",
+    "sunny",
+    "and",
+    "ships",
+    "today",
+    "please",
+    "note",
+    "that",
+    "we",
+    "can",
+    "also",
+    "help",
+    "with",
+    "more",
+]
+GAP = 30 * MS  # between conversations
+
+
+class Model:
+    """``refusals``, ``wrong``: shares; ``slow``: of the time to the first token; ``longer``: of the tokens."""
+
+    def __init__(self, refusals: float = 0.01, wrong: float = 0.0, slow: float = 1.0, longer: float = 1.0) -> None:
+        self.refusals = refusals
+        self.wrong = wrong
+        self.slow = slow
+        self.longer = longer
+
+    def answer(self, seed: int, dice: random.Random, base: int) -> tuple[Response, int]:
+        """The response with marks from ``base`` on, and the time to its last byte."""
+        prompt = random.Random(seed)  # what the prompt determines
+        refuses, strays, wants_tool = prompt.random() < self.refusals, prompt.random() < self.wrong, seed % 2 == 0
+        tokens = max(3, round(prompt.randint(15, 40) * self.longer * dice.lognormvariate(0, 0.15)))
+        first = base + int(80 * MS * self.slow * dice.lognormvariate(0, 0.15))
+        deltas: list[dict[str, Any]] = [{"role": "assistant"}]
+        finish = "stop"
+        if refuses:
+            deltas.append({"refusal": "I cannot help with that."})
+        else:
+            deltas += [{"content": f"{dice.choice(WORDS)} "} for _ in range(tokens)]
+            if wants_tool:
+                unit = "F" if strays else "C"
+                arguments = json.dumps({"city": f"city {seed % 50}", "unit": unit})
+                deltas.append({"tool_calls": [{"index": 0, "id": f"c{dice.random()}",
+                                               "function": {"name": "weather", "arguments": arguments}}]})  # fmt: skip
+                finish = "tool_calls"
+        chunks = [json.dumps({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+        usage = {"completion_tokens": tokens, "prompt_tokens": 20}
+        chunks += [
+            json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}], "usage": usage}),
+            "[DONE]",
+        ]
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        body, marks, at = bytearray(), [], base + 5 * MS
+        for number, chunk in enumerate(chunks):
+            data = f"data: {chunk}\n\n".encode()
+            body += f"{len(data):x}\r\n".encode() + data + b"\r\n"
+            if number:
+                at = first if number == 1 else at + 3 * MS
+            if number in (0, 1) or number == len(chunks) - 1:
+                marks.append((len(head) + len(body), at))
+        body += b"0\r\n\r\n"
+        response = Response(200, head, 0, base + 5 * MS)
+        response.body, response.body_length = bytes(body), len(body)
+        response.end = len(head) + len(body)
+        response.last_byte = at
+        response.marks = [*marks[:-1], (response.end, at)]
+        return response, at - base
+
+
+def asked(seed: int, time: int) -> Request:
+    body = json.dumps({
+        "model": "m", "stream": True,
+        "messages": [{"role": "system", "content": PROMPTS[seed % 3 == 0]}, {"role": "user", "content": f"q {seed}"}],
+        "tools": [{"type": "function", "function": {"name": "weather", "parameters": CITY}}],
+    }).encode()  # fmt: skip
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\r\n"
+    return Request(b"POST", b"/v1/chat/completions", head, body, 0, len(head) + len(body), time, time)
+
+
+def side_of(made: tuple[Response, int]) -> Side:
+    side = Side()
+    side.response, side.last_byte = made
+    side.first_byte = 5 * MS
+    return side
+
+
+def run(candidate: Model, seed: int, conversations: int = 3000, baseline: bool = True) -> dict[str, Any]:
+    dice = random.Random(seed)
+    examiner = Examiner(Settings(baseline=baseline), Rules())
+    same = Model()
+    for number in range(conversations):
+        request = asked(seed * 100_003 + number, SECOND + number * GAP)
+        production, _ = same.answer(seed * 100_003 + number, dice, request.ended)
+        third = side_of(same.answer(seed * 100_003 + number, dice, 0)) if baseline else None
+        tried = side_of(candidate.answer(seed * 100_003 + number, dice, 0))
+        examine(examiner, request, production, tried, baseline=third)
+    return Assessment(examiner, examiner.compared, conversations * GAP / 1e9).finish()
+
+
+@cache
+def found(refusals: float = 0.01, wrong: float = 0.0, slow: float = 1.0, longer: float = 1.0) -> frozenset[str]:
+    """What the findings name (judge and path without the quantile)."""
+    verdict = run(Model(refusals, wrong, slow, longer), 7)
+    return frozenset(f"{one['judge']} {one['path'].partition(' p')[0]}" for one in verdict["findings"])
+
+
+def test_refusals() -> None:
+    assert found(refusals=0.04) == {"content llm refusal"}
+
+
+def test_a_wrong_argument_in_two_percent_of_the_calls() -> None:
+    assert found(wrong=0.02) == {"content llm weather $.unit"}
+
+
+def test_a_slower_first_token() -> None:
+    assert found(slow=1.3) == {"latency first_content"}
+
+
+def test_longer_answers() -> None:
+    assert found(longer=1.2) == {"content llm output tokens"}
+
+
+def test_everything_at_once() -> None:
+    assert found(0.04, 0.02, 1.3, 1.2) == {
+        "content llm refusal", "content llm weather $.unit", "latency first_content", "content llm output tokens",
+    }  # fmt: skip
+
+
+def test_sampling_alone_is_no_change() -> None:
+    """20 releases of 1,000 conversations that changed nothing, and what is said of one of 3,000."""
+    failed = [seed for seed in range(20) if run(Model(), seed, 1000)["findings"]]
+    assert len(failed) <= 1
+    verdict = run(Model(), 99)
+    assert verdict["verdict"] != "fail"
+    judged = {one["path"]: one["result"] for one in verdict["judges"] if one["endpoint"] == ALL_PROMPTS}
+    assert judged["llm output tokens"] == judged["llm similarity"] == judged["first_content p50"] == "pass"
+
+
+def test_without_a_baseline_the_text_is_not_judged() -> None:
+    verdict = run(Model(refusals=0.2), 3, 300, baseline=False)
+    assert verdict["verdict"] == "inconclusive"
+    sentences = [one["sentence"] for one in verdict["judges"] if one["path"] == "llm similarity"]
+    assert sentences
+    assert all("without a baseline" in sentence for sentence in sentences)
+
+
+# --- one pair ---------------------------------------------------------------------------------------------------------
+
+
+def message(
+    text: str = "hi", finish: str = "stop", refusal: str = "", calls: tuple[tuple[str, str], ...] = ()
+) -> Message:
+    made = Message()
+    made.text, made.finish_reason, made.refusal, made.outcome = text, finish, refusal, "whole"
+    made.tool_calls = [ToolCall("x", name, arguments) for name, arguments in calls]
+    return made
+
+
+def fields(ours: Message, theirs: Message, schema: dict[str, Any] | None = None) -> list[tuple[str, str]]:
+    ask = Ask("chat", "m", "s", {"weather": CITY}, schema, True)
+    return [(one.path, one.kind) for one in compare_messages(ask, ours, theirs, Options())]
+
+
+def test_words_are_no_difference() -> None:
+    assert fields(message("Hello."), message("Good day!")) == []
+
+
+def test_a_refusal_is_one_difference_and_what_follows_from_it_none() -> None:
+    calls = message("", "tool_calls", calls=(("weather", "{}"),))
+    assert fields(calls, message("", "stop", "I cannot")) == [("refusal", "extra")]
+    assert fields(message(finish="refusal"), message()) == [("refusal", "missing")]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ('{"city": "Bonn", "unit": "C"}', '{"unit":"C","city":"Bonn"}', []),
+        ('{"city": "Bonn"}', '{"city": "Köln"}', [("weather $.city", "value")]),
+        ('{"city": "Bonn"}', '{"city": "Bonn", "unit": "F"}', [("weather $.unit", "extra")]),
+        ('{"city": "Bonn"}', '{"city": 7}', [("weather arguments", "malformed")]),
+        ('{"city": "Bonn"}', '{"city": "Bo', [("weather arguments", "malformed")]),
+        ('{"city": 1}', '{"city": 2}', [("weather $.city", "value")]),
+    ],
+)
+def test_arguments(ours: str, theirs: str, expected: list[tuple[str, str]]) -> None:
+    pair = [message("", "tool_calls", calls=(("weather", text),)) for text in (ours, theirs)]
+    assert fields(*pair) == expected
+
+
+def test_names_order_and_number_of_calls() -> None:
+    a, b = ("a", "{}"), ("b", "{}")
+    for ours, theirs in (((a, b), (b, a)), ((a,), (a, a)), ((a,), ())):
+        assert fields(message(calls=ours), message(calls=theirs)) == [("tool calls", "value")]
+
+
+def test_a_requested_schema() -> None:
+    good, bad = message('{"city": "Bonn"}'), message("Bonn, I think")
+    assert fields(good, bad, CITY) == [("JSON", "malformed")]
+    assert fields(bad, bad, CITY) == []
+    assert fields(good, bad, None) == []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": 7},
+        {"$ref": "http://elsewhere.invalid/"},
+        {"pattern": "(a+)+$"},
+        {"properties": []},
+        {"x": "y" * 20_000},
+    ],
+)
+def test_a_hostile_schema_checks_nothing(schema: dict[str, Any]) -> None:
+    assert fields(message('"' + "a" * 50 + '!"'), message('"b"'), schema) == []
+
+
+def test_groups_are_prompts() -> None:
+    first, second, third = (recognise(asked(seed, 0)) for seed in (1, 2, 3))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert group_name(first) == group_name(second) != group_name(third)
+    assert group_name(first).startswith("“You help with travel.” m [weather] #")
+
+
+def test_times_are_those_of_the_pieces() -> None:
+    request = asked(2, SECOND)
+    ask = recognise(request)
+    assert ask is not None
+    response, _ = Model(refusals=0).answer(2, random.Random(1), request.ended)
+    read = read_answer(ask, response, request.ended)
+    assert read is not None
+    assert response.marks is not None
+    assert read.first_content == response.marks[1][1] - request.ended
+    assert read.message.tool_calls[0].name == "weather"
+    response.digest = b"too long"
+    assert read_answer(ask, response, 0) is None
