@@ -139,13 +139,12 @@ class Pump(RingSink):
 
     def hold(self, wanted: bool) -> None:
         """Let the kernel's switch lapse, or copy again: production pays for the program's first look alone."""
-        dead = self.programs.counters()["dead"]
         if wanted:
-            self._held_from = dead
+            self._held_from = self.programs.counters()["dead"]
             self.programs.keep_alive(0)
         else:
-            self._held += dead - self._held_from
-            self._alive_at = 0
+            self.programs.keep_alive(time.monotonic_ns() + self._dead_man)
+            self._held += self.programs.counters()["dead"] - self._held_from
         self.holding = wanted
 
     def held(self, dead: int) -> int:

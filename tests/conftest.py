@@ -30,11 +30,17 @@ def need(condition: bool, reason: str) -> None:
     pytest.skip(reason)
 
 
+#: Tests that drive live traffic share one host: one after the other, in one worker. What only loads programs or starts
+#: a daemon goes to the other worker, before the tests that compute.
+TRAFFIC = ("netns", "faults")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the real kernel share one host: one after the other, in one worker; the others fill the other core."""
     for item in items:
         if not _is_unit(item):
-            item.add_marker(pytest.mark.xdist_group("kernel"))
+            live = item.path.relative_to(ROOT / "tests").parts[0] in TRAFFIC
+            item.add_marker(pytest.mark.xdist_group("traffic" if live else "host"))
+    items.sort(key=lambda item: 0 if item.get_closest_marker("xdist_group") else 1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -42,7 +42,7 @@ def test_a_daemon_that_uses_too_much_sheds_whole_connections_and_comes_back(tmp_
             assert shed > 0
         wait_for("it goes back when nothing is to do", lambda: guard_of(daemon)["shed"] == 0, 90)
         ledger = daemon.settled("shop")
-        assert set(ledger["targets"][0]["shed"]) == {"pressure"}
+        assert "pressure" in ledger["targets"][0]["shed"]
         assert ledger["targets"][0]["failed"] == {}
         assert "shedding for production's sake" in daemon.log.read_text()
         assert "mirroring everything again" in daemon.log.read_text()

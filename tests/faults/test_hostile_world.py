@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_stops_storing_and_nothing_else(tmp_path: Path, shad
         with contextlib.suppress(OSError):  # not a file more
             while True:
                 (state / f"ballast{(spare := spare + 1)}").touch()
-        with pytest.raises(ShadowdError, match="cannot be stored"):
+        with pytest.raises(ShadowdError, match="cannot be written"):
             daemon.add("another", production.port, shadow.url)
         assert [view["name"] for view in daemon.call("filter.ls")] == ["shop"]  # nothing half-done
         goes_on(daemon, "shop", traffic)

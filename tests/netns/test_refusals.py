@@ -133,9 +133,9 @@ def test_a_reload_that_cannot_run_here_changes_nothing(tmp_path: Path, productio
 def test_a_reload_says_which_settings_wait_for_a_start(tmp_path: Path) -> None:
     """Those of the command line go before the file and have not changed."""
     with running(tmp_path) as daemon:
-        daemon.config.write_text('http = ""\n')
+        before = daemon.config.read_text()
         assert daemon.call("reload")["note"] == ""
-        daemon.config.write_text('http = ""\nnode = "other"\nloop_key = "0123456789abcdef"\nsocket = "/run/x.sock"\n')
+        daemon.config.write_text(before + '\nnode = "other"\nloop_key = "0123456789abcdef"\nsocket = "/run/x.sock"\n')
         assert daemon.call("reload")["note"] == "node, loop_key take effect at the next start"
 
 
