@@ -39,6 +39,7 @@ from shadowd.fieldtypes import (
     text,
     texts,
 )
+from shadowd.jsonedit import MAX_EDITS, JsonEdit
 from shadowd.targetspec import TLS_OPTIONS, TargetSpec
 
 MAX_TARGETS = 16  # of one filter: a candidate, a baseline and a few more; every one costs connections
@@ -100,6 +101,19 @@ def _methods(value: object) -> str | tuple[str, ...]:
     return tuple(wanted)
 
 
+def _json_edits(value: object) -> tuple[str, ...]:
+    edits = tuple(texts(value))
+    if len(edits) > MAX_EDITS:
+        raise fault(f"has {len(edits)} edits", f"give at most {MAX_EDITS}")
+    for edit in edits:
+        try:
+            JsonEdit(edit)
+        except ValueError as error:
+            what, _, remedy = str(error).partition(": ")
+            raise fault(what, remedy) from None
+    return edits
+
+
 def _regex_value(_: str, value: str) -> str:
     return pattern(value)
 
@@ -153,6 +167,7 @@ class FilterSpec(CompareFields):
     match_header: Annotated[tuple[str, ...], BeforeValidator(header_lines(_regex_value))] = ()
     set_header: Annotated[tuple[str, ...], BeforeValidator(header_lines(_plain_value))] = ()
     remove_header: Annotated[tuple[str, ...], BeforeValidator(_removed)] = ()
+    set_json: Annotated[tuple[str, ...], BeforeValidator(_json_edits)] = ()
     preserve_host: Annotated[bool, BeforeValidator(boolean)] = False
     allow_writes: Annotated[bool, BeforeValidator(boolean)] = False
     proxy_protocol: Annotated[str, BeforeValidator(choice("strip", "forward"))] = "strip"
@@ -259,7 +274,8 @@ def _protocol_faults(given: dict[str, Any]) -> list[Fault]:
             Fault("targets", f"{either(sorted(schemes - {'tcp'}))}:// cannot take raw", "use tcp://host:port")
         )
     if protocol == "raw":
-        http_only = ("match_path", "exclude_path", "match_header", "set_header", "remove_header", "preserve_host")
+        http_only = ("match_path", "exclude_path", "match_header", "set_header", "remove_header", "set_json",
+                     "preserve_host")  # fmt: skip
         used = [key for key in http_only if given.get(key)] + ["methods"] * (given.get("methods", "safe") != "safe")
         faults += [Fault(key, "works on HTTP requests only", "leave it out with protocol raw") for key in used]
     return faults

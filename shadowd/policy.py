@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from shadowd.exchange import Request
+from shadowd.jsonedit import JsonEdit, edit_request
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # safe in RFC 9110 §9.2.1, TRACE left out: it echoes secrets
 LOOP_HEADER = b"X-Shadowd"
@@ -43,6 +44,7 @@ class Policy:
 
     __slots__ = (
         "_exclude_path",
+        "_json_edits",
         "_loop_key",
         "_match_headers",
         "_match_path",
@@ -50,6 +52,7 @@ class Policy:
         "_preserve_host",
         "_removed",
         "_tail",
+        "unedited",
     )
 
     def __init__(
@@ -63,7 +66,10 @@ class Policy:
         set_headers: Sequence[tuple[str, str]] = (),
         remove_headers: Sequence[str] = (),
         preserve_host: bool = False,
+        json_edits: Sequence[JsonEdit] = (),
     ) -> None:
+        self._json_edits = list(json_edits)
+        self.unedited = 0  # requests with a body in which not all edits could be made: sent as they were
         self._methods = None if methods is None else frozenset(methods)
         self._match_path = re.compile(match_path.encode()) if match_path else None
         self._exclude_path = re.compile(exclude_path.encode()) if exclude_path else None
@@ -101,13 +107,20 @@ class Policy:
                 return True
         return False
 
-    def rewrite(self, request: Request, host: bytes) -> bytes:
-        """The bytes for the shadow; ``host`` is the target's authority for the Host header."""
-        head = request.head
+    def rewrite(self, request: Request, host: bytes, edit: bool = True) -> bytes:
+        """The bytes for the shadow; ``host`` is the target's authority for the Host header. ``edit``: make the JSON
+        edits, which a baseline is spared: it answers what production was asked."""
+        head, body = request.head, request.body
+        if edit and body and self._json_edits:
+            edited = edit_request(head, body, self._json_edits)
+            if edited is None:
+                self.unedited += 1
+            else:
+                head, body = edited
         lower = head.lower()
         if not self._preserve_host:
             if not request.target.startswith(b"/"):
-                head = self._absolute(request, host)
+                head = self._absolute(head, request.target, host)
                 lower = head.lower()
             at = lower.find(b"\r\nhost:")
             if at >= 0:
@@ -115,13 +128,13 @@ class Policy:
         if self._removed or _LOOP_LOWER in lower:
             for line in (*self._removed, header_line(LOOP_HEADER)):
                 head = line.sub(b"", head)
-        return b"".join((head[:-2], self._tail, request.body))
+        return b"".join((head[:-2], self._tail, body))
 
     @staticmethod
-    def _absolute(request: Request, host: bytes) -> bytes:
+    def _absolute(head: bytes, target: bytes, host: bytes) -> bytes:
         """The authority of an absolute-form target rules over Host (RFC 9112 §3.2.2): it becomes the target's too."""
-        scheme, separator, rest = request.target.partition(b"://")
+        scheme, separator, rest = target.partition(b"://")
         if not separator or not scheme.isalpha():
-            return request.head
+            return head
         path = rest[len(re.split(rb"[/?#]", rest, maxsplit=1)[0]) :]
-        return request.head.replace(request.target, scheme + b"://" + host + path, 1)
+        return head.replace(target, scheme + b"://" + host + path, 1)

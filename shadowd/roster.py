@@ -21,6 +21,7 @@ from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.config import Config, FilterSpec, TargetSpec
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.filters import Filter
+from shadowd.jsonedit import JsonEdit
 from shadowd.ledger import describe
 from shadowd.policy import Policy, loop_value
 from shadowd.pump import Pump
@@ -187,6 +188,7 @@ class Roster:
             match_headers=[_header(text) for text in spec.match_header],
             set_headers=[_header(text) for text in spec.set_header],
             remove_headers=spec.remove_header,
+            json_edits=[JsonEdit(text) for text in spec.set_json],
             preserve_host=spec.preserve_host,
             **methods,
         )
@@ -328,6 +330,8 @@ class Roster:
     def view(self, entry: Entry) -> dict[str, Any]:
         account = entry.filter.account
         words = describe(account, entry.filter.flows)
+        if entry.filter.policy.unedited:
+            words.append(f"{entry.filter.policy.unedited} requests were sent unchanged: not all of set_json fits them")
         if entry.spec.hook != "socket":
             pattern = entry.spec.hook.removeprefix("tc:")
             names = [hook.interface.name for hook in self._interface_hooks.values()]

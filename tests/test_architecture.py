@@ -37,13 +37,15 @@ LAYERS = [
     },
     {"control", "observe"},
     {"config", "capture", "replay", "store", "pcap", "statefile", "filterspec", "targetspec", "comparespec"},
-    {"stream", "protocols", "policy", "ledger", "compare", "control.wire", "pressure"},
+    {"stream", "protocols", "policy", "ledger", "compare", "control.wire", "pressure", "jsonedit"},
     {"exchange", "budget", "errors", "fieldtypes", "protocols.base"},
 ]
 # The client is used by the commands, but stands on the wire format alone.
 LAYER_OF = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
 
-SANS_IO = {"stream", "protocols", "compare", "policy", "ledger", "exchange", "control.wire", "budget", "pressure"}
+SANS_IO = {
+    "stream", "protocols", "compare", "policy", "ledger", "exchange", "control.wire", "budget", "pressure", "jsonedit",
+}  # fmt: skip
 IMPURE = {"trio", "socket", "time", "select", "threading", "subprocess", "random", "bcc"}
 ONLY_IMPORTER = {
     "bcc": {"shadowd/capture/loader.py"},

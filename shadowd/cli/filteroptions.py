@@ -46,6 +46,12 @@ ExcludePath = Annotated[Text, _option("--exclude-path", "No request targets that
 MatchHeader = Annotated[Texts, _option("--match-header", "Only with a header that matches. Repeatable.", "'K: REGEX'")]
 SetHeader = Annotated[Texts, _option("--set-header", "Set a header for the shadow. Repeatable.", "'K: V'")]
 RemoveHeader = Annotated[Texts, _option("--remove-header", "Remove a header. Repeatable.", "K")]
+SetJson = Annotated[
+    Texts, _option("--set-json", "Change JSON bodies for candidates: '$.model=next-model'. Repeatable.", "'PATH=VALUE'")
+]
+SetJsonFile = Annotated[
+    Texts, _option("--set-json-file", "The same, with the text of a file. Repeatable.", "'PATH=FILE'")
+]
 PreserveHost = Annotated[Flag, typer.Option(help="Keep production's Host header.")]
 AllowWrites = Annotated[Flag, typer.Option(help="Allow raw (tcp://) replay, which may write.")]
 ProxyProtocol = Annotated[Text, _option("--proxy-protocol", "strip (default) or forward a PROXY header.", "WHAT")]
@@ -104,6 +110,8 @@ OPTIONS: dict[str, Any] = {
     "match_header": MatchHeader,
     "set_header": SetHeader,
     "remove_header": RemoveHeader,
+    "set_json": SetJson,
+    "set_json_file": SetJsonFile,
     "preserve_host": PreserveHost,
     "allow_writes": AllowWrites,
     "proxy_protocol": ProxyProtocol,

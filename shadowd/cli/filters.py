@@ -5,8 +5,10 @@ Only what was given is sent; the daemon checks it and has the defaults, so that 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +43,9 @@ NewName = Annotated[str, typer.Argument(metavar="NAME", help="1 to 63 of a-z, 0-
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, by the names of the wire; an empty string empties a list."""
     given: dict[str, Any] = {}
+    edits = _from_files(options.pop("set_json_file", None) or [])
+    if edits:  # the text travels, not the file's name: the daemon may not read what its operator may
+        options["set_json"] = [*(options.get("set_json") or []), *edits]
     for key, value in options.items():
         if value is None or value in ([], ()):
             continue
@@ -48,6 +53,22 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
             value = os.path.abspath(value)  # the daemon has another working directory
         given[WIRE_KEYS.get(key, key)] = [] if isinstance(value, list | tuple) and list(value) == [""] else value
     return given
+
+
+def _from_files(given: list[str]) -> list[str]:
+    """``PATH=FILE`` as ``PATH=VALUE``."""
+    edits = []
+    for item in given:
+        path, equals, name = item.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set-json-file {item[:60]} has no file", "write '$.messages[0].content=prompt.txt'")
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise UsageError(f"{name} cannot be read: {why}", "check the file's name and rights") from None
+        edits.append(f"{path}={json.dumps(text)}")
+    return edits
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import Any
 
 from shadowd.compare.discordance import judge_capacity, judge_content, judge_errors, judge_field
 from shadowd.compare.evidence import OVERFLOW, Endpoint, Field, Group
-from shadowd.compare.examiner import Examiner
+from shadowd.compare.examiner import ALL_PROMPTS, Examiner
 from shadowd.compare.judgement import Judgement, percent
 from shadowd.compare.llm import WHERE as LLM
 from shadowd.compare.llm_evidence import MAX_OTHERWISE
@@ -96,6 +96,8 @@ class Assessment:
         )
         yield  # numbers of one judgement are all read between two yields: traffic goes on meanwhile
         for point, evidence in (("first_byte", examiner.first_byte), ("last_byte", examiner.last_byte)):
+            if not evidence.count and point == "last_byte" and ALL_PROMPTS in examiner.endpoints:
+                continue  # when a generated answer ends follows from its length: a pass must not wait for this
             self._judgements += evidence.judge(
                 point, "", reference, margins.max_slowdown, margins.latency_floor, latency_alpha(), ALPHA, True
             )
@@ -147,7 +149,7 @@ class Assessment:
                 "better": endpoint.better,
                 "differing": endpoint.differing,
                 **_latencies(endpoint),
-                **({"talk": endpoint.talk.view()} if endpoint.talk is not None else {}),
+                **({"talk": endpoint.talk.view(endpoint.name == ALL_PROMPTS)} if endpoint.talk is not None else {}),
             }
         )
 
@@ -229,7 +231,7 @@ class Assessment:
         drift = examiner.drifted / examiner.compared if examiner.compared else 0.0
         decided = decide(
             self._judgements, coverage, examiner.settings.margins, samples=examiner.compared, seconds=self._seconds,
-            drift_share=drift,
+            drift_share=drift, whole=ALL_PROMPTS,
         )  # fmt: skip
         missing = self._too_few()
         if decided.verdict == "pass" and missing:

@@ -124,20 +124,26 @@ class TalkEvidence:
             margin=MAX_UNLIKE, samples=total, needed=needed, sentence=sentence, log_e=log_e,
         )  # fmt: skip
 
-    def view(self) -> dict[str, object]:
-        """Distributions for the report: ms and tokens of both sides."""
+    def view(self, buckets: bool) -> dict[str, object]:
+        """For the report: count and quantiles of both sides, in ms and tokens; with ``buckets`` the whole distribution.
+
+        ``production`` is the baseline where there is one: the same version, asked at the same moment.
+        """
         return {
-            "first_content_ms": _quantiles(self.first_content, 1e6),
-            "tokens": _quantiles(self.tokens, _TOKEN),
+            "first_content_ms": _distribution(self.first_content, 1e6, buckets),
+            "tokens": _distribution(self.tokens, _TOKEN, buckets),
             "too_long": self.too_long,
         }
 
 
-def _quantiles(evidence: LatencyEvidence, unit: float) -> dict[str, dict[str, float | None]]:
-    result: dict[str, dict[str, float | None]] = {}
-    for side, sketch in (("reference", evidence.reference), ("candidate", evidence.candidate)):
+def _distribution(evidence: LatencyEvidence, unit: float, buckets: bool) -> dict[str, dict[str, object]]:
+    result: dict[str, dict[str, object]] = {}
+    for side, sketch in (("production", evidence.reference), ("candidate", evidence.candidate)):
         values = {f"p{round(q * 100)}": sketch.quantile(q) for q in (0.5, 0.9, 0.99)}
-        result[side] = {name: None if value is None else round(value / unit, 1) for name, value in values.items()}
+        quantiles = {name: None if value is None else round(value / unit, 1) for name, value in values.items()}
+        result[side] = {"count": sketch.count, **quantiles}
+        if buckets:
+            result[side]["buckets"] = [[low / unit, high / unit, count] for low, high, count in sketch.buckets()]
     return result
 
 

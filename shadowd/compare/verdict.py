@@ -180,23 +180,26 @@ def decide(
     seconds: float,
     drift_share: float = 0.0,
     notes: Sequence[str] = (),
+    whole: str = "",
 ) -> Verdict:
     """Fail if a critical judge fails; pass if every required one passes and nothing caps it; else inconclusive.
 
-    ``coverage`` is the share compared of (seen − filtered); ``notes`` are appended to the reasons. Judgements are
-    marked critical as the margins say.
+    ``coverage`` is the share compared of (seen − filtered); ``notes`` are appended to the reasons; what the endpoint
+    ``whole`` fails by is no reason at its parts again. Judgements are marked critical as the margins say.
     """
     for judgement in judgements:
         judgement.critical = judgement.judge in margins.critical
     failed = sorted(
         (j for j in judgements if j.critical and j.result == "fail"),
-        key=lambda j: (list(WEIGHTS).index(j.judge), j.endpoint != "", -j.log_e),
+        key=lambda j: (list(WEIGHTS).index(j.judge), j.endpoint not in ("", whole), -j.log_e),
     )
+    said = {(j.judge, j.path, j.kind) for j in failed if whole and j.endpoint == whole}
     required = [j for j in judgements if j.required and j.critical]
     missing = _missing(required, coverage, margins, samples, seconds, drift_share)
     verdict: Result
     if failed:
-        verdict, reasons = "fail", [j.sentence for j in failed]
+        told = [j for j in failed if j.endpoint in ("", whole) or (j.judge, j.path, j.kind) not in said]
+        verdict, reasons = "fail", [j.sentence for j in told]
     elif missing:
         verdict, reasons = "inconclusive", missing
     else:

@@ -9,7 +9,7 @@ named beside their marks: nothing is told by colour alone. All functions return 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -129,8 +129,10 @@ def _density(buckets: Sequence[tuple[float, float, float]], low: float, high: fl
     return result
 
 
-def distribution(point: Mapping[str, Any], width: int) -> str:
-    """Both sides' latencies on one log axis, with a lane each for p50, p90 and p99."""
+def distribution(
+    point: Mapping[str, Any], width: int, shown: Callable[[object], str] = milliseconds, what: str = "Latency"
+) -> str:
+    """Both sides' latencies on one log axis, with a lane each for p50, p90 and p99; ``shown`` writes a value."""
     sides = [(side, part(point, side), name) for side, name in (("production", "p"), ("candidate", "s"))]
     drawn = [(side, data, name, buckets_of(data)) for side, data, name in sides]
     drawn = [entry for entry in drawn if entry[3]]
@@ -152,7 +154,7 @@ def distribution(point: Mapping[str, Any], width: int) -> str:
     body = []
     for tick in x.ticks(width // (90 if width >= 600 else 70)):
         body.append(line(x(tick), top, x(tick), floor, "grid"))
-        body.append(words(x(tick), floor + 17, milliseconds(tick), "tick", "middle"))
+        body.append(words(x(tick), floor + 17, shown(tick), "tick", "middle"))
     for name, shape in shapes:
         points = [(gutter + (index + 0.5) * step, y(share)) for index, share in enumerate(shape)]
         outline = "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
@@ -163,11 +165,11 @@ def distribution(point: Mapping[str, Any], width: int) -> str:
     body.append(line(gutter, floor, width - 14, floor, "axis"))
     at = floor + 46
     for side, data, name, _ in drawn:
-        body.extend(_lane(data, side, name, at, x, width, floor))
+        body.extend(_lane(data, side, name, at, x, width, floor, shown))
         at += 44 if width >= 600 else 54
-    label = "Latency of production and shadow on a logarithmic axis: " + "; ".join(
-        f"{_called(side)} p50 {milliseconds(data.get('p50_ms'))}, p90 {milliseconds(data.get('p90_ms'))}, "
-        f"p99 {milliseconds(data.get('p99_ms'))}"
+    label = f"{what} of production and shadow on a logarithmic axis: " + "; ".join(
+        f"{_called(side)} p50 {shown(data.get('p50_ms'))}, p90 {shown(data.get('p90_ms'))}, "
+        f"p99 {shown(data.get('p99_ms'))}"
         for side, data, _, _ in drawn
     )
     return svg(width, at - 18, label, body)
@@ -183,7 +185,10 @@ def _called(side: str) -> str:
     return "shadow" if side == "candidate" else side
 
 
-def _lane(data: Mapping[str, Any], side: str, name: str, at: float, x: Scale, width: int, floor: float) -> list[str]:
+def _lane(
+    data: Mapping[str, Any], side: str, name: str, at: float, x: Scale, width: int, floor: float,
+    shown: Callable[[object], str],
+) -> list[str]:  # fmt: skip
     """p50, p90 and p99 of one side on a line of its own, each with its value."""
     found = _quantiles(data)
     if not found:
@@ -195,7 +200,7 @@ def _lane(data: Mapping[str, Any], side: str, name: str, at: float, x: Scale, wi
         body.append(words(8, at - 9, _called(side), f"name {name}t"))
     places = [x(value) for _, value in found]
     body.append(line(places[0], at, places[-1], at, f"{name}l thin"))
-    labels = [f"p{q} {milliseconds(value)}" for q, value in found]
+    labels = [f"p{q} {shown(value)}" for q, value in found]
     middles = spread(places, [len(label) * _LETTER + 8 for label in labels], 0 if width < 600 else 88, width)
     for (q, _), place, middle, label in zip(found, places, middles, labels, strict=True):
         if q == 50:

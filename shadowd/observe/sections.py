@@ -210,7 +210,7 @@ def differences(data: Row) -> str:
     harmful = [difference for difference in found if not _is_known(difference)]
     others = [difference for difference in found if _is_known(difference)]
     if harmful:
-        result = _difference_table(harmful)
+        result = difference_table(harmful)
     else:
         result = empty("No difference counts against the shadow; the known ones are listed below.")
     if others:
@@ -219,7 +219,7 @@ def differences(data: Row) -> str:
             for label in LABELS
             if (amount := sum(difference.get("label") == label for difference in others))
         )
-        result += more(f"{plural(len(others), 'difference')} that do not count: {kinds}", _difference_table(others))
+        result += more(f"{plural(len(others), 'difference')} that do not count: {kinds}", difference_table(others))
     return result
 
 
@@ -227,7 +227,7 @@ def _is_known(difference: Row) -> bool:
     return text(difference, "label") in LABELS and text(difference, "label") not in _HARMFUL
 
 
-def _difference_table(found: Sequence[Row]) -> str:
+def difference_table(found: Sequence[Row]) -> str:
     shown, left = _cut(found, "difference")
     columns = (
         ("-Finding", ""),

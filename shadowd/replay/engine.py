@@ -195,7 +195,8 @@ class Engine:
             if not request.method:  # raw: what follows depends on the turn that is left out
                 lane.given_up = lane.given_up or reason
             return Side(reason)
-        wire = policy.rewrite(request, target.host_header) if request.method else request.body
+        edit = target.role != "baseline"
+        wire = policy.rewrite(request, target.host_header, edit) if request.method else request.body
         since = request.ended if request.method else now
         leg = Leg(exchange, wire, lane, since, twin)  # type: ignore[arg-type]  # a pool puts its own lane in
         if twin:

@@ -119,7 +119,9 @@ def test_the_options_are_those_of_the_command_line() -> None:
     for name, form in OPTIONS.items():
         (option,) = (item for item in form.__metadata__ if isinstance(item, typer.models.OptionInfo))
         given = (option.param_decls or [f"--{name.replace('_', '-')}"])[0]
-        setting = {"to": "targets", "baseline": "targets"}.get(name, WIRE_KEYS.get(name, name))
+        setting = {"to": "targets", "baseline": "targets", "set_json_file": "set_json"}.get(
+            name, WIRE_KEYS.get(name, name)
+        )
         flags.setdefault(setting, set()).add(given)
     for model in (FilterSpec, TargetSpec):
         for setting, row in TABLES[model].items():

@@ -271,7 +271,7 @@ def test_the_mix_has_four_prompts_and_each_conversation_another_question() -> No
     asked = [VENDORS[one.path].ask_untrusted(one.body) for one in made]
     shares = Counter(ask.system for ask in asked)
     assert len(shares) == 4
-    assert min(shares.values()) > 200
+    assert min(shares.values()) > 150
     assert len({ask.user for ask in asked}) > 1800
 
 
