@@ -18,6 +18,7 @@ demo: setup ## mirror a small service to its next version, live, for 30 s (DEMO_
 
 test: ## run all tests (PYTEST_ARGS='-k ledger')
 	@.ci/setup test
+	@$(MAKE) --no-print-directory bpf-bytecode
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
 lint: ## ruff and mypy

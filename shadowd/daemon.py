@@ -22,6 +22,7 @@ from shadowd.budget import Budget
 from shadowd.capture.attach import drain_events, list_interfaces, open_link_events, remove_classifiers
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
+from shadowd.capture.selection import RESELECT, select
 from shadowd.config import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
@@ -302,6 +303,18 @@ class Daemon:
                 if self.roster.watches_interfaces:
                     self.roster.refresh_interfaces()
 
+    async def watch_selections(self) -> None:
+        """Take up processes, units and containers that were restarted."""
+        while True:
+            await trio.sleep(RESELECT)
+            for spec, wanted in self.roster.moving():
+                found = await trio.to_thread.run_sync(select, wanted, abandon_on_cancel=True)
+                try:
+                    if self.roster.take_up(spec, found):
+                        self.log("selection changed", name=spec.name, selected=found.found or found.problem)
+                except ShadowdError as error:
+                    self.log("selection not taken up", name=spec.name, problem=str(error))
+
     async def tell_manager(self) -> None:
         """READY, STATUS and the watchdog, if a service manager started us."""
         await keep_told(self.notifier, self.standing.unready, self.standing.sentence, lambda: self.pump.turns)
@@ -430,7 +443,8 @@ async def run_daemon(
             await nursery.start(daemon.runs.writer.run)
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.guard.run,
-                     daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config)  # fmt: skip
+                     daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
+                     daemon.watch_selections)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:

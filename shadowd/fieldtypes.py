@@ -77,6 +77,7 @@ class Strict(BaseModel):
 
 
 M = TypeVar("M", bound=Strict)
+T = TypeVar("T")
 
 
 def fault(what: str, hint: str = "") -> PydanticCustomError:
@@ -310,7 +311,7 @@ def absolute_path(value: object) -> str:
     return path
 
 
-def optional(parse: Callable[[object], str]) -> Callable[[object], str | None]:
+def optional(parse: Callable[[object], T]) -> Callable[[object], T | None]:
     """An empty string or nothing means: not set."""
     return lambda value: None if value is None or value == "" else parse(value)
 

@@ -50,6 +50,7 @@ _FRAMING = ("content-length", "transfer-encoding")  # RFC 9112 §6: changing one
 _MARK = "x-shadowd"  # policy.LOOP_HEADER
 _SECRET = re.compile(r"authorization|cookie|token|secret|password|api-?key|signature", re.IGNORECASE)
 REDACTED = "[redacted]"
+OWNERS = ("cgroup", "unit", "container", "process", "pid")  # of the service; one at most
 
 Paths = Annotated[str | None, BeforeValidator(optional(pattern))]
 
@@ -81,6 +82,29 @@ def _cgroup(value: object) -> str:
     if ".." in path.split("/") or not path.strip("/"):
         raise fault(f"{shown(path)} is not a cgroup", "give a path such as system.slice/nginx.service")
     return path
+
+
+def _container(value: object) -> str:
+    name = text(value)
+    if not re.fullmatch(r"[0-9a-fA-F]{6,64}|pod:[0-9a-fA-F-]{16,64}", name):
+        raise fault(
+            f"{shown(name)} is not a container", "give 6 or more digits of its ID (docker ps, crictl ps), or pod:UID"
+        )
+    return name
+
+
+def _unit(value: object) -> str:
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9:_.\\@-]{1,255}", name):  # systemd.unit(5)
+        raise fault(f"{shown(name)} is not a unit", "give a name such as checkout.service")
+    return name
+
+
+def _process(value: object) -> str:
+    name = text(value)
+    if "/" in name or not name.isprintable() or len(name) > 255:
+        raise fault(f"{shown(name)} is not a process's name", "give the name alone, such as nginx")
+    return name
 
 
 def _methods(value: object) -> str | tuple[str, ...]:
@@ -158,6 +182,10 @@ class FilterSpec(CompareFields):
     client_cidrs: Annotated[tuple[str, ...], BeforeValidator(cidrs)] = ()
     server_cidrs: Annotated[tuple[str, ...], BeforeValidator(cidrs)] = ()
     cgroup: Annotated[str | None, BeforeValidator(optional(_cgroup))] = None
+    unit: Annotated[str | None, BeforeValidator(optional(_unit))] = None
+    container: Annotated[str | None, BeforeValidator(optional(_container))] = None
+    process: Annotated[str | None, BeforeValidator(optional(_process))] = None
+    pid: Annotated[int | None, BeforeValidator(optional(integer(1, 1 << 22)))] = None  # PID_MAX_LIMIT of the kernel
     sample: Annotated[float, BeforeValidator(rate)] = 1.0
     protocol: Annotated[str, BeforeValidator(choice("auto", "http", "raw"))] = "auto"
     targets: Annotated[tuple[TargetSpec, ...], BeforeValidator(_targets)] = ()
@@ -247,11 +275,16 @@ def _normal(url: str) -> str:
 
 def _selection_faults(given: dict[str, Any]) -> list[Fault]:
     faults = []
-    if not given.get("ports", True) and not given.get("cgroup"):
-        faults.append(Fault("ports", "is missing", "give the service's ports (--port), or a cgroup (--cgroup)"))
-    if given.get("cgroup") and given.get("hook", "socket") != "socket":
+    owners = [key for key in OWNERS if given.get(key)]
+    if not given.get("ports", True) and not owners:
         faults.append(
-            Fault("cgroup", "works at the socket hook only", "leave out hook, or select by ports and networks")
+            Fault("ports", "is missing", "give the service's ports (--port), or a cgroup (--cgroup), unit or process")
+        )
+    if len(owners) > 1:
+        faults.append(Fault(owners[1], f"cannot be combined with {owners[0]}", "give one of them"))
+    if owners and given.get("hook", "socket") != "socket":
+        faults.append(
+            Fault(owners[0], "works at the socket hook only", "leave out hook, or select by ports and networks")
         )
     if not given.get("targets", True):
         faults.append(Fault("targets", "is missing", "say where to replay (--to), such as http://shadow:8080"))

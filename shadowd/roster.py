@@ -15,9 +15,10 @@ from typing import Any
 
 from shadowd.capture.abi import MAX_FILTERS
 from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
-from shadowd.capture.preflight import cgroup_id, find_cgroup2
+from shadowd.capture.preflight import find_cgroup2
 from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
+from shadowd.capture.selection import Selected, Wanted, select
 from shadowd.config import Config, FilterSpec, TargetSpec
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.filters import Filter
@@ -29,14 +30,15 @@ from shadowd.replay.target import SECOND, Target, TargetLimits
 
 
 class Entry:
-    """A filter with where it came from. ``bit`` is -1 while paused or in error."""
+    """A filter with where it came from and what it selects now. ``bit`` is -1 while paused or in error."""
 
-    __slots__ = ("bit", "filter", "origin", "problem", "spec")
+    __slots__ = ("bit", "filter", "origin", "problem", "selected", "spec")
 
     def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
         self.spec = spec
         self.origin = origin
         self.filter = running
+        self.selected = select(_wanted(spec))
         self.bit = -1
         self.problem = ""
 
@@ -101,7 +103,24 @@ class Roster:
         entry.filter.forward_proxy_header = spec.proxy_protocol == "forward"
         self._set_targets(entry, spec)
         entry.spec = spec
+        entry.selected = select(_wanted(spec))
         self._enact(entry)
+
+    def moving(self) -> list[tuple[FilterSpec, Wanted]]:
+        """Filters whose processes or cgroups may be others by now."""
+        wanted = [(entry.spec, _wanted(entry.spec)) for entry in self.entries.values() if not entry.spec.paused]
+        return [(spec, one) for spec, one in wanted if one.moves]
+
+    def take_up(self, spec: FilterSpec, selected: Selected) -> bool:
+        """What a filter of ``moving`` selects now; whether that is something else. Raises ShadowdError."""
+        entry = self.entries.get(spec.name)
+        if entry is None or entry.spec is not spec:  # changed while it was looked up
+            return False
+        before, entry.selected = entry.selected, selected
+        if before.same_rule(selected):
+            return False
+        self._enact(entry)
+        return True
 
     def check(self, specs: Iterable[FilterSpec], without: Collection[str] = ()) -> None:
         """Raise UsageError or ShadowdError for what cannot run on this host, before anything is changed. ``without``
@@ -117,7 +136,8 @@ class Roster:
             raise UsageError(f"that makes {len(wanted)} filters, the kernel program holds {MAX_FILTERS}",
                              "remove some first")  # fmt: skip
         try:
-            compile_prefixes([_rule(bit, spec) for bit, spec in enumerate(wanted.values())])
+            any_cgroup = Selected((), None)
+            compile_prefixes([_rule(bit, spec, any_cgroup) for bit, spec in enumerate(wanted.values())])
         except ValueError as error:
             raise UsageError(str(error), "give fewer or wider networks") from None
 
@@ -243,7 +263,7 @@ class Roster:
         return contexts
 
     def rules(self) -> list[Rule]:
-        return [_rule(entry.bit, entry.spec) for entry in self.entries.values() if entry.bit >= 0]
+        return [_rule(entry.bit, entry.spec, entry.selected) for entry in self.entries.values() if entry.bit >= 0]
 
     # --- hooks --------------------------------------------------------------------------------------------------------
 
@@ -332,6 +352,8 @@ class Roster:
         words = describe(account, entry.filter.flows)
         if entry.filter.policy.unedited:
             words.append(f"{entry.filter.policy.unedited} requests were sent unchanged: not all of set_json fits them")
+        if entry.selected.problem or entry.selected.found:
+            words.insert(0, entry.selected.problem or f"selected now: {entry.selected.found}")
         if entry.spec.hook != "socket":
             pattern = entry.spec.hook.removeprefix("tc:")
             names = [hook.interface.name for hook in self._interface_hooks.values()]
@@ -365,15 +387,15 @@ class Roster:
         }
 
 
-def _rule(bit: int, spec: FilterSpec) -> Rule:
-    cgroups = None
-    if spec.cgroup is not None:
-        try:
-            cgroups = [cgroup_id(resolve_cgroup(spec.cgroup))]
-        except (ShadowdError, OSError):  # gone since, as when its service stopped: it selects nothing, others go on
-            cgroups = []
+def _wanted(spec: FilterSpec) -> Wanted:
+    return Wanted(
+        spec.ports, spec.cgroup, spec.unit, spec.container, spec.process, spec.pid, spec.direction == "outbound"
+    )
+
+
+def _rule(bit: int, spec: FilterSpec, selected: Selected) -> Rule:
     interface = spec.hook.removeprefix("tc:") if spec.hook != "socket" else None
-    return Rule(bit, spec.ports, spec.client_cidrs, spec.server_cidrs, cgroups, spec.sample,
+    return Rule(bit, selected.ports, spec.client_cidrs, spec.server_cidrs, selected.cgroups, spec.sample,
                 spec.direction == "outbound", interface)  # fmt: skip
 
 

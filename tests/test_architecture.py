@@ -49,8 +49,13 @@ SANS_IO = {
 IMPURE = {"trio", "socket", "time", "select", "threading", "subprocess", "random", "bcc"}
 ONLY_IMPORTER = {
     "bcc": {"shadowd/capture/loader.py"},
-    "pyroute2": {"shadowd/capture/attach.py"},
-    "psutil": {"shadowd/capture/processes.py", "shadowd/capture/host.py"},
+    "pyroute2": {"shadowd/capture/attach.py", "shadowd/capture/sockets.py"},
+    "psutil": {
+        "shadowd/capture/processes.py",
+        "shadowd/capture/host.py",
+        "shadowd/capture/selection.py",
+        "shadowd/capture/services.py",
+    },
 }
 SIZE_LIMIT = 500
 UNFINISHED = re.compile("TO" + "DO|FIX" + "ME|XX" + r"X\b|Not" + "Implemented")

@@ -26,6 +26,10 @@ Direction = Annotated[Text, _option("--direction", "inbound (default): the servi
 Port = Annotated[Texts, _option("--port", "Server port, range or list: 80, 8000-8010, 80,81. Repeatable.", "PORT")]
 ClientNet = Annotated[Texts, _option("--client", "Only clients in this network. Repeatable.", "CIDR")]
 ServerNet = Annotated[Texts, _option("--server", "Only servers in this network. Repeatable.", "CIDR")]
+Process = Annotated[Text, _option("--process", "What processes of this name listen on.", "NAME")]
+Pid = Annotated[Text, _option("--pid", "What this process and its descendants listen on.", "N")]
+Unit = Annotated[Text, _option("--unit", "A systemd unit, as it restarts.", "NAME")]
+Container = Annotated[Text, _option("--container", "A container, or a pod as pod:UID.", "ID")]
 Cgroup = Annotated[Text, _option("--cgroup", "Only processes of this cgroup (socket hook).", "PATH")]
 Sample = Annotated[Text, _option("--sample", "Share of connections, 0.1 or 10% (default 100%).", "RATE")]
 Protocol = Annotated[Text, _option("--protocol", "auto (default), http or raw.", "NAME")]
@@ -101,6 +105,10 @@ OPTIONS: dict[str, Any] = {
     "direction": Direction,
     "client": ClientNet,
     "server": ServerNet,
+    "process": Process,
+    "pid": Pid,
+    "unit": Unit,
+    "container": Container,
     "cgroup": Cgroup,
     "sample": Sample,
     "protocol": Protocol,

@@ -16,6 +16,7 @@ import typer
 from shadowd.cli.filteroptions import filter_options
 from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, number, print_json, print_table, strings
 from shadowd.errors import ShadowdError, UsageError
+from shadowd.filterspec import OWNERS
 
 app = new_app("Add, change, list, show, remove, pause and resume filters.")
 
@@ -218,11 +219,9 @@ def summary(view: object) -> str:
     """``shop (active, control): socket, ports 8080 → http://next:8080; 12 seen, 12 mirrored`` and its words."""
     spec = _spec(view)
     ports = ",".join(strings(spec.get("ports")))
-    where = ", ".join(
-        part
-        for part in (str(spec.get("hook", "")), f"ports {ports}" if ports else "", str(spec.get("cgroup") or ""))
-        if part
-    )
+    owners = [f"{key} {spec[key]}" for key in OWNERS if spec.get(key)]
+    parts = [str(spec.get("hook", "")), f"ports {ports}" if ports else "", *owners]
+    where = ", ".join(part for part in parts if part)
     table = view if isinstance(view, Mapping) else {}
     state = ", ".join(str(table[key]) for key in ("state", "origin") if table.get(key))
     head = (

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import demo, diffs, filters, pcap, status, verdicts
+from shadowd.cli import demo, diffs, filters, pcap, ps, status, verdicts
 from shadowd.cli.output import new_app, run, show_version
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
@@ -34,6 +34,7 @@ def options(
 
     \b
     Examples:
+      shadowctl ps
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl status
       shadowctl ledger --json
@@ -44,6 +45,7 @@ def options(
 
 app.add_typer(filters.app, name="filter")
 app.command()(status.status)
+app.command()(ps.ps)
 app.command()(status.ledger)
 app.command()(status.reload)
 app.command()(verdicts.verdict)

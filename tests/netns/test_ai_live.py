@@ -97,8 +97,9 @@ class Lab:
     def broken_off(self) -> dict[str, Any]:
         """The ledger after production's client has broken an answer off: the shadow's is whole, there is no pair."""
         self._asked += 1
-        self._broken_off += 1
-        return self.daemon.settled("chat", lambda ledger: ledger["targets"][0]["mirrored"] == self._asked)
+        ledger = self.daemon.settled("chat", lambda ledger: ledger["targets"][0]["mirrored"] == self._asked)
+        self._broken_off = ledger["targets"][0]["uncomparable"]
+        return ledger
 
 
 @pytest.fixture(scope="module")
@@ -280,10 +281,13 @@ def test_an_anthropic_tool_loop_is_followed(lab: Lab) -> None:
 
 def test_an_answer_that_the_client_breaks_off_is_no_evidence(lab: Lab) -> None:
     asked: Any = {"model": "aria-1", "temperature": 0, **OPENAI["text"]}
-    with lab.openai.chat.completions.create(**asked, stream=True) as stream:
-        for _ in range(3):
-            next(stream)
-    ledger = lab.broken_off()
+    for _ in range(10):  # on a busy machine all may have been sent when the client gets round to closing
+        with lab.openai.chat.completions.create(**asked, stream=True) as stream:
+            for _ in range(3):
+                next(stream)
+        ledger = lab.broken_off()
+        if ledger["targets"][0]["uncomparable"]:
+            break
     assert ledger["targets"][0]["uncomparable"] == 1, "production's answer is not whole"
     completion = lab.openai.chat.completions.create(**asked)
     assert said(lab.captured(completion.id).production) == openai_said(completion)

@@ -1,0 +1,135 @@
+"""The TCP services of this host: what listens, whose it is, and what its present connections have carried.
+
+Sockets come from the kernel's socket diagnosis, one network namespace after the other; processes from the open files,
+which only root sees of everybody's. Services of other namespaces (containers with an address of their own) are found
+where this process may enter them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from shadowd.capture.cgrouptree import cgroup_of, directories, owner
+from shadowd.capture.preflight import cgroup_id, find_cgroup2
+from shadowd.capture.selection import open_sockets
+from shadowd.capture.sockets import Listening, Traffic, listening, listening_in, traffic
+from shadowd.errors import ShadowdError
+
+MAX_NAMESPACES = 1024  # entered: one a pod on a full node, with a margin
+
+
+class Service:
+    """A port that a process listens on. ``pid`` is 0 where it could not be seen; ``namespaced``: in a network namespace
+    other than ours, ``received`` and ``sent`` in bytes of the present connections."""
+
+    __slots__ = (
+        "addresses", "connections", "container", "namespaced", "pid", "port", "process", "received", "sent", "unit",
+    )  # fmt: skip
+
+    def __init__(self, port: int, namespaced: bool) -> None:
+        self.port = port
+        self.namespaced = namespaced
+        self.addresses: list[str] = []
+        self.pid = 0
+        self.process = self.unit = self.container = ""
+        self.connections = self.received = self.sent = 0
+
+    @property
+    def loopback_only(self) -> bool:
+        return all(address.startswith("127.") or address == "::1" for address in self.addresses)
+
+
+def list_services() -> tuple[list[Service], list[str]]:
+    """All of them by port, and what could not be seen, a sentence each. Raises PlatformError."""
+    unseen: list[str] = []
+    owners, hidden = _owners()
+    if hidden:
+        unseen.append(f"the sockets of {hidden} processes of other users cannot be seen — run it as root")
+    here = listening()
+    places = [(False, here, traffic({one.port for one in here}))]
+    closed = 0
+    for pid in _namespaces():
+        try:
+            places.append((True, *listening_in(pid)))
+        except (OSError, ShadowdError):
+            closed += 1
+    if closed:
+        unseen.append(f"{closed} other network namespaces cannot be entered — run it as root")
+    paths = _paths({one.cgroup for _, sockets, _ in places for one in sockets if one.inode not in owners})
+    found: dict[tuple[int, int, int], Service] = {}
+    for place, (namespaced, sockets, carried) in enumerate(places):
+        for one in sockets:
+            pid = owners.get(one.inode, 0)
+            service = found.get((place, one.port, pid))
+            if service is None:
+                service = found[place, one.port, pid] = Service(one.port, namespaced)
+                _describe(service, one, pid, paths)
+                _count(service, carried.get(one.port))
+            if one.address not in service.addresses:
+                service.addresses.append(one.address)
+    return sorted(found.values(), key=lambda service: (service.namespaced, service.port, service.pid)), unseen
+
+
+def _describe(service: Service, one: Listening, pid: int, paths: dict[int, str]) -> None:
+    service.pid = pid
+    path = cgroup_of(pid) if pid else paths.get(one.cgroup, "")
+    service.unit, service.container = owner(path)
+    if pid:
+        try:
+            service.process = psutil.Process(pid).name()
+        except psutil.Error:  # it ended
+            service.pid = 0
+
+
+def _count(service: Service, carried: Traffic | None) -> None:
+    if carried is not None:
+        service.connections, service.received, service.sent = carried.connections, carried.received, carried.sent
+
+
+def _owners() -> tuple[dict[int, int], int]:
+    """Socket inode → the eldest process that has it open (init aside), and how many processes hide theirs."""
+    owners: dict[int, int] = {}
+    hidden = 0
+    for process in sorted(psutil.process_iter(["create_time"]), key=lambda one: one.info["create_time"] or 0.0):
+        if process.pid == 1:  # holds the sockets of services that start when first asked
+            continue
+        inodes, denied = open_sockets({process.pid})
+        hidden += denied
+        for inode in inodes:
+            owners.setdefault(inode, process.pid)
+    return owners, hidden
+
+
+def _namespaces() -> list[int]:
+    """A process of every network namespace but ours."""
+    found: dict[int, int] = {}
+    try:
+        found[os.stat("/proc/self/ns/net").st_ino] = 0
+    except OSError:
+        return []
+    for pid in psutil.pids():
+        try:
+            found.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, pid)
+        except OSError:
+            continue
+    return [pid for pid in found.values() if pid][:MAX_NAMESPACES]
+
+
+def _paths(ids: Iterable[int]) -> dict[int, str]:
+    """Cgroup id → path, for sockets whose process is hidden."""
+    wanted, root = set(ids), find_cgroup2()
+    found: dict[int, str] = {}
+    if root is None or not wanted:
+        return found
+    for _, path in directories(Path(root)):
+        try:
+            number = cgroup_id(root / path)
+        except OSError:
+            continue
+        if number in wanted:
+            found[number] = path
+    return found

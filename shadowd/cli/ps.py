@@ -1,0 +1,147 @@
+"""``shadowctl ps``: the services of this host, and the command that mirrors each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from shadowd.capture.services import Service, list_services
+from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, number, print_json, print_table, strings
+from shadowd.errors import ShadowdError
+
+_PROXIES = ("docker-proxy", "rootlessport", "slirp4netns", "pasta", "conmon")  # their traffic is a container's
+
+
+def ps(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> None:
+    """List what listens on this host: process, unit or container, connections, and how to mirror it.
+
+    IN and OUT are what the present connections have carried so far. Works without a daemon; run it as root to see
+    everybody's processes, and the containers.
+
+    \b
+    Examples:
+      shadowctl ps
+      shadowctl ps --json
+    """
+    services, unseen = list_services()
+    daemon, filters = _daemon(ctx, socket)
+    rows = []
+    names: set[str] = set()
+    for service in services:
+        if service.pid and service.pid == daemon:
+            continue  # our own pages are not for mirroring
+        rows.append((service, [_name(view) for view in filters if _selects(view, service)], _command(service, names)))
+    if as_json:
+        print_json({"services": [_row(*row) for row in rows], "unseen": unseen})
+        return
+    print_table(
+        ("PORT", "ADDRESS", "PROCESS", "PID", "BELONGS TO", "CONNECTIONS", "IN", "OUT", "FILTERS"),
+        [
+            (
+                service.port, _addresses(service), service.process or "?", service.pid or "?", _belongs(service),
+                service.connections, _size(service.received), _size(service.sent), ",".join(selecting) or "-",
+            )
+            for service, selecting, _ in rows
+        ],
+    )  # fmt: skip
+    free = [command for _, selecting, command in rows if command and not selecting]
+    if free:
+        print("\nTo mirror one of them (give the shadow's address):")
+        for command in free:
+            print(f"  {command}")
+    for sentence in unseen:
+        print(f"not seen: {sentence}")
+
+
+def _daemon(ctx: typer.Context, socket: str | None) -> tuple[int, list[Mapping[str, Any]]]:
+    """The daemon's pid and its filters; 0 and none if it cannot be asked."""
+    try:
+        client = daemon_at(ctx, socket)
+        return int(number(client.call("status"), "pid")), mappings(client.call("filter.ls"))
+    except ShadowdError:
+        return 0, []
+
+
+def _command(service: Service, names: set[str]) -> str:
+    """What mirrors exactly this service; "" for one that only forwards to a container."""
+    if service.process in _PROXIES:
+        return ""
+    called = service.unit.rsplit(".", 1)[0] if service.unit.endswith(".service") else ""
+    called = called or service.process or "service"
+    name = re.sub(r"[^a-z0-9_-]+", "-", called.lower()).strip("-_")[:50] or "service"
+    if name in names:
+        name = f"{name}-{service.port}"
+    names.add(name)
+    owner = ""
+    if service.container:
+        owner = f" --container {service.container[:12]}"
+    elif service.unit.endswith(".service"):
+        owner = f" --unit {service.unit}"
+    elif service.namespaced and service.pid:
+        owner = f" --pid {service.pid}"
+    return f"shadowctl filter add {name} --port {service.port}{owner} --to http://SHADOW:{service.port}"
+
+
+def _selects(view: Mapping[str, Any], service: Service) -> bool:
+    """Whether a filter is about this service, as far as its fields tell."""
+    spec = view.get("spec")
+    if not isinstance(spec, Mapping) or spec.get("direction") == "outbound":
+        return False
+    ports = [part.partition("-") for part in strings(spec.get("ports"))]
+    if ports and not any(int(low) <= service.port <= int(high or low) for low, _, high in ports):
+        return False
+    process, unit, container = spec.get("process"), spec.get("unit"), spec.get("container")
+    return (
+        (not process or process == service.process)
+        and (not unit or service.unit in (unit, f"{unit}.service"))
+        and (not container or (bool(service.container) and service.container.startswith(str(container).lower())))
+        and (not spec.get("pid") or spec.get("pid") == service.pid)
+        and not spec.get("cgroup")
+    )
+
+
+def _name(view: Mapping[str, Any]) -> str:
+    return str(view.get("name", "?"))
+
+
+def _belongs(service: Service) -> str:
+    return f"container {service.container[:12]}" if service.container else service.unit or "-"
+
+
+def _addresses(service: Service) -> str:
+    return ",".join("*" if address in ("0.0.0.0", "::") else address for address in _unlike(service.addresses))
+
+
+def _unlike(addresses: list[str]) -> list[str]:
+    """Without the second of both wildcards."""
+    wild = [address for address in addresses if address in ("0.0.0.0", "::")][:1]
+    return wild + [address for address in addresses if address not in ("0.0.0.0", "::")]
+
+
+def _size(amount: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 1024 or unit == "GB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def _row(service: Service, selecting: list[str], command: str) -> dict[str, Any]:
+    return {
+        "port": service.port,
+        "addresses": service.addresses,
+        "loopback_only": service.loopback_only,
+        "process": service.process or None,
+        "pid": service.pid or None,
+        "unit": service.unit or None,
+        "container": service.container or None,
+        "other_namespace": service.namespaced,
+        "connections": service.connections,
+        "received": service.received,
+        "sent": service.sent,
+        "filters": selecting,
+        "command": command or None,
+    }
