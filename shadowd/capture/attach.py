@@ -1,4 +1,4 @@
-"""Where the programs sit: on the root cgroup (socket hook) and on interfaces (tc hook). The only importer of pyroute2.
+"""Where the programs sit: on the root cgroup (socket hook) and on interfaces (tc hook).
 
 Socket hook: two links on the root of cgroup v2; gone with their descriptors. tc hook: a TCX link where the kernel has
 it (6.6), else clsact and a direct-action classifier through netlink. Classifiers outlive a killed daemon, so they bear

@@ -17,7 +17,7 @@ MAX_DEPTH = 7  # levels below the root that the kernel program looks at: MAX_CGR
 MAX_DIRECTORIES = 20_000  # walked; nodes with a thousand containers have some 5,000
 
 _CONTAINER = re.compile(r"(?:(?P<runtime>[a-z][a-z0-9.-]*)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?")
-_POD = re.compile(r"(?:kubepods(?:-burstable|-besteffort)?-)?pod(?P<uid>[0-9a-f_-]{16,64})(?:\.slice)?")
+_POD = re.compile(r"(?:(?:[a-z]+-)?kubepods(?:-burstable|-besteffort)?-)?pod(?P<uid>[0-9a-f_-]{16,64})(?:\.slice)?")
 _UNIT = re.compile(r".+\.(?:service|scope)")
 
 
