@@ -67,6 +67,7 @@ class Response:
         "keep_alive",
         "last_byte",
         "marks",
+        "open",
         "status",
     )
 
@@ -82,6 +83,7 @@ class Response:
         self.first_byte = first_byte  # of the final response: interim 1xx do not count (ns)
         self.last_byte = first_byte
         self.keep_alive = True
+        self.open = False  # a stream that went on when ``stream_window`` was over: what had come by then
 
 
 class Exchange:
@@ -100,13 +102,15 @@ class Exchange:
         "index",
         "request",
         "response",
+        "source",
         "trials",
         "uncomparable",
         "writes",
     )
 
-    def __init__(self, index: int, request: Request, after: int) -> None:
+    def __init__(self, index: int, request: Request, after: int, source: Any = None) -> None:
         self.index = index
+        self.source = source  # its codec, which may be asked to close the book on a stream
         self.request = request
         self.after = after
         self.response: Response | None = None  # the primary response

@@ -206,6 +206,7 @@ class FilterSpec(CompareFields):
     max_connections: Annotated[int, BeforeValidator(integer(1, 1_000_000))] = 1024
     max_in_flight: Annotated[int, BeforeValidator(integer(1, 1_000_000))] = 4096
     timeout: Annotated[float, BeforeValidator(duration(0.01, 3600))] = 10.0
+    stream_window: Annotated[float, BeforeValidator(duration(0.1, 86400))] = 600.0
     max_buffered: Annotated[int, BeforeValidator(size(64 << 10, 64 << 30))] = 16 << 20
     paused: Annotated[bool, BeforeValidator(boolean)] = Field(default=False, validate_default=True)
 

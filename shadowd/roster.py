@@ -422,6 +422,7 @@ def _limits(spec: FilterSpec) -> TargetLimits:
         max_connections=spec.max_connections,
         max_in_flight=spec.max_in_flight,
         max_buffered=spec.max_buffered,
+        stream_window=int(spec.stream_window * SECOND),
     )
 
 

@@ -95,6 +95,7 @@ Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says
 Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
 StrictTypes = Annotated[Flag, typer.Option(help="1 and 1.0 are different.")]
 ShadowMetrics = Annotated[Text, _option("--shadow-metrics", "Prometheus text of the shadow's process.", "URL")]
+StreamWindow = Annotated[Text, _option("--stream-window", "Compare streams that go on by what came (10m).", "TIME")]
 ProductionMetrics = Annotated[Text, _option("--production-metrics", "The same of production.", "URL")]
 
 #: In the order of ``--help``.
@@ -135,6 +136,7 @@ OPTIONS: dict[str, Any] = {
     "max_connections": MaxConnections,
     "max_in_flight": MaxInFlight,
     "timeout": Timeout,
+    "stream_window": StreamWindow,
     "max_buffered": MaxBuffered,
     "compare": Compare,
     "twin": Twin,

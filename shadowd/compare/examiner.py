@@ -306,7 +306,7 @@ class Examiner:
         if endpoint.talk is not None:  # how long it takes follows from how much is said
             return
         size = max(production.end - production.begin, candidate.end - candidate.begin)
-        if size <= LAST_BYTE_LIMIT:
+        if size <= LAST_BYTE_LIMIT and not (production.open or candidate.open):
             self.last_byte.add(time, last, side.last_byte)
             endpoint.last_byte.add(time, last, side.last_byte)
 

@@ -101,7 +101,7 @@ def read_answer(ask: Ask, response: Response, asked_at: int) -> Answer | None:
             _feed(reader, response)
     except LlmError:
         pass  # the message says so
-    message = reader.finish(True)
+    message = reader.finish(not response.open)
     first = reader.first_content - asked_at if timed and reader.first_content >= 0 else -1
     last = reader.last - asked_at if timed and reader.last >= 0 else -1
     return Answer(message, first, last)

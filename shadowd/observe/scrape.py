@@ -8,7 +8,8 @@ import trio
 
 from shadowd.compare.content import content_untrusted
 from shadowd.errors import ShadowdError
-from shadowd.protocols.http1_reader import ProtocolError, ResponseReader
+from shadowd.protocols.http1_reader import ProtocolError
+from shadowd.protocols.http1_response import ResponseReader
 
 #: Bytes of a page: a busy exporter's is some hundred KB.
 PAGE_LIMIT = 8 << 20

@@ -28,7 +28,8 @@ taken *early*, and an early response waits for the request.
 
 Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending (``client_pending``,
 ``server_pending``). Reasons: ``gap``, ``midstream``, ``truncated``, ``too_large``, ``unparsable``, ``upgraded``,
-``unsolicited`` (a response nobody asked for), ``interim`` (1xx), ``blank`` (empty lines), ``pipeline`` (too many).
+``unsolicited`` (a response nobody asked for), ``interim`` (1xx), ``blank`` (empty lines), ``pipeline`` (too many),
+``open`` (the rest of a stream on which the book is closed).
 """
 
 from __future__ import annotations
@@ -40,14 +41,8 @@ from typing import cast
 from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.protocols.base import CodecSink, FlowView
-from shadowd.protocols.http1_reader import (
-    MAX_BODY,
-    MAX_HEAD,
-    OversizedRequest,
-    ProtocolError,
-    RequestReader,
-    ResponseReader,
-)
+from shadowd.protocols.http1_reader import MAX_BODY, MAX_HEAD, OversizedRequest, ProtocolError, RequestReader
+from shadowd.protocols.http1_response import ResponseReader
 from shadowd.protocols.withheld import Withheld
 
 CUT, SEEK, PROBE, HOLD, DONE = range(5)
@@ -121,8 +116,7 @@ class Http1Codec:
         self._probes = 0
         self._index = 0
         self._slots: deque[Exchange | str] = deque()  # requests without a response; a reason if not an exchange
-        self._early = False
-        self._early_response: Response | None = None
+        self._early, self._early_response = False, cast(Response | None, None)
         self._ends: deque[int] = deque()  # of responses that the client has not acknowledged yet
         self._after = 0  # how many it has
         self._partial_after = 0  # the same, when the first byte of the partial request was sent
@@ -206,7 +200,7 @@ class Http1Codec:
             sink.lost(slot)
             sink.discarded(slot, request.size)
         else:
-            slot = Exchange(index, request, after)
+            slot = Exchange(index, request, after, self)
             sink.request(slot)
         if self._early:
             self._early = False
@@ -440,6 +434,12 @@ class Http1Codec:
             self._early_response = response
         else:
             self._sink.discarded(slot, response.end - response.begin)
+
+    def close_book(self, exchange: Exchange) -> None:
+        """Take what has come of a streamed response that goes on; the rest is discarded."""
+        if self._slots and self._slots[0] is exchange and (response := self._responses.take_so_far()) is not None:
+            self._slots[0] = "open"
+            self._pair(exchange, response)
 
     def _give_up_on(self, *slots: Exchange | str) -> None:
         for slot in slots:

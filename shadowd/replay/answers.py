@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shadowd.budget import UNBOUNDED, Budget, Charge
 from shadowd.exchange import Response
-from shadowd.protocols.http1_reader import ResponseReader
+from shadowd.protocols.http1_response import ResponseReader
 
 if TYPE_CHECKING:
     from shadowd.replay.connection import Leg
@@ -47,7 +47,15 @@ class HttpAnswers:
         return not self.reader.upgraded
 
     def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
-        return False  # HTTP answers end by themselves: the time limit is for all of it
+        """A stream may go on for ``stream_window`` while it goes on, or production's does too; else the limit is for
+        the whole answer."""
+        if not self.reader.streaming or now >= leg.sent_at + leg.lane.target.limits.stream_window:
+            return False
+        return self.reader.latest + timeout > now or not leg.exchange.answered
+
+    def so_far(self) -> Response | None:
+        """Of a stream that goes on, when its window is over."""
+        return self.reader.take_so_far()
 
 
 class RawAnswers:
@@ -93,6 +101,9 @@ class RawAnswers:
                 break
         self._offset += len(data)  # more than production said and no turn to charge: read and dropped
         return done
+
+    def so_far(self) -> Response | None:
+        return None
 
     def settle(self, now: int) -> Sequence[Response]:
         done: list[Response] = []

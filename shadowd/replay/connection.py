@@ -318,8 +318,13 @@ class Connection:
             return
         leg, timeout = self.in_flight[0], self.target.limits.timeout
         if self._answers.in_time(leg, now, timeout):  # raw: production was silent as long itself
-            leg.deadline = now + timeout
-        else:
+            leg.deadline = min(now + timeout, max(now, leg.sent_at + self.target.limits.stream_window))
+            return
+        window_over = now >= leg.sent_at + self.target.limits.stream_window
+        response = self._answers.so_far() if window_over else None
+        if response is not None:
+            self._answer((response,), now)
+        if self.in_flight:
             self.fail("timeout", now)
 
     def _ended(self, now: int) -> None:

@@ -60,6 +60,7 @@ class Engine:
         self._ended: list[Leg] = []
         self.spared = 0  # of 65,536 parts of the connections, how many are not mirrored now: the guard's decision
         self.kept = 0  # bytes of production's answers that wait to be compared
+        self._waiting: dict[Exchange, int] = {}  # a shadow's end is known, production's not: until when to wait
         self._retired: list[int] = []
         self._connecting: set[Connection] = set()
         self._next_sweep = 0
@@ -95,6 +96,8 @@ class Engine:
                         trial.pending -= 1
                         if not trial.pending and leg.exchange.answered:
                             self._examine(trial)
+                if not leg.exchange.answered:  # production may stream for ever
+                    self._waiting[leg.exchange] = leg.exchange.request.ended + leg.lane.target.limits.stream_window
                 if leg.twin or leg.response is None:
                     continue
                 if leg.exchange.answered:
@@ -149,6 +152,10 @@ class Engine:
                 lane.advance(now)
             for connection in [idle for idle in target.idle if idle.idle_since + IDLE_KEEP < now]:
                 connection.close(now)
+        for exchange in [exchange for exchange, until in self._waiting.items() if until <= now]:
+            del self._waiting[exchange]
+            if exchange.source is not None:
+                exchange.source.close_book(exchange)
         for connection in list(self._connections.values()):
             if connection.in_flight:
                 if connection.owner is not None and connection.owner.raw:
@@ -263,6 +270,7 @@ class Engine:
             for leg in exchange.early:
                 self.pair(leg)
             exchange.early = None
+        self._waiting.pop(exchange, None)
         response = exchange.response
         trials, exchange.trials = exchange.trials, ()
         for trial in trials:

@@ -36,7 +36,10 @@ IDLE_KEEP = 4 * SECOND
 class TargetLimits:
     """What one target may use. At each limit whole requests are shed and counted by the reason named here."""
 
-    __slots__ = ("connect_timeout", "max_buffered", "max_connections", "max_in_flight", "max_lag", "max_rps", "timeout")
+    __slots__ = (
+        "connect_timeout", "max_buffered", "max_connections", "max_in_flight", "max_lag", "max_rps", "stream_window",
+        "timeout",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -47,7 +50,9 @@ class TargetLimits:
         max_in_flight: int = 4096,
         max_buffered: int = 16 << 20,
         connect_timeout: int = 3 * SECOND,
+        stream_window: int = 600 * SECOND,
     ) -> None:
+        self.stream_window = stream_window  # ns: a stream of events that goes on is compared by what came until then
         self.timeout = timeout  # ns from sending to the whole answer: failed(timeout)
         self.max_lag = max_lag  # ns from capture to sending: shed(lag)
         self.max_rps = max_rps  # shed(max_rps)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowd.budget import Budget, Charge
-from shadowd.protocols.http1_reader import OversizedRequest, RequestReader, ResponseReader
+from shadowd.protocols.http1_reader import OversizedRequest, RequestReader
+from shadowd.protocols.http1_response import ResponseReader
 
 POST = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n"

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shadowd.exchange import Request, Response
-from shadowd.protocols.http1_reader import OversizedRequest, ProtocolError, RequestReader, ResponseReader
+from shadowd.protocols.http1_reader import OversizedRequest, ProtocolError, RequestReader
+from shadowd.protocols.http1_response import ResponseReader
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
