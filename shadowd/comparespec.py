@@ -106,6 +106,7 @@ class CompareFields(Strict):
     """The fields of a filter that say how its candidates are judged; ``shadowctl filter add --help`` explains each."""
 
     compare: Annotated[bool, BeforeValidator(boolean)] = True
+    no_content: Annotated[bool, BeforeValidator(boolean)] = False
     twin: Annotated[float, BeforeValidator(share(0, 0.5))] = 0.05
     routes: Annotated[tuple[str, ...], BeforeValidator(_routes)] = ()
     run_key: Annotated[str | None, BeforeValidator(optional(lambda value: header_name(text(value))))] = None

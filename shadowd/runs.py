@@ -387,6 +387,7 @@ def settings_of(spec: FilterSpec) -> Settings:
         twin=0.0 if _has_baseline(spec) else spec.twin,
         baseline=_has_baseline(spec),
         run_key=spec.run_key or "",
+        content=not spec.no_content,
         first_look=spec.memory_after,
         critical_endpoints=spec.critical_endpoint,
     )

@@ -93,6 +93,7 @@ MemoryAfter = Annotated[Text, _option("--memory-after", "Requests before memory 
 IgnoreHeader = Annotated[Texts, _option("--ignore-header", "Response header that is not compared. Repeatable.", "K")]
 Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says nothing: $.tags, or *.", "PATH")]
 Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
+NoContent = Annotated[Flag, typer.Option("--no-content/--content", help="Keep measures alone: no values, no texts.")]
 StrictTypes = Annotated[Flag, typer.Option(help="1 and 1.0 are different.")]
 ShadowMetrics = Annotated[Text, _option("--shadow-metrics", "Prometheus text of the shadow's process.", "URL")]
 StreamWindow = Annotated[Text, _option("--stream-window", "Compare streams that go on by what came (10m).", "TIME")]
@@ -157,6 +158,7 @@ OPTIONS: dict[str, Any] = {
     "ignore_header": IgnoreHeader,
     "unordered": Unordered,
     "tolerance": Tolerance,
+    "no_content": NoContent,
     "strict_types": StrictTypes,
     "shadow_metrics": ShadowMetrics,
     "production_metrics": ProductionMetrics,

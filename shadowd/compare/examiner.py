@@ -52,7 +52,9 @@ Compare = Callable[[Response, Response, Options], Differences]
 class Settings:
     """How a candidate is compared. ``twin``: share of safe requests sent twice, without a baseline."""
 
-    __slots__ = ("baseline", "critical_endpoints", "first_look", "margins", "options", "routes", "run_key", "twin")
+    __slots__ = (
+        "baseline", "content", "critical_endpoints", "first_look", "margins", "options", "routes", "run_key", "twin",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,7 +66,9 @@ class Settings:
         run_key: str = "",
         first_look: int = 10_000,
         critical_endpoints: Sequence[str] = (),
+        content: bool = True,
     ) -> None:
+        self.content = content  # whether values, examples and messages are kept for people, or measures alone
         self.critical_endpoints = tuple(critical_endpoints)  # each needs ``margins.min_samples`` for a pass
         self.options = options or Options()
         self.margins = margins or Margins()
@@ -268,6 +272,8 @@ class Examiner:
     def _sign(self, signature: Signature | None, endpoint: Endpoint, time: int, mine: int, example: bytes) -> None:
         if signature is None:
             return
+        if not self.settings.content:
+            signature, example = signature.wordless(), b""
         known = self.signatures.get(signature.fingerprint)
         if known is None:
             if len(self.signatures) >= MAX_SIGNATURES:
@@ -322,7 +328,7 @@ class Examiner:
 
     def _prompt_group(self, ask: Ask) -> Endpoint:
         """Conversations are grouped by prompt, not by URL."""
-        endpoint = self._talking(group_name(ask))
+        endpoint = self._talking(group_name(ask, self.settings.content))
         if endpoint is None or sum(one.talk is not None for one in self.endpoints.values()) > MAX_GROUPS:
             endpoint = self._talking(OTHER_PROMPTS)
         assert endpoint is not None
@@ -457,6 +463,8 @@ class Examiner:
             group = field.groups[found.kind] = Group(endpoint.name, *found[:3], time)
         group.count += 1
         group.last = time
+        if not self.settings.content:
+            return
         group.production, group.candidate = found.production, found.candidate
         if group.count <= 3 or group.count & (group.count - 1) == 0:  # the first, then ever rarer: copies cost memory
             request = trial.exchange.request

@@ -61,13 +61,14 @@ def recognise(request: Request) -> Ask | None:
     return None if content.problem else recognise_untrusted(request.target, request.head, content.data)
 
 
-def group_name(ask: Ask) -> str:
-    """A readable name of the prompt: the same for the same system prompt, model and tools."""
+def group_name(ask: Ask, words: bool = True) -> str:
+    """A readable name of the prompt: the same for the same system prompt, model and tools. Without ``words`` of it."""
     names = sorted(ask.tools)
     exact = "\0".join((ask.api, ask.model, ask.system, *names)).encode("utf-8", "surrogatepass")
-    words = " ".join(ask.system.split())[:48] or "(no system prompt)"
+    begins = " ".join(ask.system.split())[:48] or "(no system prompt)"
+    prompt = f"“{begins}” " if words else "prompt, "
     tools = f" [{', '.join(names[:4])}{', …' * (len(names) > 4)}]" if names else ""
-    return f"“{words}” {ask.model}{tools} #{hashlib.blake2b(exact, digest_size=3).hexdigest()}"
+    return f"{prompt}{ask.model}{tools} #{hashlib.blake2b(exact, digest_size=3).hexdigest()}"
 
 
 class Answer:

@@ -51,6 +51,12 @@ class Signature:
         self.title = shown(" ".join(title.split()), TITLE)
         self.fingerprint = blake2b(f"{kind}\n{essence}".encode(errors="backslashreplace"), digest_size=8).hexdigest()
 
+    def wordless(self) -> Signature:
+        """The same fingerprint without the message's words."""
+        made = Signature(self.kind, f"{self.kind} #{self.fingerprint[:8]}", "")
+        made.fingerprint = self.fingerprint
+        return made
+
     def __repr__(self) -> str:
         return f"Signature({self.fingerprint}, {self.kind!r}, {self.title!r})"
 

@@ -270,3 +270,31 @@ def test_what_is_stored_is_redacted(daemon: Daemon, servers: Callable[[Made], Se
         assert secret not in shown
     assert "[redacted:" in shown
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_without_content_measures_alone_are_kept(daemon: Daemon, servers: Callable[[Made], Server], name: str) -> None:
+    """Neither what people wrote nor what they were answered is stored or shown; what differs is found all the same."""
+    production = servers(lambda number: {"n": number, "patient": "Marigold Featherstone"})
+    shadow = servers(lambda number: {"n": number, "patient": "Barnaby Quillfeather"})
+    daemon.add(name, production.port, shadow.url, methods="any", no_content=True)
+    client = HttpClient("127.0.0.1", production.port)
+    for number in range(10):
+        client.get(f"/orders/{number}", "X-Ward: Thistledown\r\n")
+    report = compared(daemon, name, 10)
+    path = daemon.folder / "state" / "shadowd.db"
+
+    def stored() -> int:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as store:
+            return int(
+                store.execute("SELECT count(*) FROM groups WHERE run = (SELECT max(run) FROM groups)").fetchone()[0]
+            )
+
+    groups = daemon.call("diffs", name=name)["differences"]
+    assert [(one["path"], one["count"]) for one in groups] == [("$.patient", 10)]
+    wait_for("the group is stored", stored)
+    shown = json.dumps([daemon.call("diff", name=name, id=group["id"]) for group in groups] + groups)
+    shown += json.dumps(daemon.call("report", name=name)) + json.dumps(report)
+    files = b"".join(file.read_bytes() for file in path.parent.iterdir() if file.is_file())
+    for word in ("Marigold", "Barnaby", "Thistledown"):
+        assert word not in shown
+        assert word.encode() not in files

@@ -179,6 +179,7 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
     }  # fmt: skip
     words = [word for option in options.items() for word in option]
     done = served("filter", "add", "shop", *words, "--preserve-host", "--allow-writes", "--paused", "--strict-types",
+                  "--no-content",
                   "--no-compare", "--json")  # fmt: skip
     tls = {
         "ca": str(Path.cwd() / "ca.pem"),
@@ -196,7 +197,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "preserve_host": True, "allow_writes": True, "proxy_protocol": "forward", "order": "none", "max_lag": 2.0,
         "max_rps": 500.0, "max_connections": 10, "max_in_flight": 20, "timeout": 0.5, "stream_window": 60.0,
         "max_buffered": 1 << 20,
-        "paused": True, "compare": False, "twin": 0.1, "routes": ["/users/{id}"], "run_key": "X-Version",
+        "paused": True, "compare": False, "no_content": True,
+        "twin": 0.1, "routes": ["/users/{id}"], "run_key": "X-Version",
         "max_error_increase": 0.002, "max_diff_share": 0.01, "max_slowdown": [0.05, 0.1, 0.2], "latency_floor": 0.002,
         "max_leak": 512, "max_cpu": 0.5, "min_coverage": 0.9, "min_samples": 100, "min_duration": 60.0,
         "critical": ["errors", "cpu"], "critical_endpoint": ["GET /pay"], "memory_after": 2000,

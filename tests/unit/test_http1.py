@@ -530,3 +530,45 @@ def test_nothing_raises_and_every_byte_and_exchange_is_accounted(
     assert book.codec.client_pending == book.codec.server_pending == 0
     assert {e.index for e in book.answered} == {e.index for e in book.exchanges}
     assert sum(event == ("filtered", "unparsable") for event in book.events) <= 1
+
+
+# --- streams without an end -------------------------------------------------------------------------------------------
+
+EVENTS = [b"data: %d\n\n" % number for number in range(6)]
+STREAM = [b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"] + [
+    b"%x\r\n%s\r\n" % (len(event), event) for event in EVENTS
+]
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ends later", "is cut off later"])
+@given(when=st.integers(1, 6), twice=st.booleans())
+def test_the_book_is_closed_on_a_stream_that_goes_on(ends: bool, when: int, twice: bool) -> None:
+    book = Playbook(body_limit=1 << 20)
+    book.client(GET)
+    for piece in STREAM[:when]:
+        book.server(piece)
+    (exchange,) = book.exchanges
+    book.codec.close_book(exchange)
+    if twice:
+        book.codec.close_book(exchange)
+    response = exchange.response
+    assert response is not None
+    assert response.open
+    assert response.head + response.body == b"".join(STREAM[:when])
+    for piece in STREAM[when:]:
+        book.server(piece)
+    if ends:
+        book.server(b"0\r\n\r\n").client(GET).server(OK)
+        assert [one.index for one in book.answered] == [0, 1]
+    assert book.unaccounted == 0
+    book.codec.closed(99)
+    assert book.unaccounted == 0
+
+
+def test_the_book_is_not_closed_on_what_is_no_stream() -> None:
+    book = Playbook(body_limit=1 << 20)
+    book.client(GET).server(OK[:-1])
+    book.codec.close_book(book.exchanges[0])
+    assert not book.answered
+    book.server(OK[-1:])
+    assert [one.response.open for one in book.answered if one.response] == [False]
