@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from shadowd.compare.citations import steps_of
 from shadowd.fieldtypes import (
     Strict,
     boolean,
@@ -23,6 +24,7 @@ from shadowd.fieldtypes import (
 
 #: The judges, as they stand in verdicts.
 JUDGES = ("errors", "content", "latency", "memory", "cpu", "capacity", "restarts")
+_PRICE = re.compile(r"[^=,\s]{1,100}=\d{1,9}(?:\.\d{1,9})?,\d{1,9}(?:\.\d{1,9})?")
 _ROUTE = re.compile(r"(?:[A-Z]+ )?/[^\s?#]*")
 
 
@@ -85,6 +87,23 @@ def _paths(value: object) -> tuple[str, ...]:
     return paths
 
 
+def _prices(value: object) -> tuple[str, ...]:
+    given = tuple(texts(value))
+    for one in given:
+        if not _PRICE.fullmatch(one):
+            raise fault(f"{shown(one)} is not a price", "such as 'gpt-4o=2.5,10': input and output, per million tokens")
+    return given
+
+
+def _citations(value: object) -> str:
+    path = text(value)
+    try:
+        steps_of(path)
+    except ValueError as error:
+        raise fault(f"{shown(path)} is not a JSON path: {error}", "such as $.sources[*].id") from None
+    return path
+
+
 def _leak(value: object) -> int:
     """Bytes a request; fractions of a unit are usual here: ``0.25KB``."""
     found = (
@@ -106,6 +125,8 @@ class CompareFields(Strict):
     """The fields of a filter that say how its candidates are judged; ``shadowctl filter add --help`` explains each."""
 
     compare: Annotated[bool, BeforeValidator(boolean)] = True
+    prices: Annotated[tuple[str, ...], BeforeValidator(_prices)] = ()
+    citations: Annotated[str | None, BeforeValidator(optional(_citations))] = None
     no_content: Annotated[bool, BeforeValidator(boolean)] = False
     twin: Annotated[float, BeforeValidator(share(0, 0.5))] = 0.05
     routes: Annotated[tuple[str, ...], BeforeValidator(_routes)] = ()

@@ -153,6 +153,8 @@ class Config(Strict):
     reload_on_change: Annotated[bool, BeforeValidator(boolean)] = False
     # a second door without verdicts and reports, which may be open to the network
     monitor: Annotated[str, BeforeValidator(_http)] = ""
+    # OpenTelemetry's names for generative AI are in flux: who does not want them to change can do without
+    genai_metrics: Annotated[bool, BeforeValidator(boolean)] = True
     # compile the capture program here by bcc, load what was compiled before, or whichever is there, in this order
     loader: Annotated[str, BeforeValidator(choice("auto", "bcc", "prebuilt"))] = "auto"
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from shadowd import __version__
 from shadowd.compare.latency import LatencySketch
+from shadowd.genai_metrics import genai_families
 from shadowd.replay.target import Target
 from shadowd.roster import Entry
 from shadowd.runs import Run
@@ -58,6 +59,8 @@ class Metrics:
         for run in runs:
             await self._standing.runs.assess(run, FRESH)
         families = [*self._daemon(), *self._requests(), *self._latency(), *self._kernel(), *_verdicts(runs)]
+        if self._standing.config.genai_metrics:
+            families += genai_families(runs)
         return await trio.to_thread.run_sync(_render, families, accept)
 
     def _entries(self) -> list[Entry]:

@@ -21,6 +21,7 @@ from shadowd.compare.assessment import Assessment
 from shadowd.compare.difference import Options
 from shadowd.compare.examiner import Examiner, Settings
 from shadowd.compare.latency import LatencySketch
+from shadowd.compare.llm import Price
 from shadowd.compare.rules import Rules
 from shadowd.compare.verdict import Margins, cpu_alpha, memory_alpha
 from shadowd.config import FilterSpec
@@ -388,9 +389,17 @@ def settings_of(spec: FilterSpec) -> Settings:
         baseline=_has_baseline(spec),
         run_key=spec.run_key or "",
         content=not spec.no_content,
+        prices=[_price(one) for one in spec.prices],
+        citations=spec.citations or "",
         first_look=spec.memory_after,
         critical_endpoints=spec.critical_endpoint,
     )
+
+
+def _price(given: str) -> Price:
+    model, _, amounts = given.rpartition("=")
+    paid, earned = amounts.split(",")
+    return Price(model, float(paid), float(earned))
 
 
 def _eligible(account: FilterAccount) -> int:

@@ -22,6 +22,7 @@ LAYERS = [
         "door",
         "log",
         "metrics",
+        "genai_metrics",
         "notify",
         "privileges",
         "standing",

@@ -93,6 +93,8 @@ MemoryAfter = Annotated[Text, _option("--memory-after", "Requests before memory 
 IgnoreHeader = Annotated[Texts, _option("--ignore-header", "Response header that is not compared. Repeatable.", "K")]
 Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says nothing: $.tags, or *.", "PATH")]
 Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
+Prices = Annotated[Texts, _option("--price", "Of a model, per million tokens. Repeatable.", "MODEL=INPUT,OUTPUT")]
+Citations = Annotated[Text, _option("--citations", "What answers cite: '$.sources[*].id'.", "PATH")]
 NoContent = Annotated[Flag, typer.Option("--no-content/--content", help="Keep measures alone: no values, no texts.")]
 StrictTypes = Annotated[Flag, typer.Option(help="1 and 1.0 are different.")]
 ShadowMetrics = Annotated[Text, _option("--shadow-metrics", "Prometheus text of the shadow's process.", "URL")]
@@ -158,6 +160,8 @@ OPTIONS: dict[str, Any] = {
     "ignore_header": IgnoreHeader,
     "unordered": Unordered,
     "tolerance": Tolerance,
+    "price": Prices,
+    "citations": Citations,
     "no_content": NoContent,
     "strict_types": StrictTypes,
     "shadow_metrics": ShadowMetrics,

@@ -25,6 +25,7 @@ WIRE_KEYS = {
     "client": "client_cidrs",
     "server": "server_cidrs",
     "route": "routes",
+    "price": "prices",
 }  # where option and field differ
 FILES = ("ca", "client_cert", "client_key")
 

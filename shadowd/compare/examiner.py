@@ -19,16 +19,19 @@ from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.compare.drift import Drift
 from shadowd.compare.endpoints import Endpoints, raw_name
 from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Field, Group
+from shadowd.compare.genai import GenAiMeasures
 from shadowd.compare.latency import LatencySketch
-from shadowd.compare.llm import MAX_GROUPS, Answer, compare_messages, group_name, read_answer, recognise
+from shadowd.compare.llm import MAX_GROUPS, Answer, compare_talk, group_name, read_answer, recognise
 from shadowd.compare.llm_evidence import TalkEvidence
 from shadowd.compare.rules import Rules
+from shadowd.compare.settings import Settings
 from shadowd.compare.signatures import Signature, signature_of
 from shadowd.compare.slowdown import LatencyEvidence
 from shadowd.compare.trial import Side, Trial
-from shadowd.compare.verdict import Margins
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.protocols.llm import Ask
+
+__all__ = ["Examiner", "Settings"]
 
 #: Longer responses leave the server in several flights (RFC 6928: ten segments of 1,448 bytes at first): their last
 #: byte tells of the network and of production's own slow clients.
@@ -47,41 +50,6 @@ _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 ALL_PROMPTS, OTHER_PROMPTS = "all conversations", "other prompts"
 
 Compare = Callable[[Response, Response, Options], Differences]
-
-
-class Settings:
-    """How a candidate is compared. ``twin``: share of safe requests sent twice, without a baseline."""
-
-    __slots__ = (
-        "baseline", "content", "critical_endpoints", "first_look", "margins", "options", "routes", "run_key", "twin",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        options: Options | None = None,
-        margins: Margins | None = None,
-        routes: Sequence[str] = (),
-        twin: float = 0.05,
-        baseline: bool = False,
-        run_key: str = "",
-        first_look: int = 10_000,
-        critical_endpoints: Sequence[str] = (),
-        content: bool = True,
-    ) -> None:
-        self.content = content  # whether values, examples and messages are kept for people, or measures alone
-        self.critical_endpoints = tuple(critical_endpoints)  # each needs ``margins.min_samples`` for a pass
-        self.options = options or Options()
-        self.margins = margins or Margins()
-        self.routes = tuple(routes)
-        self.twin = twin
-        self.baseline = baseline
-        self.run_key = run_key
-        self.first_look = first_look  # requests after which the shadow's memory is first judged
-
-    @property
-    def mode(self) -> str:
-        """Where noise is learned from."""
-        return "baseline" if self.baseline else "twin" if self.twin else "none"
 
 
 class SignatureCount:
@@ -136,6 +104,7 @@ class Examiner:
         self.first_byte = LatencyEvidence()
         self.last_byte = LatencyEvidence()
         self._interval = (LatencySketch(), LatencySketch())  # first bytes of both sides since it was last taken
+        self.genai = GenAiMeasures()
         self.began = 0  # time of the first exchange (ns), 0 before it
         self.latest = 0
         self.ended = ""  # why the run is over
@@ -352,17 +321,19 @@ class Examiner:
         assert production is not None
         assert candidate is not None
         other = third.response if third is not None else None
-        read: dict[int, Answer | None] = {id(production): read_answer(ask, production, exchange.request.ended)}
+        cited = self.settings.citations
+        read: dict[int, Answer | None] = {id(production): read_answer(ask, production, exchange.request.ended, cited)}
         for response in (candidate, other):
             if response is not None:
-                read[id(response)] = read_answer(ask, response, 0)
+                read[id(response)] = read_answer(ask, response, 0, cited)
 
         def compare(ours: Response, theirs: Response, options: Options) -> Differences:
             left, right = read[id(ours)], read[id(theirs)]
             if left is None or right is None or ours.status != theirs.status:
                 return NONE
-            return compare_messages(ask, left.message, right.message, options)
+            return compare_talk(ask, left, right, options)
 
+        self.genai.note(ask, trial, read)
         everything = self._talking(ALL_PROMPTS)
         assert everything is not None
         everything.total += 1
@@ -379,6 +350,7 @@ class Examiner:
             timed = not side.late and not (trial.baseline is not None and trial.baseline.late)
             if not self.settings.baseline or baseline is not None:
                 endpoint.talk.note(ours, theirs, baseline, time, timed)
+                endpoint.talk.note_cost(ask, ours, theirs, baseline, time, self.settings.prices)
 
     # --- content ------------------------------------------------------------------------------------------------------
 

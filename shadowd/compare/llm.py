@@ -12,6 +12,7 @@ pairs against the baseline's answer to the same request:
 ``NAME arguments``                they are no JSON, or not what the request's schema for them allows
 ``JSON``                          the answer is not what the requested schema allows
 ``finish reason``                 it ends for another reason
+``citations``                     other documents are cited, wherever the operator says they stand
 ================================  ===================================================================
 
 A field that follows from another is not told twice: whoever refuses calls no tools, and another set of tool calls has
@@ -24,12 +25,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
 
+from shadowd.compare.citations import cited_by
 from shadowd.compare.content import content_untrusted
 from shadowd.compare.difference import Difference, Differences, Options
 from shadowd.compare.jsondiff import JsonError, diff_documents, parse_json_untrusted
@@ -71,19 +74,43 @@ def group_name(ask: Ask, words: bool = True) -> str:
     return f"{prompt}{ask.model}{tools} #{hashlib.blake2b(exact, digest_size=3).hexdigest()}"
 
 
+class Price:
+    """Of a model, in any currency per million tokens; for models whose names begin with ``model``."""
+
+    __slots__ = ("for_input", "for_output", "model")
+
+    def __init__(self, model: str, for_input: float, for_output: float) -> None:
+        self.model = model
+        self.for_input = for_input
+        self.for_output = for_output
+
+
+def cost_of(ask: Ask, message: Message, prices: Sequence[Price]) -> float | None:
+    """What an answer costs; None where its model has no price or its tokens are not told. The longest name counts."""
+    model = message.model or ask.model
+    fitting = [price for price in prices if model.startswith(price.model)]
+    if not fitting or message.input_tokens is None or message.output_tokens is None:
+        return None
+    price = max(fitting, key=lambda one: len(one.model))
+    return (message.input_tokens * price.for_input + message.output_tokens * price.for_output) / 1e6
+
+
 class Answer:
-    """A message with its times: ns after the request, -1 where they are not known."""
+    """A message with its times: ns after the request, -1 where they are not known. ``cited``: what it cites, sorted;
+    None if that was not looked for."""
 
-    __slots__ = ("first_content", "last", "message")
+    __slots__ = ("cited", "first_content", "last", "message")
 
-    def __init__(self, message: Message, first_content: int, last: int) -> None:
+    def __init__(self, message: Message, first_content: int, last: int, cited: tuple[str, ...] | None = None) -> None:
+        self.cited = cited
         self.message = message
         self.first_content = first_content
         self.last = last
 
 
-def read_answer(ask: Ask, response: Response, asked_at: int) -> Answer | None:
+def read_answer(ask: Ask, response: Response, asked_at: int, citations: str = "") -> Answer | None:
     """The message of a response whose ``marks`` are times on the same clock as ``asked_at`` (0: since the request).
+    ``citations``: JSON path of what it cites.
 
     None where the body was too long to keep: of half a message nothing can be said.
     """
@@ -105,7 +132,8 @@ def read_answer(ask: Ask, response: Response, asked_at: int) -> Answer | None:
     message = reader.finish(not response.open)
     first = reader.first_content - asked_at if timed and reader.first_content >= 0 else -1
     last = reader.last - asked_at if timed and reader.last >= 0 else -1
-    return Answer(message, first, last)
+    cited = cited_by(response, message, kind, citations) if citations else None
+    return Answer(message, first, last, cited)
 
 
 def _feed(reader: Reader, response: Response) -> None:
@@ -143,6 +171,15 @@ class _Unframed:
 
 
 # --- differences ------------------------------------------------------------------------------------------------------
+
+
+def compare_talk(ask: Ask, ours: Answer, theirs: Answer, options: Options) -> Differences:
+    """What the second of two answers to one request does otherwise; a refusal cites nothing."""
+    found = compare_messages(ask, ours.message, theirs.message, options)
+    if ours.cited == theirs.cited or ours.message.refused or theirs.message.refused:
+        return found
+    texts = [", ".join(one.cited or ()) or "nothing" for one in (ours, theirs)]
+    return Differences.of((*found, Difference(WHERE, "citations", "value", *texts)), found.more)
 
 
 def compare_messages(ask: Ask, production: Message, candidate: Message, options: Options) -> Differences:

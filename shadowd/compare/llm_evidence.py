@@ -12,17 +12,24 @@ there is no such pair, and the text is not judged.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rapidfuzz.fuzz import ratio
 
 from shadowd.compare.betting import log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
 from shadowd.compare.judgement import Judgement, Result, more, percent
-from shadowd.compare.llm import Answer
+from shadowd.compare.llm import Answer, Price, cost_of
 from shadowd.compare.slowdown import LatencyEvidence
+from shadowd.protocols.llm import Ask
 
 #: Relative margin of the median of output tokens: what changes the bill and the wait noticeably.
 MAX_LONGER = 0.10
+#: Of the median time per output token, and of the median cost of a conversation.
+MAX_SLOWER = 0.15
+MAX_DEARER = 0.10
+#: Tokens below which an answer has no pace to speak of.
+_FEW = 8
+_MONEY = 1_000_000_000  # a unit of the currency: a conversation costs thousandths of it
 #: Margin of the loss of likeness: a rephrasing prompt moves it by 0.02–0.04, another intention by 0.2 and more.
 MAX_UNLIKE = 0.05
 #: Margin of refusals, tool calls and finish reasons: shares of the conversations that a sampling model moves by itself.
@@ -37,13 +44,20 @@ _TOKEN = 1_000_000  # a token as a "duration" of the paired-ratio machinery: lar
 class TalkEvidence:
     """Of one prompt group, or of all conversations."""
 
-    __slots__ = ("first_content", "likeness", "order_likeness", "order_tokens", "tokens", "too_long")
+    __slots__ = (
+        "cost", "first_content", "likeness", "order_cost", "order_likeness", "order_pace", "order_tokens", "pace",
+        "spent", "tokens", "too_long",
+    )  # fmt: skip
 
     def __init__(self, order: Callable[[], int]) -> None:
         self.first_content = LatencyEvidence()
         self.tokens = LatencyEvidence()
         self.likeness: dict[int, int] = {}  # loss of likeness in steps → how often
+        self.pace = LatencyEvidence()  # time per output token after the first content
+        self.cost = LatencyEvidence()
+        self.spent = [0.0, 0.0]  # by the reference and by the candidate, of the conversations that could be priced
         self.order_tokens, self.order_likeness = order(), order()  # among all fields: their shares of α
+        self.order_pace, self.order_cost = order(), order()
         self.too_long = 0  # answers beyond what is kept: not judged
 
     def note(self, production: Answer, candidate: Answer, baseline: Answer | None, time: int, timed: bool) -> None:
@@ -55,12 +69,28 @@ class TalkEvidence:
         if ours.refused or theirs.refused or ours.outcome != "whole" or theirs.outcome != "whole":
             return  # told by the fields; a refusal is short, and so is what was cut
         self.tokens.add(time, _length(ours) * _TOKEN, _length(theirs) * _TOKEN)
+        paces = _pace(reference), _pace(candidate)
+        if timed and paces[0] and paces[1]:
+            self.pace.add(time, *paces)
         text = production.message.text[:COMPARED]
         if baseline is not None and text:
             alike = ratio(text, ours.text[:COMPARED])
             loss = (alike - ratio(text, theirs.text[:COMPARED])) / 100
             step = round(loss * _STEPS)
             self.likeness[step] = self.likeness.get(step, 0) + 1
+
+    def note_cost(
+        self, ask: Ask, production: Answer, candidate: Answer, baseline: Answer | None, time: int,
+        prices: Sequence[Price],
+    ) -> None:  # fmt: skip
+        """What both sides cost, where both models have a price and tell their tokens."""
+        if not prices:
+            return
+        costs = [cost_of(ask, one.message, prices) for one in (baseline or production, candidate)]
+        if costs[0] is not None and costs[1] is not None:
+            self.spent[0] += costs[0]
+            self.spent[1] += costs[1]
+            self.cost.add(time, max(1, round(costs[0] * _MONEY)), max(1, round(costs[1] * _MONEY)))
 
     def judge(
         self, endpoint: str, reference: str, floor: int, margins: tuple[float, float, float],
@@ -74,23 +104,26 @@ class TalkEvidence:
         if likeness.result == "fail" and tokens.result == "fail":  # longer answers are less alike: one cause, told once
             likeness.result, likeness.critical = "inconclusive", False
             likeness.sentence += "; it follows from the longer answers"
-        return [*found, tokens, likeness]
+        result = [*found, tokens, likeness]
+        if self.pace.count:
+            more_or_less = "more time per output token", "less time per output token"
+            alpha = field_alpha(self.order_pace)
+            result.append(
+                _judge_ratio(self.pace, endpoint, "time per token", more_or_less, MAX_SLOWER, alpha, alpha_pass)
+            )
+        if self.cost.count:
+            dearer = "higher cost", "lower cost"
+            alpha = field_alpha(self.order_cost)
+            cost = _judge_ratio(self.cost, endpoint, "cost", dearer, MAX_DEARER, alpha, alpha_pass)
+            if cost.result == "fail" and tokens.result == "fail" and cost.effect <= tokens.high:
+                cost.result, cost.critical = "inconclusive", False
+                cost.sentence += "; it follows from the longer answers"
+            result.append(cost)
+        return result
 
     def _judge_tokens(self, endpoint: str, alpha: float, alpha_pass: float) -> Judgement:
-        said = self.tokens.median(MAX_LONGER, alpha, alpha_pass)
-        result, effect, low, high, log_e = said
-        size = f"{percent(abs(effect))} {'more' if effect >= 0 else 'fewer'} output tokens than before"
-        if result == "fail":
-            sentence = f"{endpoint}: {size} at the median (margin {percent(MAX_LONGER)})"
-        elif result == "pass":
-            sentence = f"{endpoint}: {size}; more than {percent(max(0.0, high))} would have been noticed"
-        else:
-            sentence = f"{endpoint}: {size}, of {self.tokens.count:,} pairs (margin {percent(MAX_LONGER)})"
-        return Judgement(
-            judge="content", endpoint=endpoint, path="llm output tokens", kind="length", result=result, effect=effect,
-            low=low, high=high, unit="ratio", margin=MAX_LONGER, samples=self.tokens.count, sentence=sentence,
-            log_e=log_e,
-        )  # fmt: skip
+        words = "more output tokens", "fewer output tokens"
+        return _judge_ratio(self.tokens, endpoint, "output tokens", words, MAX_LONGER, alpha, alpha_pass)
 
     def _judge_likeness(self, endpoint: str, alpha: float, alpha_pass: float) -> Judgement:
         counts = [(max(-1.0, min(1.0, step / _STEPS)), float(count)) for step, count in sorted(self.likeness.items())]
@@ -133,7 +166,13 @@ class TalkEvidence:
             "first_content_ms": _distribution(self.first_content, 1e6, buckets),
             "tokens": _distribution(self.tokens, _TOKEN, buckets),
             "too_long": self.too_long,
+            **({"cost": self._cost_view()} if self.cost.count else {}),
         }
+
+    def _cost_view(self) -> dict[str, object]:
+        """Means of a conversation, in the currency of the price table."""
+        sides = zip(("production", "candidate"), self.spent, strict=True)
+        return {"conversations": self.cost.count, **{side: round(spent / self.cost.count, 8) for side, spent in sides}}
 
 
 def _distribution(evidence: LatencyEvidence, unit: float, buckets: bool) -> dict[str, dict[str, object]]:
@@ -145,6 +184,31 @@ def _distribution(evidence: LatencyEvidence, unit: float, buckets: bool) -> dict
         if buckets:
             result[side]["buckets"] = [[low / unit, high / unit, count] for low, high, count in sketch.buckets()]
     return result
+
+
+def _judge_ratio(
+    evidence: LatencyEvidence, endpoint: str, what: str, words: tuple[str, str], margin: float, alpha: float,
+    alpha_pass: float,
+) -> Judgement:  # fmt: skip
+    """Of the paired ratio's median; ``words`` are for more and for less of it."""
+    result, effect, low, high, log_e = evidence.median(margin, alpha, alpha_pass)
+    size = f"{percent(abs(effect))} {words[effect < 0]} than before"
+    if result == "fail":
+        sentence = f"{endpoint}: {size} at the median (margin {percent(margin)})"
+    elif result == "pass":
+        sentence = f"{endpoint}: {size}; more than {percent(max(0.0, high))} would have been noticed"
+    else:
+        sentence = f"{endpoint}: {size}, of {evidence.count:,} pairs (margin {percent(margin)})"
+    return Judgement(
+        judge="content", endpoint=endpoint, path=f"llm {what}", kind="length", result=result, effect=effect, low=low,
+        high=high, unit="ratio", margin=margin, samples=evidence.count, sentence=sentence, log_e=log_e,
+    )  # fmt: skip
+
+
+def _pace(answer: Answer) -> int:
+    """ns per output token after the first content; 0 where it cannot be told."""
+    tokens, taken = answer.message.output_tokens or 0, answer.last - answer.first_content
+    return taken // tokens if answer.first_content > 0 and taken > 0 and tokens >= _FEW else 0
 
 
 def _length(message: object) -> int:

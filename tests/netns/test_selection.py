@@ -189,7 +189,7 @@ def test_a_cgroup_is_found_again_after_a_restart(
             if service.cgroup.parent != slice_:
                 service.cgroup.parent.rmdir()
             wait_for("it is told", lambda: "it is taken up when it" in words(daemon, "owned"))
-        assert len(shadow.requests) == 6
+        assert len(shadow.requests) == 6, shadow.requests
     finally:
         service.stop()
         other.stop()
