@@ -365,6 +365,7 @@ class Roster:
             "origin": entry.origin,
             "state": "paused" if entry.spec.paused else "active",
             "words": words,
+            "selection": {"problem": entry.selected.problem, "found": entry.selected.found},
             "bit": entry.bit,
             "flows": entry.filter.flows,
             "seen": account.seen,

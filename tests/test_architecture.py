@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Top to bottom; a module imports its own layer and those below. The longest matching name counts.
 LAYERS = [
     {"cli", "demo"},
+    {"doctor"},
     {
         "daemon",
         "guard",

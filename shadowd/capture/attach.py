@@ -124,6 +124,12 @@ def _classifiers(route: Any, interface: Interface, egress: bool) -> list[tuple[i
     return found
 
 
+def list_classifiers(interface: Interface, egress: bool) -> list[tuple[int, str]]:
+    """(priority, name) of the bpf classifiers that anybody has on one side of an interface."""
+    with _route() as route:
+        return _classifiers(route, interface, egress)
+
+
 def _add_classifier(program: int, interface: Interface, egress: bool) -> None:
     with _route() as route:
         try:

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import demo, diffs, filters, pcap, ps, status, verdicts
+from shadowd.cli import demo, diffs, doctor, filters, pcap, ps, status, verdicts
 from shadowd.cli.output import new_app, run, show_version
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
@@ -46,6 +46,7 @@ def options(
 app.add_typer(filters.app, name="filter")
 app.command()(status.status)
 app.command()(ps.ps)
+app.command()(doctor.doctor)
 app.command()(status.ledger)
 app.command()(status.reload)
 app.command()(verdicts.verdict)

@@ -1,0 +1,147 @@
+"""Why nothing, or not everything, of a filter's traffic is mirrored: from the daemon's counters, in their order.
+
+A request passes the filter's selection, the hook, the kernel's ring, the codec, the policy and the target; the first
+place where it stops is the cause, so findings come in this order. Sans-IO: the daemon's views and the host's services
+are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from shadowd.doctor.finding import Finding
+
+View = Mapping[str, Any]
+
+_FILTERED = {
+    "method": ("the filter takes GET, HEAD and OPTIONS unless told otherwise", "filter set NAME --methods any, if the "
+               "shadow may be written to"),
+    "path": ("--match-path and --exclude-path leave them out", "compare them with the paths of the traffic"),
+    "header": ("--match-header leaves them out", "compare it with the headers of the traffic"),
+    "loop": ("they are replayed requests that came back: the shadow's traffic passes production's port",
+             "give the shadow an address of its own"),
+    "encrypted": ("TLS cannot be read on the wire", "capture behind the TLS terminator"),
+    "http2": ("HTTP/2 and gRPC are not mirrored yet", "let the proxy in front speak HTTP/1.1 to this service"),
+    "not_http": ("it is another protocol", "--protocol raw --allow-writes with a tcp:// target, if the client speaks "
+                 "first"),
+    "unparsable": ("what came is no valid HTTP/1", "shadowctl pcap streams on a capture shows where"),
+    "mptcp": ("Multipath TCP carries a stream over several connections", "switch it off for this service"),
+    "writes": ("raw replay may write", "--allow-writes, if the shadow may be written to"),
+}  # fmt: skip
+_LOST = {
+    "midstream": ("the connection was open before the filter came, and a request was under way", "one for each such "
+                  "connection is usual; more of them: the connections never pause, or speak HTTP/2"),
+    "gap": ("bytes in the middle were not captured", "look at the kernel's counters: shadowctl ledger NAME --json"),
+    "truncated": ("the connection ended in the middle of a request", ""),
+    "too_large": ("bodies above 16 MB are not kept", ""),
+    "memory": ("the daemon's memory budget is used up", "raise memory_max, or --sample less"),
+    "flow_limit": ("more connections than the daemon follows", "raise max_flows, or --sample less"),
+}  # fmt: skip
+_FAILED = {
+    "connect": ("the target refuses connections", "is it running, at this address and port?"),
+    "resolve": ("the target's name has no address", "check the name and this host's resolver"),
+    "timeout": ("no whole answer in --timeout", "is it overloaded? --timeout 30s gives it longer"),
+    "reset": ("the target ends connections without an answer", "look into its log"),
+    "truncated": ("the target ends connections within an answer", "look into its log"),
+    "tls": ("no TLS with the target", "check --ca, --server-name, --insecure, and that the port speaks TLS"),
+    "malformed": ("what the target answers is not HTTP/1", "is it the right port?"),
+}
+_SHED = {
+    "lag": ("the target is slower than production", "raise --max-connections or --max-lag, or --sample less"),
+    "target_memory": ("too many bytes wait for the target", "raise --max-buffered, or --sample less"),
+    "memory": ("the daemon's memory budget is used up", "raise memory_max, or --sample less"),
+    "pressure": ("this host is busy, and production comes first", "--sample less, or raise cpu_guard and cpu_max"),
+    "max_rps": ("--max-rps allows no more", ""),
+    "max_connections": ("--max-connections allows no more", ""),
+    "max_in_flight": ("--max-in-flight allows no more", ""),
+    "circuit_open": ("connecting failed again and again: the target rests", "see what it failed with"),
+    "removed": ("the filter or its target was changed", ""),
+    "shutdown": ("the daemon was stopped", ""),
+    "before_target": ("they came before the target was added", ""),
+}
+
+
+def diagnose(view: View, ledger: View, status: View, listening: Sequence[int], connections: int) -> Iterator[Finding]:
+    """``view`` of filter.show, ``ledger`` (with ``kernel``), ``status``; ``listening``: the filter's ports on which
+    somebody on this host listens; ``connections`` to them now."""
+    spec = view["spec"]
+    yield from _selected(view, spec, status, listening)
+    kernel = ledger["kernel"]
+    for name, what in (("ring_full", "segments found the ring full"), ("load_failed", "segments could not be read")):
+        if kernel.get(name):
+            yield Finding(name, "warning", f"{kernel[name]} {what}", "their requests are lost(gap)",
+                          "raise ring_bytes, or --sample less")  # fmt: skip
+    if kernel.get("dead"):
+        yield Finding("not_read", "warning", f"{kernel['dead']} segments were not copied while nobody read the ring",
+                      "the daemon was stopped or starved for 3 s", "give it more CPU (CPUWeight=, nice)")  # fmt: skip
+    if kernel.get("pressure"):
+        yield Finding("held", "warning", f"{kernel['pressure']} segments were not copied for the guard's sake",
+                      "reading alone took more than cpu_max", "--sample less, or raise cpu_max")  # fmt: skip
+    if not ledger["seen"]:
+        yield _nothing_seen(view, spec, connections)
+        return
+    yield from _requests(ledger)
+    if float(spec.get("sample", 1)) < 1:
+        yield Finding("sampled", "note", f"{float(spec['sample']):.3g} of the connections are looked at (--sample)",
+                      "the others are not counted")  # fmt: skip
+
+
+def _selected(view: View, spec: View, status: View, listening: Sequence[int]) -> Iterator[Finding]:
+    name = view["name"]
+    if view["state"] == "paused":
+        yield Finding("paused", "error", "the filter is paused", "nothing is captured for it",
+                      f"shadowctl filter resume {name}")  # fmt: skip
+        return
+    problem = view.get("selection", {}).get("problem")
+    if problem:
+        yield Finding("nothing_selected", "error", str(problem), "", "shadowctl ps lists what there is")
+    hook = str(spec["hook"])
+    hooks = [str(one) for one in status["hooks"]]
+    if hook == "socket" and "socket" not in hooks:
+        yield Finding("not_attached", "error", "the socket hook is not attached", "", "see shadowctl status")
+    if hook != "socket" and not any(one.endswith(_interface(hook)) or "*" in hook for one in hooks):
+        yield Finding("not_attached", "error", f"no interface {hook.removeprefix('tc:')} is attached", "",
+                      "ip link shows the names; it is attached when one appears")  # fmt: skip
+    if hook == "socket" and spec["direction"] == "inbound" and spec["ports"] and not listening and not problem:
+        yield Finding("nobody_listens", "error", f"no process of this host listens on {', '.join(spec['ports'])}",
+                      "the service runs elsewhere, or on another port",
+                      "shadowctl ps; for calls that this host makes: --direction outbound")  # fmt: skip
+
+
+def _interface(hook: str) -> str:
+    return f":{hook.removeprefix('tc:')}"
+
+
+def _nothing_seen(view: View, spec: View, connections: int) -> Finding:
+    if view["flows"]:
+        return Finding("no_request", "warning", f"{view['flows']} connections match, and no request was whole yet",
+                       "connections that were open before the filter are taken up at their next pause",
+                       "wait, or restart the clients; HTTP/2 from before the filter is never taken up")  # fmt: skip
+    if connections:
+        return Finding("silent", "warning", f"{connections} connections are open, and no packet has matched",
+                       "they carry nothing now, or networks and paths of the filter leave them out",
+                       "check --client, --server and --direction; send a request yourself")  # fmt: skip
+    elsewhere = "" if spec["hook"] != "socket" else "; is the service in a virtual machine, or only forwarded to?"
+    return Finding("no_packets", "warning", "no packet has matched this filter", f"nobody calls the service{elsewhere}",
+                   "send a request yourself; for traffic that passes through: --hook tc:INTERFACE")  # fmt: skip
+
+
+def _requests(ledger: View) -> Iterator[Finding]:
+    seen = ledger["seen"]
+    for reasons, table, prefix in ((ledger["filtered"], _FILTERED, "filtered"), (ledger["lost"], _LOST, "lost")):
+        for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+            meaning, remedy = table[reason]
+            level = "error" if count == seen else "note"
+            yield Finding(f"{prefix}_{reason}", level, f"{count} of {seen} requests are {prefix}({reason})", meaning,
+                          remedy)  # fmt: skip
+    offered = seen - sum(ledger["filtered"].values()) - sum(ledger["lost"].values())
+    for target in ledger["targets"]:
+        for key, table in (("failed", _FAILED), ("shed", _SHED)):
+            for reason, count in sorted(target[key].items(), key=lambda item: -item[1]):
+                meaning, remedy = table[reason]
+                level = "error" if not target["mirrored"] and key == "failed" else "warning"
+                what = f"{target['url']}: {count} of {offered} are {key}({reason})"
+                yield Finding(f"{key}_{reason}", level if remedy else "note", what, meaning, remedy)
+        if target["mirrored"]:
+            yield Finding("mirrored", "ok", f"{target['url']}: {target['mirrored']} of {offered} requests are mirrored")
