@@ -136,6 +136,11 @@ class CompareFields(Strict):
     max_slowdown: Annotated[tuple[float, ...], BeforeValidator(_slowdowns)] = (0.10, 0.15, 0.25)
     # under 1 µs there is no latency to speak of; over a minute nothing is ever slow
     latency_floor: Annotated[float, BeforeValidator(duration(1e-6, 60))] = 0.001
+    max_decision_increase: Annotated[float, BeforeValidator(share(1e-5, 1))] = 0.01
+    max_token_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.10
+    max_token_time_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.15
+    max_cost_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.10
+    max_similarity_loss: Annotated[float, BeforeValidator(share(0.001, 1))] = 0.05
     max_leak: Annotated[int, BeforeValidator(_leak)] = 256
     max_cpu: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.25
     min_coverage: Annotated[float, BeforeValidator(share(0, 1))] = 0.95

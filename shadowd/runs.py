@@ -350,6 +350,8 @@ _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
     "max_cpu", "min_coverage", "min_samples", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
     "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
+    "prices", "citations", "no_content", "max_decision_increase", "max_token_increase", "max_token_time_increase",
+    "max_cost_increase", "max_similarity_loss",
 )  # fmt: skip
 
 
@@ -383,6 +385,11 @@ def settings_of(spec: FilterSpec) -> Settings:
             min_samples=spec.min_samples,
             min_duration=spec.min_duration,
             critical=spec.critical,
+            max_decision_increase=spec.max_decision_increase,
+            max_token_increase=spec.max_token_increase,
+            max_token_time_increase=spec.max_token_time_increase,
+            max_cost_increase=spec.max_cost_increase,
+            max_similarity_loss=spec.max_similarity_loss,
         ),
         routes=spec.routes,
         twin=0.0 if _has_baseline(spec) else spec.twin,

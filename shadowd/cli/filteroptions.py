@@ -81,6 +81,17 @@ MaxSlowdown = Annotated[
 ]
 LatencyFloor = Annotated[Text, _option("--latency-floor", "Slower by less is no regression (default 1ms).", "TIME")]
 MaxLeak = Annotated[Text, _option("--max-leak", "Memory growth per request (default 0.25KB: 256).", "SIZE")]
+MaxDecisionIncrease = Annotated[
+    Text, _option("--max-decision-increase", "Models: more refusals, other tool calls (1%).", "SHARE")
+]
+MaxTokenIncrease = Annotated[Text, _option("--max-token-increase", "Models: more output tokens (10%).", "SHARE")]
+MaxTokenTimeIncrease = Annotated[
+    Text, _option("--max-token-time-increase", "Models: more time per token (15%).", "SHARE")
+]
+MaxCostIncrease = Annotated[Text, _option("--max-cost-increase", "Models: higher cost, by --price (10%).", "SHARE")]
+MaxSimilarityLoss = Annotated[
+    Text, _option("--max-similarity-loss", "Models: text less alike than a second asking (5%).", "SHARE")
+]
 MaxCpu = Annotated[Text, _option("--max-cpu", "More CPU per request (default 25%).", "SHARE")]
 MinCoverage = Annotated[Text, _option("--min-coverage", "Share compared that a pass needs (default 95%).", "SHARE")]
 MinSamples = Annotated[Text, _option("--min-samples", "Exchanges that a verdict needs.", "N")]
@@ -151,6 +162,11 @@ OPTIONS: dict[str, Any] = {
     "latency_floor": LatencyFloor,
     "max_leak": MaxLeak,
     "max_cpu": MaxCpu,
+    "max_decision_increase": MaxDecisionIncrease,
+    "max_token_increase": MaxTokenIncrease,
+    "max_token_time_increase": MaxTokenTimeIncrease,
+    "max_cost_increase": MaxCostIncrease,
+    "max_similarity_loss": MaxSimilarityLoss,
     "min_coverage": MinCoverage,
     "min_samples": MinSamples,
     "min_duration": MinDuration,

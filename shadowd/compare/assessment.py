@@ -14,7 +14,6 @@ from shadowd.compare.evidence import OVERFLOW, Endpoint, Field, Group
 from shadowd.compare.examiner import ALL_PROMPTS, Examiner
 from shadowd.compare.judgement import Judgement, percent
 from shadowd.compare.llm import WHERE as LLM
-from shadowd.compare.llm_evidence import MAX_OTHERWISE
 from shadowd.compare.rules import EXPECTED, NOISE
 from shadowd.compare.verdict import (
     ALPHA,
@@ -136,9 +135,12 @@ class Assessment:
                 )  # fmt: skip
         if endpoint.talk is not None:
             self._judgements += endpoint.talk.judge(
-                endpoint.name, reference, margins.latency_floor, margins.max_slowdown,
-                latency_alpha(endpoint.order), field_alpha, ALPHA,
-            )  # fmt: skip
+                endpoint.name, reference, margins, latency_alpha(endpoint.order), field_alpha, ALPHA
+            )
+        elif endpoint.stream is not None:
+            self._judgements += endpoint.stream.judge(
+                endpoint.name, reference, margins.max_slowdown, margins.latency_floor, field_alpha, ALPHA
+            )
         for field in endpoint.fields.values():
             self._judge_field(endpoint, field)
         self.endpoints.append(
@@ -149,6 +151,7 @@ class Assessment:
                 "better": endpoint.better,
                 "differing": endpoint.differing,
                 **_latencies(endpoint),
+                **({"stream": endpoint.stream.view()} if endpoint.stream is not None else {}),
                 **({"talk": endpoint.talk.view(endpoint.name == ALL_PROMPTS)} if endpoint.talk is not None else {}),
             }
         )
@@ -157,7 +160,7 @@ class Assessment:
         examiner = self._examiner
         margin = examiner.settings.margins.max_diff_share
         if (field.where, field.path) in _OTHERWISE:
-            margin = max(margin, MAX_OTHERWISE)
+            margin = max(margin, examiner.settings.margins.max_decision_increase)
         groups = sorted(field.groups.values(), key=lambda group: -group.count)
         kind = groups[0].kind if groups else "value"
         label = examiner.rules.label(endpoint.name, field.where, field.path, kind)

@@ -11,6 +11,7 @@ import hashlib
 
 from shadowd.compare.llm_evidence import TalkEvidence
 from shadowd.compare.slowdown import LatencyEvidence
+from shadowd.compare.streams import StreamEvidence
 
 #: Fields followed at one endpoint. A body that differs in more places is another body: ``OVERFLOW`` counts the rest.
 MAX_FIELDS = 200
@@ -96,6 +97,7 @@ class Endpoint:
         "order",
         "pairs",
         "shared",
+        "stream",
         "talk",
         "total",
         "trials",
@@ -113,4 +115,5 @@ class Endpoint:
         self.fields: dict[tuple[str, str], Field] = {}
         self.first_byte = LatencyEvidence()
         self.last_byte = LatencyEvidence()
+        self.stream: StreamEvidence | None = None  # answers streamed in events
         self.talk: TalkEvidence | None = None  # conversations with a model

@@ -27,6 +27,7 @@ from shadowd.compare.rules import Rules
 from shadowd.compare.settings import Settings
 from shadowd.compare.signatures import Signature, signature_of
 from shadowd.compare.slowdown import LatencyEvidence
+from shadowd.compare.streams import StreamEvidence, StreamTimes, stream_times
 from shadowd.compare.trial import Side, Trial
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.protocols.llm import Ask
@@ -175,6 +176,8 @@ class Examiner:
         if ask is not None:
             self._converse(ask, trial, endpoint, third, time)
             return
+        if production.marks and candidate.marks:
+            self._time_stream(trial, endpoint, production, candidate)
         differences = compare_answers(production, candidate, self.settings.options)
         if not differences and third is None and not endpoint.fields:
             return
@@ -285,6 +288,26 @@ class Examiner:
             self.last_byte.add(time, last, side.last_byte)
             endpoint.last_byte.add(time, last, side.last_byte)
 
+    def _time_stream(self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response) -> None:
+        """Of an answer that is no model's."""
+        asked, other = trial.exchange.request.ended, trial.baseline
+        if not self.settings.baseline:
+            reference = stream_times(production, asked)
+        else:
+            reference = stream_times(other.response, 0) if other is not None and other.response is not None else None
+        self._note_stream(trial, endpoint, reference, stream_times(candidate, 0), asked)
+
+    def _note_stream(
+        self, trial: Trial, endpoint: Endpoint, reference: StreamTimes | None, candidate: StreamTimes | None, time: int
+    ) -> None:
+        if reference is None or candidate is None or trial.candidate.late:
+            return
+        if trial.baseline is not None and trial.baseline.late:
+            return
+        if endpoint.stream is None:
+            endpoint.stream = StreamEvidence(self._another_hypothesis if endpoint.talk is None else None)
+        endpoint.stream.note(reference, candidate, time)
+
     def _count_lost(self, endpoint: Endpoint, time: int) -> None:
         """Longer than everything. Of the answers only a share is timed, so only that share of the lost counts."""
         self._lost += self.timed / self.compared if self.compared else 1.0
@@ -347,6 +370,8 @@ class Examiner:
                 endpoint.talk.too_long += 1
                 continue
             baseline = read[id(other)] if trial.baseline is not None and other is not None else None
+            if not self.settings.baseline or baseline is not None:
+                self._note_stream(trial, endpoint, (baseline or ours).times, theirs.times, time)
             timed = not side.late and not (trial.baseline is not None and trial.baseline.late)
             if not self.settings.baseline or baseline is not None:
                 endpoint.talk.note(ours, theirs, baseline, time, timed)

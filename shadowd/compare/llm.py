@@ -24,11 +24,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
 
@@ -36,6 +34,8 @@ from shadowd.compare.citations import cited_by
 from shadowd.compare.content import content_untrusted
 from shadowd.compare.difference import Difference, Differences, Options
 from shadowd.compare.jsondiff import JsonError, diff_documents, parse_json_untrusted
+from shadowd.compare.pieces import content_type, encoded, pieces
+from shadowd.compare.streams import StreamTimes
 from shadowd.exchange import Request, Response
 from shadowd.protocols.llm import Ask, LlmError, Message, Reader, recognise_untrusted
 
@@ -49,11 +49,6 @@ SCHEMA_LIMIT = 16 << 10
 CHECKED_LIMIT = 64 << 10
 #: Differences of one pair of tool calls that are listed.
 MAX_ARGUMENTS = 20
-
-_CHUNKED = re.compile(rb"(?im)^transfer-encoding:[^\r\n]*chunked")
-_ENCODED = re.compile(rb"(?im)^content-encoding:[ \t]*(?!identity)[a-z]")
-_TYPE = re.compile(rb"(?im)^content-type:[ \t]*([^\r\n]*)")
-_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def recognise(request: Request) -> Ask | None:
@@ -96,12 +91,16 @@ def cost_of(ask: Ask, message: Message, prices: Sequence[Price]) -> float | None
 
 
 class Answer:
-    """A message with its times: ns after the request, -1 where they are not known. ``cited``: what it cites, sorted;
-    None if that was not looked for."""
+    """A message with its times: ns after the request, -1 where they are not known; ``times`` are its events', None if
+    it was not streamed. ``cited``: what it cites, sorted; None if that was not looked for."""
 
-    __slots__ = ("cited", "first_content", "last", "message")
+    __slots__ = ("cited", "first_content", "last", "message", "times")
 
-    def __init__(self, message: Message, first_content: int, last: int, cited: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, message: Message, first_content: int, last: int, cited: tuple[str, ...] | None = None,
+        times: StreamTimes | None = None,
+    ) -> None:  # fmt: skip
+        self.times = times
         self.cited = cited
         self.message = message
         self.first_content = first_content
@@ -116,58 +115,27 @@ def read_answer(ask: Ask, response: Response, asked_at: int, citations: str = ""
     """
     if response.digest:
         return None
-    found = _TYPE.search(response.head)
-    kind = found[1].decode("latin-1") if found else ""
+    kind = content_type(response.head)
     reader = Reader(ask, kind, response.status)
-    timed = response.marks is not None and bool(response.marks)
+    timed = bool(response.marks)
     try:
-        if _ENCODED.search(response.head):
+        if encoded(response.head):
             content = content_untrusted(response.head, response.body, CONTENT_LIMIT)
             reader.feed_untrusted(content.data, response.last_byte)
             timed = False
         else:
-            _feed(reader, response)
+            for piece, time in pieces(response):
+                reader.feed_untrusted(piece, time)
     except LlmError:
         pass  # the message says so
     message = reader.finish(not response.open)
     first = reader.first_content - asked_at if timed and reader.first_content >= 0 else -1
     last = reader.last - asked_at if timed and reader.last >= 0 else -1
     cited = cited_by(response, message, kind, citations) if citations else None
-    return Answer(message, first, last, cited)
-
-
-def _feed(reader: Reader, response: Response) -> None:
-    """The body piece by piece, each at the time it was seen."""
-    chunked = bool(_CHUNKED.search(response.head))
-    unframe = _Unframed() if chunked else None
-    at, body_at = 0, response.begin + len(response.head)
-    pieces = response.marks or [(response.end, response.last_byte)]
-    for offset, time in [*pieces, (response.end, pieces[-1][1])]:
-        end = max(at, min(offset - body_at, len(response.body)))
-        piece = response.body[at:end]
-        at = end
-        if piece:
-            reader.feed_untrusted(unframe.content(piece) if unframe is not None else piece, time)
-
-
-class _Unframed:
-    """Chunked content as it arrives (RFC 9112 §7.1), by llhttp, which has judged the same bytes before."""
-
-    __slots__ = ("_parser", "_pieces", "on_body")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self.on_body = self._pieces.append
-        self._parser = HttpResponseParser(self)
-        self._parser.feed_data(_CHUNKED_HEAD)
-
-    def content(self, piece: bytes) -> bytes:
-        self._pieces.clear()
-        try:
-            self._parser.feed_data(piece)
-        except (HttpParserError, HttpParserUpgrade):
-            pass  # what was whole before counts
-        return b"".join(self._pieces)
+    times = None
+    if timed and reader.streamed:
+        times = StreamTimes([time - asked_at for time in reader.event_times], -1 if response.open else last)
+    return Answer(message, first, last, cited, times)
 
 
 # --- differences ------------------------------------------------------------------------------------------------------

@@ -20,20 +20,12 @@ from shadowd.compare.betting import log_e_above, log_e_below, lower_bound, sampl
 from shadowd.compare.judgement import Judgement, Result, more, percent
 from shadowd.compare.llm import Answer, Price, cost_of
 from shadowd.compare.slowdown import LatencyEvidence
+from shadowd.compare.verdict import Margins
 from shadowd.protocols.llm import Ask
 
-#: Relative margin of the median of output tokens: what changes the bill and the wait noticeably.
-MAX_LONGER = 0.10
-#: Of the median time per output token, and of the median cost of a conversation.
-MAX_SLOWER = 0.15
-MAX_DEARER = 0.10
 #: Tokens below which an answer has no pace to speak of.
 _FEW = 8
 _MONEY = 1_000_000_000  # a unit of the currency: a conversation costs thousandths of it
-#: Margin of the loss of likeness: a rephrasing prompt moves it by 0.02–0.04, another intention by 0.2 and more.
-MAX_UNLIKE = 0.05
-#: Margin of refusals, tool calls and finish reasons: shares of the conversations that a sampling model moves by itself.
-MAX_OTHERWISE = 0.01
 #: Characters of a text that are compared: the cost is quadratic in the worst case, 4 KB take 0.1 ms.
 COMPARED = 4096
 #: Likeness is counted in steps, so that evidence is a handful of integers.
@@ -93,51 +85,51 @@ class TalkEvidence:
             self.cost.add(time, max(1, round(costs[0] * _MONEY)), max(1, round(costs[1] * _MONEY)))
 
     def judge(
-        self, endpoint: str, reference: str, floor: int, margins: tuple[float, float, float],
+        self, endpoint: str, reference: str, margins: Margins,
         latency_alpha: Callable[[int], float] | float, field_alpha: Callable[[int], float], alpha_pass: float,
     ) -> list[Judgement]:  # fmt: skip
         found = self.first_content.judge(
-            "first_content", endpoint, reference, margins, floor, latency_alpha, alpha_pass, False
+            "first_content", endpoint, reference, margins.max_slowdown, margins.latency_floor, latency_alpha, alpha_pass
         )
-        tokens = self._judge_tokens(endpoint, field_alpha(self.order_tokens), alpha_pass)
-        likeness = self._judge_likeness(endpoint, field_alpha(self.order_likeness), alpha_pass)
+        tokens = self._judge_tokens(endpoint, margins, field_alpha(self.order_tokens), alpha_pass)
+        likeness = self._judge_likeness(
+            endpoint, margins.max_similarity_loss, field_alpha(self.order_likeness), alpha_pass
+        )
         if likeness.result == "fail" and tokens.result == "fail":  # longer answers are less alike: one cause, told once
             likeness.result, likeness.critical = "inconclusive", False
             likeness.sentence += "; it follows from the longer answers"
         result = [*found, tokens, likeness]
         if self.pace.count:
             more_or_less = "more time per output token", "less time per output token"
-            alpha = field_alpha(self.order_pace)
-            result.append(
-                _judge_ratio(self.pace, endpoint, "time per token", more_or_less, MAX_SLOWER, alpha, alpha_pass)
-            )
+            alpha, margin = field_alpha(self.order_pace), margins.max_token_time_increase
+            result.append(_judge_ratio(self.pace, endpoint, "time per token", more_or_less, margin, alpha, alpha_pass))
         if self.cost.count:
             dearer = "higher cost", "lower cost"
-            alpha = field_alpha(self.order_cost)
-            cost = _judge_ratio(self.cost, endpoint, "cost", dearer, MAX_DEARER, alpha, alpha_pass)
+            alpha, margin = field_alpha(self.order_cost), margins.max_cost_increase
+            cost = _judge_ratio(self.cost, endpoint, "cost", dearer, margin, alpha, alpha_pass)
             if cost.result == "fail" and tokens.result == "fail" and cost.effect <= tokens.high:
                 cost.result, cost.critical = "inconclusive", False
                 cost.sentence += "; it follows from the longer answers"
             result.append(cost)
         return result
 
-    def _judge_tokens(self, endpoint: str, alpha: float, alpha_pass: float) -> Judgement:
-        words = "more output tokens", "fewer output tokens"
-        return _judge_ratio(self.tokens, endpoint, "output tokens", words, MAX_LONGER, alpha, alpha_pass)
+    def _judge_tokens(self, endpoint: str, margins: Margins, alpha: float, alpha_pass: float) -> Judgement:
+        words, margin = ("more output tokens", "fewer output tokens"), margins.max_token_increase
+        return _judge_ratio(self.tokens, endpoint, "output tokens", words, margin, alpha, alpha_pass)
 
-    def _judge_likeness(self, endpoint: str, alpha: float, alpha_pass: float) -> Judgement:
+    def _judge_likeness(self, endpoint: str, margin: float, alpha: float, alpha_pass: float) -> Judgement:
         counts = [(max(-1.0, min(1.0, step / _STEPS)), float(count)) for step, count in sorted(self.likeness.items())]
         total = int(sum(count for _, count in counts))
         effect = sum(value * count for value, count in counts) / total if total else 0.0
-        log_e = log_e_above(counts, MAX_UNLIKE, -1.0, 1.0)
+        log_e = log_e_above(counts, margin, -1.0, 1.0)
         result: Result = "inconclusive"
         needed = None
         if log_e >= -math.log(alpha):
             result = "fail"
-        elif log_e_below(counts, MAX_UNLIKE, -1.0, 1.0) >= -math.log(alpha_pass):
+        elif log_e_below(counts, margin, -1.0, 1.0) >= -math.log(alpha_pass):
             result = "pass"
         elif total:
-            needed = samples_needed(counts, MAX_UNLIKE, -1.0, 1.0, alpha_pass, alpha)
+            needed = samples_needed(counts, margin, -1.0, 1.0, alpha_pass, alpha)
         points = f"{effect * 100:.1f}"
         if not total:
             sentence = f"{endpoint}: the text is not judged without a baseline that answers the same prompts"
@@ -154,7 +146,7 @@ class TalkEvidence:
         return Judgement(
             judge="content", endpoint=endpoint, path="llm similarity", kind="value", result=result, effect=effect,
             low=lower_bound(counts, -1.0, 1.0, alpha), high=upper_bound(counts, -1.0, 1.0, alpha_pass), unit="share",
-            margin=MAX_UNLIKE, samples=total, needed=needed, sentence=sentence, log_e=log_e,
+            margin=margin, samples=total, needed=needed, sentence=sentence, log_e=log_e,
         )  # fmt: skip
 
     def view(self, buckets: bool) -> dict[str, object]:

@@ -29,7 +29,10 @@ _FORESEEABLE = 1 << 20  # times the samples so far: more is not a forecast
 #: (reference's, candidate's) durations in ns; infinite if never answered.
 _Values = list[tuple[float, float]]
 
-_POINTS = {"first_byte": "first byte", "last_byte": "last byte", "first_content": "first content"}
+_POINTS = {
+    "first_byte": "first byte", "last_byte": "last byte", "first_content": "first content",
+    "first_event": "first event", "between_events": "the time between events",
+}  # fmt: skip
 _REFERENCES = {"production": "production's", "baseline": "the baseline's"}
 _PLACES = {50: "at the median", 90: "at the 90th percentile", 99: "at the 99th percentile"}
 

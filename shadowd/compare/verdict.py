@@ -49,17 +49,25 @@ class Margins:
     """What an operator minds: margins, limits and which judges are critical. ValueError for values out of range.
 
     Shares are 0…1; ``max_slowdown`` is the relative increase of (p50, p90, p99); ``latency_floor`` in ns;
-    ``max_leak`` in bytes per request; ``min_duration`` in seconds.
+    ``max_leak`` in bytes per request; ``min_duration`` in seconds. Of models' answers: ``max_decision_increase`` is the
+    share that is refused, calls tools or ends otherwise, which a model that samples moves by itself; tokens, the time
+    per token and cost are relative increases of the median (what changes the bill and the wait noticeably);
+    ``max_similarity_loss`` is on a scale of 0…1: a rephrasing prompt moves it by 0.02–0.04, another intention by 0.2.
     """
 
     __slots__ = (
         "critical",
         "latency_floor",
+        "max_cost_increase",
         "max_cpu",
+        "max_decision_increase",
         "max_diff_share",
         "max_error_increase",
         "max_leak",
+        "max_similarity_loss",
         "max_slowdown",
+        "max_token_increase",
+        "max_token_time_increase",
         "min_coverage",
         "min_duration",
         "min_samples",
@@ -78,6 +86,11 @@ class Margins:
         min_samples: int = 0,
         min_duration: float = 0,
         critical: Iterable[str] = CRITICAL,
+        max_decision_increase: float = 0.01,
+        max_token_increase: float = 0.10,
+        max_token_time_increase: float = 0.15,
+        max_cost_increase: float = 0.10,
+        max_similarity_loss: float = 0.05,
     ) -> None:
         self.max_error_increase = _within("the largest increase of errors", max_error_increase, 0.0, 1.0)
         self.max_diff_share = _within("the largest share of differences", max_diff_share, 0.0, 1.0)
@@ -91,6 +104,11 @@ class Margins:
         self.min_coverage = _within("the smallest coverage", min_coverage, 0.0, 1.0)
         self.min_samples = int(_within("the smallest number of samples", min_samples, 0, 1e15))
         self.min_duration = _within("the smallest duration in seconds", min_duration, 0, 1e9)
+        self.max_decision_increase = _within("the largest increase of decisions", max_decision_increase, 0.0, 1.0)
+        self.max_token_increase = _within("the largest increase of tokens", max_token_increase, 0.0, 1000.0)
+        self.max_token_time_increase = _within("the largest increase per token", max_token_time_increase, 0.0, 1000.0)
+        self.max_cost_increase = _within("the largest increase of cost", max_cost_increase, 0.0, 1000.0)
+        self.max_similarity_loss = _within("the largest loss of similarity", max_similarity_loss, 0.0, 1.0)
         self.critical = frozenset(critical)
         unknown = sorted(self.critical - WEIGHTS.keys())
         if unknown:

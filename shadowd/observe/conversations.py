@@ -36,6 +36,7 @@ _COLUMNS = (
     ("Tokens, production", "n"),
     ("shadow", "n"),
 )
+_COSTS = (("Cost, production", "n"), ("shadow", "n"))
 
 
 def section(data: Row, verdict: Row) -> str:
@@ -87,6 +88,7 @@ def _side(side: Row) -> dict[str, Any]:
 def _prompts(found: list[Row], verdict: Row) -> str:
     failed = {text(judge, "endpoint") for judge in rows(verdict, "judges") if result_of(judge.get("result")) == "fail"}
     body = []
+    priced = any(part(part(row, "talk"), "cost") for row in found)
     for row in found[: sections.MAX_ROWS]:
         name, talk = text(row, "endpoint"), part(row, "talk")
         cells = [f'<span class="what">{code(name)}</span>', tag("fail") if name in failed else ""]
@@ -97,7 +99,18 @@ def _prompts(found: list[Row], verdict: Row) -> str:
             change = (after - before) / before if before and after is not None else 0.0
             beside = say(quantity(change, "ratio", signed=True)) if abs(change) >= 0.005 else ""
             cells += [shown(before), shown(after) + beside]
+        if priced:
+            cells += _costs(part(talk, "cost"))
         body.append(cells)
     left = len(found) - len(body)
     rest = f'<p class="muted">and {plural(left, "more prompt")}, in the report as JSON</p>' if left > 0 else ""
-    return table(_COLUMNS, body) + rest + '<p class="muted">Medians.</p>'
+    note = "Medians; cost is the mean of a conversation, in the currency of the prices given." if priced else "Medians."
+    return table((*_COLUMNS, *_COSTS) if priced else _COLUMNS, body) + rest + f'<p class="muted">{note}</p>'
+
+
+def _costs(cost: Row) -> list[str]:
+    """Of both sides, with four digits: a conversation costs thousandths."""
+    before, after = number(cost.get("production")), number(cost.get("candidate"))
+    change = (after - before) / before if before and after is not None else 0.0
+    beside = say(quantity(change, "ratio", signed=True)) if abs(change) >= 0.005 else ""
+    return ["–" if before is None else f"{before:.4g}", "–" if after is None else f"{after:.4g}" + beside]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shadowd.observe import conversations, plots, sections
+from shadowd.observe import conversations, plots, sections, streams
 from shadowd.observe.figures import count, moment, number, part, percent, plural, quantity, rows, seconds, text, texts
 from shadowd.observe.page import code, document, empty, figure, legend, mark, more, result_of, sentence, table, word
 from shadowd.observe.quoting import html
@@ -45,6 +45,9 @@ def render_html(data: Mapping[str, Any]) -> str:
     talked = conversations.section(data, verdict)
     if talked:
         blocks.insert(2, ("conversations", "Conversations", talked))
+    streamed = streams.section(data)
+    if streamed:
+        blocks.insert(3 if talked else 2, ("streams", "Streams", streamed))
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in blocks)
     body = "".join(f'<section id="{anchor}"><h2>{title}</h2>{content}</section>' for anchor, title, content in blocks)
     return document(

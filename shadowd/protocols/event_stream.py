@@ -15,6 +15,8 @@ MAX_LINE = 1 << 20
 #: Data of one event, over all of its lines.
 MAX_DATA = 4 << 20
 
+_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
+
 _BREAK = re.compile(rb"\r\n|\n|\r")
 _MARK = b"\xef\xbb\xbf"
 
@@ -126,3 +128,9 @@ class Lines:
 
     def rest(self) -> bytes:
         return self._reader.rest().strip()
+
+
+def reader_of(content_type: str) -> EventStream | Lines | None:
+    """What reads a streamed answer of this media type; None if it is no stream of events."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return EventStream() if kind == "text/event-stream" else Lines() if kind in _LINES else None

@@ -23,7 +23,7 @@ import json
 import re
 from typing import Any
 
-from shadowd.protocols.event_stream import EventStream, Lines, StreamError
+from shadowd.protocols.event_stream import EventStream, Lines, StreamError, reader_of
 from shadowd.protocols.llm_assembly import (
     Anthropic,
     Assembler,
@@ -48,7 +48,6 @@ _ASSEMBLERS: dict[str, type[Assembler]] = {
     "chat": Chat, "responses": Responses, "anthropic": Anthropic, "ollama": Ollama, "gemini": Gemini,
 }  # fmt: skip
 _GEMINI = re.compile(rb"/models/([^/:?]{1,200}):(?:stream)?[gG]enerateContent")
-_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 
 
 class LlmError(Exception):
@@ -201,14 +200,14 @@ class Reader:
     )
 
     def __init__(self, ask: Ask, content_type: str, status: int) -> None:
-        kind = content_type.partition(";")[0].strip().lower()
         self._assembler = _ASSEMBLERS[ask.api](status)
-        self._events = EventStream() if kind == "text/event-stream" else None
-        self._lines = Lines() if kind in _LINES else None
+        reader = reader_of(content_type)
+        self._events = reader if isinstance(reader, EventStream) else None
+        self._lines = reader if isinstance(reader, Lines) else None
         self._whole = bytearray()
         self._broken = ""
         self.first_byte = self.first_event = self.first_content = self.last = -1
-        self.event_times: list[int] = []  # of events with content, MAX_TIMES at most
+        self.event_times: list[int] = []  # MAX_TIMES at most
 
     @property
     def streamed(self) -> bool:
@@ -243,6 +242,10 @@ class Reader:
         message.events += 1
         if self.first_event < 0:
             self.first_event = time
+        if len(self.event_times) < MAX_TIMES:
+            self.event_times.append(time)
+        else:
+            self.event_times[-1] = time
         before = message.deltas
         if data.strip() == "[DONE]":
             assembler.terminated = True
@@ -256,13 +259,8 @@ class Reader:
             message.unknown += 1
             return
         assembler.event(kind, found)
-        if message.deltas != before:
-            if self.first_content < 0:
-                self.first_content = time
-            if len(self.event_times) < MAX_TIMES:
-                self.event_times.append(time)
-            else:
-                self.event_times[-1] = time
+        if message.deltas != before and self.first_content < 0:
+            self.first_content = time
 
     def finish(self, ended: bool) -> Message:
         """The message. ``ended``: the answer came to the end that HTTP tells; else the book is closed on it."""

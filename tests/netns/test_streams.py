@@ -124,6 +124,11 @@ def test_a_stream_may_take_longer_than_the_time_limit(
     assert not any(ledger["targets"][0]["failed"].values())
     report = compared(daemon, "long")
     assert not report["differences"]
+    (endpoint,) = report["endpoints"]
+    stream = endpoint["stream"]
+    assert (stream["streams"], stream["events"]) == (1, {"production": 40, "candidate": 40})
+    for point, least in (("between_events_ms", 40), ("total_ms", 1900)):  # both say an event every 50 ms, or later
+        assert min(stream[point]["production"]["p50"], stream[point]["candidate"]["p50"]) >= least, stream
     daemon.call("filter.rm", name="long")
 
 
