@@ -175,6 +175,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "--max-cpu": "50%", "--min-coverage": "90%", "--min-samples": "100", "--min-duration": "1m",
         "--critical": "errors,cpu", "--critical-endpoint": "GET /pay", "--memory-after": "2000",
         "--ignore-header": "ETag", "--unordered": "$.tags",
+        "--max-decision-increase": "2%", "--max-token-increase": "20%", "--max-token-time-increase": "30%",
+        "--max-cost-increase": "40%", "--max-similarity-loss": "6%",
         "--tolerance": "0.1%", "--shadow-metrics": "http://a/metrics", "--production-metrics": "http://b/metrics",
     }  # fmt: skip
     words = [word for option in options.items() for word in option]
@@ -203,6 +205,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "max_leak": 512, "max_cpu": 0.5, "min_coverage": 0.9, "min_samples": 100, "min_duration": 60.0,
         "critical": ["errors", "cpu"], "critical_endpoint": ["GET /pay"], "memory_after": 2000,
         "ignore_header": ["ETag"], "unordered": ["$.tags"],
+        "max_decision_increase": 0.02, "max_token_increase": 0.2, "max_token_time_increase": 0.3,
+        "max_cost_increase": 0.4, "max_similarity_loss": 0.06,
         "tolerance": 0.001, "strict_types": True, "shadow_metrics": "http://a/metrics",
         "production_metrics": "http://b/metrics",
         "targets": [{"url": "https://next:1", "role": "candidate", **tls},
