@@ -1,7 +1,9 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test test-kernels test-vm lint bench bpf-bytecode install uninstall deb clean
+
+VM_ARGS ?=
 
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
@@ -19,7 +21,16 @@ demo: setup ## mirror a small service to its next version, live, for 30 s (DEMO_
 test: ## run all tests (PYTEST_ARGS='-k ledger')
 	@.ci/setup test
 	@$(MAKE) --no-print-directory bpf-bytecode
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	@# the tests start hundreds of processes: each would compile all modules where bytecode is not kept
+	env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest $(PYTEST_ARGS)
+
+test-kernels: ## the acceptance script under Debian's kernels 5.10, 6.1 and 6.12, in qemu (VM_ARGS=bookworm; minutes each)
+	@.ci/setup vm
+	@.venv/bin/python -m tests.vm.kernels $(VM_ARGS)
+
+test-vm: ## the package where systemd is PID 1: a Debian guest in qemu (VM_ARGS=--keep keeps its disk; some 20 minutes)
+	@.ci/setup vm
+	@.venv/bin/python -m tests.vm.service $(VM_ARGS)
 
 lint: ## ruff and mypy
 	@.ci/setup dev

@@ -35,6 +35,7 @@ def need(condition: bool, reason: str) -> None:
 TRAFFIC = ("netns", "faults")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not _is_unit(item):

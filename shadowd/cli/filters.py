@@ -16,7 +16,6 @@ import typer
 from shadowd.cli.filteroptions import filter_options
 from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, number, print_json, print_table, strings
 from shadowd.errors import ShadowdError, UsageError
-from shadowd.filterspec import OWNERS
 
 app = new_app("Add, change, list, show, remove, pause and resume filters.")
 
@@ -28,6 +27,7 @@ WIRE_KEYS = {
     "price": "prices",
 }  # where option and field differ
 FILES = ("ca", "client_cert", "client_key")
+OWNERS = ("cgroup", "unit", "container", "process", "pid")  # as in filterspec, whose models take a third of a second
 
 
 def _complete(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from shadowd.capture.services import Service, list_services
 from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, number, print_json, print_table, strings
 from shadowd.errors import ShadowdError
+
+if TYPE_CHECKING:
+    from shadowd.capture.services import Service
 
 _PROXIES = ("docker-proxy", "rootlessport", "slirp4netns", "pasta", "conmon")  # their traffic is a container's
 
@@ -26,6 +28,8 @@ def ps(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> No
       shadowctl ps
       shadowctl ps --json
     """
+    from shadowd.capture.services import list_services  # psutil and the capture: no other command waits for them
+
     services, unseen = list_services()
     daemon, filters = _daemon(ctx, socket)
     rows = []

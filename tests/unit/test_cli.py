@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import trio
 
-from shadowd import __version__
+from shadowd import __version__, filterspec
+from shadowd.cli import filters
 from shadowd.config import FilterSpec
 from shadowd.control.server import serve_control
 from shadowd.errors import ShadowdError, UsageError
@@ -157,6 +158,10 @@ def shop(served: Served) -> Served:
 
 
 # --- what works -------------------------------------------------------------------------------------------------------
+
+
+def test_the_owners_of_a_service_are_those_of_the_model() -> None:
+    assert filters.OWNERS == filterspec.OWNERS
 
 
 def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
