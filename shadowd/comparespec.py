@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from shadowd.compare.citations import steps_of
 from shadowd.fieldtypes import (
     Strict,
+    absolute_path,
     boolean,
     duration,
     fault,
@@ -127,6 +128,7 @@ class CompareFields(Strict):
     compare: Annotated[bool, BeforeValidator(boolean)] = True
     prices: Annotated[tuple[str, ...], BeforeValidator(_prices)] = ()
     citations: Annotated[str | None, BeforeValidator(optional(_citations))] = None
+    similarity: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
     no_content: Annotated[bool, BeforeValidator(boolean)] = False
     twin: Annotated[float, BeforeValidator(share(0, 0.5))] = 0.05
     routes: Annotated[tuple[str, ...], BeforeValidator(_routes)] = ()

@@ -25,6 +25,7 @@ from shadowd.capture.programs import Programs, load
 from shadowd.capture.selection import RESELECT, select
 from shadowd.config import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
+from shadowd.embedding import Embedding
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.guard import host_guard
 from shadowd.health import Health
@@ -89,6 +90,7 @@ class Daemon:
         self.guard = host_guard(self.pump, config.cpu_guard, config.cpu_max, log)
         self.standing = Standing(config, programs, self.pump, self.roster, self.runs, self.guard)
         self.problems = self.standing.problems
+        self.embedding = Embedding(lambda: list(self.runs.current.values()), self.problems)
         self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
         self._read = read
         self._resolve_now = trio.Event()
@@ -444,7 +446,7 @@ async def run_daemon(
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.guard.run,
                      daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
-                     daemon.watch_selections)  # fmt: skip
+                     daemon.watch_selections, daemon.embedding.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:

@@ -18,7 +18,7 @@ import trio
 from shadowd import __version__
 from shadowd.compare.assessment import Assessment, signatures
 from shadowd.compare.content import content_untrusted
-from shadowd.compare.examiner import EXAMPLE_BODY, Example
+from shadowd.compare.evidence import EXAMPLE_BODY, Example
 from shadowd.compare.latency import LatencySketch
 from shadowd.errors import ShadowdError
 from shadowd.store.batch import Batch

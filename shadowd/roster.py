@@ -20,6 +20,7 @@ from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.capture.selection import Selected, Wanted, select
 from shadowd.config import Config, FilterSpec, TargetSpec
+from shadowd.embedding import check_model
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.filters import Filter
 from shadowd.jsonedit import JsonEdit
@@ -252,6 +253,8 @@ class Roster:
         """Of every target by its URL. Where nothing but the file went away since, what was loaded stays in use: a
         filter can be paused without its certificates."""
         entry = self.entries.get(spec.name)
+        if spec.similarity and (entry is None or entry.spec.similarity != spec.similarity):
+            check_model(spec.similarity)
         contexts = {}
         for wanted in spec.targets:
             try:

@@ -32,6 +32,8 @@ LAYERS = [
         "runs",
         "recording",
         "vitals",
+        "embedding",
+        "embedding_worker",
         "roster",
         "pump",
         "conversation",

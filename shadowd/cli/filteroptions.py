@@ -106,6 +106,9 @@ Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says
 Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
 Prices = Annotated[Texts, _option("--price", "Of a model, per million tokens. Repeatable.", "MODEL=INPUT,OUTPUT")]
 Citations = Annotated[Text, _option("--citations", "What answers cite: '$.sources[*].id'.", "PATH")]
+Similarity = Annotated[
+    Text, _option("--similarity", "A local sentence-transformers model that texts are compared by.", "FOLDER")
+]
 NoContent = Annotated[Flag, typer.Option("--no-content/--content", help="Keep measures alone: no values, no texts.")]
 StrictTypes = Annotated[Flag, typer.Option(help="1 and 1.0 are different.")]
 ShadowMetrics = Annotated[Text, _option("--shadow-metrics", "Prometheus text of the shadow's process.", "URL")]
@@ -178,6 +181,7 @@ OPTIONS: dict[str, Any] = {
     "tolerance": Tolerance,
     "price": Prices,
     "citations": Citations,
+    "similarity": Similarity,
     "no_content": NoContent,
     "strict_types": StrictTypes,
     "shadow_metrics": ShadowMetrics,

@@ -8,15 +8,19 @@ evidence: its counters begin with the next (``since_*`` hold the endpoint's tota
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from shadowd.compare.llm_evidence import TalkEvidence
+from shadowd.compare.signatures import Signature
 from shadowd.compare.slowdown import LatencyEvidence
 from shadowd.compare.streams import StreamEvidence
+from shadowd.exchange import Request, Response
 
 #: Fields followed at one endpoint. A body that differs in more places is another body: ``OVERFLOW`` counts the rest.
 MAX_FIELDS = 200
 #: Third answers from which on they alone tell what is noise: a field that varies shows it in 20 with near certainty.
 ENOUGH_TRIALS = 20
+EXAMPLE_BODY = 8 << 10  # bytes of a body that people look at
 OVERFLOW = ("body", "(further fields)")
 
 
@@ -117,3 +121,30 @@ class Endpoint:
         self.last_byte = LatencyEvidence()
         self.stream: StreamEvidence | None = None  # answers streamed in events
         self.talk: TalkEvidence | None = None  # conversations with a model
+
+
+class SignatureCount:
+    """One error signature of a run."""
+
+    __slots__ = ("count", "endpoints", "example", "first", "last", "production_count", "signature")
+
+    def __init__(self, signature: Signature, time: int) -> None:
+        self.signature = signature
+        self.count = 0  # at the candidate
+        self.production_count = 0
+        self.endpoints: dict[str, None] = {}
+        self.example = b""  # the start of a body that has it
+        self.first = self.last = time
+
+
+class Example:
+    """One differing exchange, cut to EXAMPLE_BODY bytes of each body; the store redacts it."""
+
+    __slots__ = ("candidate", "endpoint", "group", "production", "request", "time")
+
+    def __init__(self, group: str, endpoint: str, request: Request, answers: Sequence[Response], time: int) -> None:
+        self.group = group
+        self.endpoint = endpoint
+        self.request = (request.method, request.target, request.head, request.body[:EXAMPLE_BODY])
+        self.production, self.candidate = [(a.status, a.head, a.body[:EXAMPLE_BODY]) for a in answers]
+        self.time = time

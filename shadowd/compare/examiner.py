@@ -18,11 +18,11 @@ from shadowd.compare.content import content_untrusted
 from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.compare.drift import Drift
 from shadowd.compare.endpoints import Endpoints, raw_name
-from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Field, Group
+from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Example, Field, Group, SignatureCount
 from shadowd.compare.genai import GenAiMeasures
 from shadowd.compare.latency import LatencySketch
 from shadowd.compare.llm import MAX_GROUPS, Answer, compare_talk, group_name, read_answer, recognise
-from shadowd.compare.llm_evidence import TalkEvidence
+from shadowd.compare.llm_evidence import TalkEvidence, Unweighed, likeness_loss, texts_of
 from shadowd.compare.rules import Rules
 from shadowd.compare.settings import Settings
 from shadowd.compare.signatures import Signature, signature_of
@@ -45,39 +45,12 @@ MAX_ENDPOINTS = 510
 MAX_SIGNATURES = 500
 SIGNATURE_ENDPOINTS = 10  # named with a signature
 SIGNATURE_BODY = 64 << 10  # bytes of a body in which errors are looked for
-EXAMPLE_BODY = 8 << 10  # bytes of a body that people look at
 MAX_EXAMPLES = 200
+MAX_UNWEIGHED = 256  # texts that wait for an embedding model: 3 MB
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 ALL_PROMPTS, OTHER_PROMPTS = "all conversations", "other prompts"
 
 Compare = Callable[[Response, Response, Options], Differences]
-
-
-class SignatureCount:
-    """One error signature of a run."""
-
-    __slots__ = ("count", "endpoints", "example", "first", "last", "production_count", "signature")
-
-    def __init__(self, signature: Signature, time: int) -> None:
-        self.signature = signature
-        self.count = 0  # at the candidate
-        self.production_count = 0
-        self.endpoints: dict[str, None] = {}
-        self.example = b""  # the start of a body that has it
-        self.first = self.last = time
-
-
-class Example:
-    """One differing exchange, cut to EXAMPLE_BODY bytes of each body; the store redacts it."""
-
-    __slots__ = ("candidate", "endpoint", "group", "production", "request", "time")
-
-    def __init__(self, group: str, endpoint: str, request: Request, answers: Sequence[Response], time: int) -> None:
-        self.group = group
-        self.endpoint = endpoint
-        self.request = (request.method, request.target, request.head, request.body[:EXAMPLE_BODY])
-        self.production, self.candidate = [(a.status, a.head, a.body[:EXAMPLE_BODY]) for a in answers]
-        self.time = time
 
 
 class Examiner:
@@ -91,6 +64,7 @@ class Examiner:
         self.signatures: dict[str, SignatureCount] = {}
         self.fields = 0  # hypotheses so far
         self.examples: deque[Example] = deque(maxlen=MAX_EXAMPLES)  # not stored yet; the newest stay
+        self.unweighed: deque[Unweighed] = deque(maxlen=MAX_UNWEIGHED)  # likewise
         self.compared = 0  # outcome known on both sides
         self.worse = self.better = 0
         self.differing = 0
@@ -376,6 +350,19 @@ class Examiner:
             if not self.settings.baseline or baseline is not None:
                 endpoint.talk.note(ours, theirs, baseline, time, timed)
                 endpoint.talk.note_cost(ask, ours, theirs, baseline, time, self.settings.prices)
+        if ours is not None and theirs is not None and trial.baseline is not None and other is not None:
+            self._weigh([one.talk for one in (group, everything) if one.talk], ours, theirs, read[id(other)])
+
+    def _weigh(self, talks: list[TalkEvidence], ours: Answer, theirs: Answer, baseline: Answer | None) -> None:
+        """The likeness of the texts, here or, by a model, elsewhere."""
+        texts = texts_of(ours, theirs, baseline)
+        if texts is None:
+            return
+        waiting = Unweighed(texts, talks)
+        if self.settings.similarity:
+            self.unweighed.append(waiting)
+        else:
+            waiting.weighed(likeness_loss(texts))
 
     # --- content ------------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,35 @@ _STEPS = 40
 _TOKEN = 1_000_000  # a token as a "duration" of the paired-ratio machinery: large against its buckets
 
 
+def texts_of(production: Answer, candidate: Answer, baseline: Answer | None) -> tuple[str, str, str] | None:
+    """Production's text, the baseline's and the candidate's, where their likeness says something."""
+    if baseline is None or not production.message.text:
+        return None
+    if any(one.message.refused or one.message.outcome != "whole" for one in (candidate, baseline)):
+        return None
+    return production.message.text[:COMPARED], baseline.message.text[:COMPARED], candidate.message.text[:COMPARED]
+
+
+def likeness_loss(texts: tuple[str, str, str]) -> float:
+    """By edits: how much less like the first the third is than the second."""
+    text, baseline, candidate = texts
+    return float(ratio(text, baseline) - ratio(text, candidate)) / 100
+
+
+class Unweighed:
+    """Texts whose likeness is worked out elsewhere, and the evidence that waits for it."""
+
+    __slots__ = ("_talks", "texts")
+
+    def __init__(self, texts: tuple[str, str, str], talks: Sequence[TalkEvidence]) -> None:
+        self.texts = texts
+        self._talks = talks
+
+    def weighed(self, loss: float) -> None:
+        for talk in self._talks:
+            talk.add_loss(max(-1.0, min(1.0, loss)))
+
+
 class TalkEvidence:
     """Of one prompt group, or of all conversations."""
 
@@ -64,12 +93,11 @@ class TalkEvidence:
         paces = _pace(reference), _pace(candidate)
         if timed and paces[0] and paces[1]:
             self.pace.add(time, *paces)
-        text = production.message.text[:COMPARED]
-        if baseline is not None and text:
-            alike = ratio(text, ours.text[:COMPARED])
-            loss = (alike - ratio(text, theirs.text[:COMPARED])) / 100
-            step = round(loss * _STEPS)
-            self.likeness[step] = self.likeness.get(step, 0) + 1
+
+    def add_loss(self, loss: float) -> None:
+        """Of likeness: of the baseline's text to production's minus that of the candidate's, −1…1."""
+        step = round(loss * _STEPS)
+        self.likeness[step] = self.likeness.get(step, 0) + 1
 
     def note_cost(
         self, ask: Ask, production: Answer, candidate: Answer, baseline: Answer | None, time: int,

@@ -23,6 +23,7 @@ class Settings:
         "prices",
         "routes",
         "run_key",
+        "similarity",
         "twin",
     )  # fmt: skip
 
@@ -39,7 +40,9 @@ class Settings:
         content: bool = True,
         prices: Sequence[Price] = (),
         citations: str = "",
+        similarity: str = "",
     ) -> None:
+        self.similarity = similarity  # folder of an embedding model; "": by edits
         self.prices = tuple(prices)  # of models: what a conversation costs is judged if there are any
         self.citations = citations  # JSON path of what an answer cites, "" if it is not looked for
         self.content = content  # whether values, examples and messages are kept for people, or measures alone

@@ -9,6 +9,37 @@ from typing import Any
 START = 1_795_000_000.0
 
 
+def conversations(name: str, buckets: bool) -> dict[str, Any]:
+    """An endpoint that is a prompt, or all of them."""
+
+    def side(scale: float) -> dict[str, Any]:
+        found: dict[str, Any] = {"count": 900, "p50": 80.0 * scale, "p90": 110.0 * scale, "p99": 140.0 * scale}
+        if buckets:
+            found["buckets"] = [[40.0 * scale, 80.0 * scale, 450], [80.0 * scale, 150.0 * scale, 450]]
+        return found
+
+    pair = {"production": {"p50": 91.5, "p99": 130.25}, "candidate": {"p50": 118.5, "p99": 170.5}}
+    return {
+        "endpoint": name,
+        "exchanges": 900,
+        "worse": 0,
+        "differing": 31,
+        "talk": {
+            "first_content_ms": {"production": side(1), "candidate": side(1.3)},
+            "tokens": {"production": side(0.5), "candidate": side(0.6)},
+            "too_long": 2,
+            "cost": {"conversations": 900, "production": 0.00123, "candidate": 0.00148},
+        },
+        "stream": {
+            "streams": 874,
+            "events": {"production": 52_431, "candidate": 63_118},
+            "first_event_ms": pair,
+            "between_events_ms": {"production": {"p50": 3.1, "p99": 4.7}, "candidate": {"p50": 3.2, "p99": 9.1}},
+            "total_ms": pair,
+        },
+    }
+
+
 def latencies(seed: int, median_ms: float, spread: float, count: int, slow: float = 0.0) -> dict[str, Any]:
     """One side of a distribution: log-normal, a share ``slow`` of it five times as long; buckets of 3 %."""
     source = random.Random(seed)
@@ -271,7 +302,8 @@ def sample() -> dict[str, Any]:
                 ("GET /cart", 3980, 0, 41, 7.4, 0.99),
                 ("GET /users/{id}", 1798, 0, 3, 5.1, 1.0),
             )
-        ],
+        ]
+        + [conversations("all conversations", True), conversations("“You help with travel.” aria-2 #1f", False)],
         "differences": differences(),
         "signatures": [
             {

@@ -85,6 +85,19 @@ def test_everything_is_on_the_page() -> None:
         assert words.replace(" %", "\u00a0%") in page.said or words in page.said
 
 
+def test_conversations_and_streams_have_parts_of_their_own() -> None:
+    said = Page(render_html(sample())).said
+    for text in ("Conversations", "Time to the first content", "Output tokens", "You help with travel.", "Streams",
+                 "874", "52,431", "63,118 shadow", "0.00123", "0.00148", "+20 %", "First event, production",
+                 "2 answers too long"):  # fmt: skip
+        assert text in said, text
+    plain = sample()
+    plain["endpoints"] = [one for one in plain["endpoints"] if "talk" not in one]
+    said = Page(render_html(plain)).said
+    assert "Conversations" not in said
+    assert "Streams" not in said
+
+
 def test_the_page_is_one_file_that_asks_the_network_for_nothing() -> None:
     written = render_html(sample())
     page = Page(written)
