@@ -44,6 +44,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: 0 if item.get_closest_marker("xdist_group") else 1)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Groups that pytest-xdist did not understand would be torn apart without a word."""
+    if "PYTEST_XDIST_WORKER" in os.environ and session.config.getoption("loadgroup"):
+        for item in session.items:
+            marker = item.get_closest_marker("xdist_group")
+            if marker is not None and not item.nodeid.endswith(f"@{marker.args[0]}"):
+                raise pytest.UsageError("this pytest-xdist does not group tests under this pytest: see pyproject.toml")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.geteuid() == 0 and "PYTEST_XDIST_WORKER" in os.environ:
         os.setpriority(os.PRIO_PROCESS, 0, 15 if _is_unit(item) else 0)  # computing steps back behind live traffic

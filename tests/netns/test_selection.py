@@ -150,8 +150,8 @@ def test_a_process_is_what_its_workers_listen_on(daemon: Daemon, shadow: Server,
         daemon.call("filter.rm", name=by)
 
 
-UID = "0d9f1c2e-58a3-4b6e-9c1d-3f7a2b8e4c60"
-ID = "3f" * 32
+UID = f"0d9f1c2e-58a3-4b6e-9c1d-{os.getpid():012x}"  # of this process: they are looked for in the whole tree
+ID = f"{os.getpid():08x}" * 8
 
 
 @pytest.mark.parametrize(
