@@ -45,7 +45,7 @@ for place in proc sys dev; do b mount --move /$place /new/$place; done
 b mount -t tmpfs tmp /new/tmp
 b mount -t tmpfs run /new/run
 b mount -t cgroup2 none /new/sys/fs/cgroup
-exec b switch_root -c /dev/console /new /bin/sh -c {command}"""
+exec /bin/busybox switch_root -c /dev/console /new /bin/sh -c {command}"""
 
 
 def module_files(kernel: Path) -> dict[str, Path]:
@@ -80,7 +80,8 @@ def with_dependencies(names: tuple[str, ...], files: dict[str, Path]) -> dict[st
 def make_initramfs(kernel: Path, output: Path, rest: str, wanted: tuple[str, ...] = MODULES) -> None:
     """``rest``: the end of /init, once the modules are loaded; ``b`` is busybox, the new root goes to /new."""
     busybox = shutil.which("busybox")
-    if busybox is None or b"ld-linux" in Path(busybox).read_bytes():
+    # ldd fails for what needs no libraries
+    if busybox is None or subprocess.run(["ldd", busybox], capture_output=True, check=False).returncode == 0:
         raise Missing("a static busybox is needed — apt-get install busybox-static")
     modules = with_dependencies(wanted, module_files(kernel))
     with tempfile.TemporaryDirectory() as name:

@@ -90,7 +90,7 @@ def main() -> int:
     options = parser.parse_args()
     failed, rows = [], []
     try:
-        need_tools(qemu_system_x86_64="qemu-system-x86", cpio="cpio", busybox="busybox-static")
+        need_tools()
         run("make", "-C", ROOT, "bpf-bytecode")
         for release in options.releases:
             print(f"{release}:", flush=True)
