@@ -26,6 +26,7 @@ HANDLE = 0x5AD0
 CLSACT_INGRESS, CLSACT_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 ETHERNET_TYPES = frozenset({1, 772})  # ARPHRD_ETHER, ARPHRD_LOOPBACK
 _RTMGRP_LINK = 1
+ETH_P_ALL = 3  # linux/if_ether.h, in host order: pyroute2 turns it round
 _NO_TCX = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -152,8 +153,8 @@ def _add_classifier(program: int, interface: Interface, egress: bool) -> None:
         parent = CLSACT_EGRESS if egress else CLSACT_INGRESS
         route.tc(
             "add-filter", "bpf", interface.index, HANDLE, fd=program, name=CLASSIFIER[egress], parent=parent,
-            prio=PRIORITY, protocol=socket.htons(3), classid=1, direct_action=True,
-        )  # fmt: skip  # 3: ETH_P_ALL
+            prio=PRIORITY, protocol=ETH_P_ALL, classid=1, direct_action=True,
+        )  # fmt: skip
 
 
 def remove_classifiers(interfaces: list[Interface]) -> int:
@@ -165,7 +166,7 @@ def remove_classifiers(interfaces: list[Interface]) -> int:
                 if (PRIORITY, name) in _classifiers(route, interface, egress):
                     parent = CLSACT_EGRESS if egress else CLSACT_INGRESS
                     route.tc("del-filter", "bpf", interface.index, HANDLE, parent=parent, prio=PRIORITY,
-                             protocol=socket.htons(3))  # fmt: skip
+                             protocol=ETH_P_ALL)  # fmt: skip
                     removed += 1
     return removed
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -349,7 +348,7 @@ def test_classifiers_of_a_killed_daemon_are_inert_and_removed(
             with IPRoute() as route:  # a neighbour's
                 route.tc(
                     "add-filter", "bpf", interface.index, 1, fd=loaded.descriptors["tc_ingress"], name="others",
-                    parent=attach.CLSACT_INGRESS, prio=7, protocol=socket.htons(3), classid=1, direct_action=True,
+                    parent=attach.CLSACT_INGRESS, prio=7, protocol=3, classid=1, direct_action=True,
                 )  # fmt: skip
             shadow = Server()
         left = sh("tc", "-n", space, "filter", "show", "dev", "v1", "ingress")

@@ -124,7 +124,7 @@ def test_other_peoples_programs_are_named_in_their_order(tmp_path: Path) -> None
             "route.tc('add', 'clsact', place.index)\n"
             "for prio, name in ((1, 'cil_from_netdev'), (attach.PRIORITY, attach.CLASSIFIER[False])):\n"
             "    route.tc('add-filter', 'bpf', place.index, attach.HANDLE, fd=program, name=name, prio=prio,\n"
-            "        parent=attach.CLSACT_INGRESS, protocol=socket.htons(3), classid=1, direct_action=True)\n"
+            "        parent=attach.CLSACT_INGRESS, protocol=3, classid=1, direct_action=True)\n"
             "route.close()\n"  # the classifiers stay, as a killed daemon's do
         )
         sh(*inside, sys.executable, "-W", "ignore", "-c", loaded)

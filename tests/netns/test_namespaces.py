@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,4 +249,46 @@ def test_interfaces_that_come_and_go(tmp_path: Path) -> None:
             wait_for("the gone one is forgotten", lambda: ports_attached(daemon) == 1)
             assert daemon.call("status")["problems"] == []
             server.close()
+        shadow.close()
+
+
+WITHOUT_TCX = """
+import errno
+from shadowd.capture import attach
+from shadowd.cli.shadowd import main
+
+def refused(*_):
+    raise OSError(errno.EINVAL, "no TCX")
+
+attach.bpf.link_tcx = refused
+main()
+"""
+
+
+class OldKernel(Daemon):
+    """A daemon whose kernel has no TCX links, as before Linux 6.6."""
+
+    program = (sys.executable, "-c", WITHOUT_TCX)
+
+
+def test_classifiers_see_the_traffic_where_there_is_no_tcx(tmp_path: Path) -> None:
+    with namespaces("old") as (space,):
+        production = serve_in(space, "127.0.0.1", 8080)
+        shadow = serve_in(space, "127.0.0.1", 8081)
+        daemon = OldKernel(tmp_path / "d", namespace=space).start()
+        try:
+            daemon.add("old", 8080, shadow.url, hook="tc:lo")
+            shown = sh("tc", "-n", space, "filter", "show", "dev", "lo", "ingress")
+            assert "shadowd:v1:in direct-action" in shown
+            assert "protocol all" in shown
+            with in_namespace(space):
+                client = HttpClient("127.0.0.1", 8080)
+            for number in range(10):
+                client.get(f"/{number}")
+            client.close()
+            daemon.settled("old", lambda ledger: ledger["targets"][0]["mirrored"] == 10)
+        finally:
+            daemon.stop()
+        assert "shadowd" not in sh("tc", "-n", space, "filter", "show", "dev", "lo", "ingress")
+        production.close()
         shadow.close()

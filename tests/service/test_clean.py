@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +43,7 @@ def leave_classifiers(loaded: Any, namespace: str, monkeypatch: pytest.MonkeyPat
         with IPRoute() as route:
             route.tc(
                 "add-filter", "bpf", interface.index, 1, fd=loaded.descriptors["tc_ingress"], name="others",
-                parent=attach.CLSACT_INGRESS, prio=7, protocol=socket.htons(3), classid=1, direct_action=True,
+                parent=attach.CLSACT_INGRESS, prio=7, protocol=3, classid=1, direct_action=True,
             )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def try_kernel(release: str, show: bool) -> list[dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     script = ROOT / "tests/vm/acceptance.py"
     command = (
-        f"cd {ROOT}; export SHADOWD_ACCEPTANCE_LIMIT=900 PYTHONDONTWRITEBYTECODE=1; "
+        f"cd {ROOT}; export SHADOWD_ACCEPTANCE_LIMIT=240 PYTHONDONTWRITEBYTECODE=1; "
         f'{sys.executable} {script} --loader prebuilt >/dev/ttyS1 2>&1; echo "exit $?" >/dev/ttyS1; '
         "sync; busybox poweroff -f"
     )
