@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,12 @@ def kernel_release() -> tuple[int, int]:
     """Major and minor version of the running kernel."""
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+def unlimit_memlock() -> None:
+    """Before Linux 5.11 maps and programs are charged against RLIMIT_MEMLOCK: EPERM or ENOMEM where it is low."""
+    with contextlib.suppress(ValueError, OSError):  # not ours to raise: the kernel says what it lacks
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def check_host() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from shadowd.capture import abi
 from shadowd.capture.bpf import Map, possible_cpus
-from shadowd.capture.preflight import find_bcc_python
+from shadowd.capture.preflight import find_bcc_python, unlimit_memlock
 from shadowd.capture.ring import Ring
 from shadowd.capture.rules import Rule, Tables, compile_rules
 from shadowd.errors import PlatformError
@@ -191,16 +191,10 @@ def load(ring_bytes: int, own_mark: int, loader: str = "auto") -> Programs:
     ``loader``: "bcc" compiles here, "prebuilt" takes bpf/shadowd.bytecode, "auto" tries them in this order: what is
     compiled here fits the sources that are here. SHADOWD_LOADER in the environment has the last word.
     """
-    import resource
-
     loader = os.environ.get("SHADOWD_LOADER") or loader
     if loader not in LOADERS:
         raise PlatformError(f"there is no loader {loader!r:.40}", f"choose one of {', '.join(LOADERS)}")
-    unlimited = resource.RLIM_INFINITY  # before 5.11 maps are charged against RLIMIT_MEMLOCK
-    try:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (unlimited, unlimited))
-    except (ValueError, OSError):  # not ours to raise: newer kernels do not need it, older ones say ENOMEM themselves
-        pass
+    unlimit_memlock()
     prebuilt = find_bpf("shadowd.bytecode")
     used = "bcc"
     try:

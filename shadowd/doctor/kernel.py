@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shadowd.capture import bpf
-from shadowd.capture.preflight import find_cgroup2, kernel_release
+from shadowd.capture.preflight import find_cgroup2, kernel_release, unlimit_memlock
 from shadowd.doctor.finding import Finding
 from shadowd.errors import PlatformError
 
@@ -28,6 +28,7 @@ _ROOT = "run it as root, or ask the daemon: shadowctl status"
 
 
 def check_kernel() -> Iterator[Finding]:
+    unlimit_memlock()
     major, minor = kernel_release()
     release = os.uname().release
     if (major, minor) < (5, 8):

@@ -21,7 +21,7 @@ LIMIT = 3600.0  # seconds for the whole guest on an emulated processor
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-bpfcc", "libbpf1", "iproute2", "procps", "adduser",
             "ca-certificates")  # fmt: skip
 DISK_MB = 3000
-MODULES = ("virtio_pci", "virtio_blk", "ext4", "sch_ingress", "cls_bpf")
+MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "sch_ingress", "cls_bpf")
 MOUNT = """b mount -t ext4 /dev/vda /new || b poweroff -f
 for place in proc sys dev; do b mount --move /$place /new/$place; done
 exec /bin/busybox switch_root -c /dev/console /new /sbin/init"""
