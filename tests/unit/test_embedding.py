@@ -144,6 +144,7 @@ def test_a_filter_with_a_model_that_cannot_be_used_is_refused(tmp_path: Path, mo
     check_model(str(tmp_path))
 
 
+@pytest.mark.filterwarnings("ignore")  # the library moves its modules about
 def test_a_real_model(tmp_path: Path) -> None:
     if find_spec("sentence_transformers") is None:
         pytest.skip("sentence-transformers is not installed")

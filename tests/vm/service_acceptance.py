@@ -64,7 +64,7 @@ def active() -> str:
 
 def install() -> str:
     (package,) = Path("/root").glob("shadowd_*.deb")
-    sh("apt-get", "install", "-y", "--no-download", str(package))
+    sh("apt-get", "install", "-y", str(package))
     if sh("systemctl", "is-enabled", "shadowd") != "enabled":
         raise RuntimeError("it is not enabled")
     return active()
@@ -139,7 +139,7 @@ def stop_and_start() -> str:
 
 def upgrade() -> str:
     (package,) = Path("/root").glob("shadowd_*.deb")
-    sh("apt-get", "install", "-y", "--no-download", "--reinstall", str(package))
+    sh("apt-get", "install", "-y", "--reinstall", str(package))
     active()
     if "shop" not in sh("shadowctl", "filter", "ls"):
         raise RuntimeError("the filter is gone after the upgrade")
@@ -184,6 +184,8 @@ def main() -> int:
         good = good and ok
         print(json.dumps({"step": name, "ok": ok, "seconds": round(time.monotonic() - begun, 1), "detail": detail}),
               flush=True)  # fmt: skip
+        if not ok and name == "install":
+            break
     return 0 if good else 1
 
 
