@@ -59,9 +59,12 @@ class Weighing:
 
     async def start(self) -> None:
         command = [sys.executable, "-m", "shadowd.embedding_worker", self._folder]
-        self._process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        try:
+            self._process = await trio.lowlevel.open_process(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise self._failed(f"cannot be started: {error.strerror}") from None
         told = await self._reply(LOAD_LIMIT)
         if "error" in told:
             raise ShadowdError(f"the model in {self._folder} cannot be loaded: {told['error']}", "give another folder")
@@ -76,9 +79,13 @@ class Weighing:
         except (trio.BrokenResourceError, trio.TooSlowError):
             raise self._failed("ended") from None
         found = (await self._reply(REPLY_LIMIT)).get("likeness")
-        if not isinstance(found, list) or len(found) != len(texts):
+        try:
+            likeness = [(float(a), float(b)) for a, b in found]  # type: ignore[attr-defined]
+        except (TypeError, ValueError):
+            raise self._failed("gave no likeness") from None
+        if len(likeness) != len(texts):
             raise self._failed("gave no likeness")
-        return [(float(a), float(b)) for a, b in found]
+        return likeness
 
     async def _reply(self, limit: float) -> dict[str, object]:
         assert self._process is not None
@@ -93,7 +100,10 @@ class Weighing:
         except trio.TooSlowError:
             raise self._failed(f"was silent for {limit:.0f} s") from None
         line, _, self._buffer = self._buffer.partition(b"\n")
-        told = json.loads(line)
+        try:
+            told = json.loads(line)
+        except ValueError:
+            raise self._failed("answered nonsense") from None
         return told if isinstance(told, dict) else {}
 
     def _failed(self, how: str) -> ShadowdError:
