@@ -119,14 +119,16 @@ def try_service(name: str, package: Path, keep: bool) -> list[dict[str, Any]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--keep", action="store_true", help="keep the guest's disk in build/vm/guests")
+    parser.add_argument("--package", type=Path, help="a package that is built already")
     options = parser.parse_args()
     try:
         need_tools()
         name = release()
-        print("building the package", flush=True)
-        run(ROOT / "systemd/build-deb.sh")
-        (package,) = (ROOT / "build/deb").glob("shadowd_*.deb")
-        steps = try_service(name, package, options.keep)
+        if options.package is None:
+            print("building the package", flush=True)
+            run(ROOT / "systemd/build-deb.sh")
+            (options.package,) = (ROOT / "build/deb").glob("shadowd_*.deb")
+        steps = try_service(name, options.package, options.keep)
     except Missing as error:
         print(f"test-vm: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-LIMIT = 900.0  # seconds for one thing to happen on an emulated processor
+LIMIT = 300.0  # seconds for one thing to happen on an emulated processor
 WRONG = Path("/etc/shadowd/conf.d/wrong.toml")
+#: An operator's own drop-in, there before the package. The guard would shed: an emulated processor is always busy.
+OWN = Path("/etc/shadowd/conf.d/guest.toml")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -63,6 +66,8 @@ def active() -> str:
 
 
 def install() -> str:
+    OWN.parent.mkdir(parents=True)
+    OWN.write_text('cpu_guard = "off"\ncpu_max = "10000%"\n')
     (package,) = Path("/root").glob("shadowd_*.deb")
     sh("apt-get", "install", "-y", str(package))
     if sh("systemctl", "is-enabled", "shadowd") != "enabled":
@@ -92,12 +97,14 @@ def mirrored(hook: str) -> str:
     for _ in range(20):
         urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/", timeout=LIMIT).read()
 
-    def done() -> bool:
+    end = time.monotonic() + LIMIT / 3
+    while True:
         ledger = json.loads(sh("shadowctl", "ledger", "shop", "--json"))["filters"][0]
-        return bool(ledger["targets"][0]["mirrored"] == 20 and ledger["balanced"])
-
-    wait_for("20 requests are mirrored", done)
-    return "20 of 20"
+        if ledger["targets"][0]["mirrored"] == 20 and ledger["balanced"]:
+            return "20 of 20"
+        if time.monotonic() > end:
+            raise RuntimeError(f"not mirrored: {ledger}; {sh('shadowctl', 'status', check=False)}")
+        time.sleep(1)
 
 
 def reload() -> str:
@@ -147,6 +154,8 @@ def upgrade() -> str:
 
 
 def purge() -> str:
+    OWN.unlink()
+    shutil.rmtree("/etc/systemd/system/shadowd.service.d")  # an operator's too: the guest's time limits (service.py)
     sh("apt-get", "purge", "-y", "shadowd")
     left = sh("find", "/", "-xdev", "-iname", "*shadowd*", "-not", "-path", "/root/*", "-not", "-path", "/proc/*",
               "-not", "-path", "/sys/*", "-not", "-path", "/var/log/*", "-not", "-path", "/var/lib/apt/*")  # fmt: skip
