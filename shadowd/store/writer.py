@@ -31,7 +31,7 @@ BATCHES = 64  # waiting: a minute's worth where one is made each second
 ROWS = 100_000  # waiting, of all batches: some 50 MB of examples of 500 bytes
 SLICE_ROWS = 2_000  # written in one call of the thread, which cannot be interrupted: some 150 ms
 FLUSH_SECONDS = 2.0  # a shutdown waits no longer for a slow disk
-RETRY_SECONDS = 60.0
+RETRY_SECONDS = 15.0  # somebody made room: opening costs milliseconds
 PRUNE_SECONDS = 60.0
 _CROWDED_SECONDS = 5.0  # between two prunes for size: a store smaller than what is written must not only prune
 
