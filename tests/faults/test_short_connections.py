@@ -49,7 +49,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Nginx, N
 
 def test_sixty_thousand_short_connections(load: Path, servers: tuple[Nginx, Nginx], tmp_path: Path) -> None:
     production, shadow = servers
-    with running(tmp_path / "d") as daemon:
+    # a ring and a patience for a host that is busy otherwise: what is tried here are connections and ports
+    with running(tmp_path / "d", 'ring_bytes = "128MB"\ndead_man_seconds = "30s"\n') as daemon:
         # a slow host may fall behind: then requests wait, and only max_connections sheds
         daemon.add("short", production.port, f"http://127.0.0.1:{shadow.port}", max_lag=120, max_in_flight=CONNECTIONS)
         done = subprocess.run(
