@@ -10,7 +10,8 @@ are read, time limits looked at. Between turns the pump
 * and after ``IDLE_AFTER`` without traffic asks the kernel for one wake-up and waits for it, ``IDLE_WAIT`` at most.
 
 While traffic flows these waits are made without trio (a trio sleep costs four to five times the CPU of a plain one),
-and trio's other tasks have their turn every ``YIELD_EVERY``: control is that much late, which nobody notices.
+and trio's other tasks have their turn every ``YIELD_EVERY``: control is that much late, which nobody notices. After a turn
+that took long they have several, or a daemon that is behind could not be asked why.
 
 The pump itself refreshes the dead-man switch: if it stalls, the kernel stops copying.
 """
@@ -42,7 +43,9 @@ IDLE_AFTER = 20 * MS
 IDLE_WAIT = 50 * MS
 TURN_BYTES = 64 << 10  # of ring space a turn: a few ms of work, then answers are read and connections go on
 SLICE_BYTES = 16 << 10  # the same while requests wait for answers: their connections' pace is the turn's
-CATCH_UP_BYTES = 1 << 20  # the same while the ring is more than half full: losing segments is worse than waiting
+CATCH_UP_BYTES = 256 << 10  # the same while the ring is more than half full: losing segments is worse than waiting
+LONG_TURN = 32 * MS  # (of a daemon that gets little CPU: production comes first)
+PASSES = 6  # of trio's other tasks after a long turn: a control request takes that many from accept to answer
 DISPATCHES = 3  # rounds of reading answers a turn
 EXPIRE_EVERY = 1000 * MS
 KEEP_ALIVE_EVERY = 500 * MS
@@ -233,7 +236,8 @@ class Pump(RingSink):
                     await trio.lowlevel.checkpoint()
                 continue
             if now - yielded >= YIELD_EVERY:
-                await trio.lowlevel.checkpoint()
+                for _ in range(1 if now - yielded < LONG_TURN else PASSES):
+                    await trio.lowlevel.checkpoint()
                 yielded = time.monotonic_ns()
             if ring.backlog > TURN_BYTES // 8 or engine.pending:
                 continue

@@ -39,6 +39,8 @@ from shadowd.vitals import Source, Vitals, is_local
 #: leak. A look costs half a millisecond, so many runs are looked at less often.
 LOOK_EVERY = 0.2
 LOOK_EACH = 0.05
+LOOK_IDLE = 1.0  # seconds: where nothing was asked since the last look, memory and CPU tell little
+RECORD_IDLE = 60.0  # seconds: how old an assessment may be that is stored once more, where nothing was asked since
 RECORD_EVERY = 5.0  # between two hand-overs to the store; what a crash may lose
 #: An assessment is not repeated sooner than so many times what it took: 500 endpoints must not eat the pump's core.
 RESPITE = 30.0
@@ -65,6 +67,7 @@ class Run:
         "_base",
         "_slice_base",
         "assessed_at",
+        "assessed_of",
         "assessment",
         "began",
         "ended",
@@ -73,6 +76,8 @@ class Run:
         "id",
         "key",
         "label",
+        "looked_at",
+        "looked_of",
         "slices",
         "target",
         "vitals",
@@ -90,7 +95,8 @@ class Run:
         self.vitals = _vitals(entry.spec, target)
         self.slices: deque[Slice] = deque([Slice(now)], maxlen=SLICES)
         self.assessment: Assessment | None = None
-        self.assessed_at = 0.0
+        self.assessed_at = self.looked_at = 0.0
+        self.assessed_of = self.looked_of = (-1, -1, -1, -1)  # the activity then
         self._base = (_eligible(entry.filter.account), target.account.mirrored, entry.filter.account.seen)
         self._slice_base = (0, 0, 0)
         entry.filter.examiners[target] = self.examiner
@@ -109,6 +115,12 @@ class Run:
     def asked(self) -> int:
         """Requests production was asked in this run."""
         return self.entry.filter.account.seen - self._base[2]
+
+    @property
+    def activity(self) -> tuple[int, int, int, int]:
+        """Changes whenever anything happened."""
+        account = self.target.account
+        return self.entry.filter.account.seen, account.in_flight, self.served, self.examiner.compared
 
     def seconds(self, now: float) -> float:
         return (self.ended or now) - self.began
@@ -241,6 +253,7 @@ class Runs:
         now = time.time()
         if run.assessment is not None and now - run.assessed_at < fresh:
             return run.assessment
+        run.assessed_of = run.activity
         margins = run.examiner.settings.margins
         resources = run.vitals.judgements(margins.max_leak, margins.max_cpu, memory_alpha(), cpu_alpha())
         assessment = Assessment(run.examiner, run.eligible, run.seconds(now), resources)
@@ -269,6 +282,10 @@ class Runs:
         while True:
             await trio.sleep(max(LOOK_EVERY, LOOK_EACH * len(self.current)))
             for key, run in list(self.current.items()):
+                now = trio.current_time()
+                if run.looked_of == run.activity and now - run.looked_at < LOOK_IDLE:
+                    continue
+                run.looked_of, run.looked_at = run.activity, now
                 try:
                     await run.vitals.look(run.served, run.asked)
                 except Exception as error:  # likewise
@@ -287,7 +304,8 @@ class Runs:
                 await self._register()
                 for run in list(self.current.values()):
                     if run.id >= 0:
-                        self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run)))
+                        fresh = RECORD_IDLE if run.assessed_of == run.activity else 1.0
+                        self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run, fresh)))
             except StoreError:
                 pass  # ``writer.problem`` says it, and the next opening makes it good
             except Exception as error:  # a fault of the comparison must not end the mirroring
