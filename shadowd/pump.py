@@ -10,8 +10,8 @@ are read, time limits looked at. Between turns the pump
 * and after ``IDLE_AFTER`` without traffic asks the kernel for one wake-up and waits for it, ``IDLE_WAIT`` at most.
 
 While traffic flows these waits are made without trio (a trio sleep costs four to five times the CPU of a plain one),
-and trio's other tasks have their turn every ``YIELD_EVERY``: control is that much late, which nobody notices. After a turn
-that took long they have several, or a daemon that is behind could not be asked why.
+and trio's other tasks have their turn every ``YIELD_EVERY``: control is that much late, which nobody notices. After a
+turn that took long they have several, or a daemon that is behind could not be asked why.
 
 The pump itself refreshes the dead-man switch: if it stalls, the kernel stops copying.
 """
@@ -178,12 +178,15 @@ class Pump(RingSink):
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
-    def catch_up(self) -> None:
-        """Read everything that was in the ring when this was called (an entry that stays unfinished ends it)."""
+    async def catch_up(self, limit: float) -> None:
+        """Read what was in the ring when this was called, for ``limit`` seconds at most, while the other tasks go on
+        (an entry that stays unfinished ends it)."""
         goal = self._ring.produced
-        while self._ring.consumed < goal:
+        end = time.monotonic() + limit
+        while self._ring.consumed < goal and time.monotonic() < end:
             if not self.turn(CATCH_UP_BYTES):
                 return
+            await trio.lowlevel.checkpoint()
 
     def turn(self, budget: int = 0) -> int:
         """One batch of at most about ``budget`` bytes of the ring (0: as fits). Returns entries and events seen."""

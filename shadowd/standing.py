@@ -15,6 +15,8 @@ from shadowd.pump import Pump
 from shadowd.roster import Roster
 from shadowd.runs import Runs
 
+CATCH_UP = 2.0  # seconds: a ring of 16 MB takes about as long; whoever asks waits for an answer
+
 
 class Standing:
     """Reads what the others keep. ``problems`` is the daemon's own list, by what it is about."""
@@ -90,15 +92,17 @@ class Standing:
         self._rates[name] = (now, count)
         return round(max(0, count - counted) / max(now - before, 1e-3), 1)
 
-    def ledger(self, name: object) -> dict[str, Any]:
-        """The account. The ring is drained first, so that the byte identity can be checked."""
+    async def ledger(self, name: object) -> dict[str, Any]:
+        """The account. What passed before the question is read first, if that takes no longer than ``CATCH_UP``; the
+        rest is counted where it waits, so that the byte identity can be checked."""
         entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
         before = self.programs.counters()
-        self.pump.catch_up()
+        await self.pump.catch_up(CATCH_UP)
+        waiting = self.programs.ring.waiting()
         table = self.pump.table.statistics()
         after = self.programs.counters()
         discarded = dict(sorted(table.discarded.items()))
-        accounted = table.delivered + table.duplicate + table.buffered + sum(discarded.values())
+        accounted = table.delivered + table.duplicate + table.buffered + sum(discarded.values()) + waiting
         lost = {
             reason: after[f"{reason}_bytes"]
             for reason in ("ring_full", "load_failed", "oversize")
@@ -112,6 +116,7 @@ class Standing:
             "delivered": table.delivered,
             "duplicate": table.duplicate,
             "buffered": table.buffered,
+            "waiting": waiting,
             "discarded": discarded,
             "lost": lost,
             "gap_bytes": table.gap_bytes,

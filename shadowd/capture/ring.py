@@ -70,6 +70,23 @@ class Ring:
         found = ENTRY.unpack_from(self._data, (position & self._mask) + mmap.PAGESIZE)
         return 0 if found[0] & _BUSY else int(found[2])
 
+    def waiting(self) -> int:
+        """Bytes of payload in the entries not read yet. Walks them: half a microsecond an entry."""
+        position, end = self._consumer[0], self._producer[0]
+        payload = 0
+        while position < end:
+            length, _, _, _, _, _, _, _, size, kind, *_ = ENTRY.unpack_from(
+                self._data, (position & self._mask) + mmap.PAGESIZE
+            )
+            if length & _BUSY:
+                break
+            if length & _DISCARD:
+                length -= _DISCARD
+            elif kind != RECORD_TIMING:
+                payload += size
+            position += (length + 15) & ~7
+        return payload
+
     @property
     def produced(self) -> int:
         """Position up to which the kernel has written or reserved; only grows."""

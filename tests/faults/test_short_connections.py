@@ -67,7 +67,7 @@ def test_sixty_thousand_short_connections(load: Path, servers: tuple[Nginx, Ngin
 
 
 def check_all_arrived(daemon: Daemon, shadow: Nginx) -> None:
-    ledger = daemon.settled("short", lambda found: found["seen"] >= CONNECTIONS)
+    ledger = daemon.settled("short", lambda found: found["seen"] >= CONNECTIONS, 180)
     (target,) = ledger["targets"]
     assert ledger["seen"] == CONNECTIONS
     assert (ledger["lost"], ledger["filtered"], target["failed"]) == ({}, {}, {})

@@ -106,7 +106,9 @@ class Daemon:
         found = self.call("ledger", name=name)
         return {**found["filters"][0], "kernel": found["kernel"]}
 
-    def settled(self, name: str, expect: Callable[[dict[str, Any]], object] = bool) -> dict[str, Any]:
+    def settled(
+        self, name: str, expect: Callable[[dict[str, Any]], object] = bool, limit: float = DEADLINE
+    ) -> dict[str, Any]:
         """The ledger once nothing is in flight and ``expect`` holds; both identities are checked always."""
 
         def look() -> dict[str, Any] | None:
@@ -115,7 +117,7 @@ class Daemon:
             return ledger if not ledger["in_flight"] and expect(ledger) else None
 
         try:
-            return dict(wait_for(f"the ledger of {name} settles", look))
+            return dict(wait_for(f"the ledger of {name} settles", look, limit))
         except AssertionError as error:
             raise AssertionError(f"{error}; ledger: {self.ledger(name)}; log: {self.log.read_text()[-3000:]}") from None
 

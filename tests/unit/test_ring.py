@@ -311,4 +311,6 @@ def test_every_finished_entry_comes_once_and_in_order(steps: list[tuple[str, int
                 assert isinstance(where, int)
                 bench.kernel.finish(where, kind == "discard")
                 busy[size][1] = "discarded" if kind == "discard" else "ready"
+        untold = tellable()[len(bench.log.events) :]
+        assert bench.ring.waiting() == sum(len(event[6]) for event in untold if isinstance(event[6], bytes))
     bench.close()
