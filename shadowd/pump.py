@@ -210,7 +210,10 @@ class Pump(RingSink):
             self.programs.keep_alive(begun + self._dead_man)
         if begun >= self._expire_at:
             self._expire_at = begun + EXPIRE_EVERY
-            self.table.expire(begun)
+            # behind, the flows' clock is that of what is read next: what they wait for may be in the ring
+            passed = ring.oldest if ring.backlog else begun
+            if passed:
+                self.table.expire(passed)
         queued = self.table.buffered
         if queued != self._queued:
             engine.budget.change(queued - self._queued)

@@ -1,0 +1,105 @@
+"""Pump on a ring in a memory file: a daemon that is behind judges flows by the time of what it reads, not by its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from shadowd.capture.abi import DIRECTION_CLIENT, DIRECTION_SERVER, RECORD, RECORD_SEGMENT
+from shadowd.capture.ring import Ring
+from shadowd.pump import TURN_BYTES, Pump
+from shadowd.replay.engine import Engine
+from shadowd.stream.table import FlowLimits
+from tests.unit.test_ring import Flag, Kernel
+
+ACK, SYN = 16, 2
+RING = 4 * TURN_BYTES
+SECOND = 1_000_000_000
+LIMITS = FlowLimits()
+
+
+class Behind:
+    """A pump whose ring holds what passed ``lag`` ns ago."""
+
+    def __init__(self) -> None:
+        self.kernel = Kernel(RING)
+        self.alive: list[int] = []
+        ring = Ring(self.kernel.descriptor, RING, Flag())  # type: ignore[arg-type]
+        ring.descriptor = os.eventfd(0)  # what epoll takes; the memory file is none
+        self.engine = Engine(1)
+        programs = SimpleNamespace(ring=ring, keep_alive=self.alive.append)
+        self.pump = Pump(programs, self.engine, LIMITS, 3)  # type: ignore[arg-type]
+        self.ring = ring
+
+    def passes(
+        self, flow: int, payload: bytes, seq: int, ago: int, direction: int = DIRECTION_CLIENT, flags: int = ACK
+    ) -> None:
+        """The kernel copied a segment, ``ago`` ns ago."""
+        at = time.monotonic_ns() - ago
+        size = len(payload)
+        head = RECORD.pack(at, 0, seq, 1, size, 0, size, RECORD_SEGMENT, direction, flags, 0)
+        self.kernel.output(head + flow.to_bytes(48, "little") + payload)
+
+    def fill(self, ago: int) -> None:
+        """More than a turn's worth of something else."""
+        end, seq = self.kernel.produced + TURN_BYTES, 0
+        while self.kernel.produced <= end:
+            self.passes(99, bytes(8000), seq, ago)
+            seq += 8000
+
+    def read_all(self) -> int:
+        turns = 0
+        while self.ring.backlog:
+            self.pump.turn()
+            turns += 1
+        return turns
+
+    def close(self) -> None:
+        os.close(self.ring.descriptor)
+        self.engine.close(time.monotonic_ns())
+        self.ring.close()
+        self.kernel.close()
+
+
+@pytest.fixture
+def behind() -> Iterator[Behind]:
+    built = Behind()
+    yield built
+    built.close()
+
+
+def test_a_hole_that_was_closed_in_time_is_none_however_late_it_is_read(behind: Behind) -> None:
+    ago = LIMITS.gap_timeout + 60 * SECOND
+    behind.passes(1, b"", 100, ago, flags=SYN)
+    behind.passes(1, b"", 900, ago, DIRECTION_SERVER, SYN | ACK)
+    behind.passes(1, b"later", 107, ago)
+    behind.fill(ago)
+    behind.passes(1, b"sooner", 101, ago)
+    assert behind.read_all() > 1
+    numbers = behind.pump.table.statistics()
+    assert (numbers.gaps, numbers.gap_bytes, numbers.buffered) == (0, 0, 0)
+
+
+def test_a_hole_that_stayed_is_told_once_everything_is_read(behind: Behind) -> None:
+    ago = LIMITS.gap_timeout + 60 * SECOND
+    behind.passes(1, b"", 100, ago, flags=SYN)
+    behind.passes(1, b"", 900, ago, DIRECTION_SERVER, SYN | ACK)
+    behind.passes(1, b"later", 107, ago)
+    assert behind.read_all() == 1
+    assert behind.pump.table.statistics().gap_bytes == 6
+
+
+def test_a_connection_does_not_expire_while_what_it_said_waits(behind: Behind) -> None:
+    ago = LIMITS.handshake_idle + 60 * SECOND
+    behind.passes(1, b"", 100, ago, flags=SYN)
+    behind.passes(1, b"", 900, ago, DIRECTION_SERVER, SYN | ACK)
+    behind.fill(ago)
+    behind.passes(1, b"GET / HTTP/1.1\r\n\r\n", 101, ago)
+    assert behind.read_all() > 1
+    flow = behind.pump.table.get((1).to_bytes(48, "little"))
+    assert flow is not None
+    assert not flow.midstream
