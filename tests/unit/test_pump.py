@@ -1,4 +1,4 @@
-"""Pump on a ring in a memory file: a daemon that is behind judges flows by the time of what it reads, not by its own."""
+"""Pump on a ring in a memory file: a daemon that is behind judges flows by the time of what it reads."""
 
 from __future__ import annotations
 
