@@ -365,7 +365,7 @@ def test_lagging_sheds_whole_requests(daemon: Daemon, name: str, stuck: Server) 
     """One slow shadow, one quick one: the slow connection sheds by lag, the quick target has everything."""
     quick = Server()
     with production_under_load() as (production, traffic):
-        daemon.add(name, production.port, stuck.url, quick.url, max_lag=0.3, timeout=60)
+        daemon.add(name, production.port, stuck.url, quick.url, max_lag=3, timeout=60)
         wait_for("the slow one sheds", lambda: target(daemon.ledger(name))["shed"].get("lag", 0) >= 30)
         assert target(daemon.ledger(name))["mirrored"] == 0
         count = target(daemon.ledger(name), 1)["mirrored"]

@@ -144,7 +144,7 @@ def config_map(folder: Path, revision: int, files: dict[str, str]) -> None:
 @pytest.mark.usefixtures("root_user")
 def test_a_config_map_that_changes(tmp_path: Path) -> None:
     folder = tmp_path / "map"
-    start = 'http = ""\nreload_on_change = true\n'
+    start = 'http = ""\ncpu_guard = "off"\nreload_on_change = true\n'
     config_map(folder, 1, {"shadowd.toml": start + table("a")})
     daemon = Daemon(tmp_path / "d")
     daemon.config = folder / "shadowd.toml"
