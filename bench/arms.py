@@ -95,16 +95,23 @@ class Plain:
 
 
 class Shadowd:
-    """The daemon, started once; each run has a filter of its own. Without ``compare`` it only mirrors."""
+    """The daemon, started once; each run has a filter of its own. Without ``compare`` it only mirrors; ``guarded`` it
+    sheds for production's sake, as it does by default."""
 
     direct = False
 
     def __init__(
-        self, production: Nginx, shadow: Nginx, directory: Path, children: list[Child], compare: bool = True
+        self,
+        production: Nginx,
+        shadow: Nginx,
+        directory: Path,
+        children: list[Child],
+        compare: bool = True,
+        guarded: bool = False,
     ) -> None:
         from shadowd.control.client import Client
 
-        self.name = "shadowd" if compare else "mirror only"
+        self.name = "guarded" if guarded else "shadowd" if compare else "mirror only"
         self._options = [] if compare else ["--no-compare"]
         directory = directory / self.name.replace(" ", "-")
         directory.mkdir()
@@ -116,7 +123,7 @@ class Shadowd:
         self.child = Child.python(
             "shadowd",
             "shadowd.cli.shadowd",
-            ["run", "--socket", str(self._socket), "--state-dir", str(state), "--http", "", *UNGUARDED],
+            ["run", "--socket", str(self._socket), "--state-dir", str(state), "--http", "", *([] if guarded else UNGUARDED)],
             directory,
         )
         children.append(self.child)  # to be ended even if it does not get ready

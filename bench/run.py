@@ -103,10 +103,12 @@ class Bench:
     def _arm(self, name: str, www: Path) -> Arm:
         if name == "without":
             return Plain(self.production)
-        if name in ("shadowd", "mirror"):
+        if name in ("shadowd", "mirror", "guarded"):
             if os.geteuid():
                 raise ShadowdError("the daemon needs root", "sudo make bench")
-            return Shadowd(self.production, self.shadow, self.directory, self.children, compare=name == "shadowd")
+            return Shadowd(
+                self.production, self.shadow, self.directory, self.children, name != "mirror", name == "guarded"
+            )
         if name == "nginx":
             return NginxMirror(self._nginx("mirroring", www, self.shadow.port))
         binary = envoy_binary()
@@ -204,7 +206,7 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 #: ``shadowd`` mirrors and compares, ``mirror`` mirrors only: their difference is what the comparison costs.
-ARMS = ("without", "mirror", "shadowd", "nginx", "envoy")
+ARMS = ("without", "mirror", "shadowd", "guarded", "nginx", "envoy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
