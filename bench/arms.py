@@ -120,11 +120,9 @@ class Shadowd:
         self._shadow = shadow.port
         self._socket = directory / "control.sock"
         state = directory / "state"
+        options = ["--socket", str(self._socket), "--state-dir", str(state), "--http", ""]
         self.child = Child.python(
-            "shadowd",
-            "shadowd.cli.shadowd",
-            ["run", "--socket", str(self._socket), "--state-dir", str(state), "--http", "", *([] if guarded else UNGUARDED)],
-            directory,
+            "shadowd", "shadowd.cli.shadowd", ["run", *options, *([] if guarded else UNGUARDED)], directory
         )
         children.append(self.child)  # to be ended even if it does not get ready
         self.pids = [self.child.pid]

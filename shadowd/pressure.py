@@ -5,7 +5,9 @@ cores: from the host's CPU use to ``cpu_guard`` of it, and from the daemon's own
 ``room``. What mirroring one more share of the connections costs is the daemon's own use over the share it mirrors now,
 which is above the truth (a part of it does not depend on the share), so steps fall short and the controller comes from
 one side: it does not swing. Without room it sheds as much as would make room, half of it a step; with more room than
-``SLACK`` it takes connections back, half of what would fit a step; in between it rests.
+``SLACK`` it takes connections back, half of what would fit a step; in between it rests. The arithmetic fails where the
+host is full: then nobody's use says what was wanted, and a daemon that is behind uses all it gets whatever it sheds. So
+there, after ``PATIENCE`` steps, each sheds twice what the one before did.
 
 Memory that runs out has no such arithmetic: each step below ``LOW_MEMORY``, or while the kernel's pressure figures
 (Documentation/accounting/psi.rst) say that everything waited for memory, halves what is mirrored.
@@ -21,7 +23,9 @@ SLACK = 0.03  # of the host's cores (and of cpu_max) that stay unused, so that a
 SMALLEST = 0.02  # share that a first step back takes: below it a cost per share cannot be told from noise
 LOW_MEMORY = 0.05  # of the host's memory: the kernel begins to reclaim in earnest well before its last percents
 STALLED = 0.10  # PSI memory ``full`` over 10 s: a tenth of the time nothing at all could run
-HOLD_AFTER = 3  # steps with everything shed and no room, before the kernel is told to stop copying
+FULL = 0.95  # of the host's cores
+PATIENCE = 1  # steps: one that helped shows in the next reading
+HOLD_AFTER = 2  # steps with everything shed and no room, before the kernel is told to stop copying
 HOLD = 5.0  # seconds, at first
 HOLD_LONGEST = 60.0
 OWN_MATTERS = 0.05  # cores: stopping something smaller makes no room
@@ -49,6 +53,7 @@ class Controller:
         "_hold_until",
         "_host",
         "_own",
+        "_starved",
         "cpu_guard",
         "cpu_max",
         "holding",
@@ -63,6 +68,7 @@ class Controller:
         self.holding = False  # the kernel shall copy nothing
         self.reason = ""  # in words, while something is shed
         self._host = self._own = -1.0  # smoothed; -1: no reading yet
+        self._starved = 0  # steps without room on a full host, one after another
         self._full_steps = 0
         self._hold = HOLD
         self._hold_until = 0.0
@@ -80,11 +86,12 @@ class Controller:
         self._own = _smooth(self._own, reading.own)
         room, slack = self._room(reading)
         mirrored = 1.0 - self.shed
+        self._starved = self._starved + 1 if room < 0 and self._host > FULL else 0
         if reading.available < LOW_MEMORY or reading.stalled > STALLED:
             mirrored = mirrored / 2 if mirrored > SMALLEST else 0.0
             self.reason = "the host's memory is short"
         elif room < 0:
-            mirrored += self._share(room, mirrored) / 2
+            mirrored += self._share(room, mirrored) / 2 * 2 ** min(max(0, self._starved - PATIENCE), 6)
         elif room > slack and self.shed:
             mirrored += max(self._share(room - slack, mirrored) / 2, SMALLEST / 2)
         mirrored = 0.0 if mirrored < SMALLEST / 2 else min(mirrored, 1.0)

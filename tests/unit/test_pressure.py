@@ -91,6 +91,17 @@ def test_when_reading_alone_is_too_much_the_kernel_stops_copying_for_longer_and_
     assert not controller.holding
 
 
+def test_a_full_host_is_left_to_production_though_shedding_does_not_show() -> None:
+    """We are behind and use all we get, whatever we shed; the host is full, so nobody sees how much is wanted."""
+    controller = Controller(0.85, 1.0)
+    host = Host(2, 1.1, 0.9, 0.0)
+    steps = 0
+    while not controller.holding:
+        controller.step(host.reading(controller), float(steps))
+        steps += 1
+    assert steps <= 12
+
+
 def test_no_guard_means_no_guard() -> None:
     controller = Controller(1.0, 100.0)
     assert set(Host(2, 2.0, 0.3, 1.5).run(controller, 60)) == {0.0}
