@@ -25,13 +25,14 @@ def section(data: Row) -> str:
     found.sort(key=lambda row: (text(row, "endpoint") != WHOLE, -whole(part(row, "stream").get("streams"))))
     columns = [("-Endpoint or prompt", "where"), ("Streams", "n"), ("Events", "n")]
     for _, title in _POINTS:
-        columns += [(f"{title}, production", "n"), ("shadow", "n")]
+        columns += [(title, "n"), ("shadow", "n")]
     body = [_row(row) for row in found[: sections.MAX_ROWS]]
     left = len(found) - len(body)
     rest = f'<p class="muted">and {plural(left, "more endpoint")}, in the report as JSON</p>' if left > 0 else ""
     lead = (
         '<p class="lead">Answers that came in events (SSE, lines of JSON): when the first event was there, and how far '
-        "apart they came, by the kernel's clock on both sides. Medians, and the 99th percentile below.</p>"
+        "apart they came, by the kernel's clock on both sides: production's, then the shadow's. Medians, and the 99th "
+        "percentile below.</p>"
     )
     return lead + table(columns, body) + rest
 
