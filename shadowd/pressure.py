@@ -23,8 +23,9 @@ SLACK = 0.03  # of the host's cores (and of cpu_max) that stay unused, so that a
 SMALLEST = 0.02  # share that a first step back takes: below it a cost per share cannot be told from noise
 LOW_MEMORY = 0.05  # of the host's memory: the kernel begins to reclaim in earnest well before its last percents
 STALLED = 0.10  # PSI memory ``full`` over 10 s: a tenth of the time nothing at all could run
-FULL = 0.95  # of the host's cores
+FULL = 0.95  # of the host's CPU time: what is left is the tick's and the idle loop's rounding
 PATIENCE = 1  # steps: one that helped shows in the next reading
+MOST_DOUBLINGS = 6  # 64 times: beyond it a step sheds everything anyway
 HOLD_AFTER = 2  # steps with everything shed and no room, before the kernel is told to stop copying
 HOLD = 5.0  # seconds, at first
 HOLD_LONGEST = 60.0
@@ -91,7 +92,7 @@ class Controller:
             mirrored = mirrored / 2 if mirrored > SMALLEST else 0.0
             self.reason = "the host's memory is short"
         elif room < 0:
-            mirrored += self._share(room, mirrored) / 2 * 2 ** min(max(0, self._starved - PATIENCE), 6)
+            mirrored += self._share(room, mirrored) / 2 * 2 ** min(max(0, self._starved - PATIENCE), MOST_DOUBLINGS)
         elif room > slack and self.shed:
             mirrored += max(self._share(room - slack, mirrored) / 2, SMALLEST / 2)
         mirrored = 0.0 if mirrored < SMALLEST / 2 else min(mirrored, 1.0)

@@ -15,7 +15,7 @@ from shadowd.pump import Pump
 from shadowd.roster import Roster
 from shadowd.runs import Runs
 
-CATCH_UP = 2.0  # seconds: a ring of 16 MB takes about as long; whoever asks waits for an answer
+CATCH_UP = 2.0  # seconds: whoever asks waits; what is not read by then is counted as ``waiting``
 
 
 class Standing:

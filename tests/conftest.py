@@ -31,7 +31,7 @@ def need(condition: bool, reason: str) -> None:
 
 
 #: Tests that drive live traffic share one host: one after the other, in one worker. What only loads programs or starts
-#: a daemon goes to the other worker, before the tests that compute. (A third worker was tried: too much for two cores.)
+#: a daemon goes to a second worker, before the tests that compute; the third computes while those two wait.
 TRAFFIC = ("netns", "faults")
 
 

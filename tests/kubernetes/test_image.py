@@ -46,19 +46,28 @@ def root(root_user: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     need(shutil.which("unshare") is not None and shutil.which("nsenter") is not None, "needs util-linux")
     folder = tmp_path_factory.mktemp("image")
     source = folder / "source"
-    ignored = shutil.ignore_patterns("__pycache__", "*.bytecode")
-    for name in ("shadowd", "bpf", "kubernetes"):
-        shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
+    copy_as_the_build_does(source)
     try:
         bcc = find_bcc_python()
     except PlatformError as error:
         need(False, str(error))
-    _run(bcc, str(source / "bpf/build_bytecode.py"))
+    _run("make", "-C", str(source), "bpf-bytecode", f"BCC_PYTHON={bcc}")
     _run(str(source / "kubernetes/rootfs.sh"), str(folder / "root"))
     yield folder / "root"
     shutil.rmtree(folder)
+
+
+def copy_as_the_build_does(source: Path) -> None:
+    """What the Containerfile's first stage copies, and no more: it must be enough."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.bytecode")
+    copied = re.findall(r"^COPY (?!--)(.+) (/src\S*)$", (ROOT / "kubernetes/Containerfile").read_text(), re.MULTILINE)
+    source.mkdir()
+    for names, to in copied:
+        for name in names.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, source / Path(to).relative_to("/src"), ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, source / name)
 
 
 def _run(*command: str) -> None:

@@ -76,12 +76,16 @@ def test_the_environment(environment: dict[str, str], notifies: bool, watchdog: 
 def test_nobody_listens(tmp_path: Path) -> None:
     notifier = Notifier(str(tmp_path / "nothing"))
     notifier.ready()
+    assert notifier.is_ready
     notifier.close()
     deaf = Manager(tmp_path / "deaf")
     notifier = Notifier(deaf.address)
     for _ in range(10_000):  # far more than a queue holds: a send that waited would never come back
         notifier.send("STATUS=x")
     notifier.close()
+    queued = deaf.read()
+    assert 0 < len(queued) < 10_000
+    assert all(message == {"STATUS": "x"} for message in queued)
     deaf.close()
 
 

@@ -111,7 +111,7 @@ def test_choices_in_the_form_are_taken(model: type[Strict], setting: str) -> Non
         for text in re.findall(r"`([a-z]+)`", cell):
             value = {"true": True, "false": False}.get(text, text)
             rest = {**REST[model], "allow_writes": True, "to": "tcp://next:1"} if text == "raw" else REST[model]
-            validated(model, {**rest, setting: value})
+            assert getattr(validated(model, {**rest, setting: value}), setting) == value
 
 
 def test_the_options_are_those_of_the_command_line() -> None:

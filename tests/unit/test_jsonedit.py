@@ -98,4 +98,7 @@ def test_a_baseline_is_asked_what_production_was_asked() -> None:
 
 @given(st.binary(max_size=200), st.binary(max_size=100))
 def test_any_bytes(head: bytes, body: bytes) -> None:
-    edit_request(head + b"\r\n\r\n", body, [JsonEdit("$.a=1")])
+    edited = edit_request(head + b"\r\n\r\n", body, [JsonEdit("$.a=1")])
+    if edited is not None:
+        assert json.loads(edited[1])["a"] == 1
+        assert edited[0].endswith(b"\r\nContent-Length: %d\r\n\r\n" % len(edited[1]))

@@ -10,11 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from shadowd.capture.abi import DIRECTION_CLIENT, DIRECTION_SERVER, RECORD, RECORD_SEGMENT
-from shadowd.capture.ring import Ring
 from shadowd.pump import TURN_BYTES, Pump
 from shadowd.replay.engine import Engine
 from shadowd.stream.table import FlowLimits
-from tests.unit.test_ring import Flag, Kernel
+from tests.unit.test_ring import Bench
 
 ACK, SYN = 16, 2
 RING = 4 * TURN_BYTES
@@ -22,18 +21,15 @@ SECOND = 1_000_000_000
 LIMITS = FlowLimits()
 
 
-class Behind:
-    """A pump whose ring holds what passed ``lag`` ns ago."""
+class Behind(Bench):
+    """A pump whose ring holds what passed a while ago."""
 
     def __init__(self) -> None:
-        self.kernel = Kernel(RING)
-        self.alive: list[int] = []
-        ring = Ring(self.kernel.descriptor, RING, Flag())  # type: ignore[arg-type]
-        ring.descriptor = os.eventfd(0)  # what epoll takes; the memory file is none
+        super().__init__(RING)
+        self.ring.descriptor = os.eventfd(0)  # what epoll takes; the memory file is none
         self.engine = Engine(1)
-        programs = SimpleNamespace(ring=ring, keep_alive=self.alive.append)
+        programs = SimpleNamespace(ring=self.ring, keep_alive=lambda until: None)
         self.pump = Pump(programs, self.engine, LIMITS, 3)  # type: ignore[arg-type]
-        self.ring = ring
 
     def passes(
         self, flow: int, payload: bytes, seq: int, ago: int, direction: int = DIRECTION_CLIENT, flags: int = ACK
@@ -52,6 +48,7 @@ class Behind:
             seq += 8000
 
     def read_all(self) -> int:
+        """How many turns it took."""
         turns = 0
         while self.ring.backlog:
             self.pump.turn()
@@ -61,8 +58,7 @@ class Behind:
     def close(self) -> None:
         os.close(self.ring.descriptor)
         self.engine.close(time.monotonic_ns())
-        self.ring.close()
-        self.kernel.close()
+        super().close()
 
 
 @pytest.fixture

@@ -78,7 +78,9 @@ def test_what_is_no_conversation(body: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_body(body: bytes) -> None:
-    recognise_untrusted(b"/v1/responses", HEAD, b'{"input":' + body)
+    text = b'{"input":' + body
+    found = recognise_untrusted(b"/v1/responses", HEAD, text)
+    assert found is None or (isinstance(found, Ask) and isinstance(json.loads(text), dict))
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -234,4 +236,6 @@ def test_any_bytes_are_survived(api: str, data: bytes) -> None:
             reader.feed_untrusted(data, 1)
         except LlmError:
             pass
-        reader.finish(True)
+        message = reader.finish(True)
+        assert message.outcome in ("whole", "unterminated", "cut", "error")
+        assert len(message.text) <= len(data)
