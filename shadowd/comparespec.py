@@ -24,7 +24,7 @@ from shadowd.fieldtypes import (
 )
 
 #: The judges, as they stand in verdicts.
-JUDGES = ("errors", "content", "latency", "memory", "cpu", "capacity", "restarts")
+JUDGES = ("errors", "content", "latency", "slow", "memory", "cpu", "capacity", "restarts")
 _PRICE = re.compile(r"[^=,\s]{1,100}=\d{1,9}(?:\.\d{1,9})?,\d{1,9}(?:\.\d{1,9})?")
 _ROUTE = re.compile(r"(?:[A-Z]+ )?/[^\s?#]*")
 
@@ -115,6 +115,14 @@ def _leak(value: object) -> int:
     return size(1, 1 << 30)(value)
 
 
+def _warmup(value: object) -> str:
+    """``auto``, ``off`` or a duration, kept as it was written."""
+    if value in ("auto", "off"):
+        return str(value)
+    seconds = duration(0.001, 3600)(value)
+    return f"{seconds:g}s"
+
+
 def _url(value: object) -> str:
     url = text(value)
     if not re.fullmatch(r"http://[^\s/?#@]+(?:/[^\s#]*)?", url):
@@ -138,6 +146,8 @@ class CompareFields(Strict):
     max_slowdown: Annotated[tuple[float, ...], BeforeValidator(_slowdowns)] = (0.10, 0.15, 0.25)
     # under 1 µs there is no latency to speak of; over a minute nothing is ever slow
     latency_floor: Annotated[float, BeforeValidator(duration(1e-6, 60))] = 0.001
+    max_slow_increase: Annotated[float, BeforeValidator(share(1e-5, 1))] = 0.005
+    slow_floor: Annotated[float, BeforeValidator(duration(1e-6, 600))] = 0.05
     max_decision_increase: Annotated[float, BeforeValidator(share(1e-5, 1))] = 0.01
     max_token_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.10
     max_token_time_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.15
@@ -147,6 +157,9 @@ class CompareFields(Strict):
     max_cpu: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.25
     min_coverage: Annotated[float, BeforeValidator(share(0, 1))] = 0.95
     min_samples: Annotated[int, BeforeValidator(integer(0, 10**9))] = 0
+    # under a second no stretch of the run says anything; over a day nobody waits
+    min_span: Annotated[float, BeforeValidator(duration(1, 86400))] = 60.0
+    warmup: Annotated[str, BeforeValidator(_warmup)] = "auto"
     min_duration: Annotated[float, BeforeValidator(duration(0, 30 * 86400))] = 0.0
     critical: Annotated[tuple[str, ...], BeforeValidator(_judges)] = tuple(name for name in JUDGES if name != "cpu")
     critical_endpoint: Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(texts(value)))] = ()

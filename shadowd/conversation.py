@@ -76,6 +76,7 @@ class Group(CodecSink):
         self.codec = make(self)
 
     def request(self, exchange: Exchange) -> None:
+        exchange.connection = self._draw
         engine = self._outer.engine
         for participant in self.participants:
             chosen = participant.filter

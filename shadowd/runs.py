@@ -366,7 +366,7 @@ def _begin_run(run: Run, database: Database) -> int:
 #: Fields of a filter whose change makes another comparison.
 _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
-    "max_cpu", "min_coverage", "min_samples", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
+    "max_cpu", "min_coverage", "min_samples", "min_span", "warmup", "max_slow_increase", "slow_floor", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
     "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
     "prices", "citations", "no_content", "similarity", "max_decision_increase", "max_token_increase",
     "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
@@ -397,6 +397,8 @@ def settings_of(spec: FilterSpec) -> Settings:
             max_diff_share=spec.max_diff_share,
             max_slowdown=(p50, p90, p99),
             latency_floor=round(spec.latency_floor * 1e9),
+            max_slow_increase=spec.max_slow_increase,
+            slow_floor=round(spec.slow_floor * 1e9),
             max_leak=spec.max_leak,
             max_cpu=spec.max_cpu,
             min_coverage=spec.min_coverage,
@@ -418,8 +420,15 @@ def settings_of(spec: FilterSpec) -> Settings:
         citations=spec.citations or "",
         similarity=spec.similarity or "",
         first_look=spec.memory_after,
+        min_span=spec.min_span,
+        warmup=_warmup(spec.warmup),
         critical_endpoints=spec.critical_endpoint,
     )
+
+
+def _warmup(given: str) -> float | None:
+    """Seconds; None while the latency falls."""
+    return None if given == "auto" else 0.0 if given == "off" else float(given.removesuffix("s"))
 
 
 def _price(given: str) -> Price:

@@ -80,6 +80,14 @@ MaxSlowdown = Annotated[
     Text, _option("--max-slowdown", "Median, p90, p99 of the latency (default 10%,15%,25%).", "SHARES")
 ]
 LatencyFloor = Annotated[Text, _option("--latency-floor", "Slower by less is no regression (default 1ms).", "TIME")]
+MaxSlowIncrease = Annotated[
+    Text, _option("--max-slow-increase", "More answers beyond twice production's p99: fail (0.5%).", "SHARE")
+]
+SlowFloor = Annotated[Text, _option("--slow-floor", "No answer is slow below (default 50ms).", "TIME")]
+MinSpan = Annotated[Text, _option("--min-span", "Time of evidence before pass or fail (default 60s).", "TIME")]
+Warmup = Annotated[
+    Text, _option("--warmup", "auto (default), off or a time: the candidate's first is no evidence.", "WHAT")
+]
 MaxLeak = Annotated[Text, _option("--max-leak", "Memory growth per request (default 0.25KB: 256).", "SIZE")]
 MaxDecisionIncrease = Annotated[
     Text, _option("--max-decision-increase", "Models: more refusals, other tool calls (1%).", "SHARE")
@@ -163,6 +171,8 @@ OPTIONS: dict[str, Any] = {
     "max_diff_share": MaxDiffShare,
     "max_slowdown": MaxSlowdown,
     "latency_floor": LatencyFloor,
+    "max_slow_increase": MaxSlowIncrease,
+    "slow_floor": SlowFloor,
     "max_leak": MaxLeak,
     "max_cpu": MaxCpu,
     "max_decision_increase": MaxDecisionIncrease,
@@ -172,6 +182,8 @@ OPTIONS: dict[str, Any] = {
     "max_similarity_loss": MaxSimilarityLoss,
     "min_coverage": MinCoverage,
     "min_samples": MinSamples,
+    "min_span": MinSpan,
+    "warmup": Warmup,
     "min_duration": MinDuration,
     "critical": Critical,
     "critical_endpoint": CriticalEndpoint,

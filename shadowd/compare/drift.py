@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from shadowd.exchange import Request, Response
+
 #: Written resources remembered, the oldest forgotten first: at 100 writes a second the last minutes.
 MAX_WRITTEN = 16_384
 #: Longest path remembered: longer ones are no resource a person named.
@@ -32,21 +34,25 @@ class Drift:
     def __init__(self) -> None:
         self._written: dict[bytes, None] = {}
 
-    def wrote(self, target: bytes) -> None:
+    def wrote(self, request: Request) -> None:
         """A write that the shadow did not get."""
-        path = path_of(target)
+        path = path_of(request.target)
         self._remember(path)
         self._remember(path.rpartition(b"/")[0] or b"/")
 
-    def told(self, head: bytes) -> None:
+    def told(self, request: Request, response: Response) -> None:
         """Production's answer to it: its head may name another resource."""
-        for location in _LOCATION.findall(head):
+        for location in _LOCATION.findall(response.head):
             if location.strip():
                 self._remember(path_of(location.strip()))
 
-    def suspects(self, target: bytes) -> bool:
+    def suspects(self, request: Request) -> str:
         """Whether a read of this may differ for that reason."""
-        return bool(self._written) and path_of(target) in self._written
+        return "path" if self._written and path_of(request.target) in self._written else ""
+
+    def explains(self, production: int, candidate: int) -> bool:
+        """Whether a drifted state explains these two statuses."""
+        return production < 400 and candidate in (401, 403, 404, 409, 410)
 
     def _remember(self, path: bytes) -> None:
         written = self._written

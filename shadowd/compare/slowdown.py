@@ -5,6 +5,10 @@ The median is judged by blocks of time: one vote each, the median of the paired 
 the two sides' quantiles are compared (``tails.py``), with fewer samples the more they come in bursts (``bursts.py``).
 What was never answered, or shed because the shadow lagged, counts as longer than everything.
 
+Both must hold over stretches of the run as well (``stretches.py``, ``pace.py``): each side's own slow minute is no
+release's fault. For the median that is the mean of the stretches' medians; for a tail, how the exceedances of the two
+sides differ from stretch to stretch says how far the candidate's quantile may be off by chance.
+
 A regression needs both: beyond the margin as a ratio, and beyond the floor as a difference. So for a short reference
 the floor is a larger margin, max(margin, floor/quantile).
 """
@@ -12,22 +16,34 @@ the floor is a larger margin, max(margin, floor/quantile).
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
 
+from shadowd.compare.betting import log_e_above
 from shadowd.compare.blocks import Blocks
 from shadowd.compare.bursts import NEVER, Bursts
 from shadowd.compare.judgement import Judgement, Result, more, percent, span
 from shadowd.compare.latency import LatencySketch
+from shadowd.compare.pace import WARM_ROWS, Pace
+from shadowd.compare.stretches import GROUPS, LEAST_GROUPS, STRETCHES, Window, rate, windows
+from shadowd.compare.student import upper_quantile
 from shadowd.compare.tails import Ranks, ranks_longer, ranks_shorter
 from shadowd.compare.verdict import QUANTILE_SHARES
 
 _BLOCK_NS = 500_000_000  # longer than most bursts and pauses; ten seconds then give a median at the strictest level
 _BLOCK_MIN = 8  # pairs: fewer say little of their time
 _BLOCK_MAX = 256  # ratios kept of a block: its median errs by 1/13 of a standard deviation, and 8 KB are enough
+MINUTE = 60_000_000_000
+#: Services are warm after that long: what is slower then is slower (``--warmup auto``).
+WARMUP = 5 * MINUTE
 _FORESEEABLE = 1 << 20  # times the samples so far: more is not a forecast
 
 #: (reference's, candidate's) durations in ns; infinite if never answered.
 _Values = list[tuple[float, float]]
+#: (result, effect, low, high, needed, log e)
+_Said = tuple[Result, float, float, float, int | None, float]
+#: Level at which the candidate must be the slower one over the connections, beside all other levels.
+_OF_FEW = 0.01
 
 _POINTS = {
     "first_byte": "first byte", "last_byte": "last byte", "first_content": "first content",
@@ -44,6 +60,8 @@ class LatencyEvidence:
     """
 
     __slots__ = (
+        "_after",
+        "_began",
         "_blocks",
         "_bursts",
         "_pairs",
@@ -52,12 +70,26 @@ class LatencyEvidence:
         "candidate",
         "candidate_lost",
         "count",
+        "first",
+        "groups",
         "late",
+        "least",
+        "pace",
         "reference",
         "reference_lost",
+        "warmed",
+        "warmup",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, warmup: int = WARMUP, least: int = MINUTE) -> None:
+        self.least = least  # ns of evidence before anything is said (``--min-span``)
+        self.warmup = warmup  # ns after the first pair in which a slower beginning that falls is forgotten; 0: never
+        self.first = 0  # time of the first pair (ns)
+        self.warmed = 0  # pairs forgotten so
+        self._begin()
+
+    def _begin(self) -> None:
+        """Evidence begins, or begins anew."""
         self.count = 0  # pairs, lost ones included
         self.late = 0
         self.reference = LatencySketch()
@@ -66,12 +98,17 @@ class LatencyEvidence:
         self.candidate_lost = 0
         self._blocks = Blocks()
         self._bursts = Bursts()
+        self._after = WARM_ROWS  # blocks until the next look for a warm-up
         self._ratios: list[float] = []  # of the open block, candidate by reference
         self._pairs = 0  # in the open block
+        self._began = 0  # when the open block did
         self._until = -1
+        self.pace = Pace()
+        self.groups: array[int] | None = None  # of connections: pairs, then those with the candidate the slower
 
-    def add(self, time_ns: int, reference_ns: int, candidate_ns: int) -> None:
-        """A pair's durations; what is not positive (clocks of different CPUs) counts as 1 ns."""
+    def add(self, time_ns: int, reference_ns: int, candidate_ns: int, group: int = -1) -> None:
+        """A pair's durations; what is not positive (clocks of different CPUs) counts as 1 ns. ``group``: of the
+        connection (``stretches.py``)."""
         if reference_ns < 1:
             reference_ns = 1
         if candidate_ns < 1:
@@ -89,6 +126,13 @@ class LatencyEvidence:
             bursts.count_candidate(candidate_ns)
         self.reference.add(reference_ns)
         self.candidate.add(candidate_ns)
+        if group >= 0:
+            groups = self.groups
+            if groups is None:
+                groups = self.groups = array("I", bytes(8 * GROUPS))
+            groups[group] += 1
+            if candidate_ns > reference_ns:
+                groups[GROUPS + group] += 1
 
     def add_lost(self, time_ns: int, side: str) -> None:
         """A pair of which one side ("candidate" or "reference") never answered, or too late to be sent."""
@@ -123,14 +167,15 @@ class LatencyEvidence:
         ``reference``: "production" or "baseline"; ``margins`` by quantile, as relative increase; ``alpha_fail`` by
         percentile (50, 90, 99), or one level to be shared by the three. Effects are relative increases (unit "ratio").
         """
+        looks = windows(self.pace.begin, self.pace.latest, self.least)
         found = []
         for percentile, margin in zip((50, 90, 99), margins, strict=True):
             alpha = alpha_fail(percentile) if callable(alpha_fail) else alpha_fail * QUANTILE_SHARES[percentile]
             least = self._least(percentile, margin, floor_ns)
             if percentile == 50:
-                said = self._median(least, alpha, alpha_pass, required)
+                said = self._steady(self._median(least, alpha, alpha_pass, required), least, alpha, alpha_pass, looks)
             else:
-                said = self._tail(percentile, margin, floor_ns, alpha, alpha_pass, required)
+                said = self._tail(percentile, margin, floor_ns, alpha, alpha_pass, required, looks)
             result, effect, low, high, needed, log_e = said
             judgement = Judgement(
                 judge="latency",
@@ -154,7 +199,9 @@ class LatencyEvidence:
     def median(self, least: float, alpha_fail: float, alpha_pass: float) -> tuple[Result, float, float, float, float]:
         """The median paired ratio against the relative margin ``least``, of whatever was added: (result, effect, low,
         high, log e)."""
-        result, effect, low, high, _, log_e = self._median(least, alpha_fail, alpha_pass, False)
+        looks = windows(self.pace.begin, self.pace.latest, self.least)
+        said = self._steady(self._median(least, alpha_fail, alpha_pass, False), least, alpha_fail, alpha_pass, looks)
+        result, effect, low, high, _, log_e = said
         return result, effect, low, high, log_e
 
     # --- blocks -------------------------------------------------------------------------------------------------------
@@ -164,11 +211,27 @@ class LatencyEvidence:
         if self._until >= 0:
             if self._pairs < _BLOCK_MIN:
                 return
-            self._blocks.add(_log(_middle(self._ratios)))
-            self._bursts.close(self._pairs, self._quantiles)
+            middle = _log(_middle(self._ratios))
+            self._blocks.add(middle)
+            self.pace.add(self._began, time_ns, middle, (self._pairs, *self._bursts.counted))
+            if self._bursts.close(self._pairs, self._quantiles):
+                self.pace.thresholds_changed()
             self._ratios.clear()
             self._pairs = 0
+            if time_ns - self.first <= self.warmup:
+                self._warm()
+        elif not self.first:
+            self.first = time_ns
+        self._began = time_ns
         self._until = time_ns + _BLOCK_NS
+
+    def _warm(self) -> None:
+        """A candidate that was started a moment ago is slow at first: what it did then is no evidence."""
+        if self._blocks.count >= self._after:
+            self._after = self._after * 3 // 2
+            if self.pace.falls():
+                self.warmed += self.count
+                self._begin()
 
     def _quantiles(self, tail: float) -> tuple[float, float]:
         return self._reference_value(tail), self._candidate_value(tail)
@@ -187,9 +250,7 @@ class LatencyEvidence:
         quantile = self._reference_value(1 - percentile / 100)
         return max(margin, floor_ns / quantile) if quantile > 0 and math.isfinite(quantile) else margin
 
-    def _median(
-        self, least: float, alpha_fail: float, alpha_pass: float, required: bool
-    ) -> tuple[Result, float, float, float, int | None, float]:
+    def _median(self, least: float, alpha_fail: float, alpha_pass: float, required: bool) -> _Said:
         blocks, threshold = self._blocks, math.log1p(least)
         low, high = blocks.bounds(alpha_fail, alpha_pass)
         log_e = blocks.evidence_above(threshold)
@@ -205,11 +266,50 @@ class LatencyEvidence:
             needed = None if further is None else max(1, math.ceil(further * each))
         return result, math.expm1(blocks.median()), _relative(low), _relative(high), needed, log_e
 
+    def _steady(
+        self, said: _Said, least: float, alpha_fail: float, alpha_pass: float, looks: Sequence[Window]
+    ) -> _Said:
+        """What the blocks' votes say of the median, if the stretches say so too."""
+        threshold = math.log1p(least)
+        result, effect, low, high, needed, log_e = said
+        failed = False
+        for number, look in enumerate(looks):
+            level = alpha_fail * look.spent
+            if result != "fail" and (number == 0 or not self._votes(look, threshold, level)):
+                continue
+            found = self.pace.medians(look.begin, look.end, STRETCHES)
+            failed = failed or (found is not None and found.rate.low(level) > threshold)
+        if failed and self._of_few_connections():
+            failed = False
+        passed = False
+        if result == "pass" and looks:
+            found = self.pace.medians(looks[0].begin, looks[0].end, STRETCHES)
+            passed = found is not None and found.rate.high(alpha_pass) <= threshold
+        return ("fail" if failed else "pass" if passed else "inconclusive"), effect, low, high, needed, log_e
+
+    def _votes(self, look: Window, threshold: float, alpha: float) -> bool:
+        """Whether the blocks of a late window alone say that the candidate is slower."""
+        above, many = self.pace.signs(look.begin, look.end, threshold)
+        effect = self._blocks.design_effect(threshold)
+        counts = ((1.0, above / effect), (0.0, (many - above) / effect))
+        return log_e_above(counts, 0.5, 0.0, 1.0) >= -math.log(alpha)
+
+    def _of_few_connections(self) -> bool:
+        """Whether it is some connections' candidate that is slower, and not the candidate at large."""
+        if self.groups is None:
+            return False
+        pairs, slower = self.groups[:GROUPS], self.groups[GROUPS:]
+        found = rate(slower, pairs, 2)
+        if found is not None and found.parts >= LEAST_GROUPS:
+            return found.low(_OF_FEW) <= 0.5
+        return min(s / n for s, n in zip(slower, pairs, strict=True) if n) <= 0.5
+
     def _tail(
-        self, percentile: int, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float, required: bool
-    ) -> tuple[Result, float, float, float, int | None, float]:
+        self, percentile: int, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float, required: bool,
+        looks: Sequence[Window],
+    ) -> _Said:  # fmt: skip
         tail = (100 - percentile) / 100
-        spread = self._bursts.effect(tail)
+        spread = self._bursts.effect(tail, self._pairs)
         reference, candidate = self._reference_value(tail), self._candidate_value(tail)
         effect = _ratio(candidate, reference) - 1 if self.count else 0.0
         low, high = -1.0, math.inf
@@ -219,10 +319,35 @@ class LatencyEvidence:
             longer, shorter = self._values(tail, self.count / spread, alpha_fail, alpha_pass)
             low = min((_ratio(c, r) - 1 for r, c in longer), default=low)
             high = max((_ratio(c, r) - 1 for r, c in shorter), default=high)
-            result = _decided(longer, shorter, margin, floor_ns)
+            result = self._lasting(_decided(longer, shorter, margin, floor_ns), tail, margin, floor_ns, alpha_fail,
+                                   alpha_pass, looks)  # fmt: skip
         if result == "inconclusive" and required:
             needed = self._needed(tail, spread or 1.0, margin, floor_ns, alpha_fail, alpha_pass)
         return result, effect, low, high, needed, -math.log(alpha_fail) if result == "fail" else 0.0
+
+    def _lasting(
+        self, result: Result, tail: float, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float,
+        looks: Sequence[Window],
+    ) -> Result:  # fmt: skip
+        """What the ranks say of a tail, if it stays so when the candidate's quantile is moved as far as the stretches
+        differ among each other."""
+        if result == "inconclusive" or not looks:
+            return "inconclusive"
+        look = looks[0]
+        found = self.pace.exceedances(0 if tail > 0.05 else 1, look.begin, look.end, STRETCHES)
+        middle = self.pace.medians(look.begin, look.end, STRETCHES)
+        if found is None or middle is None:
+            return "inconclusive"
+        level = alpha_fail * look.spent if result == "fail" else alpha_pass
+        far = upper_quantile(level, found.parts - 1)
+        away = tail + far * found.error if result == "fail" else tail - far * found.error
+        reference, candidate = self._reference_value(tail), math.inf
+        if away > 0:
+            candidate = self._candidate_value(min(1.0, away))
+        if result == "fail":  # a pace that wanders moves the tails along
+            candidate *= math.exp(-far * middle.wandered)
+        beyond = candidate > max(reference * (1 + margin), reference + floor_ns)
+        return result if beyond == (result == "fail") else "inconclusive"
 
     def _values(self, tail: float, worth: float, alpha_fail: float, alpha_pass: float) -> tuple[_Values, _Values]:
         """Durations (reference's, candidate's) whose ratio bounds that of the quantiles from below, and from above."""
