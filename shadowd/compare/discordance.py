@@ -28,6 +28,9 @@ _KINDS = {
     "digest": "has other content",
 }
 
+#: Share of a baseline's own failures that is no weather any more.
+BROKEN = 0.05
+
 
 class _Evidence:
     """Counts against a margin, at the two levels of ``judgement.py``, and over stretches where a course is given."""
@@ -87,8 +90,8 @@ def judge_errors(
 ) -> Judgement:
     """Failures that the other side of the pair did not have: ``worse`` the candidate's, ``better`` the reference's.
 
-    ``baseline_failing`` is the share of failures of the baseline that production did not have: above the margin
-    nothing can be said of the candidate, because production's own version does not bear the replay either.
+    ``baseline_failing`` is the share of failures of the baseline that production did not have: above ``BROKEN`` nothing
+    can be said of the candidate, because production's own version does not bear the replay either.
     ``refused``: it is refusals (4xx) that are counted, not failures.
     """
     evidence = _Evidence(_pairs(worse, better, total), -1.0, margin, alpha_fail, alpha_pass, course=course)
@@ -97,7 +100,7 @@ def judge_errors(
     bounds = f"interval {span(evidence.low, evidence.high)}, margin {percent(margin)}"
     if not total:
         sentence = f"no exchange was compared yet; {more(needed)}"
-    elif baseline_failing > margin:
+    elif baseline_failing > max(margin, BROKEN):
         result, needed = "inconclusive", None
         sentence = (
             f"the baseline itself fails {percent(baseline_failing)} of requests that production answered, "

@@ -287,7 +287,7 @@ class Examiner:
             if trial.baseline.shed:
                 return
             self.baselines += 1
-            self.baseline_failing += rank(trial.baseline.response) > ours
+            self.baseline_failing += rank(trial.baseline.response) == FAILED != ours
             ours = rank(trial.baseline.response)
         elif self.settings.baseline:
             return

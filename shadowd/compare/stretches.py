@@ -40,8 +40,9 @@ LEAST_STRETCHES = 8
 GROWTH = 1.25  # between two looks
 #: Of a level: the whole run, its last quarter, the moving window.
 PARTS = (0.8, 0.1, 0.1)
-GROUPS = 16  # of connections, by hash
+GROUPS = 64  # of connections, by hash: eight seldom meet there
 LEAST_GROUPS = 8
+_EACH = 0.25  # of the overall rate, that each of few groups must have
 
 
 class Slots:
@@ -224,7 +225,7 @@ def hold(values: Values, total: Tally, margin: float, alpha: float) -> bool:
     sums = [sum(value * tally.by_group[group] for value, tally in values) for group in range(GROUPS)]
     rates = [x / n for x, n in zip(sums, total.by_group, strict=True) if n]
     overall = sum(sums) / sum(total.by_group)
-    return min(rates) > max(margin, overall / 2)
+    return min(rates) > max(margin, overall * _EACH)
 
 
 class Course:
