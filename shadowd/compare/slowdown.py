@@ -34,6 +34,9 @@ _BLOCK_NS = 500_000_000  # longer than most bursts and pauses; ten seconds then 
 _BLOCK_MIN = 8  # pairs: fewer say little of their time
 _BLOCK_MAX = 256  # ratios kept of a block: its median errs by 1/13 of a standard deviation, and 8 KB are enough
 MINUTE = 60_000_000_000
+#: A late window that is looked at apart lasts that many shortest windows: either side's own slow minutes would be found
+#: in one as short as a minute.
+LATE_SPANS = 4
 #: Services are warm after that long: what is slower then is slower (``--warmup auto``).
 WARMUP = 5 * MINUTE
 _FORESEEABLE = 1 << 20  # times the samples so far: more is not a forecast
@@ -275,6 +278,8 @@ class LatencyEvidence:
         failed = False
         for number, look in enumerate(looks):
             level = alpha_fail * look.spent
+            if number and look.end - look.begin < LATE_SPANS * self.least:
+                continue
             if result != "fail" and (number == 0 or not self._votes(look, threshold, level)):
                 continue
             found = self.pace.medians(look.begin, look.end, STRETCHES)
