@@ -179,6 +179,11 @@ def _by_looks(segment: str) -> str:
     return _mixed(plain) or text
 
 
+def is_variable(segment: str) -> bool:
+    """Whether a segment of a path looks like data: an id, a UUID, a date ..., not like a resource's name."""
+    return len(segment) <= 4 * NAME and bool(_shape(segment) or _mixed(segment))
+
+
 def _shape(text: str) -> str:
     return next((name for pattern, name in _SHAPES if pattern.match(text)), "")
 

@@ -99,12 +99,12 @@ class Examiner:
     def note_write(self, request: Request) -> None:
         """A request that is not mirrored and may change production's state."""
         if request.method not in _SAFE:
-            self.drift.wrote(request.target)
+            self.drift.wrote(request)
 
     def note_written(self, exchange: Exchange) -> None:
         """Production's answer to it."""
         if exchange.response is not None:
-            self.drift.told(exchange.response.head)
+            self.drift.told(exchange.request, exchange.response)
 
     def take_interval(self) -> tuple[LatencySketch, LatencySketch]:
         """First bytes of production and candidate since the last call."""
@@ -371,7 +371,10 @@ class Examiner:
         differences: Sequence[Difference], third: Side | None, time: int, compare: Compare,
     ) -> None:  # fmt: skip
         other = None if third is None or _rank(third.response) != _rank(production) else third.response
-        drifting = trial.baseline is None and bool(differences) and self.drift.suspects(trial.exchange.request.target)
+        drifting = False
+        if trial.baseline is None and differences:
+            places = [(found.where, found.path) for found in differences]
+            drifting = bool(self.drift.suspects(trial.exchange.request, places, endpoint.name))
         if drifting:
             self.drifted += 1
             other = None  # both twins miss the same write
