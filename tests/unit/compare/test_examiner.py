@@ -139,16 +139,6 @@ def test_writes_that_were_not_mirrored_are_no_proof_and_too_many_cap_the_verdict
     assert any("drift" in reason for reason in assessment.verdict["reasons"])
 
 
-def test_the_resource_that_a_write_made_is_told_by_location() -> None:
-    examiner = new()
-    examiner.note_write(request("/orders", "POST"))
-    assert not examiner.drift.suspects(b"/orders/77")
-    assert examiner.drift.suspects(b"/orders?page=2")
-    exchange_answer = answer(b"", 201, {"Location": "http://shop/orders/77?x=1"})
-    examiner.drift.told(exchange_answer.head)
-    assert examiner.drift.suspects(b"/orders/77")
-
-
 def test_the_operators_word_goes_before_what_was_learned() -> None:
     rules = Rules(
         [{"where": "body", "path": "$.time", "endpoint": "", "change": ""}],
