@@ -1,6 +1,6 @@
 """Likeness of generated texts by embedding models (``similarity``), worked out beside the daemon.
 
-Examiners put aside the texts of conversations that have a baseline (``Conversations.unweighed``, bounded: the newest stay);
+Texts of conversations that have a baseline are put aside (``Conversations.unweighed``, bounded: the newest stay);
 a child for each model weighs them (``embedding_worker.py``), and what it says goes into the run's evidence. The pump
 never waits for it. A model that cannot be loaded, or a child that dies, is a problem in ``status``, and tried again.
 """

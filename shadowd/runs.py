@@ -366,7 +366,8 @@ def _begin_run(run: Run, database: Database) -> int:
 #: Fields of a filter whose change makes another comparison.
 _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
-    "max_cpu", "min_coverage", "min_samples", "min_span", "warmup", "max_slow_increase", "slow_floor", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
+    "max_cpu", "min_coverage", "min_samples", "min_span", "warmup",
+    "max_slow_increase", "slow_floor", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
     "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
     "prices", "citations", "no_content", "similarity", "max_decision_increase", "max_token_increase",
     "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
@@ -422,6 +423,7 @@ def settings_of(spec: FilterSpec) -> Settings:
         first_look=spec.memory_after,
         min_span=spec.min_span,
         warmup=_warmup(spec.warmup),
+        preserve_host=spec.preserve_host,
         critical_endpoints=spec.critical_endpoint,
     )
 

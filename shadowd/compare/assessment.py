@@ -141,7 +141,7 @@ class Assessment:
         self._judgements.append(judged)
 
     def _judge_pace(self, reference: str) -> None:
-        examiner, margins, whole = self._examiner, self._examiner.settings.margins, self._examiner.everything
+        examiner, margins, whole = self._examiner, self._examiner.settings.margins, self._examiner.timing.whole
         for point, evidence in (("first_byte", whole.first_byte), ("last_byte", whole.last_byte)):
             if not evidence.count and point == "last_byte" and ALL_PROMPTS in examiner.endpoints:
                 continue  # when a generated answer ends follows from its length: a pass must not wait for this
@@ -161,7 +161,7 @@ class Assessment:
         examiner = self._examiner
         seen = examiner.compared + sum(examiner.shed.values())
         lag = (examiner.shed.get("own_lag", 0) + examiner.shed.get("lag", 0)) / seen if seen else 0.0
-        late = examiner.late / (examiner.late + examiner.timed) if examiner.late else 0.0
+        late = examiner.timing.late / (examiner.timing.late + examiner.timing.timed) if examiner.timing.late else 0.0
         if lag <= OWN_LAG and late <= OWN_LATE:
             return
         what = (
@@ -274,13 +274,12 @@ class Assessment:
         if examiner.warmed:
             seconds = (examiner.evidence_began - examiner.began) / 1e9
             limits.append(
-                f"The candidate warmed up for {seconds:,.0f} s: {examiner.warmed:,} exchanges were compared and listed, "
-                "and are no evidence."
+                f"The candidate warmed up for {seconds:,.0f} s: {examiner.warmed:,} exchanges were compared and "
+                "listed, and are no evidence."
             )
-        if examiner.late:
-            limits.append(
-                f"{examiner.late:,} exchanges left late through the daemon's own fault; their latency was not judged."
-            )
+        late = examiner.timing.late
+        if late:
+            limits.append(f"{late:,} exchanges left late through the daemon's own fault; their latency was not judged.")
         if self._fields.sessions:
             limits.append(
                 f"{self._fields.sessions:,} answers are 401 or 403 at the candidate alone: logins that were not "

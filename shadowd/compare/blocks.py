@@ -17,7 +17,7 @@ from array import array
 
 from shadowd.compare.betting import log_e_above, samples_needed
 
-#: Buckets of log-ratios, rising in width: 0.1 % where margins are (a block in the margin's bucket speaks for nobody, and
+#: Buckets of log-ratios, rising in width: 0.1 % where margins are (a block in the margin's bucket speaks for nobody;
 #: with 0.5 % that was a third of what 12 % slower has to say against 10 %), coarse where only the sign matters. Beyond
 #: e^±12 everything is one bucket: a side that never answered.
 _ZONES = ((0.3, 0.001), (0.5, 0.005), (2.0, 0.02), (12.0, 0.1))

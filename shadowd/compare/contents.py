@@ -16,6 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 from shadowd.compare.answers import compare_answers
+from shadowd.compare.context import Context
 from shadowd.compare.difference import Difference, Differences, Options
 from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Clock, Endpoint, Example, Field, Group
 from shadowd.compare.outcome import STATUS_FAILING, TOO_MANY, rank, status_field
@@ -52,6 +53,7 @@ class Contents:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings = settings
         self.clock = clock
+        self.epoch = 0  # ns from the capture's clock to the Unix epoch
         self.fields = 0  # hypotheses so far
         self.differing = 0
         self.drifted = 0
@@ -96,13 +98,13 @@ class Contents:
                 _count_third(field, ours, theirs, other.status != candidate.status, baseline, moment)
         self._begin_evidence(endpoint, fresh)
 
-    # --- what else was answered -----------------------------------------------------------------------------------------
+    # --- what else was answered ---------------------------------------------------------------------------------------
 
     def judge(
         self, trial: Trial, endpoint: Endpoint, differences: Differences, third: Side | None, moment: Moment,
         drifting: bool, compare: Compare,
     ) -> None:  # fmt: skip
-        """Of a pair whose statuses are the same. ``drifting``: a write that was not mirrored may explain differences."""
+        """Of a pair of one status. ``drifting``: a write that was not mirrored may explain differences."""
         production, candidate = trial.exchange.response, trial.candidate.response
         assert production is not None
         assert candidate is not None
@@ -215,7 +217,8 @@ class Contents:
             return
         if not endpoint.fields:
             return
-        differing = {endpoint.place(d) for d in compare_answers(before, production, self.settings.options)}
+        context = Context(b"", self.epoch + before.last_byte, self.epoch + production.last_byte)
+        differing = {endpoint.place(d) for d in compare_answers(before, production, self.settings.options, context)}
         for place, field in endpoint.fields.items():
             field.repeats += 1
             field.repeats_differed += place in differing

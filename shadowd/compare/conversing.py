@@ -36,7 +36,6 @@ class Conversations:
 
     def examine(
         self, ask: Ask, trial: Trial, group: Endpoint, everything: Endpoint, third: Side | None, moment: Moment,
-        drifting: bool,
     ) -> None:  # fmt: skip
         settings = self._contents.settings
         exchange, side = trial.exchange, trial.candidate
@@ -59,7 +58,7 @@ class Conversations:
         self.measures.note(ask, trial, read)
         differences = compare(production, candidate, settings.options)
         for endpoint in (group, everything):
-            self._contents.judge(trial, endpoint, differences, third, moment, drifting, compare)
+            self._contents.judge(trial, endpoint, differences, third, moment, False, compare)
             assert endpoint.talk is not None
             ours, theirs = read[id(production)], read[id(candidate)]
             if ours is None or theirs is None:

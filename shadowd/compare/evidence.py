@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 
 from shadowd.compare.difference import Difference
+from shadowd.compare.keys import Keys
 from shadowd.compare.llm_evidence import TalkEvidence
 from shadowd.compare.signatures import Signature
 from shadowd.compare.slowdown import MINUTE, WARMUP, LatencyEvidence
@@ -148,6 +149,24 @@ class Field:
             return noisy, looked
         return noisy + self.repeats_differed, looked + self.repeats
 
+    def absorb(self, other: Field) -> None:
+        """Both are one field."""
+        self.order = min(self.order, other.order)
+        self.began = min(self.began, other.began)
+        self.since_pairs = min(self.since_pairs, other.since_pairs)
+        self.since_trials = min(self.since_trials, other.since_trials)
+        for name in ("differing", "positive", "negative"):
+            getattr(self, name).merge(getattr(other, name))
+        for name in ("differed", "both", "all_differ", "drifted"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.repeats = max(self.repeats, other.repeats)
+        self.repeats_differed = max(self.repeats_differed, other.repeats_differed)
+        for kind, group in other.groups.items():
+            if kind in self.groups:
+                self.groups[kind].count += group.count
+            else:
+                self.groups[kind] = group
+
     def forget(self, endpoint: Endpoint, time: int, shift: int) -> None:
         """Evidence begins anew: what was seen stays listed."""
         self.began = time
@@ -164,6 +183,7 @@ class Endpoint:
         "differing",
         "fields",
         "first_byte",
+        "keys",
         "last_byte",
         "name",
         "order",
@@ -185,6 +205,7 @@ class Endpoint:
         self.talk: TalkEvidence | None = None  # conversations with a model
         self.begin(clock or Clock())
         self.fields: dict[tuple[str, str], Field] = {}
+        self.keys = Keys()
 
     def begin(self, clock: Clock) -> None:
         """Evidence begins, or begins anew."""
@@ -202,8 +223,27 @@ class Endpoint:
         self.stream: StreamEvidence | None = None  # answers streamed in events
 
     def place(self, found: Difference) -> tuple[str, str]:
-        """The field that a difference belongs to."""
-        return found.where, found.path
+        """The field that a difference belongs to: keys that are data are folded."""
+        if found.where != "body":
+            return found.where, found.path
+        path = self.keys.fold(found.path)
+        if self.keys.taken():
+            self._rename()
+        return found.where, path
+
+    def _rename(self) -> None:
+        """Keys of a place are data: what was counted under each of them is one field from now on."""
+        for place, field in list(self.fields.items()):
+            name = (place[0], self.keys.fold(place[1])) if place[0] == "body" and place != OVERFLOW else place
+            if name == place:
+                continue
+            del self.fields[place]
+            known = self.fields.get(name)
+            if known is None:
+                field.path = name[1]
+                self.fields[name] = field
+            else:
+                known.absorb(field)
 
     def denominator(self, field: Field) -> Tally:
         """The exchanges that could have spoken for or against a field."""

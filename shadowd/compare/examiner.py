@@ -15,42 +15,36 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from shadowd.compare.answers import compare_answers
-from shadowd.compare.content import content_untrusted
+from shadowd.compare.conditional import not_comparable
 from shadowd.compare.contents import Contents, Moment
 from shadowd.compare.conversing import ALL_PROMPTS, OTHER_PROMPTS, Conversations
-from shadowd.compare.drift import Drift
-from shadowd.compare.endpoints import Endpoints, raw_name
+from shadowd.compare.difference import Differences
+from shadowd.compare.drift import Drift, explains
+from shadowd.compare.endpoints import Endpoints
 from shadowd.compare.evidence import Clock, Endpoint, Example, Outcomes, SignatureCount
+from shadowd.compare.inband import NEITHER, InBand, in_band_error_untrusted, in_band_errors_untrusted
 from shadowd.compare.latency import LatencySketch
 from shadowd.compare.llm import MAX_GROUPS, group_name, recognise
 from shadowd.compare.llm_evidence import TalkEvidence
 from shadowd.compare.outages import Outages
-from shadowd.compare.outcome import FAILED, GOOD, TOO_MANY, UNAUTHORISED, rank
+from shadowd.compare.outcome import FAILED, GOOD, STATUS, TOO_MANY, UNAUTHORISED, rank
+from shadowd.compare.pairing import Pairing
 from shadowd.compare.rules import Rules
 from shadowd.compare.settings import Settings
-from shadowd.compare.signatures import Signature, signature_of
+from shadowd.compare.signing import Signatures
 from shadowd.compare.slowdown import LatencyEvidence
-from shadowd.compare.streams import StreamEvidence, StreamTimes, stream_times
 from shadowd.compare.stretches import GROUPS, Tally
-from shadowd.compare.trial import Side, Trial
+from shadowd.compare.timing import Timing
+from shadowd.compare.trial import Trial
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.protocols.llm import Ask
 
 __all__ = ["Examiner", "Settings"]
 
-#: Longer responses leave the server in several flights (RFC 6928: ten segments of 1,448 bytes at first): their last
-#: byte tells of the network and of production's own slow clients.
-LAST_BYTE_LIMIT = 14_000
 MAX_ENDPOINTS = 510
-MAX_SIGNATURES = 500
-SIGNATURE_ENDPOINTS = 10  # named with a signature
-SIGNATURE_BODY = 64 << 10  # bytes of a body in which errors are looked for
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 #: Share of an endpoint's safe requests that is asked twice while a field there is undecided.
 NEEDY_TWIN = 0.25
-#: Share of the reference's answers that are slower than half of what counts as slow.
-_SLOW_TAIL = 0.01
 
 
 class Examiner:
@@ -62,9 +56,10 @@ class Examiner:
         self.clock = Clock(settings.min_span, settings.warmup)
         self.drift = Drift()
         self.contents = Contents(settings, self.clock)
-        self.conversations = Conversations(self.contents, self._note_stream)
+        self.timing = Timing(settings, self.contents)
+        self.conversations = Conversations(self.contents, self.timing.note_stream)
         self.endpoints: dict[str, Endpoint] = {}
-        self.signatures: dict[str, SignatureCount] = {}
+        self._signatures = Signatures(self.contents)
         self.shed: dict[str, int] = {}  # not compared, because the candidate was not asked
         self.uncomparable = 0  # production's own answer is not known whole
         self.incomparable = 0  # answers that cannot be compared: the request carries production's validator
@@ -74,13 +69,11 @@ class Examiner:
         self.baselines = 0
         self.unauthorised = 0  # of the candidate where production knew who asked: sessions, or a fault
         self.twins = 0  # second copies
-        self.late = 0
         self.began = 0  # time of the first exchange (ns), 0 before it
         self.latest = 0
         self.ended = ""  # why the run is over
         self.outages = Outages()  # of the candidate
         self.reference_outages = Outages()
-        self._interval = (LatencySketch(), LatencySketch())  # first bytes of both sides since it was last taken
         self._names = Endpoints(settings.routes)
         self._needy: set[str] = set()  # endpoints where more is asked twice
         self._warm_until = 0  # when a warm-up of fixed length ends
@@ -98,23 +91,22 @@ class Examiner:
         self.lagging = Tally(clock.shift)  # shed because the shadow lagged, or timed out, and its reference had not
         self.keeping = Tally(clock.shift)  # the other way round
         self.limited = Tally(clock.shift)  # 429 where production answered well: second copies add to the load
-        self.everything = Endpoint("", 1, clock)  # all endpoints: latency and slowness
-        self.late = self.timed = 0
-        self._lost = 0.0
-        self._slow_at = 1 << 62  # ns from which on a first byte is slow
-        self._slow_until = 0  # when that is to be worked out anew
 
     @property
     def first_byte(self) -> LatencyEvidence:
-        return self.everything.first_byte
+        return self.timing.whole.first_byte
 
     @property
     def last_byte(self) -> LatencyEvidence:
-        return self.everything.last_byte
+        return self.timing.whole.last_byte
 
     @property
     def examples(self) -> deque[Example]:
         return self.contents.examples
+
+    @property
+    def signatures(self) -> dict[str, SignatureCount]:
+        return self._signatures.known
 
     @property
     def worse(self) -> int:
@@ -147,7 +139,7 @@ class Examiner:
             return False
         if request.method not in _SAFE:
             return False
-        return draw < self.settings.twin or self._names.name(request.method, request.target) in self._needy
+        return draw < self.settings.twin or self._names.name_of(request) in self._needy
 
     def ask_twice(self, endpoint: Endpoint, needy: bool) -> None:
         """Whether a field of the endpoint waits for third answers."""
@@ -168,8 +160,7 @@ class Examiner:
 
     def take_interval(self) -> tuple[LatencySketch, LatencySketch]:
         """First bytes of production and candidate since the last call."""
-        taken, self._interval = self._interval, (LatencySketch(), LatencySketch())
-        return taken
+        return self.timing.take_interval()
 
     # --- a complete trial ---------------------------------------------------------------------------------------------
 
@@ -204,12 +195,18 @@ class Examiner:
         self.asked.add(time, moment.group)
         if trial.baseline is not None and trial.baseline.shed == "shadow_lag":
             self.keeping.add(time, moment.group)
-        drifting = trial.baseline is None and bool(self.drift.suspects(request))
-        self._judge_outcome(trial, endpoint, moment, drifting)
+        inside: tuple[InBand | None, InBand | None] = NEITHER
+        if production is not None and candidate is not None:
+            if not_comparable(production, candidate, request.head):
+                self.incomparable += 1
+                return
+            inside = in_band_errors_untrusted(request, production, candidate)
+        drifting = self._status_drifts(trial, endpoint)
+        self._judge_outcome(trial, endpoint, moment, inside, drifting)
         if production is None or candidate is None:
             return
-        if side.first_byte >= 0:
-            self._time(trial, production, endpoint, moment)
+        if side.first_byte >= 0 and self.timing.note(trial, production, endpoint, moment):
+            self.begin_again(time)
         third = trial.baseline or trial.twin
         endpoint.pairs += 1
         endpoint.answered.add(time, moment.group)
@@ -221,13 +218,15 @@ class Examiner:
             assert everything is not None
             everything.total += 1
             everything.pairs += 1
-            self.conversations.examine(ask, trial, endpoint, everything, third, moment, drifting)
+            self.conversations.examine(ask, trial, endpoint, everything, third, moment)
             return
         if production.marks and candidate.marks:
-            self._time_stream(trial, endpoint, production, candidate)
-        differences = compare_answers(production, candidate, self.settings.options)
+            self.timing.note_events(trial, endpoint, production, candidate)
+        compare = Pairing(trial, self.contents.epoch, self.settings.preserve_host)
+        differences = compare(production, candidate, self.settings.options)
         if differences or third is not None or endpoint.fields:
-            self.contents.judge(trial, endpoint, differences, third, moment, drifting, compare_answers)
+            drifting = self._content_drifts(trial, endpoint, differences)
+            self.contents.judge(trial, endpoint, differences, third, moment, drifting, compare)
 
     def _count_shed(self, trial: Trial, moment: Moment) -> None:
         """Only a shadow that lags behind its reference says something of the candidate."""
@@ -239,10 +238,10 @@ class Examiner:
             return
         self.asked.add(moment.time, moment.group)
         self.lagging.add(moment.time, moment.group)
-        self._count_lost(self._endpoint(trial.exchange.request), moment.time)
+        self.timing.lost(self._endpoint(trial.exchange.request), moment.time, self.outcomes.total.count)
 
     def _endpoint(self, request: Request) -> Endpoint:
-        name = self._names.name(request.method, request.target) if request.method else raw_name(request.body)
+        name = self._names.name_of(request)
         endpoint = self.endpoints.get(name)
         if endpoint is None and len(self.endpoints) >= MAX_ENDPOINTS:
             name = "other"  # raw commands: HTTP names have a bound of their own
@@ -268,31 +267,57 @@ class Examiner:
     def begin_again(self, time: int) -> None:
         """Evidence begins anew: the candidate was warming up. What was seen stays listed."""
         self.warmed = self.compared
-        warming, self.everything = self.everything, Endpoint("", 1, self.clock)
         self._begin(time)
-        self.everything.first_byte = warming.first_byte  # it knows since when, and has begun anew itself
+        self.timing.begin()
         for endpoint in self.endpoints.values():
             endpoint.begin(self.clock)
             for field in endpoint.fields.values():
                 field.forget(endpoint, time, self.clock.shift)
 
+    # --- drift --------------------------------------------------------------------------------------------------------
+
+    def _status_drifts(self, trial: Trial, endpoint: Endpoint) -> bool:
+        """Whether a write that was not mirrored explains another status. A baseline missed the same writes."""
+        production, candidate = trial.exchange.response, trial.candidate.response
+        if production is None or candidate is None or production.status == candidate.status:
+            return False
+        if trial.baseline is not None or self.settings.baseline:
+            return False
+        why = self.drift.suspects(trial.exchange.request, (STATUS,), endpoint.name)
+        return explains(why, production.status, candidate.status)
+
+    def _content_drifts(self, trial: Trial, endpoint: Endpoint, differences: Differences) -> bool:
+        if not differences or trial.baseline is not None or self.settings.baseline:
+            return False
+        places = [(found.where, found.path) for found in differences]
+        drifts = bool(self.drift.suspects(trial.exchange.request, places, endpoint.name))
+        self.contents.drifted += drifts
+        return drifts
+
     # --- outcomes -----------------------------------------------------------------------------------------------------
 
-    def _judge_outcome(self, trial: Trial, endpoint: Endpoint, moment: Moment, drifting: bool) -> None:
+    def _judge_outcome(
+        self, trial: Trial, endpoint: Endpoint, moment: Moment, inside: tuple[InBand | None, InBand | None],
+        drifting: bool,
+    ) -> None:  # fmt: skip
+        """``inside``: errors within the answers of production and candidate, whose status says that all is well."""
         exchange, side = trial.exchange, trial.candidate
         production, candidate = exchange.response, side.response
-        self._sign_both(trial, endpoint, moment)
-        ours, theirs = rank(production), rank(candidate)
+        self._signatures.note(trial, endpoint, moment, inside)
+        ours, theirs = _worse(rank(production), inside[0]), _worse(rank(candidate), inside[1])
         if trial.baseline is not None:
             if trial.baseline.shed:
                 return
             self.baselines += 1
             self.baseline_failing += rank(trial.baseline.response) == FAILED != ours
             ours = rank(trial.baseline.response)
+            if ours == GOOD and trial.baseline.response is not None:
+                same = production is not None and trial.baseline.response.body == production.body
+                ours = _worse(ours, inside[0] if same else in_band_error_untrusted(trial.baseline.response))
         elif self.settings.baseline:
             return
         elif ours == GOOD and candidate is not None and production is not None and theirs != GOOD:
-            if drifting and self.drift.explains(production.status, candidate.status):
+            if drifting:
                 self.contents.drifted += 1
                 return
             if candidate.status in UNAUTHORISED:
@@ -326,128 +351,6 @@ class Examiner:
                 _take_back(where.outcomes, when, whose, many, against=False)
                 _take_back(self.outcomes, when, whose, many, against=False)
 
-    def _sign_both(self, trial: Trial, endpoint: Endpoint, moment: Moment) -> None:
-        exchange, side = trial.exchange, trial.candidate
-        production, candidate = exchange.response, side.response
-        if candidate is None:
-            self._sign(signature_of(0, None, side.failure), endpoint, moment, 1, b"", trial)
-        elif candidate.status >= 400:
-            self._sign_answer(candidate, endpoint, moment, 1, trial)
-        if production is None:
-            self._sign(signature_of(0, None, exchange.failure), endpoint, moment, 0, b"", trial)
-        elif production.status >= 400:
-            self._sign_answer(production, endpoint, moment, 0, trial)
-
-    def _sign_answer(self, response: Response, endpoint: Endpoint, moment: Moment, mine: int, trial: Trial) -> None:
-        content = content_untrusted(response.head, response.body, SIGNATURE_BODY)
-        signature = signature_of(response.status, content)
-        self._sign(signature, endpoint, moment, mine, content.data[:2048], trial)
-
-    def _sign(
-        self, signature: Signature | None, endpoint: Endpoint, moment: Moment, mine: int, example: bytes, trial: Trial
-    ) -> None:
-        if signature is None:
-            return
-        if not self.settings.content:
-            signature, example = signature.wordless(), b""
-        known = self.signatures.get(signature.fingerprint)
-        if known is None:
-            if len(self.signatures) >= MAX_SIGNATURES:
-                return
-            known = self.signatures[signature.fingerprint] = SignatureCount(signature, moment.time)
-        known.last = moment.time
-        if not mine:
-            known.production_count += 1
-            return
-        known.count += 1
-        known.example = known.example or example
-        if len(known.endpoints) < SIGNATURE_ENDPOINTS:
-            known.endpoints[endpoint.name] = None
-        if self.settings.content and (known.count <= 3 or known.count & (known.count - 1) == 0):
-            exchange, side = trial.exchange, trial.candidate
-            self.contents.remember(
-                signature.fingerprint, endpoint, exchange.request, exchange.response or exchange.failure,
-                side.response or side.failure, moment.time,
-            )  # fmt: skip
-
-    # --- latency ------------------------------------------------------------------------------------------------------
-
-    def _time(self, trial: Trial, production: Response, endpoint: Endpoint, moment: Moment) -> None:
-        side, other, time = trial.candidate, trial.baseline, moment.time
-        sent = trial.exchange.request.ended
-        first, last = production.first_byte - sent, production.last_byte - sent
-        production_times, candidate_times = self._interval
-        production_times.add(first)
-        candidate_times.add(side.first_byte)
-        if self.settings.baseline:
-            if other is None or other.first_byte < 0 or other.late:
-                return
-            first, last = other.first_byte, other.last_byte
-        if side.late:
-            self.late += 1
-            return
-        self.timed += 1
-        whole = self.everything
-        warmed = whole.first_byte.warmed
-        whole.first_byte.add(time, first, side.first_byte, moment.group)
-        endpoint.first_byte.add(time, first, side.first_byte, moment.group)
-        if whole.first_byte.warmed != warmed:
-            self.begin_again(time)
-            return
-        self._note_slow(endpoint, first, side.first_byte, moment)
-        candidate = side.response
-        assert candidate is not None
-        if endpoint.talk is not None:  # how long it takes follows from how much is said
-            return
-        size = max(production.end - production.begin, candidate.end - candidate.begin)
-        if size <= LAST_BYTE_LIMIT and not (production.open or candidate.open):
-            whole.last_byte.add(time, last, side.last_byte, moment.group)
-            endpoint.last_byte.add(time, last, side.last_byte, moment.group)
-
-    def _note_slow(self, endpoint: Endpoint, first: int, candidate: int, moment: Moment) -> None:
-        """A first byte beyond twice the reference's p99: what a tail of 1 % looks like, which its quantile cannot see."""
-        time, group, whole = moment.time, moment.group, self.everything
-        if time >= self._slow_until:
-            self._slow_until = time + (1 << self.clock.shift)
-            sketch = whole.first_byte.reference
-            beyond = sketch.exceeded_by(_SLOW_TAIL * sketch.count) if sketch.count * _SLOW_TAIL >= 1 else None
-            if beyond is not None:
-                self._slow_at = int(max(2 * beyond, self.settings.margins.slow_floor))
-        ours, theirs = first > self._slow_at, candidate > self._slow_at
-        for one in (whole, endpoint):
-            one.timed.add(time, group)
-            if ours != theirs:
-                (one.slow.against if theirs else one.slow.better).add(time, group)
-
-    def _time_stream(self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response) -> None:
-        """Of an answer that is no model's."""
-        asked, other = trial.exchange.request.ended, trial.baseline
-        if not self.settings.baseline:
-            reference = stream_times(production, asked)
-        else:
-            reference = stream_times(other.response, 0) if other is not None and other.response is not None else None
-        self._note_stream(trial, endpoint, reference, stream_times(candidate, 0), asked)
-
-    def _note_stream(
-        self, trial: Trial, endpoint: Endpoint, reference: StreamTimes | None, candidate: StreamTimes | None, time: int
-    ) -> None:
-        if reference is None or candidate is None or trial.candidate.late:
-            return
-        if trial.baseline is not None and trial.baseline.late:
-            return
-        if endpoint.stream is None:
-            endpoint.stream = StreamEvidence(self.contents.another_hypothesis if endpoint.talk is None else None)
-        endpoint.stream.note(reference, candidate, time)
-
-    def _count_lost(self, endpoint: Endpoint, time: int) -> None:
-        """Longer than everything. Of the answers only a share is timed, so only that share of the lost counts."""
-        self._lost += self.timed / self.outcomes.total.count if self.outcomes.total.count else 1.0
-        if self._lost >= 1:
-            self._lost -= 1
-            for one in (self.everything, endpoint):
-                one.first_byte.add_lost(time, "candidate")
-                one.last_byte.add_lost(time, "candidate")
-
     # --- conversations ------------------------------------------------------------------------------------------------
 
     def _prompt_group(self, ask: Ask) -> Endpoint:
@@ -464,6 +367,10 @@ class Examiner:
             endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1, self.clock)
             endpoint.talk = TalkEvidence(self.contents.another_hypothesis)
         return endpoint
+
+
+def _worse(status: int, inside: InBand | None) -> int:
+    return status if inside is None else max(status, inside.rank)
 
 
 def _take_back(outcomes: Outcomes, time: int, group: int, many: int, against: bool) -> None:

@@ -151,7 +151,7 @@ class FieldJudge:
         return field.differed < _NOBODY * endpoint.pairs
 
     def _excess(self, endpoint: Endpoint, field: Field, noisy: int, looked: int) -> int:
-        """How many of the field's differences noise does not explain: a flap of 0.1 % must not block a pass for ever."""
+        """How many of the field's differences noise does not explain: a flap of 0.1 % must not block a pass."""
         if self._examiner.settings.baseline:
             return max(0, field.positive.count - field.negative.count)
         differed = field.differed - field.drifted

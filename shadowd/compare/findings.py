@@ -58,7 +58,7 @@ class Finding:
 
 
 def findings_of(judgements: Sequence[Judgement], whole: str = "") -> list[Finding]:
-    """What failed, by cause, the critical and the most harmful first. ``whole``: an endpoint that stands for several."""
+    """What failed, by cause, the most harmful first. ``whole``: an endpoint that stands for several."""
     causes: dict[tuple[str, str, str], list[Judgement]] = {}
     for one in judgements:
         if one.result == "fail":

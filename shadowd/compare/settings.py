@@ -21,6 +21,7 @@ class Settings:
         "margins",
         "min_span",
         "options",
+        "preserve_host",
         "prices",
         "routes",
         "run_key",
@@ -45,7 +46,9 @@ class Settings:
         similarity: str = "",
         min_span: float = 60.0,
         warmup: float | None = None,
+        preserve_host: bool = False,
     ) -> None:
+        self.preserve_host = preserve_host  # the shadow is asked with production's Host
         self.min_span = round(min_span * 1e9)  # ns of evidence before anything passes or fails
         #: ns of the candidate's first exchanges that are no evidence; None: while its latency falls, 5 minutes at most
         self.warmup = None if warmup is None else round(warmup * 1e9)

@@ -126,6 +126,12 @@ class Tally:
         if group >= 0:
             self.by_group[group] += many
 
+    def merge(self, other: Tally) -> None:
+        self.count += other.count
+        self.slots.merge(other.slots)
+        for group, many in enumerate(other.by_group):
+            self.by_group[group] += many
+
 
 #: What a sample of each tally is worth: (+1, worse), (−1, better).
 Values = Sequence[tuple[float, Tally]]
@@ -304,6 +310,6 @@ class Course:
 
 
 FEW_CONNECTIONS = (
-    f"it differs from connection to connection, and fewer than {LEAST_GROUPS} groups of them say the same: it may be one "
-    "of several servers behind them"
+    f"it differs from connection to connection, and fewer than {LEAST_GROUPS} groups of them say the same: it may be "
+    "one of several servers behind them"
 )

@@ -219,8 +219,8 @@ def decide(
 ) -> Verdict:
     """Fail if a critical judge fails; pass if every required one passes and nothing caps it; else inconclusive.
 
-    ``coverage`` is the share compared of (seen − filtered); ``notes`` are appended to the reasons. Judgements are marked
-    critical as the margins say.
+    ``coverage`` is the share compared of (seen − filtered); ``notes`` are appended to the reasons. Judgements are
+    marked critical as the margins say.
     """
     for judgement in judgements:
         judgement.critical = judgement.judge in margins.critical

@@ -50,7 +50,6 @@ class Leg(Side):
         "lane",
         "received_before",
         "retried",
-        "sent_at",
         "sent_end",
         "since",
         "size",
@@ -78,6 +77,14 @@ class Leg(Side):
         self.received_before = 0  # stream offset of the answers when it became the oldest in flight
         self.sent_end = 0  # stream offset after the last byte, as sent
         self.retried = False
+
+    @property
+    def authority(self) -> bytes:
+        return self.lane.target.host_header
+
+    @property
+    def encrypted(self) -> bool:
+        return self.lane.target.scheme == "https"
 
 
 class Connection:
