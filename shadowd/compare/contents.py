@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
-from shadowd.compare.difference import Difference, Differences, Options
+from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Clock, Endpoint, Example, Field, Group
 from shadowd.compare.outcome import STATUS_FAILING, TOO_MANY, rank, status_field
 from shadowd.compare.settings import Settings
@@ -127,6 +127,7 @@ class Contents:
         self, trial: Trial, endpoint: Endpoint, differences: Iterable[Difference], moment: Moment, drifting: bool,
         fresh: set[Place],
     ) -> None:  # fmt: skip
+        endpoint.learn(differences)
         places: dict[Place, None] = {}
         for found in differences:
             field = self._field(endpoint, found, fresh, moment)
@@ -148,15 +149,18 @@ class Contents:
         production, candidate = trial.exchange.response, trial.candidate.response
         assert production is not None
         assert candidate is not None
-        mine = {endpoint.place(found) for found in differences}
         found_there = compare(production, other, options)
+        baseline = trial.baseline is not None
+        found_apart = NONE if baseline else compare(candidate, other, options)
+        endpoint.learn(found_there)
+        endpoint.learn(found_apart)
+        mine = {endpoint.place(found) for found in differences}
         theirs = {endpoint.place(found) for found in found_there}
         if not mine and not theirs:
             return
         for found in found_there:
             self._field(endpoint, found, fresh, moment)
-        baseline = trial.baseline is not None
-        apart = set() if baseline else {endpoint.place(found) for found in compare(candidate, other, options)}
+        apart = {endpoint.place(found) for found in found_apart}
         for place in mine | theirs | apart:
             field = endpoint.fields.get(place)
             if field is not None and place not in fresh:
@@ -165,7 +169,9 @@ class Contents:
     def _begin_evidence(self, endpoint: Endpoint, fresh: set[Place]) -> None:
         """The exchange that makes a hypothesis is not evidence for it."""
         for place in fresh:
-            made = endpoint.fields[place]
+            made = endpoint.fields.get(place)
+            if made is None:
+                continue  # it is part of another since
             made.since_pairs, made.since_trials = endpoint.pairs, endpoint.denominator(made).count
 
     def _field(self, endpoint: Endpoint, found: Difference, fresh: set[Place], moment: Moment) -> Field:

@@ -10,6 +10,7 @@ What may be weather is counted by time and by group of connections as well (``Ta
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from shadowd.compare.difference import Difference
 from shadowd.compare.keys import Keys
@@ -222,14 +223,19 @@ class Endpoint:
         self.last_byte = clock.latencies()
         self.stream: StreamEvidence | None = None  # answers streamed in events
 
+    def learn(self, differences: Iterable[Difference]) -> None:
+        """Which keys are data, of all that differs at once: names must not change while it is counted."""
+        for found in differences:
+            if found.where == "body":
+                self.keys.fold(found.path)
+        if self.keys.taken():
+            self._rename()
+
     def place(self, found: Difference) -> tuple[str, str]:
         """The field that a difference belongs to: keys that are data are folded."""
         if found.where != "body":
             return found.where, found.path
-        path = self.keys.fold(found.path)
-        if self.keys.taken():
-            self._rename()
-        return found.where, path
+        return found.where, self.keys.fold(found.path)
 
     def _rename(self) -> None:
         """Keys of a place are data: what was counted under each of them is one field from now on."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from shadowd.compare.discordance import judge_field
-from shadowd.compare.evidence import OVERFLOW, Endpoint, Field, Group
+from shadowd.compare.evidence import ENOUGH_TRIALS, OVERFLOW, Endpoint, Field, Group
 from shadowd.compare.examiner import Examiner
 from shadowd.compare.judgement import Judgement, percent
 from shadowd.compare.llm import WHERE as LLM
@@ -163,7 +163,8 @@ class FieldJudge:
         """A request id is one at every endpoint: where few were asked twice, the others tell."""
         pooled, pooled_looks = self._pooled.get((field.where, field.path), (0, 0))
         here = noisy > 0 and noisy >= VOLATILE * looked
-        return pooled >= NOISY_TIMES and (here or pooled >= VOLATILE * pooled_looks)
+        unknown = looked < ENOUGH_TRIALS  # here: where enough was asked, what holds elsewhere says nothing
+        return pooled >= NOISY_TIMES and (here or (unknown and pooled >= VOLATILE * pooled_looks))
 
     def _view(
         self, endpoint: Endpoint, field: Field, group: Group, label: str, judged: Judgement | None, noisy: int,

@@ -77,6 +77,8 @@ def reasons_of(findings: Sequence[Finding]) -> list[str]:
 
 
 def limited(told: list[str]) -> list[str]:
+    """Each once, and no more than MOST_REASONS."""
+    told = list(dict.fromkeys(told))
     if len(told) <= MOST_REASONS:
         return told
     return [*told[: MOST_REASONS - 1], f"and {len(told) - MOST_REASONS + 1} more, among the judges"]
