@@ -125,7 +125,7 @@ class Examiner:
         self.latest = time
         if side.shed:
             self.shed[side.shed] = self.shed.get(side.shed, 0) + 1
-            if side.shed == "lag":
+            if side.shed == "shadow_lag":
                 self.refused += 1
                 self._count_lost(self._endpoint(exchange.request), time)
             return
