@@ -21,9 +21,9 @@ from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
-from shadowd.replay.connection import Leg
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
+from shadowd.replay.leg import Leg
 from shadowd.replay.target import Target
 from shadowd.stream.flow import Flow
 from shadowd.stream.seq import distance

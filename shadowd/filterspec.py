@@ -199,7 +199,7 @@ class FilterSpec(CompareFields):
     preserve_host: Annotated[bool, BeforeValidator(boolean)] = False
     allow_writes: Annotated[bool, BeforeValidator(boolean)] = False
     proxy_protocol: Annotated[str, BeforeValidator(choice("strip", "forward"))] = "strip"
-    order: Annotated[str, BeforeValidator(choice("connection", "none"))] = "connection"
+    order: Annotated[str, BeforeValidator(choice("auto", "connection", "none"))] = "auto"
     # bounds of the limits below: under 10 ms nothing can be answered, over an hour nothing is waited for
     max_lag: Annotated[float, BeforeValidator(duration(0.01, 3600))] = 5.0
     max_rps: Annotated[float | None, BeforeValidator(per_second)] = None

@@ -100,7 +100,7 @@ class Roster:
         entry.filter.policy = self._policy(spec)
         entry.filter.protocol = spec.protocol
         entry.filter.allow_writes = spec.allow_writes
-        entry.filter.ordered = spec.order == "connection"
+        entry.filter.order = spec.order
         entry.filter.forward_proxy_header = spec.proxy_protocol == "forward"
         self._set_targets(entry, spec)
         entry.spec = spec
@@ -216,7 +216,7 @@ class Roster:
 
     def _make_filter(self, spec: FilterSpec) -> Filter:
         return Filter(
-            spec.name, self._policy(spec), spec.protocol, spec.allow_writes, spec.order == "connection",
+            spec.name, self._policy(spec), spec.protocol, spec.allow_writes, spec.order,
             spec.proxy_protocol == "forward",
         )  # fmt: skip
 

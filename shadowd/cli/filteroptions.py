@@ -59,8 +59,10 @@ SetJsonFile = Annotated[
 PreserveHost = Annotated[Flag, typer.Option(help="Keep production's Host header.")]
 AllowWrites = Annotated[Flag, typer.Option(help="Allow raw (tcp://) replay, which may write.")]
 ProxyProtocol = Annotated[Text, _option("--proxy-protocol", "strip (default) or forward a PROXY header.", "WHAT")]
-Order = Annotated[Text, _option("--order", "connection (default): one shadow connection each; none: a pool.", "ORDER")]
-MaxLag = Annotated[Text, _option("--max-lag", "Shed requests that wait longer (default 5s).", "TIME")]
+Order = Annotated[
+    Text, _option("--order", "auto (default): order while the shadow keeps pace; connection: always; none.", "ORDER")
+]
+MaxLag = Annotated[Text, _option("--max-lag", "Shed what is sent so much later (default 5s).", "TIME")]
 MaxRps = Annotated[Text, _option("--max-rps", "Requests per second at most (default: no limit).", "N")]
 MaxConnections = Annotated[Text, _option("--max-connections", "Shadow connections (default 1024).", "N")]
 MaxInFlight = Annotated[Text, _option("--max-in-flight", "Requests sent and not answered (default 4096).", "N")]

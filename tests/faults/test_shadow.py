@@ -366,7 +366,7 @@ def test_lagging_sheds_whole_requests(daemon: Daemon, name: str, stuck: Server) 
     quick = Server()
     with production_under_load() as (production, traffic):
         daemon.add(name, production.port, stuck.url, quick.url, max_lag=3, timeout=60)
-        wait_for("the slow one sheds", lambda: target(daemon.ledger(name))["shed"].get("lag", 0) >= 30)
+        wait_for("the slow one sheds", lambda: target(daemon.ledger(name))["shed"].get("shadow_lag", 0) >= 30)
         assert target(daemon.ledger(name))["mirrored"] == 0
         count = target(daemon.ledger(name), 1)["mirrored"]
         traffic.more(60)
@@ -374,7 +374,7 @@ def test_lagging_sheds_whole_requests(daemon: Daemon, name: str, stuck: Server) 
         stuck.release.set()  # type: ignore[attr-defined]
         wait_for("the slow one goes on when it can", lambda: target(daemon.ledger(name))["mirrored"] >= 30)
     ledger = daemon.settled(name)
-    assert set(target(ledger)["shed"]) == {"lag"}
+    assert set(target(ledger)["shed"]) == {"shadow_lag"}
     assert target(ledger, 1)["mirrored"] == ledger["seen"] - sum(ledger["lost"].values())
     assert all(request.count(b"GET ") == 1 for request in stuck.requests)
     quick.close()
@@ -552,5 +552,5 @@ def test_latency_of_production_is_not_the_shadows(daemon: Daemon, name: str, pro
     # had production waited for the shadow, each of its 200 answers would have found the shadow's behind it
     assert len(shadow.requests) < 100
     ledger = daemon.settled(name, lambda found: found["seen"] == 200)
-    assert target(ledger)["mirrored"] + target(ledger)["shed"].get("lag", 0) == 200
+    assert target(ledger)["mirrored"] + target(ledger)["shed"].get("shadow_lag", 0) == 200
     shadow.close()

@@ -86,7 +86,7 @@ LEDGER = {
     "filters": [
         {
             "name": "shop", "seen": 20, "in_flight": 1, "filtered": {"method": 3}, "lost": {"gap": 1}, "balanced": True,
-            "targets": [{"url": "http://next:80", "mirrored": 13, "shed": {"lag": 1}, "failed": {"reset": 1},
+            "targets": [{"url": "http://next:80", "mirrored": 13, "shed": {"shadow_lag": 1}, "failed": {"reset": 1},
                          "in_flight": 1}],
         }
     ],

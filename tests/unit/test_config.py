@@ -36,7 +36,7 @@ def test_defaults() -> None:
         "auto",
         "safe",
     )
-    assert (shop.proxy_protocol, shop.order, shop.max_lag, shop.timeout) == ("strip", "connection", 5, 10)
+    assert (shop.proxy_protocol, shop.order, shop.max_lag, shop.timeout) == ("strip", "auto", 5, 10)
     assert (shop.max_rps, shop.max_connections, shop.max_in_flight, shop.max_buffered) == (None, 1024, 4096, 16 << 20)
     assert (shop.allow_writes, shop.preserve_host, shop.paused) == (False, False, False)
 

@@ -87,7 +87,7 @@ def test_a_mistake_in_any_one_term_shows(term: str) -> None:
     elif term in ("in_flight", "mirrored"):
         setattr(target, term, getattr(target, term) + 1)
     elif term in ("shed", "failed"):
-        getattr(target, term)["timeout" if term == "failed" else "lag"] += 1
+        getattr(target, term)["timeout" if term == "failed" else "shadow_lag"] += 1
     else:
         getattr(account, term)["loop" if term == "filtered" else "gap"] += 1
     assert not account.balanced

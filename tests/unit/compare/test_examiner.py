@@ -102,10 +102,10 @@ def test_transport_failures_count_by_what_production_did() -> None:
 def test_what_cannot_be_compared_is_counted_and_not_compared() -> None:
     examiner = new()
     examine(examiner, request(), None, side(answer(b"x")))  # production's answer has a hole
-    examine(examiner, request(), answer(b"x"), side(None, shed="lag"))
+    examine(examiner, request(), answer(b"x"), side(None, shed="shadow_lag"))
     examine(examiner, request(), answer(b"x"), side(None, shed="max_rps"))
     assert (examiner.uncomparable, examiner.compared, examiner.refused) == (1, 0, 1)
-    assert examiner.shed == {"lag": 1, "max_rps": 1}
+    assert examiner.shed == {"shadow_lag": 1, "max_rps": 1}
     assert assess(examiner, eligible=3).verdict["verdict"] == "inconclusive"
 
 

@@ -266,7 +266,7 @@ def sample() -> dict[str, Any]:
                 {
                     "url": "http://shadow:8080",
                     "mirrored": 12_010,
-                    "shed": {"lag": 44},
+                    "shed": {"shadow_lag": 44},
                     "failed": {"reset": 21, "timeout": 4},
                     "in_flight": 2,
                     "uncomparable": 10,

@@ -168,7 +168,7 @@ def everywhere(data: Any, evil: str) -> Any:
     """The same data with a stranger's text in every text of it, names of reasons too."""
     if isinstance(data, dict):
         return {
-            key if key not in ("method", "path", "gap", "lag", "reset") else evil: everywhere(value, evil)
+            key if key not in ("method", "path", "gap", "shadow_lag", "reset") else evil: everywhere(value, evil)
             for key, value in data.items()
         }
     if isinstance(data, list):
