@@ -25,7 +25,8 @@ from shadowd.store.batch import Batch
 from shadowd.store.redaction import Redactor
 
 if TYPE_CHECKING:
-    from shadowd.runs import Run, Slice
+    from shadowd.runs import Run
+    from shadowd.slices import Slice
 
 KEY_BYTES = 32
 #: Points of the latency over time and rows of tables in a report: a page, not a data dump.
@@ -56,6 +57,7 @@ class Recorder:
 
     def __init__(self, redactor: Redactor, node: str) -> None:
         self._redactor = redactor
+        self.redacted = redactor.text
         self._node = node
         self._skew = time.time() - time.monotonic()
 

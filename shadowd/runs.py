@@ -20,7 +20,6 @@ import trio
 from shadowd.compare.assessment import Assessment
 from shadowd.compare.difference import Options
 from shadowd.compare.examiner import Examiner, Settings
-from shadowd.compare.latency import LatencySketch
 from shadowd.compare.llm import Price
 from shadowd.compare.rules import Rules
 from shadowd.compare.verdict import Margins, cpu_alpha, memory_alpha
@@ -29,7 +28,9 @@ from shadowd.errors import ShadowdError
 from shadowd.ledger import FilterAccount
 from shadowd.recording import Recorder
 from shadowd.replay.target import Target
+from shadowd.resuming import STOPPED, Keeper
 from shadowd.roster import Entry
+from shadowd.slices import SLICE, SLICES, Slice
 from shadowd.store.database import Database
 from shadowd.store.schema import StoreError
 from shadowd.store.writer import StoreWriter
@@ -44,20 +45,6 @@ RECORD_IDLE = 60.0  # seconds: how old an assessment may be that is stored once 
 RECORD_EVERY = 5.0  # between two hand-overs to the store; what a crash may lose
 #: An assessment is not repeated sooner than so many times what it took: 500 endpoints must not eat the pump's core.
 RESPITE = 30.0
-SLICE = 10.0  # seconds of one point of the latency over time
-SLICES = 720  # points kept in memory: two hours; older ones are the store's minutes
-
-
-class Slice:
-    """Ten seconds of a run."""
-
-    __slots__ = ("candidate", "differing", "exchanges", "production", "seconds", "time", "worse")
-
-    def __init__(self, began: float) -> None:
-        self.time = began
-        self.seconds = 0.0
-        self.exchanges = self.worse = self.differing = 0
-        self.production, self.candidate = LatencySketch(), LatencySketch()
 
 
 class Run:
@@ -69,15 +56,19 @@ class Run:
         "assessed_at",
         "assessed_of",
         "assessment",
+        "away",
         "began",
         "ended",
         "entry",
         "examiner",
         "id",
+        "keep_at",
+        "kept_of",
         "key",
         "label",
         "looked_at",
         "looked_of",
+        "notes",
         "slices",
         "target",
         "vitals",
@@ -91,6 +82,10 @@ class Run:
         self.key = settings_key(entry.spec)
         self.began = now
         self.ended = 0.0
+        self.away = 0.0  # seconds since then in which no daemon saw it
+        self.keep_at = 0.0
+        self.kept_of: object = None  # the activity when its evidence was last kept
+        self.notes: list[str] = []  # what a reader of its verdict must know
         self.examiner = Examiner(settings_of(entry.spec), rules)
         self.vitals = _vitals(entry.spec, target)
         self.slices: deque[Slice] = deque([Slice(now)], maxlen=SLICES)
@@ -123,7 +118,16 @@ class Run:
         return self.entry.filter.account.seen, account.in_flight, self.served, self.examiner.compared
 
     def seconds(self, now: float) -> float:
-        return (self.ended or now) - self.began
+        """It was watched."""
+        return (self.ended or now) - self.began - self.away
+
+    def rebase(self, eligible: int, served: int, asked: int) -> None:
+        """Count on from there: a new daemon's ledger begins at nothing."""
+        account = self.entry.filter.account
+        self._base = (
+            _eligible(account) - eligible, self.target.account.mirrored - served, account.seen - asked,
+        )  # fmt: skip
+        self._slice_base = (self.examiner.compared, self.examiner.worse, self.examiner.differing)
 
     def roll(self, now: float) -> None:
         """Close the slice of time if it is over."""
@@ -161,6 +165,8 @@ class Runs:
         self.problem = ""
         self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
+        self.keeper = Keeper(writer, recorder.redacted)
+        self._resumed: list[int] = []  # runs that the store holds for ended
 
     # --- what the roster says -----------------------------------------------------------------------------------------
 
@@ -202,9 +208,12 @@ class Runs:
     def _begin(self, entry: Entry, target: Target, label: str) -> None:
         name = entry.spec.name
         run = Run(entry, target, self._rules.get(name, Rules()), label, time.time())
+        self.keeper.take_up(run)
         self.current[name, target.url] = run
         self._begun.set()
-        self._log("run started", filter=name, target=target.url, label=label)
+        if run.id >= 0:
+            self._resumed.append(run.id)
+        self._log("run resumed" if run.id >= 0 else "run started", filter=name, target=target.url, label=run.label)
 
     def _end(self, key: tuple[str, str], reason: str) -> None:
         run = self.current.pop(key)
@@ -261,6 +270,7 @@ class Runs:
             await trio.lowlevel.checkpoint()
         if run.vitals.unseen:
             assessment.verdict["limits"] = [*assessment.verdict["limits"], run.vitals.unseen]
+        assessment.verdict["limits"] = [*assessment.verdict["limits"], *run.notes]
         assessment.verdict |= {
             "filter": run.entry.spec.name,
             "target": run.target.url,
@@ -274,6 +284,13 @@ class Runs:
         }
         run.assessment, run.assessed_at = assessment, time.time()
         return assessment
+
+    async def recall(self) -> None:
+        """Before the filters begin: runs of a daemon that ended a moment ago may go on."""
+        try:
+            await self.keeper.recall()
+        except StoreError:
+            pass  # ``writer.problem`` says it
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
@@ -298,6 +315,7 @@ class Runs:
 
     async def record(self) -> None:
         """Hand to the store, again and again, what has changed."""
+        self.keeper.forget()
         while True:
             began = time.monotonic()
             try:
@@ -306,6 +324,7 @@ class Runs:
                     if run.id >= 0:
                         fresh = RECORD_IDLE if run.assessed_of == run.activity else 1.0
                         self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run, fresh)))
+                        await self.keeper.keep(run)
             except StoreError:
                 pass  # ``writer.problem`` says it, and the next opening makes it good
             except Exception as error:  # a fault of the comparison must not end the mirroring
@@ -324,7 +343,8 @@ class Runs:
             for run in self.current.values():
                 if run.id >= 0:
                     self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run)))
-                    self._closing.append((run.id, time.time(), "daemon stopped"))
+                    await self.keeper.keep_last(run)
+                    self._closing.append((run.id, time.time(), STOPPED))
             await self._register()
         except StoreError:
             pass  # it was told before
@@ -339,6 +359,9 @@ class Runs:
             for run in self.current.values():
                 if run.id not in known:
                     run.id = -1
+        while self._resumed:
+            await self.writer.ask(partial(_resume_run, self._resumed[0]))
+            self._resumed.pop(0)
         for run in list(self.current.values()):
             if run.id < 0:
                 await self.load_rules(run.entry.spec.name)
@@ -356,6 +379,10 @@ def _place(error: BaseException) -> str:
 
 def _end_run(run: int, when: float, reason: str, database: Database) -> None:
     database.end_run(run, when, reason)
+
+
+def _resume_run(run: int, database: Database) -> None:
+    database.resume_run(run)
 
 
 def _begin_run(run: Run, database: Database) -> int:
