@@ -94,6 +94,7 @@ class Run:
         self.assessed_of = self.looked_of = (-1, -1, -1, -1)  # the activity then
         self._base = (_eligible(entry.filter.account), target.account.mirrored, entry.filter.account.seen)
         self._slice_base = (0, 0, 0)
+        self.examiner.contents.epoch = time.time_ns() - time.monotonic_ns()
         entry.filter.examiners[target] = self.examiner
 
     @property
