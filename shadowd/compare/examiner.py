@@ -53,7 +53,7 @@ class Examiner:
     def __init__(self, settings: Settings, rules: Rules) -> None:
         self.settings = settings
         self.rules = rules
-        self.clock = Clock(settings.min_span, settings.warmup)
+        self.clock = Clock(settings.min_span, settings.warmup, settings.margins.latency_floor)
         self.drift = Drift()
         self.contents = Contents(settings, self.clock)
         self.timing = Timing(settings, self.contents)

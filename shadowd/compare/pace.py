@@ -110,9 +110,9 @@ class Pace:
                 samples[index] += beyond[column + 2] - beyond[column]
         return rate(samples, sizes, _LEAST)
 
-    def falls(self) -> bool:
-        """Whether the candidate was clearly slower at the beginning than later: the first quarter of the rows against
-        the second half, by how sixteenths of them differ."""
+    def falls(self, least: float = 0.0) -> bool:
+        """Whether the candidate was clearly slower at the beginning than later, by ``least`` as a log-ratio: the first
+        quarter of the rows against the second half, by how sixteenths of them differ."""
         many = len(self._medians)
         if many < WARM_ROWS:
             return False
@@ -120,7 +120,7 @@ class Pace:
         first, last = parts[:4], parts[8:]
         slower = _mean(first) - _mean(last)
         off = sum((x - _mean(part)) ** 2 for part in (first, last) for x in part)
-        return slower > _FALL and slower > _FALL_ERRORS * math.sqrt(off / 10 * (1 / 4 + 1 / 8))
+        return slower > max(_FALL, least) and slower > _FALL_ERRORS * math.sqrt(off / 10 * (1 / 4 + 1 / 8))
 
     def _join(self) -> None:
         ends, medians, counts = array("q"), array("f"), array("I")

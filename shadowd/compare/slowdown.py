@@ -33,6 +33,7 @@ from shadowd.compare.verdict import QUANTILE_SHARES
 _BLOCK_NS = 500_000_000  # longer than most bursts and pauses; ten seconds then give a median at the strictest level
 _BLOCK_MIN = 8  # pairs: fewer say little of their time
 _BLOCK_MAX = 256  # ratios kept of a block: its median errs by 1/13 of a standard deviation, and 8 KB are enough
+MILLISECOND = 1_000_000
 MINUTE = 60_000_000_000
 #: A late window that is looked at apart lasts that many shortest windows: either side's own slow minutes would be found
 #: in one as short as a minute.
@@ -45,6 +46,11 @@ _FORESEEABLE = 1 << 20  # times the samples so far: more is not a forecast
 _Values = list[tuple[float, float]]
 #: (result, effect, low, high, needed, log e)
 _Said = tuple[Result, float, float, float, int | None, float]
+_BAND = (0.8, 0.9, 1.0, 1.1, 1.25)  # of a tail
+#: An effect of bursts from which on it is told.
+_BURSTY = 10
+#: Of the level of a pass, where the stretches alone must certify a tail because it is made of bursts.
+_ALONE = 0.2
 #: Level at which the candidate must be the slower one over the connections, beside all other levels.
 _OF_FEW = 0.01
 
@@ -74,6 +80,7 @@ class LatencyEvidence:
         "candidate_lost",
         "count",
         "first",
+        "floor",
         "groups",
         "late",
         "least",
@@ -84,7 +91,8 @@ class LatencyEvidence:
         "warmup",
     )
 
-    def __init__(self, warmup: int = WARMUP, least: int = MINUTE) -> None:
+    def __init__(self, warmup: int = WARMUP, least: int = MINUTE, floor: int = MILLISECOND) -> None:
+        self.floor = floor  # ns that nobody minds: a warm-up that is shorter is none
         self.least = least  # ns of evidence before anything is said (``--min-span``)
         self.warmup = warmup  # ns after the first pair in which a slower beginning that falls is forgotten; 0: never
         self.first = 0  # time of the first pair (ns)
@@ -232,7 +240,8 @@ class LatencyEvidence:
         """A candidate that was started a moment ago is slow at first: what it did then is no evidence."""
         if self._blocks.count >= self._after:
             self._after = self._after * 3 // 2
-            if self.pace.falls():
+            middle = self._reference_value(0.5)
+            if self.pace.falls(math.log1p(self.floor / middle) / 2 if middle > 0 else 0.0):
                 self.warmed += self.count
                 self._begin()
 
@@ -315,7 +324,7 @@ class LatencyEvidence:
     ) -> _Said:  # fmt: skip
         tail = (100 - percentile) / 100
         spread = self._bursts.effect(tail, self._pairs)
-        reference, candidate = self._reference_value(tail), self._candidate_value(tail)
+        reference, candidate = _around(self._reference_value, tail), _around(self._candidate_value, tail)
         effect = _ratio(candidate, reference) - 1 if self.count else 0.0
         low, high = -1.0, math.inf
         result: Result = "inconclusive"
@@ -324,8 +333,11 @@ class LatencyEvidence:
             longer, shorter = self._values(tail, self.count / spread, alpha_fail, alpha_pass)
             low = min((_ratio(c, r) - 1 for r, c in longer), default=low)
             high = max((_ratio(c, r) - 1 for r, c in shorter), default=high)
-            result = self._lasting(_decided(longer, shorter, margin, floor_ns), tail, margin, floor_ns, alpha_fail,
-                                   alpha_pass, looks)  # fmt: skip
+            result = _decided(longer, shorter, margin, floor_ns)
+            if result == "inconclusive" and not shorter:  # bursts leave too few of the samples for any rank
+                result, alpha_pass = "pass", alpha_pass * _ALONE
+            result, bound = self._lasting(result, tail, margin, floor_ns, alpha_fail, alpha_pass, looks)
+            high = min(high, bound) if result == "pass" else high
         if result == "inconclusive" and required:
             needed = self._needed(tail, spread or 1.0, margin, floor_ns, alpha_fail, alpha_pass)
         return result, effect, low, high, needed, -math.log(alpha_fail) if result == "fail" else 0.0
@@ -333,26 +345,26 @@ class LatencyEvidence:
     def _lasting(
         self, result: Result, tail: float, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float,
         looks: Sequence[Window],
-    ) -> Result:  # fmt: skip
+    ) -> tuple[Result, float]:  # fmt: skip
         """What the ranks say of a tail, if it stays so when the candidate's quantile is moved as far as the stretches
-        differ among each other."""
+        differ among each other; and how much slower it is then."""
         if result == "inconclusive" or not looks:
-            return "inconclusive"
+            return "inconclusive", math.inf
         look = looks[0]
         found = self.pace.exceedances(0 if tail > 0.05 else 1, look.begin, look.end, STRETCHES)
         middle = self.pace.medians(look.begin, look.end, STRETCHES)
         if found is None or middle is None:
-            return "inconclusive"
+            return "inconclusive", math.inf
         level = alpha_fail * look.spent if result == "fail" else alpha_pass
         far = upper_quantile(level, found.parts - 1)
         away = tail + far * found.error if result == "fail" else tail - far * found.error
-        reference, candidate = self._reference_value(tail), math.inf
+        reference, candidate = _around(self._reference_value, tail), math.inf
         if away > 0:
-            candidate = self._candidate_value(min(1.0, away))
+            candidate = _around(self._candidate_value, min(1.0, away))
         if result == "fail":  # a pace that wanders moves the tails along
             candidate *= math.exp(-far * middle.wandered)
         beyond = candidate > max(reference * (1 + margin), reference + floor_ns)
-        return result if beyond == (result == "fail") else "inconclusive"
+        return result if beyond == (result == "fail") else "inconclusive", _ratio(candidate, reference) - 1
 
     def _values(self, tail: float, worth: float, alpha_fail: float, alpha_pass: float) -> tuple[_Values, _Values]:
         """Durations (reference's, candidate's) whose ratio bounds that of the quantiles from below, and from above."""
@@ -362,7 +374,7 @@ class LatencyEvidence:
         )
 
     def _looked_up(self, ranks: Ranks | None) -> _Values:
-        return [(self._reference_value(k), self._candidate_value(j)) for k, j in ranks or ()]
+        return [(_around(self._reference_value, k), _around(self._candidate_value, j)) for k, j in ranks or ()]
 
     def _needed(
         self, tail: float, spread: float, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float
@@ -416,6 +428,9 @@ class LatencyEvidence:
         if said.result == "pass":
             return f"{subject} {effect}; a slowdown beyond {percent(max(0.0, said.high))} would have been noticed"
         end = f"; {more(said.needed)}" if said.required else ""
+        spread = self._bursts.effect((100 - percentile) / 100) if percentile != 50 else None
+        if end and spread is not None and spread > _BURSTY:
+            end = "; the slowest answers come in bursts, and a burst is one event: a longer run is needed"
         return f"{subject} {effect} ({bounds}, {allowed}){end}"
 
 
@@ -430,6 +445,12 @@ def _decided(longer: _Values, shorter: _Values, margin: float, floor_ns: int) ->
     if shorter and not any(beyond(r, c) for r, c in shorter):
         return "pass"
     return "inconclusive"
+
+
+def _around(value: Callable[[float], float], share: float) -> float:
+    """The duration that about this share exceeds, the mean of a band: where a timer makes steps of 10 ms, a quantile
+    that lies on the edge of one says nothing, and its neighbourhood does."""
+    return sum(value(min(1.0, share * factor)) for factor in _BAND) / len(_BAND)
 
 
 def _middle(values: Sequence[float]) -> float:
