@@ -33,6 +33,7 @@ from urllib.parse import parse_qsl
 from shadowd.compare.content import content_untrusted
 from shadowd.compare.credentials import carried, changes, hashed, leaves, names_token
 from shadowd.compare.endpoints import is_variable
+from shadowd.compare.operations import operation_of
 from shadowd.exchange import Request, Response
 
 #: Written resources remembered, the oldest forgotten first: at 100 writes a second the last minutes.
@@ -68,6 +69,14 @@ _QUANTITY = re.compile(
     r"|rank|position|index|sort)\Z"
 )
 _VARIABLE = re.compile(rb"/[^/]*[0-9@][^/]*|/[^/]{33,}")
+_READ = re.compile(
+    r"^(?:query|subscription|persisted|initialize|ping|completion|resources)\b"
+    r"|(?:^|[./_ ])(?:[Gg]et|[Ll]ist|[Ss]earch|[Ff]ind|[Rr]ead|[Ff]etch|[Qq]uery|[Dd]escribe|[Cc]ount)(?![a-z])"
+)
+#: Elasticsearch's, searches with a body, and gRPC's methods by their usual names (AIP-130).
+_READ_PATH = re.compile(
+    rb"/(?:_?search|_msearch|_count|_mget|query)\Z|\.[A-Z]\w*/(?:Get|List|BatchGet|Search)(?![a-z])\w*\Z"
+)
 _GONE = frozenset({404, 409, 410, 412})
 _BARRED = frozenset({401, 403, 419, 440})  # the last two: a session that is over, as Laravel and IIS say it
 
@@ -95,7 +104,9 @@ class Drift:
     # --- what was written ---------------------------------------------------------------------------------------------
 
     def wrote(self, request: Request) -> None:
-        """A write that the shadow did not get."""
+        """A write that the shadow did not get; what is POSTed in order to read is none."""
+        if _reads(request):
+            return
         path = path_of(request.target)
         self._note_path(path, request.method != b"POST")
         if request.body:
@@ -116,7 +127,7 @@ class Drift:
     def told(self, request: Request, response: Response) -> None:
         """Production's answer to it: what it made, and for whom."""
         self._note_credentials(request, response)
-        if response.status >= 400:
+        if response.status >= 400 or _reads(request):
             return
         for location in _LOCATION.findall(response.head):
             if location.strip():
@@ -236,6 +247,16 @@ def explains(why: str, production: int, candidate: int) -> bool:
     return (production < 400 or production in _GONE) and (candidate < 400 or candidate in _GONE)
 
 
+def _reads(request: Request) -> bool:
+    """Whether a POST asks and does not change, by what it is called: a GraphQL query, GetItem, /_search."""
+    if request.method != b"POST":
+        return False
+    operation = operation_of(request)
+    if operation:
+        return not operation.startswith(("mutation", "batch")) and _READ.search(operation) is not None
+    return _READ_PATH.search(path_of(request.target)) is not None
+
+
 def _remember(known: dict[Any, Any], key: Hashable, value: object, limit: int) -> None:
     """As the newest of at most ``limit``."""
     known.pop(key, None)
@@ -255,6 +276,8 @@ def _parsed(data: bytes) -> Any:
 
 def _members(document: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Scalars of an object and of what is in it, four deep: ``{"data": {"lines": [{"product_id": 7}]}}``."""
+    if isinstance(document, list):  # a batch
+        document = {"": document}
     if not isinstance(document, dict):
         return
     for name, value in islice(document.items(), MAX_MEMBERS):

@@ -142,6 +142,30 @@ def test_a_seeded_service_with_a_store_of_its_own_for_the_shadow() -> None:
     assert blamed < 0.1 * faulty
 
 
+@pytest.mark.parametrize(
+    ("asked", "reads"),
+    [
+        (write("POST", "/graphql", {"query": "query Cart($id: ID!) { cart(id: $id) { id } }", "id": 4711}), True),
+        (write("POST", "/graphql", {"query": "mutation Pay($id: ID!) { pay(id: $id) { id } }", "id": 4711}), False),
+        (write("POST", "/rpc", {"jsonrpc": "2.0", "method": "orders.get", "params": {"id": 4711}}), True),
+        (write("POST", "/rpc", {"jsonrpc": "2.0", "method": "orders.getaway", "params": {"id": 4711}}), False),
+        (write("POST", "/rpc", [{"jsonrpc": "2.0", "method": "a.get", "params": {"id": 4711}}]), False),
+        (write("POST", "/mcp", {"jsonrpc": "2.0", "method": "tools/list", "params": {"id": 4711}}), True),
+        (write("POST", "/", {"Id": 4711}, "X-Amz-Target: DynamoDB_20120810.GetItem\r\n"), True),
+        (write("POST", "/", {"Id": 4711}, "X-Amz-Target: DynamoDB_20120810.PutItem\r\n"), False),
+        (write("POST", "/items/_search", {"query": {"id": 4711}}), True),
+        (write("POST", "/shop.Carts/GetCart", {"id": 4711}), True),
+        (write("POST", "/shop.Carts/GetterMade", {"id": 4711}), False),
+        (write("POST", "/orders", {"id": 4711}), False),
+        (write("PUT", "/search", {"id": 4711}), False),
+    ],
+)
+def test_what_is_posted_in_order_to_read_is_no_write(asked: Request, reads: bool) -> None:
+    known = after((asked, {"data": {"cart": {"id": 4712}}}))
+    assert known.suspects(request("/bills/4711"), ["a"], "x") == ("" if reads else "entity")
+    assert known.suspects(request("/carts/4712"), ["b"], "x") == ("" if reads else "entity")
+
+
 LOGIN = write("POST", "/login", {"name": "ann", "password": "x"})
 
 
