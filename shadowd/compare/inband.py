@@ -17,8 +17,8 @@ event streams     ``event: error``, data with ``error``               a status o
 SOAP, XML-RPC     ``Fault``, ``<fault>``                              Client, Sender              Server, Receiver, rest
 ================  ==================================================  ==========================  ====================
 
-The ranks are those of statuses: 4xx is refused, 5xx failed. Equal answers to GET cost a search of the head and one of the
-target; answers to POST three searches of the body.
+The ranks are those of statuses: 4xx is refused, 5xx failed. Equal answers to GET cost a search of the head and one of
+the target; answers to POST three searches of the body.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ from shadowd.exchange import Request, Response
 
 #: Bytes of a body, decompressed, that are looked at; a JSON text of this size takes 5 ms.
 BODY = 512 << 10
+
+#: Bytes of a chunked body's end in which trailers are looked for.
+TRAILERS = 2048
+LINES = 2000  # of JSON, of an answer
 
 _GRAPHQL_REFUSED = re.compile(
     r"(?i)(?:bad_user_input|.*validation.*|graphql_parse_failed|.*(?:unauthenticated|unauthorized|forbidden|denied).*"
@@ -93,9 +97,10 @@ def in_band_error_untrusted(response: Response) -> InBand | None:
         return None
     head, body = response.head, response.body
     if b"grpc" in head:  # a status of its own, also without a body
-        status = GRPC_STATUS.search(head)
-        if status is not None:
-            return grpc_status(int(status[1]), head)
+        for fields in (head, body[-TRAILERS:]):  # of a chunked body the trailers are kept
+            status = GRPC_STATUS.search(fields)
+            if status is not None:
+                return grpc_status(int(status[1]), fields)
     if not body or not (_may_err(body) or _HIDDEN.search(head)):
         return None
     content = content_untrusted(head, body, BODY)
@@ -113,7 +118,8 @@ def _of_content(content: Content) -> InBand | None:
     data = content.data
     begin = data[:64].lstrip(b" \t\r\n\xef\xbb\xbf")[:1]
     if begin in (b"{", b"["):
-        return _of_json(_document(data))
+        document = _document(data)
+        return _of_json(document) if document is not None else _of_lines(data)
     if begin == b"<":
         return of_xml(data[:FAULT])
     if content.media_type == "text/event-stream" or _STREAM.match(data):
@@ -142,6 +148,23 @@ def _of_json(document: Any) -> InBand | None:
     if isinstance(document, list):
         return worst(_of_object(one) for one in document[:MANY])
     return _of_object(document)
+
+
+def _of_lines(data: bytes) -> InBand | None:
+    """Lines of JSON: a stream that cannot go on says so in one of them."""
+    for line in data.split(b"\n", LINES)[:LINES]:
+        if b"rror" not in line:
+            continue
+        try:
+            document = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        found = _of_object(document)
+        if found is None and isinstance(document, dict) and document.get("error") and len(document) <= 3:
+            found = _of_event(document)
+        if found is not None:
+            return found
+    return None
 
 
 def _of_object(document: Any) -> InBand | None:
