@@ -56,7 +56,10 @@ PLACES = 32  # of one exchange
 APART = 50
 
 _LOCATION = re.compile(rb"(?im)^(?:content-)?location:[ \t]*([^\r\n]*)")
-_ID_MEMBER = re.compile(r"(?:(?:.*_)?(?:id|uuid|guid|slug|key|number)|.*(?:Id|ID|Uuid|UUID)|_id)\Z")
+_ID_MEMBER = re.compile(
+    r"(?:(?:.*_)?(?:id|uuid|guid|slug|key|number|ref|reference)|.*(?:Id|ID|Uuid|UUID|Number|Ref|Slug)|_id)\Z"
+)
+_LINK = re.compile(r"(?i)(?:self|href|url|uri|link|location|@id)\Z")
 _PARAMETER = re.compile(rb"[?&]([^=&#]{1,64})=([^&#]{1,64})")
 #: Parameters, and members of a request, whose numbers are nobody's id.
 _PAGING = re.compile(
@@ -132,11 +135,13 @@ class Drift:
         for location in _LOCATION.findall(response.head):
             if location.strip():
                 self._note_path(path_of(location.strip()), True)
-        if not response.body or response.body_length > BODY:
-            return
-        for name, value in _members(_parsed(content_untrusted(response.head, response.body, BODY).data)):
+        for name, value in _members(_document(response)):
             if isinstance(value, str) and names_token(name, value):
                 self._hand(hashed(value.encode("utf-8", "replace")))
+            elif isinstance(value, str) and value.startswith(("/", "http://", "https://")) and _LINK.match(name):
+                self._note_path(path_of(value[: 2 * MAX_PATH].encode("utf-8", "replace")), True)
+            elif isinstance(value, str) and is_variable(value[:MAX_ID]):
+                self._note_id("id", value)
             else:
                 self._note_id(name, value)
 
@@ -186,23 +191,33 @@ class Drift:
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
-    def suspects(self, request: Request, places: Collection[Hashable] = (), endpoint: str = "") -> str:
+    def suspects(
+        self,
+        request: Request,
+        places: Collection[Hashable] = (),
+        endpoint: str = "",
+        response: Response | None = None,
+    ) -> str:
         """Why this exchange, which differs, may differ for a write's sake: ``path``, ``entity``, ``session``,
         ``logout``, or "". ``places`` are those that differ (fields, ``status``): an id excuses those that differ with
-        written ids only, at this ``endpoint`` (its name; else the kind of path)."""
+        written ids only, at this ``endpoint`` (its name; else the kind of path). ``response``: production's answer,
+        whose ids count too (the author of a post)."""
         why = self._why(request) if self._written or self._handed or self._ended else ""
         if why and why != "entity":
             return why
         kind = endpoint or _VARIABLE.sub(b"/{}", path_of(request.target))
-        only = False
+        found = []
         for place in [*places][:PLACES] or [""]:
             counts = self._differing.get((kind, place))
             if counts is None:
                 counts = [0, 0]
                 _remember(self._differing, (kind, place), counts, MAX_PLACES)
+            found.append(counts)
+        if not why and response is not None and self._entities and any(map(_only, found)):
+            why = "entity" if self._shows_entity(response) else ""
+        for counts in found:
             counts[not why] += 1
-            only = only or (counts[1] - 1) * APART <= counts[0]
-        return why if only else ""
+        return why if any(map(_only, found)) else ""
 
     def _why(self, request: Request) -> str:
         credentials = carried(request) if self._handed or self._ended else ()
@@ -231,6 +246,27 @@ class Drift:
             return False
         query = target[target.index(b"?") :][: 8 * MAX_PATH]
         return any(v in entities for name, v in _PARAMETER.findall(query) if not _PAGING.match(name))
+
+    def _shows_entity(self, response: Response) -> bool:
+        """Of one object, not of a list: a page of fifty always has somebody who was written to."""
+        document = _document(response)
+        if not isinstance(document, dict):
+            return False
+        nested = [(None, document), *islice(document.items(), MAX_MEMBERS)]
+        for _, one in nested:
+            for name, value in islice(one.items(), MAX_MEMBERS) if isinstance(one, dict) else ():
+                if (
+                    isinstance(value, (str, int))
+                    and _ID_MEMBER.match(name)
+                    and str(value)[:MAX_ID].encode("utf-8", "replace") in self._entities
+                ):
+                    return True
+        return False
+
+
+def _only(counts: list[int]) -> bool:
+    """Whether a place differs with written ids only: [with one, without]."""
+    return (counts[1] - 1) * APART <= counts[0]
 
 
 def explains(why: str, production: int, candidate: int) -> bool:
@@ -263,6 +299,12 @@ def _remember(known: dict[Any, Any], key: Hashable, value: object, limit: int) -
     known[key] = value
     if len(known) > limit:
         del known[next(iter(known))]
+
+
+def _document(response: Response) -> Any:
+    if not response.body or response.body_length > BODY:
+        return None
+    return _parsed(content_untrusted(response.head, response.body, BODY).data)
 
 
 def _parsed(data: bytes) -> Any:

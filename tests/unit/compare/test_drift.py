@@ -80,6 +80,28 @@ def test_ids_of_what_was_sent_and_answered(sent: object, answered: object, read:
     assert after((write("POST", "/do", sent, kind=kind), answered)).suspects(request(read)) == "entity"
 
 
+def test_links_in_an_answer_name_resources() -> None:
+    known = after((write("POST", "/do"), {"links": {"self": {"href": "https://shop/orders/A7"}}, "next": "/other"}))
+    assert known.suspects(request("/orders/A7")) == known.suspects(request("/orders/A7/lines")) == "path"
+    assert known.suspects(request("/other")) == ""
+
+
+def test_the_ids_that_an_answer_shows_count_where_it_is_one_object() -> None:
+    """PUT /users/5 changes the author's name in every post of theirs."""
+    known = after((write("PUT", "/users/5", {"name": "Ann"}), {}))
+    post, other = ({"title": "t", "author": {"id": number, "name": "x"}} for number in (5, 6))
+    name = [("body", "$.author.name")]
+    assert known.suspects(request("/posts/a"), name, "p", answer(post)) == "entity"
+    assert known.suspects(request("/posts/b"), name, "p", answer({"author_id": 5})) == "entity"
+    assert known.suspects(request("/posts/c"), name, "p", answer(other)) == ""
+    assert known.suspects(request("/posts"), name, "l", answer([post])) == ""
+    assert known.suspects(request("/posts"), name, "m", answer({"posts": [post]})) == ""
+    title = [("body", "$.title")]
+    for number in range(4):  # of everybody's posts: no matter who wrote them
+        known.suspects(request("/posts/d"), title, "p", answer(other if number < 2 else post))
+    assert known.suspects(request("/posts/a"), title, "p", answer(post)) == ""
+
+
 def test_small_numbers_of_a_page_or_an_amount_are_nobodys_id() -> None:
     known = after((write("POST", "/do", {"quantity": 2, "price": 3}), {"id": 5, "count": 6}))
     assert known.suspects(request("/list?page=5&limit=5")) == ""
