@@ -23,17 +23,13 @@ which entity was written to. Of credentials only short hashes are kept.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Hashable, Iterator
-from itertools import islice
+from collections.abc import Collection, Hashable
 from typing import Any
-from urllib.parse import parse_qsl
 
-from shadowd.compare.content import content_untrusted
-from shadowd.compare.credentials import carried, changes, hashed, leaves, names_token
+from shadowd.compare.credentials import carried, changes, hashed, leaves
 from shadowd.compare.endpoints import is_variable
-from shadowd.compare.operations import operation_of
+from shadowd.compare.entities import MAX_ID, MAX_PATH, ids_sent, ids_shown, path_of, reads, told_by
 from shadowd.exchange import Request, Response
 
 #: Written resources remembered, the oldest forgotten first: at 100 writes a second the last minutes.
@@ -41,14 +37,7 @@ MAX_WRITTEN = 16_384
 MAX_ENTITIES = 16_384
 #: Credentials remembered: ten logins a second for an hour. 4 MB.
 MAX_CREDENTIALS = 32_768
-#: Longest path remembered: longer ones are no resource a person named.
-MAX_PATH = 512
 MAX_SEGMENTS = 16
-#: Longest id: a UUID in braces has 38 characters, a ULID 26, a sha256 64.
-MAX_ID = 64
-#: Bytes of a body in which ids and tokens are looked for: what a write answers with is a resource, not a list.
-BODY = 32 << 10
-MAX_MEMBERS = 128
 #: Kinds of path and places of which it is counted how they differ.
 MAX_PLACES = 4096
 PLACES = 32  # of one exchange
@@ -56,40 +45,15 @@ PLACES = 32  # of one exchange
 APART = 50
 
 _LOCATION = re.compile(rb"(?im)^(?:content-)?location:[ \t]*([^\r\n]*)")
-_ID_MEMBER = re.compile(
-    r"(?:(?:.*_)?(?:id|uuid|guid|slug|key|number|ref|reference)|.*(?:Id|ID|Uuid|UUID|Number|Ref|Slug)|_id)\Z"
-)
-_LINK = re.compile(r"(?i)(?:self|href|url|uri|link|location|@id)\Z")
 _PARAMETER = re.compile(rb"[?&]([^=&#]{1,64})=([^&#]{1,64})")
 #: Parameters, and members of a request, whose numbers are nobody's id.
 _PAGING = re.compile(
     rb"(?i)(?:page|limit|offset|size|count|per_?page|page_?size|skip|take|start|first|last|n|v|version|max|min|top"
     rb"|depth|width|height|w|h|lang|locale|sort|format)\Z"
 )
-_QUANTITY = re.compile(
-    r"(?i)(?:qty|quantity|count|amount|price|total|page|limit|size|age|version|year|month|day|hour|minute|second|width"
-    r"|height|weight|score|rating|duration|timestamp|created|updated|lat|lon|latitude|longitude|percent|discount|tax"
-    r"|rank|position|index|sort)\Z"
-)
 _VARIABLE = re.compile(rb"/[^/]*[0-9@][^/]*|/[^/]{33,}")
-_READ = re.compile(
-    r"^(?:query|subscription|persisted|initialize|ping|completion|resources)\b"
-    r"|(?:^|[./_ ])(?:[Gg]et|[Ll]ist|[Ss]earch|[Ff]ind|[Rr]ead|[Ff]etch|[Qq]uery|[Dd]escribe|[Cc]ount)(?![a-z])"
-)
-#: Elasticsearch's, searches with a body, and gRPC's methods by their usual names (AIP-130).
-_READ_PATH = re.compile(
-    rb"/(?:_?search|_msearch|_count|_mget|query)\Z|\.[A-Z]\w*/(?:Get|List|BatchGet|Search)(?![a-z])\w*\Z"
-)
 _GONE = frozenset({404, 409, 410, 412})
 _BARRED = frozenset({401, 403, 419, 440})  # the last two: a session that is over, as Laravel and IIS say it
-
-
-def path_of(target: bytes) -> bytes:
-    """The path of a request-target of any form (RFC 9112 §3.2), without query and trailing slash."""
-    scheme, separator, rest = target.partition(b"://")
-    if separator and scheme.isalpha():
-        target = b"/" + rest.partition(b"/")[2]
-    return re.split(rb"[?#]", target, maxsplit=1)[0].rstrip(b"/")[:MAX_PATH] or b"/"
 
 
 class Drift:
@@ -108,42 +72,27 @@ class Drift:
 
     def wrote(self, request: Request) -> None:
         """A write that the shadow did not get; what is POSTed in order to read is none."""
-        if _reads(request):
+        if reads(request):
             return
-        path = path_of(request.target)
-        self._note_path(path, request.method != b"POST")
-        if request.body:
-            content = content_untrusted(request.head, request.body, BODY)
-            if content.media_type == "application/x-www-form-urlencoded":
-                try:
-                    members: Any = dict(parse_qsl(content.data.decode("latin-1"), max_num_fields=MAX_MEMBERS))
-                except ValueError:
-                    members = None
-            else:
-                members = _parsed(content.data)
-            for name, value in _members(members):  # {"item": 7, "qty": 2}
-                if not _QUANTITY.match(name) and (isinstance(value, int) or is_variable(str(value)[:MAX_ID])):
-                    self._note_id("id", value)
-                else:
-                    self._note_id(name, value)
+        self._note_path(path_of(request.target), request.method != b"POST")
+        for name in ids_sent(request):
+            self._note_entity(name)
 
     def told(self, request: Request, response: Response) -> None:
         """Production's answer to it: what it made, and for whom."""
         self._note_credentials(request, response)
-        if response.status >= 400 or _reads(request):
+        if response.status >= 400 or reads(request):
             return
+        made = response.status == 201  # else a Location may be the page that is shown next (after a login, say)
         for location in _LOCATION.findall(response.head):
-            if location.strip():
-                self._note_path(path_of(location.strip()), True)
-        for name, value in _members(_document(response)):
-            if isinstance(value, str) and names_token(name, value):
-                self._hand(hashed(value.encode("utf-8", "replace")))
-            elif isinstance(value, str) and value.startswith(("/", "http://", "https://")) and _LINK.match(name):
-                self._note_path(path_of(value[: 2 * MAX_PATH].encode("utf-8", "replace")), True)
-            elif isinstance(value, str) and is_variable(value[:MAX_ID]):
-                self._note_id("id", value)
+            self._note_link(location.strip(), made)
+        for kind, text in told_by(response):
+            if kind == "token":
+                self._hand(hashed(text))
+            elif kind == "link":
+                self._note_link(text, made)
             else:
-                self._note_id(name, value)
+                self._note_entity(text)
 
     def _note_path(self, path: bytes, deep: bool) -> None:
         """``deep``: what lies below it is part of it. Of ``/orders/7/pay`` the order 7 and the list of orders too."""
@@ -162,14 +111,15 @@ class Drift:
         for place in variable[-4:]:
             self._note_entity(segments[place])
 
+    def _note_link(self, target: bytes, made: bool) -> None:
+        path = path_of(target)
+        if (made and path != b"/") or any(
+            is_variable(one.decode("latin-1")) for one in path.split(b"/")[1 : MAX_SEGMENTS + 1]
+        ):
+            self._note_path(path, True)
+
     def _note_list(self, path: bytes) -> None:
         _remember(self._written, path, self._written.get(path, False), MAX_WRITTEN)
-
-    def _note_id(self, name: str, value: object) -> None:
-        if _ID_MEMBER.match(name) and isinstance(value, (str, int)) and not isinstance(value, bool):
-            if isinstance(value, int) and value.bit_length() > 8 * MAX_ID:
-                return
-            self._note_entity(str(value).encode("utf-8", "replace"))
 
     def _note_entity(self, name: bytes) -> None:
         if 0 < len(name) <= MAX_ID:
@@ -214,7 +164,7 @@ class Drift:
                 _remember(self._differing, (kind, place), counts, MAX_PLACES)
             found.append(counts)
         if not why and response is not None and self._entities and any(map(_only, found)):
-            why = "entity" if self._shows_entity(response) else ""
+            why = "entity" if any(one in self._entities for one in ids_shown(response)) else ""
         for counts in found:
             counts[not why] += 1
         return why if any(map(_only, found)) else ""
@@ -247,22 +197,6 @@ class Drift:
         query = target[target.index(b"?") :][: 8 * MAX_PATH]
         return any(v in entities for name, v in _PARAMETER.findall(query) if not _PAGING.match(name))
 
-    def _shows_entity(self, response: Response) -> bool:
-        """Of one object, not of a list: a page of fifty always has somebody who was written to."""
-        document = _document(response)
-        if not isinstance(document, dict):
-            return False
-        nested = [(None, document), *islice(document.items(), MAX_MEMBERS)]
-        for _, one in nested:
-            for name, value in islice(one.items(), MAX_MEMBERS) if isinstance(one, dict) else ():
-                if (
-                    isinstance(value, (str, int))
-                    and _ID_MEMBER.match(name)
-                    and str(value)[:MAX_ID].encode("utf-8", "replace") in self._entities
-                ):
-                    return True
-        return False
-
 
 def _only(counts: list[int]) -> bool:
     """Whether a place differs with written ids only: [with one, without]."""
@@ -283,48 +217,9 @@ def explains(why: str, production: int, candidate: int) -> bool:
     return (production < 400 or production in _GONE) and (candidate < 400 or candidate in _GONE)
 
 
-def _reads(request: Request) -> bool:
-    """Whether a POST asks and does not change, by what it is called: a GraphQL query, GetItem, /_search."""
-    if request.method != b"POST":
-        return False
-    operation = operation_of(request)
-    if operation:
-        return not operation.startswith(("mutation", "batch")) and _READ.search(operation) is not None
-    return _READ_PATH.search(path_of(request.target)) is not None
-
-
 def _remember(known: dict[Any, Any], key: Hashable, value: object, limit: int) -> None:
     """As the newest of at most ``limit``."""
     known.pop(key, None)
     known[key] = value
     if len(known) > limit:
         del known[next(iter(known))]
-
-
-def _document(response: Response) -> Any:
-    if not response.body or response.body_length > BODY:
-        return None
-    return _parsed(content_untrusted(response.head, response.body, BODY).data)
-
-
-def _parsed(data: bytes) -> Any:
-    if data.lstrip()[:1] not in (b"{", b"["):
-        return None
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _members(document: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Scalars of an object and of what is in it, four deep: ``{"data": {"lines": [{"product_id": 7}]}}``."""
-    if isinstance(document, list):  # a batch
-        document = {"": document}
-    if not isinstance(document, dict):
-        return
-    for name, value in islice(document.items(), MAX_MEMBERS):
-        for one in value[:MAX_MEMBERS] if isinstance(value, list) else (value,):
-            if not isinstance(one, (dict, list)):
-                yield str(name), one
-            elif depth < 4:
-                yield from _members(one, depth + 1)

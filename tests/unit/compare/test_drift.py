@@ -81,9 +81,18 @@ def test_ids_of_what_was_sent_and_answered(sent: object, answered: object, read:
 
 
 def test_links_in_an_answer_name_resources() -> None:
-    known = after((write("POST", "/do"), {"links": {"self": {"href": "https://shop/orders/A7"}}, "next": "/other"}))
+    links = {"links": {"self": {"href": "https://shop/orders/A7"}}, "next": "/other"}
+    known = after((write("POST", "/do"), answer(links, 201)))
     assert known.suspects(request("/orders/A7")) == known.suspects(request("/orders/A7/lines")) == "path"
     assert known.suspects(request("/other")) == ""
+
+
+def test_the_page_that_is_shown_after_a_write_is_not_what_was_written() -> None:
+    """Else a login would excuse whatever is wrong with the page behind it."""
+    for told in (answer(b"", 302, {"Location": "/dashboard"}), answer({"url": "/dashboard"})):
+        assert after((write("POST", "/login"), told)).suspects(request("/dashboard")) == ""
+    known = after((write("POST", "/orders"), answer(b"", 303, {"Location": "/orders/4711/thanks"})))
+    assert known.suspects(request("/orders/4711")) == "path"
 
 
 def test_the_ids_that_an_answer_shows_count_where_it_is_one_object() -> None:
