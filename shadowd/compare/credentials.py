@@ -16,7 +16,7 @@ _SET_COOKIE = re.compile(rb"(?im)^set-cookie:[ \t]*([^=;\r\n]{1,128})=([^;\r\n]*
 _CLEARED = re.compile(rb"(?i);[ \t]*(?:max-age=[ \t]*(?:0|-\d+)\b|expires=[^;]*\b(?:1970|19[0-6]\d|1601|0001)\b)")
 _COOKIE = re.compile(rb"(?im)^cookie:[ \t]*([^\r\n]*)")
 _TOKEN_HEADER = re.compile(
-    rb"(?im)^(?:authorization|x-[a-z-]{0,40}(?:token|session|api-?key|auth)[a-z-]{0,20}):[ \t]*"
+    rb"(?im)^(authorization|x-[a-z-]{0,40}(?:token|session|api-?key|auth)[a-z-]{0,20}):[ \t]*"
     rb"(?:(?:bearer|token|session|jwt|apikey)[ \t]+)?([^\r\n]{1,4096}?)[ \t]*\r?$"
 )
 _TOKEN_PARAMETER = re.compile(rb"(?i)[?&](?:access_token|token|auth|sid|session(?:_?id)?|api_?key)=([^&#]{6,4096})")
@@ -25,6 +25,7 @@ _TOKEN_MEMBER = re.compile(r"(?i)(?:token|jwt|session|session_?id|sid|api_?key|b
 #: A cookie that is short (theme=dark) is a credential only if its name says so; secrets have 64 bits and more (OWASP).
 _CREDENTIAL_COOKIE = re.compile(rb"(?i)sess|sid\b|auth|token|jwt|login|user|uid\b|remember|account")
 _SECRET = 16
+_SELF_CONTAINED = re.compile(rb"eyJ[\w-]+\.[\w-]+\.|(?i:basic|digest|negotiate|aws4-hmac-sha256)[ \t]")
 _LEAVES = re.compile(rb"(?i)/(?:[\w-]*(?:log|sign)[_-]?(?:out|off)|revoke)\Z")
 _SESSION = re.compile(rb"(?i)/(?:sessions?|tokens?)(?:/[^/]*)?\Z")
 
@@ -40,7 +41,7 @@ def changes(request: Request, response: Response) -> tuple[list[int], list[int]]
                 ended.append(_hashed_cookie(name, had[name]))
         elif had.get(name) != value and (len(value) >= _SECRET or _CREDENTIAL_COOKIE.search(name)):
             given.append(_hashed_cookie(name, value))
-    given += [hashed(value) for value in _TOKEN_HEADER.findall(response.head)]
+    given += [hashed(value) for _, value in _TOKEN_HEADER.findall(response.head)]
     return given, ended
 
 
@@ -48,9 +49,21 @@ def carried(request: Request) -> list[int]:
     """All that a request may authenticate itself with."""
     head = request.head
     found = [_hashed_cookie(name, value) for name, value in _cookies(head)]
-    found += [hashed(value) for value in _TOKEN_HEADER.findall(head)]
+    found += [hashed(value) for _, value in _TOKEN_HEADER.findall(head)]
     found += [hashed(value) for value in _TOKEN_PARAMETER.findall(request.target)]
     return found
+
+
+def opaque(request: Request) -> list[int]:
+    """Those that only a store of sessions can tell: no signed token (JWT), no password (Basic), no API key; of cookies
+    those that are a session's by their name."""
+    found = [
+        _hashed_cookie(name, value)
+        for name, value in _cookies(request.head)
+        if value and _CREDENTIAL_COOKIE.search(name) and not _SELF_CONTAINED.match(value)
+    ]
+    values = [value for name, value in _TOKEN_HEADER.findall(request.head) if b"key" not in name.lower()]
+    return found + [hashed(value) for value in values if not _SELF_CONTAINED.match(value)]
 
 
 def names_token(name: str, value: str) -> bool:

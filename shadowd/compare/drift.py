@@ -23,16 +23,13 @@ which entity was written to. Of credentials only short hashes are kept.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Hashable, Iterator
-from itertools import islice
+from collections.abc import Collection, Hashable
 from typing import Any
-from urllib.parse import parse_qsl
 
-from shadowd.compare.content import content_untrusted
-from shadowd.compare.credentials import carried, changes, hashed, leaves, names_token
+from shadowd.compare.credentials import carried, changes, hashed, leaves
 from shadowd.compare.endpoints import is_variable
+from shadowd.compare.entities import MAX_ID, MAX_PATH, ids_sent, ids_shown, path_of, reads, told_by
 from shadowd.exchange import Request, Response
 
 #: Written resources remembered, the oldest forgotten first: at 100 writes a second the last minutes.
@@ -40,14 +37,7 @@ MAX_WRITTEN = 16_384
 MAX_ENTITIES = 16_384
 #: Credentials remembered: ten logins a second for an hour. 4 MB.
 MAX_CREDENTIALS = 32_768
-#: Longest path remembered: longer ones are no resource a person named.
-MAX_PATH = 512
 MAX_SEGMENTS = 16
-#: Longest id: a UUID in braces has 38 characters, a ULID 26, a sha256 64.
-MAX_ID = 64
-#: Bytes of a body in which ids and tokens are looked for: what a write answers with is a resource, not a list.
-BODY = 32 << 10
-MAX_MEMBERS = 128
 #: Kinds of path and places of which it is counted how they differ.
 MAX_PLACES = 4096
 PLACES = 32  # of one exchange
@@ -55,29 +45,15 @@ PLACES = 32  # of one exchange
 APART = 50
 
 _LOCATION = re.compile(rb"(?im)^(?:content-)?location:[ \t]*([^\r\n]*)")
-_ID_MEMBER = re.compile(r"(?:(?:.*_)?(?:id|uuid|guid|slug|key|number)|.*(?:Id|ID|Uuid|UUID)|_id)\Z")
 _PARAMETER = re.compile(rb"[?&]([^=&#]{1,64})=([^&#]{1,64})")
 #: Parameters, and members of a request, whose numbers are nobody's id.
 _PAGING = re.compile(
     rb"(?i)(?:page|limit|offset|size|count|per_?page|page_?size|skip|take|start|first|last|n|v|version|max|min|top"
     rb"|depth|width|height|w|h|lang|locale|sort|format)\Z"
 )
-_QUANTITY = re.compile(
-    r"(?i)(?:qty|quantity|count|amount|price|total|page|limit|size|age|version|year|month|day|hour|minute|second|width"
-    r"|height|weight|score|rating|duration|timestamp|created|updated|lat|lon|latitude|longitude|percent|discount|tax"
-    r"|rank|position|index|sort)\Z"
-)
 _VARIABLE = re.compile(rb"/[^/]*[0-9@][^/]*|/[^/]{33,}")
 _GONE = frozenset({404, 409, 410, 412})
 _BARRED = frozenset({401, 403, 419, 440})  # the last two: a session that is over, as Laravel and IIS say it
-
-
-def path_of(target: bytes) -> bytes:
-    """The path of a request-target of any form (RFC 9112 §3.2), without query and trailing slash."""
-    scheme, separator, rest = target.partition(b"://")
-    if separator and scheme.isalpha():
-        target = b"/" + rest.partition(b"/")[2]
-    return re.split(rb"[?#]", target, maxsplit=1)[0].rstrip(b"/")[:MAX_PATH] or b"/"
 
 
 class Drift:
@@ -95,39 +71,28 @@ class Drift:
     # --- what was written ---------------------------------------------------------------------------------------------
 
     def wrote(self, request: Request) -> None:
-        """A write that the shadow did not get."""
-        path = path_of(request.target)
-        self._note_path(path, request.method != b"POST")
-        if request.body:
-            content = content_untrusted(request.head, request.body, BODY)
-            if content.media_type == "application/x-www-form-urlencoded":
-                try:
-                    members: Any = dict(parse_qsl(content.data.decode("latin-1"), max_num_fields=MAX_MEMBERS))
-                except ValueError:
-                    members = None
-            else:
-                members = _parsed(content.data)
-            for name, value in _members(members):  # {"item": 7, "qty": 2}
-                if not _QUANTITY.match(name) and (isinstance(value, int) or is_variable(str(value)[:MAX_ID])):
-                    self._note_id("id", value)
-                else:
-                    self._note_id(name, value)
+        """A write that the shadow did not get; what is POSTed in order to read is none."""
+        if reads(request):
+            return
+        self._note_path(path_of(request.target), request.method != b"POST")
+        for name in ids_sent(request):
+            self._note_entity(name)
 
     def told(self, request: Request, response: Response) -> None:
         """Production's answer to it: what it made, and for whom."""
         self._note_credentials(request, response)
-        if response.status >= 400:
+        if response.status >= 400 or reads(request):
             return
+        made = response.status == 201  # else a Location may be the page that is shown next (after a login, say)
         for location in _LOCATION.findall(response.head):
-            if location.strip():
-                self._note_path(path_of(location.strip()), True)
-        if not response.body or response.body_length > BODY:
-            return
-        for name, value in _members(_parsed(content_untrusted(response.head, response.body, BODY).data)):
-            if isinstance(value, str) and names_token(name, value):
-                self._hand(hashed(value.encode("utf-8", "replace")))
+            self._note_link(location.strip(), made)
+        for kind, text in told_by(response):
+            if kind == "token":
+                self._hand(hashed(text))
+            elif kind == "link":
+                self._note_link(text, made)
             else:
-                self._note_id(name, value)
+                self._note_entity(text)
 
     def _note_path(self, path: bytes, deep: bool) -> None:
         """``deep``: what lies below it is part of it. Of ``/orders/7/pay`` the order 7 and the list of orders too."""
@@ -146,14 +111,15 @@ class Drift:
         for place in variable[-4:]:
             self._note_entity(segments[place])
 
+    def _note_link(self, target: bytes, made: bool) -> None:
+        path = path_of(target)
+        if (made and path != b"/") or any(
+            is_variable(one.decode("latin-1")) for one in path.split(b"/")[1 : MAX_SEGMENTS + 1]
+        ):
+            self._note_path(path, True)
+
     def _note_list(self, path: bytes) -> None:
         _remember(self._written, path, self._written.get(path, False), MAX_WRITTEN)
-
-    def _note_id(self, name: str, value: object) -> None:
-        if _ID_MEMBER.match(name) and isinstance(value, (str, int)) and not isinstance(value, bool):
-            if isinstance(value, int) and value.bit_length() > 8 * MAX_ID:
-                return
-            self._note_entity(str(value).encode("utf-8", "replace"))
 
     def _note_entity(self, name: bytes) -> None:
         if 0 < len(name) <= MAX_ID:
@@ -175,23 +141,33 @@ class Drift:
 
     # --- what differs -------------------------------------------------------------------------------------------------
 
-    def suspects(self, request: Request, places: Collection[Hashable] = (), endpoint: str = "") -> str:
+    def suspects(
+        self,
+        request: Request,
+        places: Collection[Hashable] = (),
+        endpoint: str = "",
+        response: Response | None = None,
+    ) -> str:
         """Why this exchange, which differs, may differ for a write's sake: ``path``, ``entity``, ``session``,
         ``logout``, or "". ``places`` are those that differ (fields, ``status``): an id excuses those that differ with
-        written ids only, at this ``endpoint`` (its name; else the kind of path)."""
+        written ids only, at this ``endpoint`` (its name; else the kind of path). ``response``: production's answer,
+        whose ids count too (the author of a post)."""
         why = self._why(request) if self._written or self._handed or self._ended else ""
         if why and why != "entity":
             return why
         kind = endpoint or _VARIABLE.sub(b"/{}", path_of(request.target))
-        only = False
+        found = []
         for place in [*places][:PLACES] or [""]:
             counts = self._differing.get((kind, place))
             if counts is None:
                 counts = [0, 0]
                 _remember(self._differing, (kind, place), counts, MAX_PLACES)
+            found.append(counts)
+        if not why and response is not None and self._entities and any(map(_only, found)):
+            why = "entity" if any(one in self._entities for one in ids_shown(response)) else ""
+        for counts in found:
             counts[not why] += 1
-            only = only or (counts[1] - 1) * APART <= counts[0]
-        return why if only else ""
+        return why if any(map(_only, found)) else ""
 
     def _why(self, request: Request) -> str:
         credentials = carried(request) if self._handed or self._ended else ()
@@ -222,6 +198,11 @@ class Drift:
         return any(v in entities for name, v in _PARAMETER.findall(query) if not _PAGING.match(name))
 
 
+def _only(counts: list[int]) -> bool:
+    """Whether a place differs with written ids only: [with one, without]."""
+    return (counts[1] - 1) * APART <= counts[0]
+
+
 def explains(why: str, production: int, candidate: int) -> bool:
     """Whether two statuses of one exchange may differ for this reason. A server error never does, nor what production
     refuses (401, 403) and the candidate gives: only a session that ended at production excuses that."""
@@ -242,24 +223,3 @@ def _remember(known: dict[Any, Any], key: Hashable, value: object, limit: int) -
     known[key] = value
     if len(known) > limit:
         del known[next(iter(known))]
-
-
-def _parsed(data: bytes) -> Any:
-    if data.lstrip()[:1] not in (b"{", b"["):
-        return None
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _members(document: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Scalars of an object and of what is in it, four deep: ``{"data": {"lines": [{"product_id": 7}]}}``."""
-    if not isinstance(document, dict):
-        return
-    for name, value in islice(document.items(), MAX_MEMBERS):
-        for one in value[:MAX_MEMBERS] if isinstance(value, list) else (value,):
-            if not isinstance(one, (dict, list)):
-                yield str(name), one
-            elif depth < 4:
-                yield from _members(one, depth + 1)

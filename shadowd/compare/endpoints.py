@@ -92,7 +92,7 @@ class Endpoints:
         """The same of a whole request, with its operation; of a turn its first command."""
         method, target = request.method, request.target
         if method == b"GET":
-            if b"query=" not in target and b"operationName=" not in target:
+            if b"uery" not in target:  # query=, or persistedQuery among the extensions
                 return self.name(method, target)
             name = self._urls.get(target)
             if name is None:

@@ -61,7 +61,7 @@ def operation_of(request: Request) -> str:
     if request.method == b"POST":
         return _printable(_posted(request)) if request.body else ""
     target = request.target
-    if request.method == b"GET" and (b"query=" in target or b"operationName=" in target):
+    if request.method == b"GET" and b"uery" in target:  # query=, or persistedQuery among the extensions
         return _printable(_asked_by_url(target))
     return ""
 

@@ -80,6 +80,37 @@ def test_ids_of_what_was_sent_and_answered(sent: object, answered: object, read:
     assert after((write("POST", "/do", sent, kind=kind), answered)).suspects(request(read)) == "entity"
 
 
+def test_links_in_an_answer_name_resources() -> None:
+    links = {"links": {"self": {"href": "https://shop/orders/A7"}}, "next": "/other"}
+    known = after((write("POST", "/do"), answer(links, 201)))
+    assert known.suspects(request("/orders/A7")) == known.suspects(request("/orders/A7/lines")) == "path"
+    assert known.suspects(request("/other")) == ""
+
+
+def test_the_page_that_is_shown_after_a_write_is_not_what_was_written() -> None:
+    """Else a login would excuse whatever is wrong with the page behind it."""
+    for told in (answer(b"", 302, {"Location": "/dashboard"}), answer({"url": "/dashboard"})):
+        assert after((write("POST", "/login"), told)).suspects(request("/dashboard")) == ""
+    known = after((write("POST", "/orders"), answer(b"", 303, {"Location": "/orders/4711/thanks"})))
+    assert known.suspects(request("/orders/4711")) == "path"
+
+
+def test_the_ids_that_an_answer_shows_count_where_it_is_one_object() -> None:
+    """PUT /users/5 changes the author's name in every post of theirs."""
+    known = after((write("PUT", "/users/5", {"name": "Ann"}), {}))
+    post, other = ({"title": "t", "author": {"id": number, "name": "x"}} for number in (5, 6))
+    name = [("body", "$.author.name")]
+    assert known.suspects(request("/posts/a"), name, "p", answer(post)) == "entity"
+    assert known.suspects(request("/posts/b"), name, "p", answer({"author_id": 5})) == "entity"
+    assert known.suspects(request("/posts/c"), name, "p", answer(other)) == ""
+    assert known.suspects(request("/posts"), name, "l", answer([post])) == ""
+    assert known.suspects(request("/posts"), name, "m", answer({"posts": [post]})) == ""
+    title = [("body", "$.title")]
+    for number in range(4):  # of everybody's posts: no matter who wrote them
+        known.suspects(request("/posts/d"), title, "p", answer(other if number < 2 else post))
+    assert known.suspects(request("/posts/a"), title, "p", answer(post)) == ""
+
+
 def test_small_numbers_of_a_page_or_an_amount_are_nobodys_id() -> None:
     known = after((write("POST", "/do", {"quantity": 2, "price": 3}), {"id": 5, "count": 6}))
     assert known.suspects(request("/list?page=5&limit=5")) == ""
@@ -140,6 +171,30 @@ def test_a_seeded_service_with_a_store_of_its_own_for_the_shadow() -> None:
     assert explained == differing
     assert faulty > 300
     assert blamed < 0.1 * faulty
+
+
+@pytest.mark.parametrize(
+    ("asked", "reads"),
+    [
+        (write("POST", "/graphql", {"query": "query Cart($id: ID!) { cart(id: $id) { id } }", "id": 4711}), True),
+        (write("POST", "/graphql", {"query": "mutation Pay($id: ID!) { pay(id: $id) { id } }", "id": 4711}), False),
+        (write("POST", "/rpc", {"jsonrpc": "2.0", "method": "orders.get", "params": {"id": 4711}}), True),
+        (write("POST", "/rpc", {"jsonrpc": "2.0", "method": "orders.getaway", "params": {"id": 4711}}), False),
+        (write("POST", "/rpc", [{"jsonrpc": "2.0", "method": "a.get", "params": {"id": 4711}}]), False),
+        (write("POST", "/mcp", {"jsonrpc": "2.0", "method": "tools/list", "params": {"id": 4711}}), True),
+        (write("POST", "/", {"Id": 4711}, "X-Amz-Target: DynamoDB_20120810.GetItem\r\n"), True),
+        (write("POST", "/", {"Id": 4711}, "X-Amz-Target: DynamoDB_20120810.PutItem\r\n"), False),
+        (write("POST", "/items/_search", {"query": {"id": 4711}}), True),
+        (write("POST", "/shop.Carts/GetCart", {"id": 4711}), True),
+        (write("POST", "/shop.Carts/GetterMade", {"id": 4711}), False),
+        (write("POST", "/orders", {"id": 4711}), False),
+        (write("PUT", "/search", {"id": 4711}), False),
+    ],
+)
+def test_what_is_posted_in_order_to_read_is_no_write(asked: Request, reads: bool) -> None:
+    known = after((asked, {"data": {"cart": {"id": 4712}}}))
+    assert known.suspects(request("/bills/4711"), ["a"], "x") == ("" if reads else "entity")
+    assert known.suspects(request("/carts/4712"), ["b"], "x") == ("" if reads else "entity")
 
 
 LOGIN = write("POST", "/login", {"name": "ann", "password": "x"})

@@ -84,6 +84,12 @@ SOAP = "<s:Envelope xmlns:s='x'><s:Body><s:Fault>{}</s:Fault></s:Body></s:Envelo
         (typed(base64.b64encode(frame(b"m")) + base64.b64encode(frame(b"grpc-status: 14\r\n", 0x80)),
                "application/grpc-web-text"), FAILED, "grpc error", "UNAVAILABLE"),
         (typed(b"", "application/grpc-web", **{"grpc-status": "16"}), REFUSED, "grpc error", "UNAUTHENTICATED"),
+        (typed(b"1\r\nm\r\n0\r\ngrpc-status: 5\r\ngrpc-message: gone\r\n\r\n", "application/grpc+json",
+               **{"Transfer-Encoding": "chunked"}), REFUSED, "grpc error", "NOT_FOUND: gone"),
+        (typed(b'{"n": 1}\n{"n": 2, "text": "error"}\n{"error": "model 7 crashed"}\n', "application/x-ndjson"), FAILED,
+         "sse error", "model <n> crashed"),
+        (typed(b'{"jsonrpc":"2.0"}\n{"jsonrpc":"2.0","error":{"code":-32603,"message":"m"}}\n', "text/plain"), FAILED,
+         "json-rpc error", "-32603: m"),
         (typed(frame(b"{}") + frame(b'{"error":{"code":"not_found","message":"m"}}', 2), "application/connect+json"),
          REFUSED, "grpc error", "NOT_FOUND: m"),
         (typed(SOAP.format("<faultcode>s:Server</faultcode><faultstring>out of 3 &amp; more</faultstring>").encode(),
@@ -123,6 +129,7 @@ def test_errors(response: Response, rank: int, kind: str, title: str) -> None:
         answer(RPC | {"error": {"code": -32603, "message": "m"}}, 500),  # its status says so
         answer(RPC | {"error": {"code": -32603, "message": "m"}}, 302),
         typed(b'{"errors": [{"message": "cut', "application/json"),
+        typed(b'{"id": 1, "error": null}\n{"id": 2, "error": "x", "a": 1, "b": 2}\n{"error"', "application/x-ndjson"),
         typed(b"data: error\n\nevent: end\ndata: {}\n\n", EVENTS),
         typed(b'data: {"error": null}\n\ndata: {"error": false}\n\n', EVENTS),
         typed(b"event: error\n\n", EVENTS),  # without data it is no event
