@@ -368,7 +368,7 @@ _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
     "max_cpu", "min_coverage", "min_samples", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
     "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
-    "prices", "citations", "no_content", "similarity", "max_decision_increase", "max_token_increase",
+    "prices", "citations", "no_content", "similarity", "refusal", "max_decision_increase", "max_token_increase",
     "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
 )  # fmt: skip
 
@@ -417,6 +417,7 @@ def settings_of(spec: FilterSpec) -> Settings:
         prices=[_price(one) for one in spec.prices],
         citations=spec.citations or "",
         similarity=spec.similarity or "",
+        refusal=spec.refusal or "",
         first_look=spec.memory_after,
         critical_endpoints=spec.critical_endpoint,
     )

@@ -21,6 +21,7 @@ class Settings:
         "margins",
         "options",
         "prices",
+        "refusal",
         "routes",
         "run_key",
         "similarity",
@@ -41,7 +42,9 @@ class Settings:
         prices: Sequence[Price] = (),
         citations: str = "",
         similarity: str = "",
+        refusal: str = "",
     ) -> None:
+        self.refusal = refusal  # the operator's own pattern of refusals in prose
         self.similarity = similarity  # folder of an embedding model; "": by edits
         self.prices = tuple(prices)  # of models: what a conversation costs is judged if there are any
         self.citations = citations  # JSON path of what an answer cites, "" if it is not looked for
