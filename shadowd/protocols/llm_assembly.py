@@ -146,7 +146,7 @@ def text_of(value: object) -> str:
 
 
 def clean(text: str) -> str:
-    """``text`` as it can be written: two halves of a surrogate pair, escaped apart, become one; a lone one is U+FFFD."""
+    """``text`` as it can be written: halves of a surrogate pair, escaped apart, become one; a lone one is U+FFFD."""
     if text.isascii():
         return text
     try:
