@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from shadowd.compare.citations import steps_of
 from shadowd.fieldtypes import (
+    MAX_PATTERN,
     Strict,
     absolute_path,
     boolean,
     duration,
+    escaped,
     fault,
     header_name,
     integer,
@@ -105,6 +108,21 @@ def _citations(value: object) -> str:
     return path
 
 
+def _refusal(value: object) -> str:
+    own = text(value)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(own, re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise fault(
+            f"{shown(own)} is not a regular expression: {escaped(str(error))}", "such as '^our policy'"
+        ) from None
+    if len(own) > MAX_PATTERN:
+        raise fault(f"{shown(own)} is longer than {MAX_PATTERN} characters", "name the openings alone")
+    return own
+
+
 def _leak(value: object) -> int:
     """Bytes a request; fractions of a unit are usual here: ``0.25KB``."""
     found = (
@@ -136,6 +154,7 @@ class CompareFields(Strict):
     compare: Annotated[bool, BeforeValidator(boolean)] = True
     prices: Annotated[tuple[str, ...], BeforeValidator(_prices)] = ()
     citations: Annotated[str | None, BeforeValidator(optional(_citations))] = None
+    refusal: Annotated[str | None, BeforeValidator(optional(_refusal))] = None
     similarity: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
     no_content: Annotated[bool, BeforeValidator(boolean)] = False
     twin: Annotated[float, BeforeValidator(share(0, 0.5))] = 0.05

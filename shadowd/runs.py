@@ -397,7 +397,7 @@ _SETTINGS = (
     "max_cpu", "min_coverage", "min_samples", "min_span", "warmup",
     "max_slow_increase", "slow_floor", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
     "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
-    "prices", "citations", "no_content", "similarity", "max_decision_increase", "max_token_increase",
+    "prices", "citations", "no_content", "similarity", "refusal", "max_decision_increase", "max_token_increase",
     "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
 )  # fmt: skip
 
@@ -448,6 +448,7 @@ def settings_of(spec: FilterSpec) -> Settings:
         prices=[_price(one) for one in spec.prices],
         citations=spec.citations or "",
         similarity=spec.similarity or "",
+        refusal=spec.refusal or "",
         first_look=spec.memory_after,
         min_span=spec.min_span,
         warmup=_warmup(spec.warmup),

@@ -116,6 +116,7 @@ Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says
 Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
 Prices = Annotated[Texts, _option("--price", "Of a model, per million tokens. Repeatable.", "MODEL=INPUT,OUTPUT")]
 Citations = Annotated[Text, _option("--citations", "What answers cite: '$.sources[*].id'.", "PATH")]
+Refusal = Annotated[Text, _option("--refusal", "Your service's own words of refusal: '^our policy'.", "REGEX")]
 Similarity = Annotated[
     Text, _option("--similarity", "A local sentence-transformers model that texts are compared by.", "FOLDER")
 ]
@@ -195,6 +196,7 @@ OPTIONS: dict[str, Any] = {
     "tolerance": Tolerance,
     "price": Prices,
     "citations": Citations,
+    "refusal": Refusal,
     "similarity": Similarity,
     "no_content": NoContent,
     "strict_types": StrictTypes,

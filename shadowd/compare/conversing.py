@@ -43,11 +43,11 @@ class Conversations:
         assert production is not None
         assert candidate is not None
         other = third.response if third is not None else None
-        cited = settings.citations
-        read: dict[int, Answer | None] = {id(production): read_answer(ask, production, exchange.request.ended, cited)}
+        told = settings.citations, settings.refusal
+        read: dict[int, Answer | None] = {id(production): read_answer(ask, production, exchange.request.ended, *told)}
         for response in (candidate, other):
             if response is not None:
-                read[id(response)] = read_answer(ask, response, 0, cited)
+                read[id(response)] = read_answer(ask, response, 0, *told)
 
         def compare(ours: Response, theirs: Response, options: Options) -> Differences:
             left, right = read[id(ours)], read[id(theirs)]

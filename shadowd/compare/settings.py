@@ -23,6 +23,7 @@ class Settings:
         "options",
         "preserve_host",
         "prices",
+        "refusal",
         "routes",
         "run_key",
         "similarity",
@@ -47,7 +48,9 @@ class Settings:
         min_span: float = 60.0,
         warmup: float | None = None,
         preserve_host: bool = False,
+        refusal: str = "",
     ) -> None:
+        self.refusal = refusal  # the operator's own pattern of refusals in prose
         self.preserve_host = preserve_host  # the shadow is asked with production's Host
         self.min_span = round(min_span * 1e9)  # ns of evidence before anything passes or fails
         #: ns of the candidate's first exchanges that are no evidence; None: while its latency falls, 5 minutes at most

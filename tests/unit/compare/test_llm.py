@@ -15,7 +15,7 @@ import pytest
 from shadowd.compare.assessment import Assessment
 from shadowd.compare.difference import Options
 from shadowd.compare.examiner import ALL_PROMPTS, Examiner, Settings
-from shadowd.compare.llm import compare_messages, group_name, read_answer, recognise
+from shadowd.compare.llm import compare_messages, compare_talk, group_name, read_answer, recognise
 from shadowd.compare.rules import Rules
 from shadowd.compare.trial import Side
 from shadowd.exchange import Request, Response
@@ -230,6 +230,109 @@ def test_names_order_and_number_of_calls() -> None:
         assert fields(message(calls=ours), message(calls=theirs)) == [("tool calls", "value")]
 
 
+def test_the_providers_own_tools_are_compared_as_the_clients() -> None:
+    def searched(query: str, name: str = "web_search_call") -> Message:
+        made = message()
+        made.hosted = [ToolCall("w", name, json.dumps({"action": {"query": query}}), hosted=True)]
+        return made
+
+    assert fields(searched("a"), searched("a")) == []
+    assert fields(searched("a"), searched("b")) == [("web_search_call $.action.query", "value")]
+    assert fields(searched("a"), searched("a", "file_search_call")) == [("tool calls", "value")]
+    assert fields(searched("a"), message()) == [("tool calls", "value")]
+
+
+def test_text_that_a_tool_takes_is_no_json() -> None:
+    def custom(text: str) -> Message:
+        made = message("", "tool_calls", calls=(("sql", text),))
+        made.tool_calls[0].free = True
+        return made
+
+    assert fields(custom("1.0"), custom("1.0")) == []
+    assert fields(custom("1.0"), custom("1")) == [("sql arguments", "value")]
+
+
+def test_no_arguments_are_an_empty_table() -> None:
+    ours, theirs = (message("", "tool_calls", calls=(("time", text),)) for text in ("", "{}"))
+    assert fields(ours, theirs) == []
+
+
+def test_what_else_differs() -> None:
+    ours, theirs = message(), message()
+    ours.items, theirs.items = ["mcp_list_tools", "image"], ["image", "mcp_list_tools: failed"]
+    theirs.fallback, theirs.model, theirs.broken = "big", "small", 2
+    assert fields(ours, theirs) == [("output items", "value"), ("events", "malformed"), ("model", "value")]
+    theirs.items = ["image", "mcp_list_tools"]
+    assert ("output items", "value") not in fields(ours, theirs), "their order says nothing"
+
+
+def test_another_model_alone_is_no_difference() -> None:
+    """It is what a filter with another model asks for."""
+    ours, theirs = message(), message()
+    ours.model, theirs.model = "big", "small"
+    assert fields(ours, theirs) == []
+
+
+def test_errors_differ_by_what_they_say_and_not_by_their_ids() -> None:
+    def failed(text: str) -> Message:
+        made = message()
+        made.outcome, made.error = "error", text
+        return made
+
+    assert fields(failed("overloaded: try in 3 s (req_12ab)"), failed("overloaded: try in 7 s (req_98fe)")) == []
+    assert fields(failed("overloaded: try later"), failed("invalid: no such tool")) == [("error", "value")]
+
+
+def response(body: bytes, kind: bytes) -> Response:
+    made = Response(200, b"HTTP/1.1 200 OK\r\nContent-Type: " + kind + b"\r\n\r\n", 0, 1)
+    made.body, made.body_length, made.end = body, len(body), len(made.head) + len(body)
+    return made
+
+
+def compared(ours: tuple[bytes, bytes], theirs: tuple[bytes, bytes], refusal: str = "") -> list[tuple[str, str]]:
+    ask = Ask("chat", "m", "s", {}, None, True)
+    left, right = (read_answer(ask, response(*one), 0, "", refusal) for one in (ours, theirs))
+    assert left is not None
+    assert right is not None
+    return [(one.path, one.kind) for one in compare_talk(ask, left, right, Options())]
+
+
+def said(text: str) -> bytes:
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": "stop"}]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n"
+
+
+WHOLE = json.dumps({"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]}).encode()
+SSE, JSON = b"text/event-stream", b"application/json"
+
+
+def test_another_media_type_or_no_stream_is_a_difference() -> None:
+    stream = said("Hi.")
+    assert compared((stream, SSE), (stream, b"Text/Event-Stream ; charset=utf-8")) == []
+    assert compared((stream, SSE), (stream, b"text/plain")) == [("media type", "value")]
+    assert compared((stream, SSE), (WHOLE, JSON)) == [("media type", "value")]
+    assert compared((stream, SSE), (WHOLE, SSE)) == [("stream", "value")]
+    assert compared((b"<p>1</p>", SSE), (b"<p>1</p>", SSE)) == []
+
+
+@pytest.mark.parametrize("kind", [SSE, JSON, b"text/plain", b"application/octet-stream"])
+def test_a_refusal_in_prose_under_any_media_type(kind: bytes) -> None:
+    good, bad = said("Paris is lovely."), said("I’m sorry, but I can’t help with that.")
+    assert compared((good, kind), (bad, kind)) == [("refusal", "extra")]
+    assert compared((bad, kind), (bad, kind)) == []
+    assert compared((good, kind), (said("Ask the front desk."), kind)) == []
+    assert compared((good, kind), (said("Ask the front desk."), kind), "front desk") == [("refusal", "extra")]
+
+
+def test_who_says_that_and_calls_a_tool_does_not_refuse() -> None:
+    call = {"tool_calls": [{"id": "a", "function": {"name": "ask_human", "arguments": "{}"}}]}
+    choice = {"message": {"content": "I can't answer that myself.", **call}, "finish_reason": "tool_calls"}
+    ask = Ask("chat", "m", "s", {}, None, False)
+    read = read_answer(ask, response(json.dumps({"choices": [choice]}).encode(), JSON), 0)
+    assert read is not None
+    assert not read.message.refused
+
+
 def test_a_requested_schema() -> None:
     good, bad = message('{"city": "Bonn"}'), message("Bonn, I think")
     assert fields(good, bad, CITY) == [("JSON", "malformed")]
@@ -245,6 +348,9 @@ def test_a_requested_schema() -> None:
         {"pattern": "(a+)+$"},
         {"properties": []},
         {"x": "y" * 20_000},
+        {"type": "nonsense"},
+        {"multipleOf": 0},
+        {"$schema": 7},
     ],
 )
 def test_a_hostile_schema_checks_nothing(schema: dict[str, Any]) -> None:
