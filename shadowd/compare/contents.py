@@ -16,9 +16,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
 from shadowd.compare.answers import compare_answers
+from shadowd.compare.clock import Clock
 from shadowd.compare.context import Context
 from shadowd.compare.difference import NONE, Difference, Differences, Options
-from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Clock, Endpoint, Example, Field, Group
+from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Example, Field, Group
 from shadowd.compare.outcome import STATUS_FAILING, TOO_MANY, rank, status_field
 from shadowd.compare.settings import Settings
 from shadowd.compare.trial import Side, Trial
@@ -67,8 +68,9 @@ class Contents:
     # --- the status ---------------------------------------------------------------------------------------------------
 
     def judge_status(
-        self, trial: Trial, endpoint: Endpoint, third: Side | None, moment: Moment, drifting: bool
-    ) -> None:
+        self, trial: Trial, endpoint: Endpoint, third: Side | None, moment: Moment, drifting: bool,
+        stranger: bool = False,
+    ) -> None:  # fmt: skip
         """Of a pair that was answered on both sides. A status that differs is a difference, whatever its class."""
         production, candidate = trial.exchange.response, trial.candidate.response
         assert production is not None
@@ -81,7 +83,7 @@ class Contents:
         if not ours and not theirs:
             return
         baseline = trial.baseline is not None
-        place = status_field(production.status, candidate.status if ours else other.status if other else 0, baseline)
+        place = status_field(production.status, candidate.status if ours else other.status if other else 0, stranger)
         fresh: set[Place] = set()
         if ours:
             found = Difference("status", place[1], "value", str(production.status), str(candidate.status))

@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from shadowd.compare.clock import Clock
 from shadowd.compare.difference import Difference
 from shadowd.compare.keys import Keys
 from shadowd.compare.llm_evidence import TalkEvidence
 from shadowd.compare.signatures import Signature
-from shadowd.compare.slowdown import MILLISECOND, MINUTE, WARMUP, LatencyEvidence
 from shadowd.compare.streams import StreamEvidence
 from shadowd.compare.stretches import Tally, Values
 from shadowd.exchange import Request, Response
@@ -45,22 +45,6 @@ class Group:
         self.first = self.last = time
         self.production = self.candidate = ""  # the newest pair of values, for people
         self.stored = -1  # count when it was last handed to the store
-
-
-class Clock:
-    """How a run's time is cut: nothing is said before ``least`` ns, a slot of time is 2^``shift`` ns. ``warmup``: ns of
-    the beginning that are no evidence; None: while the latency falls, for ``slowdown.WARMUP`` at most."""
-
-    __slots__ = ("floor", "least", "shift", "warmup")
-
-    def __init__(self, least: int = MINUTE, warmup: int | None = None, floor: int = MILLISECOND) -> None:
-        self.floor = floor  # ns by which nobody minds an answer to be slower
-        self.least = least
-        self.warmup = warmup
-        self.shift = max(0, least.bit_length() - 7)  # 64 to 128 slots in the shortest window, of 2^29 ns by default
-
-    def latencies(self) -> LatencyEvidence:
-        return LatencyEvidence(WARMUP if self.warmup is None else 0, self.least, self.floor)
 
 
 class Balance:

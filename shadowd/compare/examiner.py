@@ -15,24 +15,28 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from shadowd.compare.clock import Clock
 from shadowd.compare.conditional import not_comparable
 from shadowd.compare.contents import Contents, Moment
 from shadowd.compare.conversing import ALL_PROMPTS, OTHER_PROMPTS, Conversations
+from shadowd.compare.credentials import carried, opaque
 from shadowd.compare.difference import Differences
 from shadowd.compare.drift import Drift, explains
 from shadowd.compare.endpoints import Endpoints
-from shadowd.compare.evidence import Clock, Endpoint, Example, Outcomes, SignatureCount
-from shadowd.compare.inband import NEITHER, InBand, in_band_error_untrusted, in_band_errors_untrusted
+from shadowd.compare.evidence import Endpoint, Example, Outcomes, SignatureCount
+from shadowd.compare.inband import NEITHER, in_band_error_untrusted, in_band_errors_untrusted
+from shadowd.compare.inband_wire import InBand
 from shadowd.compare.latency import LatencySketch
 from shadowd.compare.llm import MAX_GROUPS, group_name, recognise
 from shadowd.compare.llm_evidence import TalkEvidence
 from shadowd.compare.outages import Outages
-from shadowd.compare.outcome import FAILED, GOOD, STATUS, TOO_MANY, UNAUTHORISED, rank
+from shadowd.compare.outcome import FAILED, FORBIDDEN, GOOD, LOGIN, STATUS, TOO_MANY, UNAUTHORISED, rank
 from shadowd.compare.pairing import Pairing
 from shadowd.compare.rules import Rules
 from shadowd.compare.settings import Settings
 from shadowd.compare.signing import Signatures
 from shadowd.compare.slowdown import LatencyEvidence
+from shadowd.compare.strangers import Strangers
 from shadowd.compare.stretches import GROUPS, Tally
 from shadowd.compare.timing import Timing
 from shadowd.compare.trial import Trial
@@ -55,6 +59,7 @@ class Examiner:
         self.rules = rules
         self.clock = Clock(settings.min_span, settings.warmup, settings.margins.latency_floor)
         self.drift = Drift()
+        self.strangers = Strangers()
         self.contents = Contents(settings, self.clock)
         self.timing = Timing(settings, self.contents)
         self.conversations = Conversations(self.contents, self.timing.note_stream)
@@ -67,7 +72,6 @@ class Examiner:
         self.warmed = 0  # exchanges that were compared while the candidate warmed up: listed, no evidence
         self.baseline_failing = 0  # exchanges the baseline failed and production did not
         self.baselines = 0
-        self.unauthorised = 0  # of the candidate where production knew who asked: sessions, or a fault
         self.twins = 0  # second copies
         self.began = 0  # time of the first exchange (ns), 0 before it
         self.latest = 0
@@ -202,7 +206,8 @@ class Examiner:
                 return
             inside = in_band_errors_untrusted(request, production, candidate)
         drifting = self._status_drifts(trial, endpoint)
-        self._judge_outcome(trial, endpoint, moment, inside, drifting)
+        stranger = not drifting and self._is_stranger(trial, endpoint)
+        self._judge_outcome(trial, endpoint, moment, inside, drifting, stranger)
         if production is None or candidate is None:
             return
         if side.first_byte >= 0 and self.timing.note(trial, production, endpoint, moment):
@@ -210,7 +215,7 @@ class Examiner:
         third = trial.baseline or trial.twin
         endpoint.pairs += 1
         endpoint.answered.add(time, moment.group)
-        self.contents.judge_status(trial, endpoint, third, moment, drifting)
+        self.contents.judge_status(trial, endpoint, third, moment, drifting, stranger)
         if production.status != candidate.status or rank(production) == FAILED:
             return
         if ask is not None:
@@ -286,6 +291,27 @@ class Examiner:
         why = self.drift.suspects(trial.exchange.request, (STATUS,), endpoint.name)
         return explains(why, production.status, candidate.status)
 
+    def _is_stranger(self, trial: Trial, endpoint: Endpoint) -> bool:
+        """Whether the candidate asks for a login where production did not, and may not know the session.
+
+        Where a request names none, nobody can tell who it is by: there it depends on how many are refused.
+        """
+        production, candidate = trial.exchange.response, trial.candidate.response
+        if production is None or candidate is None or trial.baseline is not None or self.settings.baseline:
+            return False
+        request = trial.exchange.request
+        if production.status == candidate.status:
+            if endpoint.name in self.strangers.doubted and candidate.status < 300:
+                self.strangers.accepted(request, endpoint.name)
+            return False
+        if production.status >= 300:
+            return False
+        if candidate.status in UNAUTHORISED or candidate.status in LOGIN:
+            if opaque(request):
+                return candidate.status != FORBIDDEN and self.strangers.refused(request, endpoint.name)
+            return candidate.status in UNAUTHORISED and not carried(request)
+        return False
+
     def _content_drifts(self, trial: Trial, endpoint: Endpoint, differences: Differences) -> bool:
         if not differences or trial.baseline is not None or self.settings.baseline:
             return False
@@ -298,7 +324,7 @@ class Examiner:
 
     def _judge_outcome(
         self, trial: Trial, endpoint: Endpoint, moment: Moment, inside: tuple[InBand | None, InBand | None],
-        drifting: bool,
+        drifting: bool, stranger: bool,
     ) -> None:  # fmt: skip
         """``inside``: errors within the answers of production and candidate, whose status says that all is well."""
         exchange, side = trial.exchange, trial.candidate
@@ -320,8 +346,7 @@ class Examiner:
             if drifting:
                 self.contents.drifted += 1
                 return
-            if candidate.status in UNAUTHORISED:
-                self.unauthorised += 1
+            if stranger:
                 return
             if candidate.status == TOO_MANY:
                 self.limited.add(moment.time, moment.group)
@@ -365,7 +390,7 @@ class Examiner:
         endpoint = self.endpoints.get(name)
         if endpoint is None and (len(self.endpoints) < MAX_ENDPOINTS or name in (ALL_PROMPTS, OTHER_PROMPTS)):
             endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1, self.clock)
-            endpoint.talk = TalkEvidence(self.contents.another_hypothesis)
+            endpoint.talk = TalkEvidence(self.contents.another_hypothesis, self.clock)
         return endpoint
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from rapidfuzz.fuzz import ratio
 
 from shadowd.compare.betting import log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
+from shadowd.compare.clock import Clock
 from shadowd.compare.judgement import Judgement, Result, more, percent
 from shadowd.compare.llm import Answer, Price, cost_of
 from shadowd.compare.slowdown import LatencyEvidence
@@ -70,12 +71,13 @@ class TalkEvidence:
         "spent", "tokens", "too_long",
     )  # fmt: skip
 
-    def __init__(self, order: Callable[[], int]) -> None:
-        self.first_content = LatencyEvidence()
-        self.tokens = LatencyEvidence()
+    def __init__(self, order: Callable[[], int], clock: Clock | None = None) -> None:
+        clock = clock or Clock()
+        self.first_content = clock.latencies()
+        self.tokens = clock.measures()
         self.likeness: dict[int, int] = {}  # loss of likeness in steps → how often
-        self.pace = LatencyEvidence()  # time per output token after the first content
-        self.cost = LatencyEvidence()
+        self.pace = clock.measures()  # time per output token after the first content
+        self.cost = clock.measures()
         self.spent = [0.0, 0.0]  # by the reference and by the candidate, of the conversations that could be priced
         self.order_tokens, self.order_likeness = order(), order()  # among all fields: their shares of α
         self.order_pace, self.order_cost = order(), order()

@@ -9,7 +9,9 @@ GOOD, REFUSED, FAILED = range(3)
 
 TOO_MANY = 429
 #: Candidate's statuses that a session or an account tells of, which only a mirrored login would have made known there.
-UNAUTHORISED = frozenset({401, 403})
+UNAUTHORISED, FORBIDDEN = frozenset({401, 403}), 403
+#: Redirects, which may lead to a login.
+LOGIN = frozenset({302, 303, 307})
 
 #: Fields of the status: of answers; where a side fails or is rate-limited, which comes in bursts; where the candidate
 #: does not know who asks.
@@ -23,10 +25,11 @@ def rank(response: Response | None) -> int:
     return REFUSED if response.status >= 400 else GOOD
 
 
-def status_field(production: int, candidate: int, baseline: bool) -> tuple[str, str]:
-    """Which of the fields of the status a pair that differs in it belongs to."""
+def status_field(production: int, candidate: int, stranger: bool) -> tuple[str, str]:
+    """Which of the fields of the status a pair that differs in it belongs to. ``stranger``: the candidate may not know
+    the session."""
     if max(production, candidate) >= 500 or TOO_MANY in (production, candidate):
         return STATUS_FAILING
-    if candidate in UNAUTHORISED and production < 400 and not baseline:
+    if stranger:
         return STATUS_UNAUTHORISED
     return STATUS

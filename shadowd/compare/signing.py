@@ -5,7 +5,7 @@ from __future__ import annotations
 from shadowd.compare.content import content_untrusted
 from shadowd.compare.contents import Contents, Moment
 from shadowd.compare.evidence import Endpoint, SignatureCount
-from shadowd.compare.inband import InBand
+from shadowd.compare.inband_wire import InBand
 from shadowd.compare.signatures import Signature, signature_of
 from shadowd.compare.trial import Trial
 from shadowd.exchange import Response

@@ -118,5 +118,7 @@ class Timing:
         if trial.baseline is not None and trial.baseline.late:
             return
         if endpoint.stream is None:
-            endpoint.stream = StreamEvidence(self._contents.another_hypothesis if endpoint.talk is None else None)
+            endpoint.stream = StreamEvidence(
+                self._contents.another_hypothesis if endpoint.talk is None else None, self._contents.clock
+            )
         endpoint.stream.note(reference, candidate, time)
