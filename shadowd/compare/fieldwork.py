@@ -23,7 +23,7 @@ from shadowd.compare.judgement import Judgement, percent
 from shadowd.compare.llm import WHERE as LLM
 from shadowd.compare.outcome import STATUS, STATUS_FAILING, STATUS_UNAUTHORISED
 from shadowd.compare.rules import EXPECTED, NOISE
-from shadowd.compare.stretches import Course
+from shadowd.compare.stretches import Course, hold
 from shadowd.compare.verdict import ALPHA, field_alpha
 
 #: A field is called noisy when it differed so often between answers of the same version, and in a larger share than
@@ -35,9 +35,9 @@ VOLATILE = 0.5
 _OTHERWISE = {(LLM, "refusal"), (LLM, "tool calls"), (LLM, "finish reason")}
 #: Without a baseline a failing status is one blip at both twins: only what lasts in so many exchanges is a field's.
 _FAILING_MARGIN = 0.05
-#: A status that differs always needs no long run: no burst lasts over all stretches of a twentieth of ``--min-span``,
-#: with so many exchanges and in such a share of each (failures, which an outage makes, are left out).
-_ALWAYS, _ALWAYS_LEAST, _ALWAYS_STRETCHES, _ALWAYS_SPAN = 0.9, 200, 8, 20
+#: A status that differs from the first exchange on, in such a share of every stretch, needs no long run: a twentieth of
+#: ``--min-span`` and so many exchanges do (failures and rate limits, which come and go, are left out).
+_ALWAYS, _ALWAYS_LEAST, _ALWAYS_STRETCHES, _ALWAYS_SPAN = 0.25, 200, 8, 20
 #: Share of an endpoint's answers from which on 401 and 403 are no missing session any more.
 _NOBODY = 0.95
 _RANKS = {"regression": 0, "undecided": 1, "drift": 2, "not judged": 3, "expected": 4, "noise": 5}
@@ -122,9 +122,9 @@ class FieldJudge:
         total = endpoint.denominator(field)
         began = max(examiner.evidence_began, field.began)
         values = ((1.0, field.positive), (below, field.negative))
-        course = Course(values, total, began, examiner.latest, examiner.clock.least)
-        if self._differs_always(endpoint, field):
-            course.least = max(1, (examiner.latest - began) // 2)
+        course: Course | None = Course(values, total, began, examiner.latest, examiner.clock.least)
+        if self._differs_always(endpoint, field) and hold(values, total, margin, field_alpha(field.order)):
+            course = None  # the bets are enough
         return judge_field(
             endpoint.name, field.where, field.path, kind, field.positive.count, field.negative.count,
             total.count - field.since_trials, values=(1.0, below), margin=margin, alpha=field_alpha(field.order),
@@ -132,17 +132,19 @@ class FieldJudge:
         )  # fmt: skip
 
     def _differs_always(self, endpoint: Endpoint, field: Field) -> bool:
-        """A status (of answers) that is another in nearly every exchange of every stretch since the field was met."""
+        """A status (of answers) that is another all the time since the evidence began."""
         examiner = self._examiner
-        span = examiner.latest - field.began
+        began = examiner.evidence_began
+        span = examiner.latest - began
         if (field.where, field.path) != STATUS or field.negative.count or field.differing.count < _ALWAYS_LEAST:
             return False
         if field.differed < _ALWAYS * endpoint.pairs or span * _ALWAYS_SPAN < examiner.clock.least:
             return False
         parts = _ALWAYS_STRETCHES
-        differing = field.differing.slots.cut(field.began, examiner.latest, parts)
-        there = endpoint.answered.slots.cut(field.began, examiner.latest, parts)
-        return all(many and some >= _ALWAYS * many for some, many in zip(differing, there, strict=True))
+        differing = field.differing.slots.cut(began, examiner.latest, parts)
+        there = endpoint.answered.slots.cut(began, examiner.latest, parts)
+        met = [some >= _ALWAYS * many for some, many in zip(differing, there, strict=True) if many]
+        return all(met) and 2 * len(met) > parts
 
     def _of_sessions(self, endpoint: Endpoint, field: Field) -> bool:
         """Only the candidate does not know who asks, and not always: a login that was not mirrored explains that."""
