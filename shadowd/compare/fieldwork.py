@@ -23,7 +23,7 @@ from shadowd.compare.judgement import Judgement, percent
 from shadowd.compare.llm import WHERE as LLM
 from shadowd.compare.outcome import STATUS, STATUS_FAILING, STATUS_UNAUTHORISED
 from shadowd.compare.rules import EXPECTED, NOISE
-from shadowd.compare.stretches import Course, hold
+from shadowd.compare.stretches import Course
 from shadowd.compare.verdict import ALPHA, field_alpha
 
 #: A field is called noisy when it differed so often between answers of the same version, and in a larger share than
@@ -123,7 +123,7 @@ class FieldJudge:
         began = max(examiner.evidence_began, field.began)
         values = ((1.0, field.positive), (below, field.negative))
         course: Course | None = Course(values, total, began, examiner.latest, examiner.clock.least)
-        if self._differs_always(endpoint, field) and hold(values, total, margin, field_alpha(field.order)):
+        if self._differs_always(endpoint, field) and _on_all_connections(endpoint):
             course = None  # the bets are enough
         return judge_field(
             endpoint.name, field.where, field.path, kind, field.positive.count, field.negative.count,
@@ -193,3 +193,13 @@ class FieldJudge:
             "last": group.last,
             "sentence": sentence,
         }
+
+
+def _on_all_connections(endpoint: Endpoint) -> bool:
+    """Whether the status differs, in one way or another, on each connection: else it may be one server of several."""
+    shares = []
+    for group, answered in enumerate(endpoint.answered.by_group):
+        if answered:
+            fields = (endpoint.fields.get(place) for place in (STATUS, STATUS_FAILING))
+            shares.append(sum(one.differing.by_group[group] for one in fields if one is not None) / answered)
+    return not shares or min(shares) >= _ALWAYS / 2

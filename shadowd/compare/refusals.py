@@ -72,7 +72,7 @@ def _own(pattern: str) -> re.Pattern[str]:
 _PAUSE = r"[\s,.;:!—–-]*"
 
 _ENGLISH_VERBS = r"""(?:
-    (?:help|assist)(?!\s(?:but|it|myself|ourselves|wonder|notice|\w+ing\b(?!\s(?:you|that|this))))\b
+    (?:help|assist)(?!\s(?:but|it|myself|ourselves|(?:wonder|notic|think|feel|laugh|smil|admir|fall|be|lov|agree|imagin|add)ing)\b)\b
     | comply\b | fulfil | accommodate\s(?:this|that|your|such)\b | engage\s(?:in|with)\b | participate\sin\b
     | (?:share|send|supply)\s(?:you\s|with\syou\s)?(?:that|this|those|these|any|such|personal|private
       |confidential|internal|specific|sensitive|details|information|your|their|his|her|my|our|instructions)\b
@@ -81,8 +81,9 @@ _ENGLISH_VERBS = r"""(?:
     | (?:discuss|comment\son|talk\sabout|speak\s(?:to|about)|advise|opine)\b
     | recommend\b(?!.{0,80}\benough\b) | (?:endorse|promote|encourage|condone|facilitate|enable)\b(?!.{0,80}\benough\b)
     | (?:create|generate|write|draft|compose|produce|develop|craft|translate|summari[sz]e|rewrite)\b
-    | (?:do|fulfill|complete|process|handle|support|perform|carry\sout|proceed\swith|continue(?:\swith)?|assist\swith)
+    | (?:do|fulfill|complete|process|handle|support|perform|carry\sout|proceed\swith|continue(?:\swith)?)
       \s(?:this|that|your|such|the)\s(?:request|task|action|conversation|discussion|roleplay|story|kind|sort|type)
+    | continue\swith\s(?:this|that)\b
     | do\s(?:this|that|so)\s*(?:[.,;!]|$|for\syou|because|as\b|but\b)
     | (?:tell|show|teach|instruct|guide|walk)\syou\s(?:how\sto|through)\b | (?:explain|describe)\show\sto\b
     | (?:disclose|reveal|divulge)\b | (?:role-?play|pretend|impersonate)\b | (?:diagnose|prescribe)\b
@@ -95,17 +96,17 @@ _ENGLISH = rf"""
     (?:(?:hi|hello|hey|no|hmm|oh|well|thanks?(?:\syou)?[^.!?,]{{0,60}}|{_SELF})\b{_PAUSE})?
     (?:(?:i'm|i\sam|we're|we\sare)?\s*(?:(?:very|really|so|truly|terribly|deeply)\s)?
        (?:sorry|apologies|my\sapologies|i\sapologi[sz]e|we\sapologi[sz]e|unfortunately|regrettably|i\sregret)
-       (?:\s(?:about|for)\s(?:that|this|any\sinconvenience|the\sinconvenience))?\b{_PAUSE}
+       (?:\s(?:about|for)\s(?:that|this|any\sinconvenience|the\sinconvenience)|\s(?:that|to)\s[^.!?]{{0,80}}?(?=,\sbut))?\b{_PAUSE}
        (?:\w{{1,20}}[.,!]\s)?)?
-    (?:(?:i|we)\s(?:(?:completely|fully|really|do)\s)?(?:understand|appreciate|hear|know|see|realize|recogni[sz]e)\b
+    (?:(?:while\s|although\s)?(?:i|we)\s(?:(?:completely|fully|really|do)\s)?(?:understand|appreciate|hear|know|see|realize|recogni[sz]e)\b
        [^.!?]{{0,110}}[.,;!]{_PAUSE})?
     (?:(?:but|however|though|yet|and|that|because|so|unfortunately|sorry)\b{_PAUSE}){{0,2}}
-    (?:{_SELF},\s)?
+    (?:{_SELF},\s|i(?:'m|\sam)\s(?:programmed|designed|trained|here)\s[^.!?]{{0,90}}[.,;]\s(?:and\s|so\s|but\s)?)?
     (?:i(?:'m|\sam)\safraid\s(?:that\s)?)?
     (?:
       (?:i|we(?!.{{0,30}}\b(?:create|generate|write|draft|compose|produce|develop|craft|enable|summari|rewrite)))\s*
         (?:simply\s|really\s|just\s|also\s)?
-        (?:(?:can't|cannot)\sand\s(?:won't|will\snot)|can't|cannot|can\snot|cant|won't|will\snot
+        (?!.{{0,80}}\b(?:without|until|unless)\b)(?:(?:can't|cannot)\sand\s(?:won't|will\snot)|can't|cannot|can\snot|cant|won't|will\snot
           |could\snot|couldn't|am\s(?:not\sable|unable)\sto|'m\s(?:not\sable|unable)\sto
           |are\s(?:not\sable|unable)\sto|'re\s(?:not\sable|unable)\sto|am\snot\sgoing\sto|'m\snot\sgoing\sto
           |am\snot\s(?:allowed|permitted|authorized|authorised|programmed|designed|equipped|qualified)\sto
@@ -115,9 +116,12 @@ _ENGLISH = rf"""
         \s(?:really\s|directly\s|actually\s|ethically\s|legally\s|in\sgood\sconscience,?\s)?{_ENGLISH_VERBS}
       | (?:i|we)\s(?:must|have\sto|need\sto|respectfully|'ll\shave\sto|will\shave\sto)\s(?:respectfully\s|politely\s)?
         (?:decline|refuse)\b
+      | i(?:'m|\sam)\sgoing\sto\shave\sto\s(?:decline|refuse)\b
+      | i(?:'d|\swould)\s(?:rather|prefer)\snot\s(?:to\s)?{_ENGLISH_VERBS}
+      | i\s(?:do\snot|don't)\s(?:provide|assist|engage|discuss|comply|generate)\b
+      | i\s(?:do\snot|don't)\shave\s(?:the\s)?(?:permission|authori[sz]ation|authority)\sto\s{_ENGLISH_VERBS}
       | (?:i\smust\s|i\s)?(?:decline|refuse)\sto\s{_ENGLISH_VERBS}
       | i(?:'m|\sam)\snot\scomfortable\s(?:with|\w+ing)\b | i\sdo(?:n't|\snot)\sfeel\scomfortable\s\w+ing\b
-      | i'd\srather\snot\s{_ENGLISH_VERBS}
       | unable\sto\s{_ENGLISH_VERBS}
       | (?:that|this|it)(?:'s|\sis)\s(?:not|n't)\s(?:something|a\s(?:topic|request|task|subject))\s(?:that\s)?(?:i|we)
         (?:\scan|'m\sable\sto|\sam\sable\sto|'m\swilling\sto|\sam\swilling\sto|\sare\sable\sto)\b
@@ -126,8 +130,9 @@ _ENGLISH = rf"""
       | (?:i|we)\s(?:can't|cannot|won't|will\snot)(?:\sdo\s(?:that|this|it))?\s*[.!]
       | (?:this|that|your|the)\s(?:request|question|prompt|content|topic)\s
         (?:appears\sto\s|seems\sto\s|would\s|may\s|might\s)?(?:violates?|goes?\sagainst|is\sagainst|falls?\soutside|is\soutside|conflicts?\swith)\b
-      | (?:it|that|this)(?:'s|\sis|\swould\sbe|\swould)\s(?:against|in\sviolation\sof|violate)\s(?:my|our|the)\s
-        (?:\w+\s)?(?:guidelines|polic|rules|programming|principles|terms)
+        .{{0,50}}\b(?:guideline|polic|terms|rules|standard|principle|scope|what\si\s)
+      | (?:it|that|this)(?:'s|\sis|\swould\sbe|\swould)\s(?:against|in\sviolation\sof|violate)\s
+        (?:(?:my|our)\s(?:\w+\s)?(?:guidelines|polic|rules|programming|principles|terms)|the\s(?:\w+\s)?(?:guidelines|polic))
       | it\s(?:(?:would\sbe|is|'s)\s(?:not\s(?:appropriate|ethical|right|safe)|inappropriate|unethical|unsafe)
         |(?:wouldn't\sbe|isn't)\s(?:appropriate|ethical|right|safe))\sfor\sme\sto\b
     )"""
@@ -135,7 +140,7 @@ _ENGLISH = rf"""
 _OTHERS = {
     "Spanish": r"""
         (?:(?:lo\ssiento|lo\slamento|lamento|perd[oó]n|disculp[ae]\w*|mis\sdisculpas|desafortunadamente|lamentablemente
-           |por\sdesgracia|como\s(?:una?\s)?(?:ia|modelo|asistente)[^.!?,]{0,60})
+           |por\sdesgracia|me\stemo|como\s(?:una?\s)?(?:ia|modelo|asistente)[^.!?,]{0,60})
            (?:\s(?:mucho|informarte\sque|informarle\sque|decirte\sque|decirle\sque))?[\s,.;:—-]*)?
         (?:(?:entiendo|comprendo)[^.!?]{0,100}[.,;]\s)?(?:(?:pero|sin\sembargo|que|,)[\s,]*){0,2}
         (?:como\s(?:una?\s)?(?:ia|modelo|asistente)[^.!?]{0,60}?\s)?(?:yo\s)?(?:no\s(?:me\ses\sposible|te\spuedo|le\spuedo|les\spuedo|puedo|podemos|podr[eé]|soy\scapaz\sde
@@ -143,7 +148,7 @@ _OTHERS = {
            \s(?:ayudar|asistir|proporcionar|dar(?:te|le)?\s(?!.{0,30}exact)|ofrecer|facilitar|responder(?!.{0,30}certeza)
            |contestar|compartir|cumplir|realizar\sesa|realizar\sesta|hacer\s(?:eso|esto)|escribir|crear|generar|redactar
            |hablar\s(?:de|sobre)|discutir|comentar|atender|participar|revelar|recomendar(?!.{0,60}(?:suficiente|bastante|lo\sbastante)))
-          |debo\srechazar|tengo\sque\srechazar|me\sniego\sa|(?:esta|tu|su)\ssolicitud\s(?:va\sen\scontra|infringe|viola))""",
+          |debo\srechazar|tengo\sque\srechazar|me\sniego\sa|no\sest[aá]\spermitido\s|(?:esta|tu|su)\ssolicitud\s(?:va\sen\scontra|infringe|viola))""",
     "French": r"""
         (?:(?:je\s(?:suis|m'excuse)\s?(?:vraiment\s|sincèrement\s|profondément\s)?(?:désolée?)?|désolée?|pardon|excusez-moi
            |toutes\smes\sexcuses|mes\sexcuses|malheureusement|je\sregrette|je\ssuis\sau\sregret
@@ -156,7 +161,7 @@ _OTHERS = {
            (?:aider|assister|fournir|donner(?!.{0,30}exact)|proposer|offrir|répondre(?!.{0,30}certitude)|partager|accéder\sà
            |satisfaire|faire\s(?:cela|ça)|écrire|rédiger|créer|générer|produire|discuter|parler|commenter|participer|divulguer
            |révéler|recommander(?!.{0,60}assez))
-          |je\sdois\s(?:refuser|décliner)|je\srefuse\s(?:de|d')
+          |je\sdois\s(?:refuser|décliner)|je\srefuse\s(?:de|d')|je\scrains\sde\sne\spas\spouvoir\b|je\ssuis\sdans\sl'impossibilité\sde\b
           |(?:cette|votre)\sdemande\s(?:est\scontraire|enfreint|viole|va\sà\sl'encontre))""",
     "German": r"""
         (?:(?:es\stut\smir\s(?:sehr\s|wirklich\s)?leid|tut\smir\s(?:sehr\s)?leid|entschuldigung|entschuldige|entschuldigen\ssie|verzeihung
@@ -165,10 +170,11 @@ _OTHERS = {
         (?:ich\sverstehe[^.!?]{0,100}[.,;]\s)?(?:(?:aber|jedoch|dass|doch|leider)[\s,]*){0,2}
         (?:(?:das|dies|dabei|damit|dazu|hier|hierbei|hierzu|darauf|darüber|diese\s\w{1,20}|so\setwas)\s)?
         (?:(?:(?:ich|wir)\s(?:kann|können|darf|dürfen|werde|möchte)|(?:kann|können|darf|dürfen|werde|möchte)\s(?:ich|wir))\s
-           (?!.{0,80}\b(?:genug|exakt|erwarten|abwarten)\b)[^.!?,]{0,90}?\b(?:nicht|keine?n?|keinerlei|nichts)\b[^.!?,]{0,70}?
+           (?!.{0,80}\b(?:genug|exakt|erwarten|abwarten|nicht\snur)\b)[^.!?,]{0,90}?\b(?:nicht|keine?n?|keinerlei|nichts)\b[^.!?,]{0,70}?
            \b(?:helfen|weiterhelfen|behilflich|unterstützen|beantworten|antworten|bereitstellen|geben|anbieten|teilen|erfüllen
            |nachkommen|schreiben|verfassen|erstellen|generieren|erzeugen|diskutieren|sprechen|äußern|mitteilen|preisgeben
-           |durchführen|dienen|empfehlen|entsprechen|tun|machen)\b
+           |durchführen|dienen|empfehlen|entsprechen|tun|machen|weitergeben
+           |herausgeben|verraten|offenlegen|nennen)\b
           |(?:ich\sbin|bin\sich)\snicht\s(?:in\sder\slage|befugt|berechtigt|dazu\sbestimmt)[\s,]
           |(?:ich\smuss|muss\sich)\s[^.!?]{0,60}ablehnen|ich\slehne\s[^.!?]{0,40}ab
           |(?:diese|ihre|deine)\sanfrage\s(?:verstößt|widerspricht|kann\snicht\sbeantwortet))""",
@@ -183,7 +189,7 @@ _OTHERS = {
            |comentar|participar|revelar|recomendar(?!.{0,60}(?:suficiente|bastante)))
           |(?:devo|tenho\sque|preciso)\srecusar|recuso-me\sa|(?:esta|essa|sua)\ssolicitação\s(?:viola|vai\scontra))""",
     "Italian": r"""
-        (?:(?:mi\sdispiace(?:\smolto)?|sono\s(?:molto\s)?spiacente|spiacente|scusa(?:mi)?|mi\sscuso|purtroppo|sfortunatamente
+        (?:(?:mi\s(?:di)?spiace(?:\smolto)?|sono\s(?:molto\s)?spiacente|spiacente|scusa(?:mi)?|mi\sscuso|purtroppo|sfortunatamente
            |in\squanto\s(?:ia|modello|assistente|intelligenza)[^.!?,]{0,60})[\s,.;:—-]*)?
         (?:(?:capisco|comprendo)[^.!?]{0,100}[.,;]\s)?(?:(?:ma|però|tuttavia|che)[\s,]*){0,2}
         (?:io\s)?(?:non\s(?:mi\sè\spossibile|ti\sposso|vi\sposso|le\sposso|posso|possiamo|potrò|sono\sin\sgrado\sdi
@@ -196,10 +202,11 @@ _OTHERS = {
         (?:(?:het\sspijt\s(?:me|mij|ons)|sorry|excuses|mijn\sexcuses|helaas|jammer\sgenoeg|als\s(?:ai|taalmodel|een\sai)[^.!?,]{0,60})
            [\s,.;:—-]*)?
         (?:ik\sbegrijp[^.!?]{0,100}[.,;]\s)?(?:(?:maar|echter|dat)[\s,]*){0,2}
+        (?:(?:dat|dit|daar|hier|hiermee|daarmee|daarbij|hierbij)\s)?
         (?:(?:(?:ik|we|wij)\s(?:kan|kunnen|mag|zal|wil)|(?:kan|kunnen|mag|zal|wil)\s(?:ik|we|wij))\s
-           (?!.{0,80}\b(?:genoeg|wachten|exact)\b)[^.!?,]{0,80}?\b(?:niet|geen|niets)\b[^.!?,]{0,60}?
+           (?!.{0,80}\b(?:genoeg|wachten|exact|niet\salleen)\b)[^.!?,]{0,80}?\b(?:niet|geen|niets)\b[^.!?,]{0,60}?
            \b(?:helpen|assisteren|geven|verstrekken|bieden|beantwoorden|antwoorden|delen|voldoen|schrijven|maken|genereren|bespreken
-           |praten|uitvoeren|meewerken|adviseren|aanbevelen)\b
+           |praten|uitvoeren|meewerken|doen|adviseren|aanbevelen)\b
           |(?:ik\sben|ben\sik)\sniet\s(?:in\sstaat|bevoegd|gemachtigd)\b|ik\smoet\s[^.!?]{0,50}weigeren
           |(?:dit|je|uw|jouw)\sverzoek\s(?:is\sin\sstrijd|schendt))""",
     "Polish": r"""
@@ -216,7 +223,7 @@ _OTHERS = {
         (?:(?:я|мы)\s)?(?:не\s(?:могу|можем|смогу|сможем|буду|имею\sправа|в\sсостоянии|вправе)\s(?:вам\s|тебе\s|с\sэтим\s|этого\s|на\sэто\s|это\s)?
            (?:помо[чг]|предостав|дать\s(?!.{0,30}точн)|ответить|отвечать|выполнить|написать|создать|сгенерировать|поделиться|обсужд
            |говорить\s(?:о|об)\s|рассказать\sвам,?\sкак|комментир|консультир|раскры|рекомендовать|сделать)
-          |вынужден[а]?\sотказать|отказываюсь|(?:этот|ваш)\sзапрос\sнарушает)""",
+          |[^.!?,]{0,30}\b(?:помочь|ответить)\s(?:вам\s)?не\s(?:могу|можем|смогу)|вынужден[а]?\sотказать|отказываюсь|(?:этот|ваш)\sзапрос\sнарушает)""",
     "Turkish": r"""
         (?:(?:üzgünüm|özür\sdilerim|kusura\sbakma(?:yın)?|maalesef|ne\syazık\ski)[\s,.;:—-]*)?(?:(?:ama|ancak|fakat)[\s,]*)?
         [^.!?]{0,90}?\b(?:yardımcı\solamam|yardımcı\solamıyorum|yardım\sedemem|yardım\sedemiyorum|yerine\sgetiremem
@@ -225,6 +232,7 @@ _OTHERS = {
         (?:(?:非常|很|十分|真的)?(?:抱歉|对不起|對不起|不好意思|遗憾|遺憾)[\s,.;:!。、，；：！]*)?
         (?:(?:我|作为)[^。.!！]{0,30}(?:理解|明白|了解|人工智能|ai|语言模型|語言模型)[^。.!！]{0,40}[,，。.]\s*)?
         (?:但是?|不过|不過|然而)?[,，]?\s*
+        (?:(?:这|這|该|該|此|您的|你的|对于|對於|关于|關於)[^。.!！,，]{0,15}[,，]?\s*(?=我))?
         (?:我|我们|我們|本人)?(?:目前|暂时|暫時|恐怕|真的)?
         (?:无法|無法|不能|不可以|不便|没办法|沒辦法|没有办法|不会|不會|拒绝|拒絕)
         (?:直接)?(?:为|為|给|給|向|对|對|就|在)?(?:您|你|此|这|這|该|該)?[^。.!！]{0,16}?
@@ -233,6 +241,8 @@ _OTHERS = {
     "Japanese": r"""
         (?:(?:大変|誠に|本当に)?(?:申し訳(?:ございません|ありません|ない)|すみません|すいません|ごめんなさい|恐れ入ります|恐縮です|残念ながら)
            (?:が|けど|けれど)?[\s、。,.]*)?(?:しかし|ただし|ですが)?[、,]?\s*
+        (?:それは|そのような(?:こと|ご?要望|ご?依頼|内容)は|その(?:リクエスト|ご?要望|ご?依頼)は)(?:できません|できかねます|いたしかねます)
+        |(?:(?:大変|誠に|本当に)?(?:申し訳(?:ございません|ありません)|すみません|ごめんなさい|恐れ入ります|残念ながら)(?:が)?[\s、。]*)?
         [^。.!]{0,60}?
         (?:お手伝い|お答え|回答|ご?提供|お力(?:になる|添え)|サポート|対応|支援|お応え|作成|生成|執筆|共有|開示|お教え|ご案内|応じる|お話し|手助け)
         (?:する)?(?:こと)?(?:は|が|を|も|に)?

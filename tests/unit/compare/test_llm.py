@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ import pytest
 from shadowd.compare.assessment import Assessment
 from shadowd.compare.difference import Options
 from shadowd.compare.examiner import ALL_PROMPTS, Examiner, Settings
-from shadowd.compare.llm import compare_messages, compare_talk, group_name, read_answer, recognise
+from shadowd.compare.llm import Answer, compare_messages, compare_talk, group_name, read_answer, recognise
+from shadowd.compare.llm_evidence import MAX_MODELS, TalkEvidence
 from shadowd.compare.rules import Rules
 from shadowd.compare.trial import Side
+from shadowd.compare.verdict import Margins
 from shadowd.exchange import Request, Response
 from shadowd.protocols.llm import Ask, Message, ToolCall
 from tests.unit.compare.exchanges import MS, SECOND, examine
@@ -179,6 +182,58 @@ def test_without_a_baseline_the_text_is_not_judged() -> None:
     sentences = [one["sentence"] for one in verdict["judges"] if one["path"] == "llm similarity"]
     assert sentences
     assert all("without a baseline" in sentence for sentence in sentences)
+
+
+def evidence_of(ours: Message, theirs: Message, times: int = 1) -> TalkEvidence:
+    made = TalkEvidence(lambda: 1)
+    for number in range(times):
+        made.note(Answer(ours, -1, -1), Answer(theirs, -1, -1), None, SECOND + number * GAP, False)
+    return made
+
+
+def sentences(evidence: TalkEvidence) -> list[str]:
+    judged = evidence.judge("chat", "production", Margins(), 0.001, lambda order: 0.001, 0.05)
+    return [one.sentence for one in judged if one.judge == "content"]
+
+
+def test_tokens_are_never_measured_against_characters() -> None:
+    ours, theirs = message("a word or two"), message("a word or two")
+    ours.output_tokens = 4
+    tokens = evidence_of(ours, theirs).tokens
+    assert tokens.reference.quantile(0.5) == tokens.candidate.quantile(0.5)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 163_000), (1, 1 << 50), (1 << 50, 1), (100, 110), (3, 9)])
+@pytest.mark.parametrize("pairs", [0, 1, 500])
+def test_sentences_can_be_read(before: int, after: int, pairs: int) -> None:
+    ours, theirs = message(), message()
+    ours.output_tokens, theirs.output_tokens = before, after
+    for sentence in sentences(evidence_of(ours, theirs, pairs)):
+        assert not re.search(r"∞|\binf|nan|\d,\d{3} %|\d,\d{3},\d{3}|e\+", sentence), sentence
+    (said, *_) = sentences(evidence_of(ours, theirs, pairs))
+    if not pairs:
+        assert said == "chat: no pair of answers tells its output tokens yet"
+    elif pairs == 1:
+        assert said == "chat: too few pairs of answers tell their output tokens yet (1)"
+    elif after == 163_000:
+        assert "more than 100,000 times the output tokens of before" in said
+
+
+def test_likeness_that_no_amount_of_traffic_decides_says_so() -> None:
+    made = TalkEvidence(lambda: 1)
+    made.likeness = {2: 30, 1: 1}  # steps of 2.5 points: on the margin
+    assert any("so far; " in one and not re.search(r"\d,\d{3},\d{3}", one) for one in sentences(made))
+
+
+def test_who_answered_is_counted() -> None:
+    ours, theirs = message(), message()
+    ours.model, theirs.model = "big", "small"
+    made = evidence_of(ours, theirs, 3)
+    assert made.view(False)["models"] == {"production": {"big": 3}, "candidate": {"small": 3}}
+    for number in range(100):
+        theirs.model = f"m{number}"
+        made.note(Answer(ours, -1, -1), Answer(theirs, -1, -1), None, SECOND, False)
+    assert len(made.models[1]) == MAX_MODELS + 1
 
 
 # --- one pair ---------------------------------------------------------------------------------------------------------

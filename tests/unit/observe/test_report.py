@@ -89,7 +89,7 @@ def test_conversations_and_streams_have_parts_of_their_own() -> None:
     said = Page(render_html(sample())).said
     for text in ("Conversations", "Time to the first content", "Output tokens", "You help with travel.", "Streams",
                  "874", "52,431", "63,118 shadow", "0.00123", "0.00148", "+20 %", "First event",
-                 "2 answers too long"):  # fmt: skip
+                 "2 answers too long", "Answered by", "aria-mini (20)"):  # fmt: skip
         assert text in said, text
     plain = sample()
     plain["endpoints"] = [one for one in plain["endpoints"] if "talk" not in one]
