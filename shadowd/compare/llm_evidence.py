@@ -17,12 +17,8 @@ from collections.abc import Callable, Sequence
 from rapidfuzz.fuzz import ratio
 
 from shadowd.compare.betting import log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
-<<<<<<< HEAD
 from shadowd.compare.clock import Clock
-from shadowd.compare.judgement import Judgement, Result, more, percent
-=======
 from shadowd.compare.judgement import Judgement, Result
->>>>>>> llm
 from shadowd.compare.llm import Answer, Price, cost_of
 from shadowd.compare.readable import NO_INTERVAL, beyond, change, interval, still_needed
 from shadowd.compare.slowdown import LatencyEvidence
