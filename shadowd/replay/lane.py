@@ -24,8 +24,8 @@ GET, HEAD and OPTIONS (RFC 9110 §9.2.1) without a body: the shadow's state is t
 How the growth is bounded: a branch takes an idle connection before it opens one, so that there are never more of them
 than requests in flight (rate times latency, Little's law), and idle ones are closed after ``IDLE_KEEP``; never more
 than ``max_connections``, and no more than ``CONNECTING`` in the handshake; beyond that requests wait, each lane in its
-turn, and are ``shed(shadow_lag)`` after ``max_lag``. A request that comes, or is answered, lets ``GROWTH`` go, so that
-what has piled up does not become a burst. None of this begins while we catch up after a long stall of our own.
+turn, and are ``shed(shadow_lag)`` after ``max_lag``. What has piled up does not become a burst: a request that comes
+lets ``GROWTH`` go, an answer one; and while we catch up after a long stall of our own, one and none.
 
 ``Pool`` (order: none) sends every request so, whether behind or not.
 """
@@ -49,7 +49,7 @@ LATE = STALL
 #: A lane whose oldest request has waited so long (ns) is behind: a sweep's length. The pump's batches alone make a
 #: shadow that keeps pace look a few ms late.
 BEHIND = 50_000_000
-#: Waiting requests that one that comes, or an answer, lets go: as TCP's slow start, twice production's pace at most.
+#: Waiting requests that one that comes lets go: twice production's pace, so that a lane catches up.
 GROWTH = 2
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
@@ -95,7 +95,10 @@ class Lane:
 
     def submit(self, leg: Leg, now: int) -> None:
         self.queue.append(leg)
-        self.advance(now)
+        if self.spread is None:
+            self.advance(now)
+        else:
+            self.spread.advance(now, GROWTH)
 
     def advance(self, now: int) -> None:
         """Send what may be sent."""
@@ -120,7 +123,7 @@ class Lane:
             leg = queue[0]
             waits = connection.in_flight
             if waits and (waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
-                if self.auto and now - leg.queued_at > BEHIND and now - self._engine.stalls.caught_up > BEHIND:
+                if self.auto and now - leg.queued_at > BEHIND and self._waits_for_the_shadow(leg, now):
                     self.spread = Spread(self._engine, self)
                     self.spread.advance(now)
                     return
@@ -131,6 +134,10 @@ class Lane:
             connection.send(leg, now)
             connection = self.connection
         self.rest(now)
+
+    def _waits_for_the_shadow(self, leg: Leg, now: int) -> bool:
+        """Longer than ``BEHIND``; an answer that came while we stood still is not waited for."""
+        return now - leg.queued_at - self._engine.stalls.within(leg.queued_at, now) > BEHIND
 
     def in_time(self, leg: Leg, now: int) -> bool:
         """Whether a request that is late may be sent all the same; else it is shed."""
@@ -311,8 +318,8 @@ class Fan(ABC):
         self._sending = False  # a branch that ends at once must not begin the next within its own
 
     @abstractmethod
-    def advance(self, now: int) -> None:
-        """Send what may be sent."""
+    def advance(self, now: int, permits: int = 1) -> None:
+        """Send what may be sent, ``permits`` at most where that is limited."""
 
     def _branch(self, leg: Leg, now: int) -> None:
         branch = leg.lane = Branch(self._engine, self)
@@ -346,7 +353,7 @@ class Spread(Fan):
         sent = lane.connection.in_flight if lane.connection is not None else ()
         self._barrier = not all(map(spreadable, sent))  # an unsafe request is under way, on the lane's own connection
 
-    def advance(self, now: int) -> None:
+    def advance(self, now: int, permits: int = 1) -> None:
         if self._sending:
             return
         lane, target = self._lane, self.target
@@ -357,8 +364,9 @@ class Spread(Fan):
                 lane.spread = None  # the shadow keeps pace
                 lane.advance(now)
                 return
-        permits = GROWTH
-        while queue and permits and not self._barrier:
+        if self._engine.stalls.caught_up > now:
+            permits -= 1
+        while queue and not self._barrier:
             leg = queue[0]
             if now - leg.since > LATE and not lane.in_time(leg, now):
                 queue.popleft()
@@ -377,6 +385,8 @@ class Spread(Fan):
             if connection is not None and connection.state == OPEN and not connection.in_flight:
                 connection.send(queue.popleft(), now)
                 continue
+            if not permits:
+                break
             if not target.may_connect(now):
                 target.starved[lane] = None
                 break
@@ -404,7 +414,7 @@ class Pool(Fan):
         self.queue.append(leg)
         self.advance(now)
 
-    def advance(self, now: int) -> None:
+    def advance(self, now: int, permits: int = 1) -> None:
         if self._sending:
             return
         queue, target = self.queue, self.target
