@@ -191,9 +191,16 @@ def _compare_problems(p: Content, c: Content, options: Options, alike: Alike) ->
         )
     if p.data != c.data:
         return annotated(compare_contents(p, c, options, alike), p.problem)
-    p.data, c.data = p.sent, c.sent
-    if p.data == c.data:  # what was not understood is framing, which is not the same
-        texts = [f"{p.problem}: equal as far as understood", "framed otherwise"]
-        return Differences((Difference("body", "", "encoding", *texts),))
+    decoded, p.data, c.data = bool(p.data), p.sent, c.sent
+    if decoded and not p.problem.startswith("unknown"):
+        return by_digest(p.data, c.data, f"{p.problem}: equal as far as decoded") or _framed(p)
+    if p.data == c.data:
+        return _framed(p)
     note = f"{p.problem}: compared as sent"
     return annotated(compare_contents(p, c, options, alike), note) or by_digest(p.data, c.data, note)
+
+
+def _framed(content: Content) -> Differences:
+    """What was not understood is the framing, and it is not the same: the bodies differ, what they hold does not."""
+    texts = [f"{content.problem}: equal as far as understood", "framed otherwise"]
+    return Differences((Difference("body", "", "encoding", *texts),))

@@ -202,7 +202,7 @@ class _Read:
             return
         guard = _GUARD.match(self.text)
         if guard is not None:
-            self.around = guard[0].strip()
+            self.around = "".join(guard[0].split())
             self.text = self.text[guard.end() :]
             return
         callback = _CALLBACK.match(self.text)
@@ -229,6 +229,8 @@ def _compare_json(p: Content, c: Content, options: Options, alike: Alike | None)
             if all(not count for _, count in as_lines):
                 return diff_documents(as_lines[0][0], as_lines[1][0], options, alike=alike)
         if all(faults):
+            if not (_is_text(p, "") and _is_text(c, "")):
+                return by_digest(p.data, c.data, "malformed JSON")
             found = _compare_texts(p, c, options, alike)
             labelled = _labelled_json(p.media_type) or _labelled_json(c.media_type)
             return annotated(found, "malformed JSON: compared as text") if labelled else found

@@ -28,6 +28,7 @@ _SETS = frozenset(
 )  # fmt: skip
 #: Sets of names whose case does: methods (RFC 9110 §9.1), quoted types of data.
 _EXACT_SETS = frozenset({"allow", "access-control-allow-methods", "clear-site-data", "dav"})
+_VERBATIM = frozenset({"location", "content-location"})
 _MEDIA = frozenset({"content-type", "accept-post", "accept-patch"})
 _PARAMETERS = frozenset(
     {"content-disposition", "strict-transport-security", "expect-ct", "x-xss-protection", "refresh"}
@@ -53,6 +54,8 @@ _CHALLENGE = re.compile(r"\b(nonce|opaque)=(?:\"[^\"]*\"|[^,\s]+)", re.IGNORECAS
 def meaning(name: str, value: str) -> object:
     """The canonical form of a field, ``name`` in lower case; equal forms mean the same."""
     if len(value) > _LONGEST:
+        return value
+    if name in _VERBATIM:
         return value
     if name == "etag":
         return value.removeprefix("W/")

@@ -58,6 +58,7 @@ _VOID = frozenset(
 #: Elements that come in lists.
 _LISTED = frozenset({"tr", "li", "option", "dt", "dd", "article", "url", "sitemap", "item", "entry"})
 _TAG = re.compile(r"(<[^<>]*>)")
+_TAG_NAME = re.compile(r"<(/?[A-Za-z][^\s/>]*)")
 _ATTRIBUTE = re.compile(r"([^\s=\"'<>/]+)(?:\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+)))?")
 
 
@@ -152,7 +153,16 @@ def html_untrusted(text: str) -> Markup:
             _open_html(tree, piece[1:-1])
         else:  # a comment, a doctype, something of a script
             tree.text(piece)
-    return _flattened(tree.root, True)
+    # What was never closed, or closed without being open, shows in no element.
+    tags = [piece.lower() for piece in map(_tag_name, pieces[1::2]) if piece]
+    page = _flattened(tree.root, True)
+    return Markup(page.leaves, "\n".join((page.shape, *tags)))
+
+
+def _tag_name(tag: str) -> str:
+    """``/p`` of ``</p>``; "" for what is no tag, and for elements without an end."""
+    found = _TAG_NAME.match(tag)
+    return found[1] if found is not None and found[1].lower() not in _VOID else ""
 
 
 def _open_html(tree: _Tree, tag: str) -> None:
