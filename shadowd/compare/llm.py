@@ -136,7 +136,9 @@ def read_answer(ask: Ask, response: Response, asked_at: int, citations: str = ""
     try:
         if encoded(response.head):
             content = content_untrusted(response.head, response.body, CONTENT_LIMIT)
-            reader.feed_untrusted(content.data, response.last_byte)
+            # a coding that is announced and not there is no reason not to look
+            data = content.data or b"".join(piece for piece, _ in pieces(response))
+            reader.feed_untrusted(data, response.last_byte)
             timed = False
         else:
             for piece, time in pieces(response):
@@ -180,7 +182,7 @@ def compare_messages(ask: Ask, production: Message, candidate: Message, options:
         return Differences((Difference(WHERE, "outcome", "value", *texts),))
     if production.outcome == "error":
         errors = [_VARIABLE.sub("#", message.error) for message in (production, candidate)]
-        if errors[0] == errors[1]:
+        if errors[0] == errors[1] and production.unread == candidate.unread:
             return NONE
         return Differences((Difference(WHERE, "error", "value", production.error, candidate.error),))
     if production.refused != candidate.refused:

@@ -6,7 +6,8 @@ LiteLLM, Azure, Ollama, Groq, OpenRouter …) are recognised too:
 ===========  ============================================  ========================================================
 ``api``      request                                       answer
 ===========  ============================================  ========================================================
-chat         ``messages``, OpenAI Chat Completions         ``choices``; chunks end with ``[DONE]``
+chat         ``messages``, OpenAI Chat Completions; the    ``choices``; chunks end with ``[DONE]``
+             older ``prompt`` at ``…/completions``
 responses    ``input`` at ``…/responses``                  ``output``; events end with ``response.completed`` …
 anthropic    ``messages`` at ``…/messages``                ``content``; events end with ``message_stop``
 ollama       ``…/api/chat`` and ``…/api/generate``         lines of JSON; the last has ``done``

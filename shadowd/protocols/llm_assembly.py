@@ -99,6 +99,7 @@ class Message:
         "text",
         "tool_calls",
         "unknown",
+        "unread",
     )
 
     def __init__(self) -> None:
@@ -120,7 +121,8 @@ class Message:
         self.events = 0
         self.deltas = 0  # events with text, refusal or arguments
         self.unknown = 0
-        self.broken = 0  # of them, events that are no JSON
+        self.unread = ""  # a digest of what could not be read at all
+        self.broken = 0  # of the unknown, events that are no JSON
         self.clipped = False  # a limit of this module was reached
 
     @property

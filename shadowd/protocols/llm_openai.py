@@ -36,7 +36,8 @@ class Chat(Assembler):
         # the older completions have ``text``; servers that speak both put the same words in both
         self._add_text(content or choice.get("text"))
         self._add_text(said.get("refusal"), self._refusal)
-        for place, piece in enumerate(items(said.get("tool_calls"))):
+        listed = said.get("tool_calls")
+        for place, piece in enumerate(items([listed] if isinstance(listed, dict) else listed)):
             self._tool_piece(piece, ("whole", place) if whole else None)
         if isinstance(said.get("function_call"), dict):
             call = self._call("function_call", "", string(said["function_call"].get("name")))

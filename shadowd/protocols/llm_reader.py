@@ -17,6 +17,7 @@ anything else                        what the media type says
 from __future__ import annotations
 
 import json
+from hashlib import blake2b
 from typing import Literal
 
 from shadowd.protocols.event_stream import EventStream, Lines, StreamError, reader_of
@@ -245,6 +246,7 @@ class Reader:
             if not ended and self._whole:
                 return  # half a JSON text, and the rest is still to come
             begins = " ".join(bytes(self._whole[:_EXCERPT]).decode("utf-8", "replace").split())
+            message.unread = blake2b(self._whole, digest_size=8).hexdigest()
             message.error = message.error or "the answer is no JSON" + (f": {begins}" if begins else "")
             return
         if message.deltas:

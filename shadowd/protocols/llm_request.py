@@ -62,6 +62,8 @@ def recognise_untrusted(target: bytes, head: bytes, body: bytes) -> Ask | None:
         if path.endswith(b"/messages") or b"\r\nanthropic-version:" in head.lower():
             return _anthropic(asked, model)
         return _chat(asked, model)
+    if path.endswith(b"/completions") and isinstance(asked.get("prompt"), (list, str)):
+        return _chat(asked, model)  # the older interface: the same answer, with ``text`` in its choices
     if path.endswith(b"/responses") and isinstance(asked.get("input"), (list, str)):
         return _responses(asked, model)
     return None
@@ -103,9 +105,11 @@ def _wanted(form: object) -> dict[str, Any] | None:
 
 
 def _chat(asked: dict[str, Any], model: str) -> Ask:
-    tools = _tools(asked.get("tools"), "parameters", "function") | _tools(asked.get("functions"), "parameters")
+    listed = asked.get("tools")
+    tools = _tools(listed, "parameters", "function") | _tools(listed, "parameters", "custom")
+    tools |= _tools(asked.get("functions"), "parameters")
     wanted = _wanted(asked.get("response_format"))
-    return Ask("chat", model, _spoken(asked["messages"]), tools, wanted, asked.get("stream") is True)
+    return Ask("chat", model, _spoken(asked.get("messages")), tools, wanted, asked.get("stream") is True)
 
 
 def _responses(asked: dict[str, Any], model: str) -> Ask:

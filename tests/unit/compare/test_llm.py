@@ -367,7 +367,13 @@ def test_another_media_type_or_no_stream_is_a_difference() -> None:
     assert compared((stream, SSE), (stream, b"text/plain")) == [("media type", "value")]
     assert compared((stream, SSE), (WHOLE, JSON)) == [("media type", "value")]
     assert compared((stream, SSE), (WHOLE, SSE)) == [("stream", "value")]
-    assert compared((b"<p>1</p>", SSE), (b"<p>1</p>", SSE)) == []
+    assert compared((b"<p>1</p>", JSON), (b"<p>1</p>", JSON)) == []
+    assert compared((b"<p>" + b"x" * 200 + b"1", JSON), (b"<p>" + b"x" * 200 + b"2", JSON)) == [("error", "value")]
+
+
+def test_a_coding_that_is_announced_and_not_there() -> None:
+    kind = SSE + b"\r\nContent-Encoding: gzip"
+    assert compared((said("Paris."), kind), (said("I can't help with that."), kind)) == [("refusal", "extra")]
 
 
 @pytest.mark.parametrize("kind", [SSE, JSON, b"text/plain", b"application/octet-stream"])
