@@ -10,6 +10,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from shadowd.exchange import Exchange, Response
+from shadowd.filters import Filter
+from shadowd.policy import Policy
 from shadowd.replay.lane import BEHIND, GROWTH, Lane, Pool
 from shadowd.replay.leg import Leg
 from shadowd.replay.target import CONNECTING, IDLE_KEEP, SECOND, TargetLimits
@@ -454,3 +456,27 @@ def test_nothing_unsafe_is_sent_twice_or_overtaken_and_nothing_is_lost(steps: li
         assert not any(lane.queue for lane in play.target.starved)
         event(f"spread: {min(play.target.account.spread, 3)}")
         event(f"stray: {min(play.target.account.stray, 3)}")
+
+
+# --- which lane a filter gives ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["auto", "connection", "none"])
+def test_a_filter_gives_the_lane_of_its_order(mirror: Mirror, shadow: Shadow, order: str) -> None:
+    """For the exchange itself and for its twin alike; raw flows, and those with a header of their own, keep order."""
+    target = mirror.target(shadow.port)
+    chosen = Filter("shop", Policy(b"here/shop"), order=order, forward_proxy_header=True)
+    http = chosen.lane(target, mirror.engine, False, b"")
+    if order == "none":
+        assert isinstance(http, Pool)
+        assert chosen.lane(target, mirror.engine, False, b"") is http
+    else:
+        assert isinstance(http, Lane)
+        assert http.auto is (order == "auto")
+        proxied = chosen.lane(target, mirror.engine, False, b"PROXY UNKNOWN\r\n")
+        assert isinstance(proxied, Lane)
+        assert not proxied.auto
+    raw = chosen.lane(target, mirror.engine, True, b"")
+    assert isinstance(raw, Lane)
+    assert raw.raw
+    assert not raw.auto
