@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 
 from shadowd.compare.alike import Alike, names_target
-from shadowd.compare.bodies import annotated, by_digest, compare_contents
+from shadowd.compare.bodies import annotated, by_digest, compare_contents, is_text
 from shadowd.compare.conditional import not_comparable
 from shadowd.compare.content import Content, content_untrusted
 from shadowd.compare.context import Context
@@ -181,7 +181,7 @@ def _digest(response: Response) -> bytes:
 
 def _compare_problems(p: Content, c: Content, options: Options, alike: Alike) -> Differences:
     """A body whose coding cannot be undone, on one side or on both. Where it is the same on both, what was decoded is
-    compared; and if that is nothing (a coding that was announced and is not there) what was sent."""
+    compared; where what was sent is text (the coding was announced and is not there) that is."""
     if p.problem != c.problem:
         texts = [content.problem or f"{len(content.data)} bytes, well encoded" for content in (p, c)]
         return Differences((Difference("body", "", "encoding", *texts),))
@@ -189,15 +189,17 @@ def _compare_problems(p: Content, c: Content, options: Options, alike: Alike) ->
         return by_digest(p.data, c.data, p.problem) or Differences(
             (Difference("body", "", "digest", f"{p.problem}: equal as far as decoded", "encoded otherwise"),)
         )
-    if p.data != c.data:
-        return annotated(compare_contents(p, c, options, alike), p.problem)
-    decoded, p.data, c.data = bool(p.data), p.sent, c.sent
-    if decoded and not p.problem.startswith("unknown"):
-        return by_digest(p.data, c.data, f"{p.problem}: equal as far as decoded") or _framed(p)
+    decoded = p.data, c.data
+    p.data, c.data = p.sent, c.sent
     if p.data == c.data:
         return _framed(p)
     note = f"{p.problem}: compared as sent"
-    return annotated(compare_contents(p, c, options, alike), note) or by_digest(p.data, c.data, note)
+    if is_text(p, "") and is_text(c, ""):  # a coding never is
+        return annotated(compare_contents(p, c, options, alike), note)
+    if decoded[0] == decoded[1]:
+        return by_digest(p.data, c.data, f"{p.problem}: equal as far as decoded")
+    p.data, c.data = decoded
+    return annotated(compare_contents(p, c, options, alike), p.problem)
 
 
 def _framed(content: Content) -> Differences:

@@ -42,7 +42,7 @@ _NEVER_PREFIXES = ("proxy-", "x-shadowd-")
 #: Dates that are counted from the moment of the answer, where they are not absolute.
 _DATES = frozenset({"expires", "last-modified", "retry-after", "sunset"})
 #: What a time or an authority has at least.
-_TELLS = re.compile(r"[0-9]|//")
+_TELLS = re.compile(r"[0-9./]")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 
 
