@@ -367,7 +367,8 @@ def _begin_run(run: Run, database: Database) -> int:
 _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
     "max_cpu", "min_coverage", "min_samples", "min_duration", "critical", "memory_after", "ignore_header",
-    "compare_header", "unordered", "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
+    "compare_header", "unordered", "tolerance",
+    "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
     "prices", "citations", "no_content", "similarity", "max_decision_increase", "max_token_increase",
     "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
 )  # fmt: skip

@@ -25,7 +25,7 @@ from shadowd.compare.conditional import not_comparable
 from shadowd.compare.content import Content, content_untrusted
 from shadowd.compare.context import Context
 from shadowd.compare.difference import NONE, SHOWN, Difference, Differences, Options
-from shadowd.compare.headers import compare_heads, compare_trailers
+from shadowd.compare.headers import compare_heads, compare_trailers, explained_heads
 from shadowd.compare.resp import compare_turns
 from shadowd.exchange import Response
 from shadowd.protocols.content_digest import ContentDigest
@@ -46,30 +46,26 @@ def compare_answers(
         if not_comparable(production, candidate, context.request_head if context is not None else b""):
             return NONE
         return Differences((Difference("status", "", "value", str(production.status), str(candidate.status)),))
+    heads = compare_heads(production.head, candidate.head, options)
     bodies_equal = (
         production.body == candidate.body
         and production.body_length == candidate.body_length
         and production.digest == candidate.digest
     )
-    if bodies_equal and production.head == candidate.head and production.open == candidate.open:
+    if bodies_equal and not heads and production.open == candidate.open:
         return NONE
-    alike: list[Alike] = []
-
-    def explains() -> Alike:
-        if not alike:
-            alike.append(Alike(context, production.head, candidate.head))
-        return alike[0]
-
-    heads = compare_heads(production.head, candidate.head, options, explains)
+    alike = Alike(context, production.head, candidate.head)
+    if heads and alike.asks:
+        heads = explained_heads(heads, production.head, candidate.head, options, alike)
     status = production.status
     if production.open or candidate.open:
         found = _joined(heads, _compare_ends(production, candidate), options.max_differences)
     elif bodies_equal or 0 < status < 200 or status == 204 or status == 304:
         found = heads
     elif not status:
-        return _compare_turns(production, candidate, options, explains())
+        return _compare_turns(production, candidate, options, alike)
     else:
-        found = _joined(heads, _compare_bodies(production, candidate, options, explains()), options.max_differences)
+        found = _joined(heads, _compare_bodies(production, candidate, options, alike), options.max_differences)
     return _hinted(found, context) if found and context is not None and context.candidate_authority else found
 
 
