@@ -184,6 +184,7 @@ class CompareFields(Strict):
     critical_endpoint: Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(texts(value)))] = ()
     memory_after: Annotated[int, BeforeValidator(integer(100, 10**9))] = 10_000
     ignore_header: Annotated[tuple[str, ...], BeforeValidator(_headers)] = ()
+    compare_header: Annotated[tuple[str, ...], BeforeValidator(_headers)] = ()
     unordered: Annotated[tuple[str, ...], BeforeValidator(_paths)] = ()
     tolerance: Annotated[float, BeforeValidator(share(0, 1))] = 0.0
     strict_types: Annotated[bool, BeforeValidator(boolean)] = False

@@ -394,9 +394,9 @@ def _begin_run(run: Run, database: Database) -> int:
 #: Fields of a filter whose change makes another comparison.
 _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
-    "max_cpu", "min_coverage", "min_samples", "min_span", "warmup",
-    "max_slow_increase", "slow_floor", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
-    "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
+    "max_cpu", "min_coverage", "min_samples", "min_span", "warmup", "max_slow_increase", "slow_floor", "min_duration",
+    "critical", "memory_after", "ignore_header", "compare_header", "unordered", "tolerance", "strict_types",
+    "shadow_metrics", "production_metrics", "critical_endpoint",
     "prices", "citations", "no_content", "similarity", "refusal", "max_decision_increase", "max_token_increase",
     "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
 )  # fmt: skip
@@ -420,6 +420,7 @@ def settings_of(spec: FilterSpec) -> Settings:
             unordered=spec.unordered,
             tolerance=spec.tolerance,
             ignore_headers=spec.ignore_header,
+            also_headers=spec.compare_header,
         ),
         Margins(
             max_error_increase=spec.max_error_increase,

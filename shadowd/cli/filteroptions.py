@@ -112,6 +112,9 @@ CriticalEndpoint = Annotated[
 ]
 MemoryAfter = Annotated[Text, _option("--memory-after", "Requests before memory is judged (default 10000).", "N")]
 IgnoreHeader = Annotated[Texts, _option("--ignore-header", "Response header that is not compared. Repeatable.", "K")]
+CompareHeader = Annotated[
+    Texts, _option("--compare-header", "Compare this header though it names a host, cache or trace. Repeatable.", "K")
+]
 Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says nothing: $.tags, or *.", "PATH")]
 Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
 Prices = Annotated[Texts, _option("--price", "Of a model, per million tokens. Repeatable.", "MODEL=INPUT,OUTPUT")]
@@ -192,6 +195,7 @@ OPTIONS: dict[str, Any] = {
     "critical_endpoint": CriticalEndpoint,
     "memory_after": MemoryAfter,
     "ignore_header": IgnoreHeader,
+    "compare_header": CompareHeader,
     "unordered": Unordered,
     "tolerance": Tolerance,
     "price": Prices,

@@ -119,12 +119,12 @@ class Alike:
 
 
 def http_time(text: str) -> int:
-    """ns since the Unix epoch of an HTTP-date (RFC 9110 §5.6.7), 0 if it is none."""
+    """ns since the Unix epoch of an HTTP-date (RFC 9110 §5.6.7), 0 if it is none; the epoch itself is 1."""
     if not text or len(text) > 60:
         return 0
     try:
         value = parsedate_to_datetime(text)
-        return int((value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()) * 10**9
+        return int((value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()) * 10**9 or 1
     except (ValueError, OverflowError, TypeError, IndexError):
         return 0
 

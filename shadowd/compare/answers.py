@@ -20,12 +20,12 @@ from __future__ import annotations
 import re
 
 from shadowd.compare.alike import Alike, names_target
-from shadowd.compare.bodies import annotated, by_digest, compare_contents
+from shadowd.compare.bodies import annotated, by_digest, compare_contents, is_text
 from shadowd.compare.conditional import not_comparable
 from shadowd.compare.content import Content, content_untrusted
 from shadowd.compare.context import Context
 from shadowd.compare.difference import NONE, SHOWN, Difference, Differences, Options
-from shadowd.compare.headers import compare_heads, compare_trailers
+from shadowd.compare.headers import compare_heads, compare_trailers, explained_heads
 from shadowd.compare.resp import compare_turns
 from shadowd.exchange import Response
 from shadowd.protocols.content_digest import ContentDigest
@@ -46,30 +46,26 @@ def compare_answers(
         if not_comparable(production, candidate, context.request_head if context is not None else b""):
             return NONE
         return Differences((Difference("status", "", "value", str(production.status), str(candidate.status)),))
+    heads = compare_heads(production.head, candidate.head, options)
     bodies_equal = (
         production.body == candidate.body
         and production.body_length == candidate.body_length
         and production.digest == candidate.digest
     )
-    if bodies_equal and production.head == candidate.head and production.open == candidate.open:
+    if bodies_equal and not heads and production.open == candidate.open:
         return NONE
-    alike: list[Alike] = []
-
-    def explains() -> Alike:
-        if not alike:
-            alike.append(Alike(context, production.head, candidate.head))
-        return alike[0]
-
-    heads = compare_heads(production.head, candidate.head, options, explains)
+    alike = Alike(context, production.head, candidate.head)
+    if heads and alike.asks:
+        heads = explained_heads(heads, production.head, candidate.head, options, alike)
     status = production.status
     if production.open or candidate.open:
         found = _joined(heads, _compare_ends(production, candidate), options.max_differences)
     elif bodies_equal or 0 < status < 200 or status == 204 or status == 304:
         found = heads
     elif not status:
-        return _compare_turns(production, candidate, options, explains())
+        return _compare_turns(production, candidate, options, alike)
     else:
-        found = _joined(heads, _compare_bodies(production, candidate, options, explains()), options.max_differences)
+        found = _joined(heads, _compare_bodies(production, candidate, options, alike), options.max_differences)
     return _hinted(found, context) if found and context is not None and context.candidate_authority else found
 
 
@@ -181,7 +177,7 @@ def _digest(response: Response) -> bytes:
 
 def _compare_problems(p: Content, c: Content, options: Options, alike: Alike) -> Differences:
     """A body whose coding cannot be undone, on one side or on both. Where it is the same on both, what was decoded is
-    compared; and if that is nothing (a coding that was announced and is not there) what was sent."""
+    compared; where what was sent is text (the coding was announced and is not there) that is."""
     if p.problem != c.problem:
         texts = [content.problem or f"{len(content.data)} bytes, well encoded" for content in (p, c)]
         return Differences((Difference("body", "", "encoding", *texts),))
@@ -189,15 +185,17 @@ def _compare_problems(p: Content, c: Content, options: Options, alike: Alike) ->
         return by_digest(p.data, c.data, p.problem) or Differences(
             (Difference("body", "", "digest", f"{p.problem}: equal as far as decoded", "encoded otherwise"),)
         )
-    if p.data != c.data:
-        return annotated(compare_contents(p, c, options, alike), p.problem)
-    decoded, p.data, c.data = bool(p.data), p.sent, c.sent
-    if decoded and not p.problem.startswith("unknown"):
-        return by_digest(p.data, c.data, f"{p.problem}: equal as far as decoded") or _framed(p)
+    decoded = p.data, c.data
+    p.data, c.data = p.sent, c.sent
     if p.data == c.data:
         return _framed(p)
     note = f"{p.problem}: compared as sent"
-    return annotated(compare_contents(p, c, options, alike), note) or by_digest(p.data, c.data, note)
+    if is_text(p, "") and is_text(c, ""):  # a coding never is
+        return annotated(compare_contents(p, c, options, alike), note)
+    if decoded[0] == decoded[1]:
+        return by_digest(p.data, c.data, f"{p.problem}: equal as far as decoded")
+    p.data, c.data = decoded
+    return annotated(compare_contents(p, c, options, alike), p.problem)
 
 
 def _framed(content: Content) -> Differences:

@@ -119,13 +119,14 @@ def look(content: Content) -> str:
         return JSON
     if label in _LABELLED:
         return _LABELLED[label]
-    if first in _GUARDS or "javascript" in label:
+    end = data[-64:].rstrip()
+    if first in _GUARDS or end.endswith((b")", b");")):
         text = begin.decode("latin-1")
-        if _GUARD.match(text) or (_CALLBACK.match(text) and data.rstrip().endswith((b")", b";"))):
+        if _GUARD.match(text) or (_CALLBACK.match(text) and end.endswith((b")", b";"))):
             return JSON
     if len(data) <= _FORM_LIMIT and b"&" in data and "script" not in label and _FORM.match(data):
         return FORM
-    return TEXT if _is_text(content, label) else BYTES
+    return TEXT if is_text(content, label) else BYTES
 
 
 def _looked_again(content: Content, kind: str) -> str:
@@ -151,7 +152,8 @@ def _labelled_json(label: str) -> bool:
     return label in ("application/json", "text/json") or label.endswith("+json")
 
 
-def _is_text(content: Content, label: str) -> bool:
+def is_text(content: Content, label: str) -> bool:
+    """Whether bytes are text, as far as the label leaves that open."""
     if label.startswith("text/") or label in _TEXT or label.endswith(("+xml", "+yaml")):
         return b"\0" not in content.data or known_charset(content.charset) != "utf-8"
     if b"\0" in content.data:
@@ -229,7 +231,7 @@ def _compare_json(p: Content, c: Content, options: Options, alike: Alike | None)
             if all(not count for _, count in as_lines):
                 return diff_documents(as_lines[0][0], as_lines[1][0], options, alike=alike)
         if all(faults):
-            if not (_is_text(p, "") and _is_text(c, "")):
+            if not (is_text(p, "") and is_text(c, "")):
                 return by_digest(p.data, c.data, "malformed JSON")
             found = _compare_texts(p, c, options, alike)
             labelled = _labelled_json(p.media_type) or _labelled_json(c.media_type)
@@ -320,7 +322,7 @@ def _compare_parts(p: Content, c: Content, options: Options, alike: Alike | None
     if ours is not None or theirs is not None:
         texts = ["multipart" if document is not None else fault for document in made]
         return Differences((Difference("body", "", "malformed", *texts),))
-    if not (_is_text(p, "") and _is_text(c, "")):
+    if not (is_text(p, "") and is_text(c, "")):
         return by_digest(p.data, c.data, fault)
     return annotated(_compare_texts(p, c, options, alike), f"{fault}: compared as text")
 

@@ -21,7 +21,7 @@ def not_comparable(production: Response, candidate: Response, request_head: byte
     p, c = production.status, candidate.status
     if p == c or p < 200 or c < 200:
         return ""
-    special, other = (production, candidate) if p in _SPECIAL else (candidate, production)
+    special, other = (production, candidate) if p > c else (candidate, production)
     status = special.status
     if status not in _SPECIAL or not 200 <= other.status < 300:
         return ""

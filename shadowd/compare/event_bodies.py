@@ -28,9 +28,10 @@ def events_document_untrusted(text: str, most: int, strict: bool = False) -> dic
     events: list[dict[str, Any]] = []
     fields: dict[str, str] = {}
     data: list[str] = []
-    for line in lines:
+    last = len(lines) - 1  # what stands after the last end of a line is none
+    for at, line in enumerate(lines):
         if not line:
-            if fields or data:
+            if at < last and (fields or data):
                 events.append(_event(fields, data, strict))
                 fields, data = {}, []
             continue

@@ -18,7 +18,6 @@ where they are named (``--compare-header``): those that say which host, cache or
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from shadowd.compare.alike import Alike
 from shadowd.compare.cookies import compare_cookies
@@ -42,7 +41,7 @@ _NEVER_PREFIXES = ("proxy-", "x-shadowd-")
 #: Dates that are counted from the moment of the answer, where they are not absolute.
 _DATES = frozenset({"expires", "last-modified", "retry-after", "sunset"})
 #: What a time or an authority has at least.
-_TELLS = re.compile(r"[0-9]|//")
+_TELLS = re.compile(r"[0-9./]")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 
 
@@ -107,11 +106,8 @@ def without_date(head: bytes) -> bytes:
     return head[:at] + head[head.find(b"\r\n", at + 2) :]
 
 
-def compare_heads(
-    production: bytes, candidate: bytes, options: Options, alike: Callable[[], Alike] | None = None
-) -> Differences:
-    """Differences of headers and cookies; at most ``options.max_differences``. Remembers: see the module's head.
-    ``alike`` is asked for only where values differ that it could explain."""
+def compare_heads(production: bytes, candidate: bytes, options: Options) -> Differences:
+    """Differences of headers and cookies; at most ``options.max_differences``. Remembers: see the module's head."""
     if production == candidate:
         return NONE
     p, c = without_date(production), without_date(candidate)
@@ -125,11 +121,16 @@ def compare_heads(
             if len(memo) >= MEMO_PAIRS:
                 memo.clear()
             memo[p, c] = known
-    if known and alike is not None and any(map(_may_be_alike, known)):
-        explains = alike()
-        if explains.asks:
-            return _compare(Headers(p), Headers(c), options, explains)
     return known
+
+
+def explained_heads(
+    found: Differences, production: bytes, candidate: bytes, options: Options, alike: Alike
+) -> Differences:
+    """What is left of the differences that ``compare_heads`` found: the memo knows no times and no authority."""
+    if not any(map(_may_be_alike, found)):
+        return found
+    return _compare(Headers(without_date(production)), Headers(without_date(candidate)), options, alike)
 
 
 def compare_trailers(production: bytes, candidate: bytes, options: Options, alike: Alike | None) -> Differences:

@@ -15,7 +15,7 @@ from shadowd.cli.verdicts import show_verdict
 from shadowd.demo.chat import PLANTED_WEATHER
 from shadowd.demo.chat_model import PLANTED
 from shadowd.demo.children import Child
-from shadowd.demo.run import ATTACH_PAUSE, FILTER, LATENCY_FLOOR, MEMORY_AFTER, Demo, report_file, run_to_end
+from shadowd.demo.run import ATTACH_PAUSE, FILTER, LATENCY_FLOOR, MEMORY_AFTER, MIN_SPAN, Demo, report_file, run_to_end
 from shadowd.errors import UsageError
 
 THIRD_PARTY = "weather"  # name of the second filter
@@ -47,9 +47,9 @@ class ChatDemo(Demo):
     def _add_filters(self, ports: list[int]) -> None:
         production, shadow, baseline, weather, weather_next = ports
         options = ["--methods", "POST", "--baseline", f"http://127.0.0.1:{baseline}"]
-        options += ["--memory-after", MEMORY_AFTER, "--latency-floor", LATENCY_FLOOR]
+        options += ["--memory-after", MEMORY_AFTER, "--latency-floor", LATENCY_FLOOR, "--min-span", MIN_SPAN]
         self._add_filter(FILTER, production, shadow, options)
-        options = ["--direction", "outbound", "--twin", TWINS, "--latency-floor", LATENCY_FLOOR]
+        options = ["--direction", "outbound", "--twin", TWINS, "--latency-floor", LATENCY_FLOOR, "--min-span", MIN_SPAN]
         self._add_filter(THIRD_PARTY, weather, weather_next, options)
         time.sleep(ATTACH_PAUSE)
 
