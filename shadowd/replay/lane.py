@@ -67,6 +67,7 @@ class Lane:
     __slots__ = (
         "_broken",
         "_engine",
+        "_opened_at",
         "auto",
         "connection",
         "finished",
@@ -90,6 +91,7 @@ class Lane:
         self.connection: Connection | None = None
         self.spread: Spread | None = None  # while the lane is behind
         self.finished = False
+        self._opened_at = 0  # its first connection
         self._broken = ""  # raw: why the shadow connection ended, and its state with it
         self.given_up = ""  # raw: why a turn was shed; without it the rest would be another conversation
 
@@ -136,8 +138,10 @@ class Lane:
         self.rest(now)
 
     def _waits_for_the_shadow(self, leg: Leg, now: int) -> bool:
-        """Longer than ``BEHIND``; an answer that came while we stood still is not waited for."""
-        return now - leg.queued_at - self._engine.stalls.within(leg.queued_at, now) > BEHIND
+        """Longer than ``BEHIND``. An answer that came while we stood still is not waited for, and what came before
+        there was a connection (the name was looked up) has waited for no answer yet."""
+        begun = max(leg.queued_at, self._opened_at)
+        return now - begun - self._engine.stalls.within(begun, now) > BEHIND
 
     def in_time(self, leg: Leg, now: int) -> bool:
         """Whether a request that is late may be sent all the same; else it is shed."""
@@ -214,6 +218,8 @@ class Lane:
     # --- told by the connection ---------------------------------------------------------------------------------------
 
     def opened(self, connection: Connection, now: int) -> None:
+        if not self._opened_at:
+            self._opened_at = now
         if self.preamble:
             connection.send_preamble(self.preamble, now)
         self.advance(now)

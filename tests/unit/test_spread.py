@@ -70,6 +70,21 @@ def test_a_lane_that_keeps_pace_keeps_order(mirror: Mirror, shadow: Shadow) -> N
     assert lane.spread is None
 
 
+def test_what_came_before_the_first_connection_has_not_waited_for_the_shadow(mirror: Mirror, shadow: Shadow) -> None:
+    lane = Lane(mirror.engine, mirror.target(shadow.port), auto=True)
+    addresses, lane.target.addresses = lane.target.addresses, []  # the name is being looked up
+    for index in range(4):
+        mirror.ask(lane, index, after=index)
+    mirror.sweep(LATER)
+    lane.target.addresses = addresses
+    mirror.sweep(LATER)
+    for index in range(4):
+        mirror.arrives(mirror.peer(shadow), *range(index + 1))
+        mirror.answer(shadow.peers[0], ok())
+    assert len(shadow.accept_all()) == 1
+    assert account(lane)["spread"] == 0
+
+
 def test_a_slow_shadow_is_asked_at_productions_pace(mirror: Mirror, shadow: Shadow) -> None:
     lane = behind(mirror, shadow)
     for index in range(2, 20):
