@@ -166,17 +166,18 @@ class Recorder:
             "body": self._body(head, body),
         }
         sides = {
-            name: {
-                "status": status,
-                "head": self._redactor.head(answer_head).decode("utf-8", "replace") if answer_head else "",
-                "body": self._body(answer_head, answer_body),
-            }
-            for name, (status, answer_head, answer_body) in (
-                ("production", example.production),
-                ("candidate", example.candidate),
-            )
+            "production": self._side(example.production, getattr(example, "production_failure", "")),
+            "candidate": self._side(example.candidate, getattr(example, "failure", "")),
         }
         return {"endpoint": example.endpoint, "request": request, **sides}
+
+    def _side(self, answer: tuple[int, bytes, bytes] | None, failure: str) -> dict[str, Any]:
+        """``status``, ``head`` and ``body`` of an answer, or ``failure``: why there is none."""
+        if answer is None:
+            return {"failure": failure or "no answer"}
+        status, head, body = answer
+        shown = self._redactor.head(head).decode("utf-8", "replace") if head else ""
+        return {"status": status, "head": shown, "body": self._body(head, body)}
 
     def _body(self, head: bytes, body: bytes) -> str:
         content = content_untrusted(head, body, _CONTENT)
