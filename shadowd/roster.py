@@ -250,8 +250,8 @@ class Roster:
             running.account.targets.remove(target.account)
 
     def _contexts(self, spec: FilterSpec) -> dict[tuple[str, str], ssl.SSLContext | None]:
-        """Of every target by its URL and role. Where nothing but the file went away since, what was loaded stays in use: a
-        filter can be paused without its certificates."""
+        """Of every target by its URL and role. Where nothing but the file went away since, what was loaded stays in
+        use: a filter can be paused without its certificates."""
         entry = self.entries.get(spec.name)
         if spec.similarity and (entry is None or entry.spec.similarity != spec.similarity):
             check_model(spec.similarity)
