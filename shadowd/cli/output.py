@@ -174,7 +174,8 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, OSError):
         place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "input or output failed"
         _say(f"{place}: {error.strerror or error}")
-        _tell_json(f"{place}: {error.strerror or error}", "", 1)
+        if error.filename is not None:  # else stdout itself may be what fails
+            _tell_json(f"{place}: {error.strerror or error}", "", 1)
         return 1
     frames = traceback.extract_tb(error.__traceback__)
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
