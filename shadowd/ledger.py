@@ -55,6 +55,7 @@ FAILED = frozenset({"connect", "resolve", "timeout", "reset", "truncated", "tls"
 
 class TargetView(TypedDict):
     url: str
+    role: str
     mirrored: int
     shed: dict[str, int]
     failed: dict[str, int]
@@ -79,11 +80,13 @@ class TargetAccount:
     """What became of the requests at one target."""
 
     __slots__ = (
-        "failed", "in_flight", "mirrored", "shed", "spread", "stray", "twins", "twins_in_flight", "uncomparable", "url",
+        "failed", "in_flight", "mirrored", "role", "shed", "spread", "stray", "twins", "twins_in_flight",
+        "uncomparable", "url",
     )  # fmt: skip
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, role: str = "candidate") -> None:
         self.url = url
+        self.role = role
         self.mirrored = 0
         self.uncomparable = 0
         self.in_flight = 0
@@ -96,6 +99,7 @@ class TargetAccount:
     def view(self) -> TargetView:
         view: TargetView = {
             "url": self.url,
+            "role": self.role,
             "mirrored": self.mirrored,
             "shed": _present(self.shed),
             "failed": _present(self.failed),
@@ -123,9 +127,9 @@ class FilterAccount:
         self.lost: dict[str, int] = dict.fromkeys(LOST, 0)
         self.targets: list[TargetAccount] = []
 
-    def add_target(self, url: str) -> TargetAccount:
+    def add_target(self, url: str, role: str = "candidate") -> TargetAccount:
         """A target joins; what was seen before it is accounted as ``shed(before_target)`` for it."""
-        account = TargetAccount(url)
+        account = TargetAccount(url, role)
         account.shed["before_target"] = self.seen - sum(self.filtered.values()) - sum(self.lost.values())
         self.targets.append(account)
         return account

@@ -172,8 +172,9 @@ class Recorder:
         return {"endpoint": example.endpoint, "request": request, **sides}
 
     def _side(self, answer: tuple[int, bytes, bytes] | None, failure: str) -> dict[str, Any]:
+        """``status``, ``head`` and ``body`` of an answer, or ``failure``: why there is none."""
         if answer is None:
-            return {"failure": failure}
+            return {"failure": failure or "no answer"}
         status, head, body = answer
         shown = self._redactor.head(head).decode("utf-8", "replace") if head else ""
         return {"status": status, "head": shown, "body": self._body(head, body)}

@@ -191,17 +191,19 @@ class Runs:
         for key in [key for key in self.current if key[0] == name]:
             self._end(key, "the filter was removed")
 
-    def start(self, name: str, entry: Entry, label: str) -> list[Run]:
-        """``shadowctl run start``: end what runs, begin anew with a label."""
+    def start(self, name: str, entry: Entry, label: str, restart: bool = True) -> list[Run]:
+        """``shadowctl run start``: end what runs, begin anew with a label. Without ``restart`` a run that has the label
+        goes on: pipelines try again. Returns the runs that were begun."""
         found = [run for key, run in self.current.items() if key[0] == name]
         if not found:
             raise ShadowdError(
                 f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
             )
-        for run in found:
+        stale = [run for run in found if restart or not label or run.label != label]
+        for run in stale:
             self._end((name, run.target.url), "a new run was started")
             self._begin(entry, run.target, label)
-        return [self.current[name, run.target.url] for run in found]
+        return [self.current[name, run.target.url] for run in stale]
 
     def of(self, name: str) -> list[Run]:
         return [run for key, run in self.current.items() if key[0] == name]

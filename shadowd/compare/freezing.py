@@ -40,6 +40,7 @@ _IMMEDIATE = (bool, float, str, bytes, type(None))
 _FACTORIES: dict[str, Any] = {"int": int, "float": float, "list": list, "dict": dict, "set": set, "": None}
 _ARRAYS = frozenset("bBhHiIlLqQfd")
 _SMALL = 1 << 63
+ABSENT = [-1]  # in place of a reference: the object has a slot for it, and nothing in it
 
 Text = Callable[[str], str]
 
@@ -222,10 +223,8 @@ class _Freezer:
             if self._classes[kind][1] != names:
                 raise FreezeError(f"the evidence cannot be kept: two {kind.__name__} differ in shape", "report it")
             return ["o", number, *(self.reference(vars(value)[name]) for name in names)]
-        missing = [name for name in slots if not hasattr(value, name)]
-        if missing:
-            raise FreezeError(f"the evidence cannot be kept: {kind.__name__} has no {missing[0]}", "report it")
-        return ["o", self._number_of(kind, slots), *(self.reference(getattr(value, name)) for name in slots)]
+        parts = [self.reference(getattr(value, name)) if hasattr(value, name) else ABSENT for name in slots]
+        return ["o", self._number_of(kind, slots), *parts]
 
     def _number_of(self, kind: type, names: tuple[str, ...]) -> int:
         found = self._classes.get(kind)

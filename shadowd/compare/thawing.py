@@ -15,6 +15,7 @@ from shadowd.compare.freezing import (
     _ARRAYS,
     _FACTORIES,
     _PATTERN_LIMIT,
+    ABSENT,
     FORMAT,
     MAX_BYTES,
     MAX_NODES,
@@ -192,7 +193,8 @@ class _Thawer:
             case ["o", number, *parts]:
                 names = self._classes[number][1]
                 for name, part in zip(names, parts, strict=True):
-                    object.__setattr__(made, name, self._get(part))
+                    if part != ABSENT:
+                        object.__setattr__(made, name, self._get(part))
             case ["l", *parts]:
                 made.extend(map(self._get, parts))
             case ["q", _, *parts]:

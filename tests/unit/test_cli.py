@@ -127,9 +127,12 @@ def command(program: str, *words: str, **settings: str) -> subprocess.CompletedP
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int) -> str:
-    """The one line of an error; nothing on stdout, no traceback."""
+    """The one line of an error; nothing on stdout but the object of --json, no traceback."""
     assert done.returncode == code, done.stderr
-    assert done.stdout == ""
+    if "--json" in done.args:
+        assert json.loads(done.stdout)["error"]["exit"] == code
+    else:
+        assert done.stdout == ""
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")

@@ -141,6 +141,7 @@ def test_a_view_shows_only_what_happened() -> None:
         "targets": [
             {
                 "url": "http://one",
+                "role": "candidate",
                 "mirrored": 0,
                 "shed": {},
                 "failed": {"tls": 1},

@@ -132,6 +132,14 @@ def test_what_is_shared_stays_shared_and_cycles_stay_cycles() -> None:
     assert value is found.items[0]
 
 
+def test_an_empty_slot_stays_empty() -> None:
+    node = Node(1)
+    del node.items
+    found = back(node)
+    assert found.owner == 1
+    assert not hasattr(found, "items")
+
+
 def test_any_depth() -> None:
     deep: list[object] = []
     for _ in range(20_000):

@@ -71,7 +71,7 @@ def test_everything_is_on_the_page() -> None:
         "$.items[*].price",
         "19.99",
         "20.00",
-        "shadowctl diffs shop 1f3a09bc",
+        "shadowctl diffs shop 5e00aa10",
         "KeyError: 'discount'",
         "new in the shadow",
         "+1 KB per request",
@@ -284,3 +284,8 @@ def small() -> dict[str, Any]:
 
 
 SAMPLE = small()
+
+
+def test_errors_say_how_to_look_at_them() -> None:
+    for page in (Page(render_html(sample())).said, render_markdown(sample())):
+        assert "shadowctl diffs shop 9b1f0c22" in page
