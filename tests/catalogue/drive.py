@@ -1,9 +1,8 @@
-"""One run of a world through the real ``Examiner`` and ``Assessment``, default settings, as an operator would see it."""
+"""One run of a world through the real ``Examiner`` and ``Assessment``, default settings, as an operator sees it."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from shadowd.compare.assessment import Assessment
 from shadowd.compare.examiner import Examiner, Settings
@@ -60,6 +59,8 @@ def drive(world: World, stop: bool = False, every: float = EVERY) -> Outcome:
     here = 0  # exchanges at the fault's endpoint
     eligible = 0
     due = START + round(every * SECOND)
+    bound = world.since + world.within  # a look there tells whether the fault was found in time
+    looked = False
 
     def response_of(code: int) -> Response:
         made = shared.get(code)
@@ -122,8 +123,11 @@ def drive(world: World, stop: bool = False, every: float = EVERY) -> Outcome:
             elif examiner.wants_twin(request, draws[i]):
                 trial.twin = answered(t_code[i], t_first[i], t_last[i], late)
         examiner.examine(trial)
-        if now >= due or i == world.n - 1:
-            due += round(every * SECOND)
+        at_bound = world.fault and (here if world.endpoint >= 0 else i + 1) == bound and not looked
+        if now >= due or at_bound or i == world.n - 1:
+            looked = looked or bool(at_bound)
+            if now >= due:
+                due += round(every * SECOND)
             verdict = Assessment(examiner, eligible, (now - START) / SECOND).finish()
             outcome.last, outcome.reasons = verdict["verdict"], verdict["reasons"]
             where = here if world.endpoint >= 0 else i + 1
@@ -136,9 +140,7 @@ def drive(world: World, stop: bool = False, every: float = EVERY) -> Outcome:
                 if stop:
                     break
     if world.fault and outcome.failed is not None and not outcome.false_alarm:
-        # found between two looks: what the looks' distance adds is not the judges'
-        slack = every * world.rate * (0.02 if world.endpoint >= 0 else 1)
-        outcome.found_within = outcome.failed - world.since <= world.within + slack
+        outcome.found_within = outcome.failed - world.since <= world.within
     for endpoint in examiner.endpoints.values():
         for field in endpoint.fields.values():
             raw, noise = field.positive.count + field.both, field.negative.count + field.both

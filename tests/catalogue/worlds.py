@@ -188,7 +188,7 @@ def variant(name: str, base: type[World], text: str, **values: Any) -> None:
     WORLDS[name] = type(name, (base,), {"__doc__": text, **values})
 
 
-# --- errors that are weather --------------------------------------------------------------------------------------
+# --- errors that are weather ----------------------------------------------------------------------------------------
 
 
 @world("independent")
@@ -208,7 +208,9 @@ class Blip(World):
 
 
 for _name, _length in (("blip_2s", 2.0), ("blip_200ms", 0.2), ("blip_50ms", 0.05)):
-    variant(_name, Blip, f"Each side answers 503 once for {_length} s, at its own time: one event each.", length=_length)
+    variant(
+        _name, Blip, f"Each side answers 503 once for {_length} s, at its own time: one event each.", length=_length
+    )
 
 
 class OneSided(World):
@@ -237,7 +239,11 @@ class Periodic(World):
             self.error(side, self.during(starts[side], self.length))
 
 
-for _name, _length, _every in (("periodic_100ms", 0.1, 60.0), ("periodic_30ms", 0.03, 20.0), ("periodic_1s", 1.0, 100.0)):
+for _name, _length, _every in (
+    ("periodic_100ms", 0.1, 60.0),
+    ("periodic_30ms", 0.03, 20.0),
+    ("periodic_1s", 1.0, 100.0),
+):
     variant(
         _name, Periodic, f"503 for {_length} s every {_every:.0f} s on each side, own phase: both as long.",
         length=_length, every=_every,
@@ -298,7 +304,7 @@ class RateLimited(World):
                 self.error(one, limited, 429)
 
 
-# --- restarts, and the daemon itself -----------------------------------------------------------------------------------
+# --- restarts, and the daemon itself --------------------------------------------------------------------------------
 
 
 @world("shadow_restarted")
@@ -344,7 +350,7 @@ class DaemonStopped(World):
             self.lat[side][self.late] += 50
 
 
-# --- pace that is weather ----------------------------------------------------------------------------------------------
+# --- pace that is weather -------------------------------------------------------------------------------------------
 
 
 @world("gc_pauses")
@@ -401,7 +407,8 @@ for _tau in (10, 30, 60, 300):
     for _sd in (10, 20):
         variant(
             f"load_{_tau}s_{_sd}%", SlowLoad, f"Each host's own load: sd {_sd} %, correlated over {_tau} s.",
-            tau=float(_tau), deviation=_sd / 100, may_fail=0.15 if _tau > 30 else 0.05, must_pass=0.0 if _tau > 10 or _sd > 10 else 0.8,
+            tau=float(_tau), deviation=_sd / 100, may_fail=0.15 if _tau > 30 else 0.05,
+            must_pass=0.0 if _tau > 10 or _sd > 10 else 0.8,
         )  # fmt: skip
 
 
@@ -416,7 +423,9 @@ class ColdStart(World):
 
 
 variant("cold_start_10s", ColdStart, "A candidate started a moment ago: 5 times slower, falling with τ = 10 s.")
-variant("cold_start_30s", ColdStart, "A candidate started a moment ago: 5 times slower, falling with τ = 30 s.", tau=30.0)
+variant(
+    "cold_start_30s", ColdStart, "A candidate started a moment ago: 5 times slower, falling with τ = 30 s.", tau=30.0
+)
 
 
 @world("cold_cache")
@@ -458,7 +467,7 @@ class SlowClients(World):
         self.last["P"][self.conn % 8 == 1] = 80.0
 
 
-# --- state ---------------------------------------------------------------------------------------------------------------
+# --- state ----------------------------------------------------------------------------------------------------------
 
 
 @world("post_then_get")
@@ -556,7 +565,7 @@ class ReplicaLag(World):
             self.says(side, priced, self.key * 100_000 + versions, _stock)
 
 
-# --- content that varies by itself -----------------------------------------------------------------------------------
+# --- content that varies by itself ----------------------------------------------------------------------------------
 
 
 class Pods(World):
@@ -572,7 +581,13 @@ def _of_pod(value: int) -> Template:
     return answer(200, {"id": value // 2, "zone": "ab"[value % 2]})
 
 
-variant("pods_4", Pods, "Two pods behind 4 connections differ in a field: too few to say anything.", connections=4, must_pass=0.0)
+variant(
+    "pods_4",
+    Pods,
+    "Two pods behind 4 connections differ in a field: too few to say anything.",
+    connections=4,
+    must_pass=0.0,
+)
 variant("pods_40", Pods, "Two pods behind 40 connections differ in a field.", connections=40)
 
 
@@ -656,7 +671,7 @@ class Retries(World):
 
 @world("blue_green")
 class BlueGreen(World):
-    """Production moves to another colour of the same version for a third of the run: X-Colour tells, the shadows stay."""
+    """Production is of another colour, same version, for a third of the run: X-Colour tells, the shadows stay."""
 
     must_pass = 0.0  # without a run key it is another answer of production
 
@@ -686,7 +701,7 @@ def _served_by(value: int) -> Template:
     return answer(200, item(value // 8), (("X-Served-By", ("prod-7", "next-1", "next-1", "base-1")[value % 8]),))
 
 
-# --- faults: power ---------------------------------------------------------------------------------------------------------
+# --- faults: power --------------------------------------------------------------------------------------------------
 
 
 class Fault(World):
@@ -705,7 +720,14 @@ class Errors(Fault):
 
 
 variant("errors_0.5", Errors, "0.5 points of errors more.", fault="+0.5 points of errors", within=20_000)
-variant("errors_0.5_on_0.5", Errors, "The same on 0.5 % own errors.", fault="+0.5 on 0.5 % own errors", within=40_000, own=0.005)
+variant(
+    "errors_0.5_on_0.5",
+    Errors,
+    "The same on 0.5 % own errors.",
+    fault="+0.5 on 0.5 % own errors",
+    within=40_000,
+    own=0.005,
+)
 variant("errors_0.2", Errors, "0.2 points of errors more.", fault="+0.2 points of errors", within=60_000, share=0.002)
 
 
