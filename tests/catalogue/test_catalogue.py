@@ -13,8 +13,8 @@ from .table import BEGIN, END, bounds, write
 from .worlds import ENDPOINTS, WORLDS
 
 #: What every world gets: enough exchanges for a pass (no difference in 5,300 at a margin of 0.1 %) and for the weather
-#: to come once at least; 20,000 exchanges are less than a second of CPU.
-RATE, SECONDS = 100.0, 200.0
+#: to come once at least; 16,000 exchanges are two thirds of a second of CPU.
+RATE, SECONDS = 100.0, 160.0
 #: A fault's run is as long as its bound and a tenth, at the rate at which bounds are defined.
 FAULT_RATE = 300.0
 #: Seconds of the world between looks: each costs as much as a thousand exchanges.
