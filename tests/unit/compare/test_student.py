@@ -29,5 +29,5 @@ def test_levels_below_what_a_double_tells_are_as_good_as_never() -> None:
 
 @pytest.mark.parametrize(("alpha", "freedom"), [(0.05, 0), (0.0, 5), (0.6, 5), (-1.0, 5)])
 def test_what_is_no_level_or_no_freedom(alpha: float, freedom: int) -> None:
-    with pytest.raises(ValueError, match="at least one degree|a level is above 0"):
+    with pytest.raises(ValueError, match=r"at least one degree|a level is above 0"):
         upper_quantile(alpha, freedom)
