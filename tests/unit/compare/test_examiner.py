@@ -49,9 +49,8 @@ def test_a_deterministic_fault_is_found_by_twins_and_noise_is_not_a_fault() -> N
 
         wrong = number % 7 == 3
         twin = side(made(wrong)) if dice.random() < 0.05 else None
-        examine(
-            examiner, request(f"/orders/{number}", time=number * 15 * MS), made(False), side(made(wrong)), twin=twin
-        )
+        asked = request(f"/orders/{number}", time=number * 15 * MS)
+        examine(examiner, asked, made(False), side(made(wrong)), twin=twin)
     assessment = assess(examiner)
     assert labels(assessment) == {("body", "$.total"): "regression", ("body", "$.nonce"): "not judged"}
     (finding,) = assessment.verdict["findings"]

@@ -187,7 +187,7 @@ def test_without_a_baseline_the_text_is_not_judged() -> None:
 def evidence_of(ours: Message, theirs: Message, times: int = 1) -> TalkEvidence:
     made = TalkEvidence(lambda: 1)
     for number in range(times):
-        made.note(Answer(ours, -1, -1), Answer(theirs, -1, -1), None, SECOND + number * GAP, False)
+        made.note(Answer(ours, -1, -1), Answer(theirs, -1, -1), None, SECOND + number * 30 * MS, False)
     return made
 
 
