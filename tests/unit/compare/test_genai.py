@@ -168,7 +168,7 @@ def test_nothing_that_is_answered_hurts(body: bytes, kind: str) -> None:
 
 def test_what_is_counted_for_the_metrics_page() -> None:
     examiner, _ = talk(Settings(baseline=True), lambda n: answered(50), lambda n: answered(300, "aria-2"), 20)
-    series = examiner.genai.series
+    series = examiner.conversations.measures.series
     assert set(series) == {(name, "openai", "aria-1") for name in ("production", "shadow", "baseline")}
     ours, theirs = series["production", "openai", "aria-1"], series["shadow", "openai", "aria-1"]
     assert list(ours.durations) == ["stop"]
@@ -186,7 +186,7 @@ def test_models_are_bounded() -> None:
         production = answered(5)
         production.first_byte = production.last_byte = request.ended + MS
         examine(examiner, request, production, side(answered(5)), baseline=side(answered(5)))
-    names = {model for _, _, model in examiner.genai.series}
+    names = {model for _, _, model in examiner.conversations.measures.series}
     assert len(names) == MAX_MODELS + 1
     assert "other" in names
 

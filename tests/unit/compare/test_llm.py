@@ -54,7 +54,7 @@ WORDS = [
     "with",
     "more",
 ]
-GAP = 30 * MS  # between conversations
+SPAN = 96 * SECOND  # of a run: beyond the least span, and no longer than needed
 
 
 class Model:
@@ -130,12 +130,12 @@ def run(candidate: Model, seed: int, conversations: int = 3000, baseline: bool =
     examiner = Examiner(Settings(baseline=baseline), Rules())
     same = Model()
     for number in range(conversations):
-        request = asked(seed * 100_003 + number, SECOND + number * GAP)
+        request = asked(seed * 100_003 + number, SECOND + number * SPAN // conversations)
         production, _ = same.answer(seed * 100_003 + number, dice, request.ended)
         third = side_of(same.answer(seed * 100_003 + number, dice, 0)) if baseline else None
         tried = side_of(candidate.answer(seed * 100_003 + number, dice, 0))
         examine(examiner, request, production, tried, baseline=third)
-    return Assessment(examiner, examiner.compared, conversations * GAP / 1e9).finish()
+    return Assessment(examiner, examiner.compared, SPAN / 1e9).finish()
 
 
 def found(conversations: int, **changed: float) -> set[str]:
@@ -187,7 +187,7 @@ def test_without_a_baseline_the_text_is_not_judged() -> None:
 def evidence_of(ours: Message, theirs: Message, times: int = 1) -> TalkEvidence:
     made = TalkEvidence(lambda: 1)
     for number in range(times):
-        made.note(Answer(ours, -1, -1), Answer(theirs, -1, -1), None, SECOND + number * GAP, False)
+        made.note(Answer(ours, -1, -1), Answer(theirs, -1, -1), None, SECOND + number * 30 * MS, False)
     return made
 
 
