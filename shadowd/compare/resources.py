@@ -212,9 +212,9 @@ class MemorySeries:
         fitted = self._fitted(alpha, alpha_pass)
         against, own = None, 0.0
         if fitted is not None:
-            against = self._reference(reference, alpha / 2, alpha_pass / 2)
-            if against is not None:  # of two intervals both must hold: each gets half
-                mine = self._fitted(alpha / 2, alpha_pass / 2) or fitted
+            against = self._reference(reference, 0.1 * alpha, 0.1 * alpha_pass)
+            if against is not None:  # both intervals must hold: they share the level
+                mine = self._fitted(0.9 * alpha, 0.9 * alpha_pass) or fitted
                 own = mine[0]
                 fitted = mine[0] - against[0], mine[1] - against[2], min(fitted[2], mine[2] - against[1])
         result: Result = "inconclusive"

@@ -16,7 +16,9 @@ def started(*arguments: str) -> tuple[str, ...]:
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
     try:
         for _ in range(200):  # until exec has happened
-            if os.path.basename(os.readlink(f"/proc/{process.pid}/exe")).startswith(Path(arguments[0]).resolve().name):
+            if os.path.basename(os.readlink(f"/proc/{process.pid}/exe")).startswith(
+                Path(arguments[0]).resolve().name
+            ) and Path(f"/proc/{process.pid}/cmdline").read_bytes().strip(b"\0"):
                 break
             time.sleep(0.01)
         return build_of(process.pid)

@@ -28,9 +28,7 @@ def production(until: int, each: int = 100, first_look: int = 10_000) -> MemoryS
     """That does not grow."""
     generator = np.random.default_rng(77)
     series = MemorySeries(first_look=first_look)
-    for requests in range(
-        0, until + 1, max(1, each // 10)
-    ):
+    for requests in range(0, until + 1, max(1, each // 10)):
         series.add(requests, int(100 * MB + generator.normal() * 0.05 * MB))
     return series
 
