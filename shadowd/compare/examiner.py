@@ -274,6 +274,8 @@ class Examiner:
         self.warmed = self.compared
         self._begin(time)
         self.timing.begin()
+        self.outages.forget()
+        self.reference_outages.forget()
         for endpoint in self.endpoints.values():
             endpoint.begin(self.clock)
             for field in endpoint.fields.values():

@@ -49,9 +49,10 @@ class Outages:
         self.count = 0
         self.exchanges = 0  # in all outages that are over
         self.listed: list[Outage] = []
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """What waits is no outage: it is evidence, or the evidence that it was in begins anew."""
         self._begin = self._end = self._many = 0
         self._waiting: dict[Counted, int] = {}
 
@@ -69,7 +70,7 @@ class Outages:
         key = (endpoint, time >> _MOMENT << _MOMENT, group)
         self._waiting[key] = self._waiting.get(key, 0) + 1
         if len(self._waiting) > MOST_WAITING or self._end - self._begin > LONGEST:
-            self._forget()
+            self.forget()
 
     def answered(self) -> dict[Counted, int]:
         """The side answered: what is to be taken back, and how often, because it was an outage."""
@@ -82,7 +83,7 @@ class Outages:
             self.exchanges += self._many
             if len(self.listed) < LISTED:
                 self.listed.append(Outage(self._begin, self._end, self._many))
-        self._forget()
+        self.forget()
         return taken
 
 

@@ -29,10 +29,11 @@ class Timing:
         self.begin()
 
     def begin(self) -> None:
-        """Evidence begins, or begins anew: what was found of a warm-up is kept."""
+        """Evidence begins, or begins anew. First bytes that looked for a warm-up themselves have done so already."""
         first = self.whole.first_byte
         self.whole = Endpoint("", 1, self._contents.clock)
-        self.whole.first_byte = first
+        if first.warmup:
+            self.whole.first_byte = first
         self.late = 0  # sent late through the daemon's own fault
         self.timed = 0
         self._lost = 0.0
