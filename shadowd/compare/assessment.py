@@ -17,7 +17,7 @@ from shadowd.compare.fieldwork import FieldJudge
 from shadowd.compare.findings import findings_of, limited, reasons_of
 from shadowd.compare.judgement import Judgement, percent
 from shadowd.compare.outages import judge_outages
-from shadowd.compare.stretches import Course, Tally, Values
+from shadowd.compare.stretches import STRETCHES, Course, Tally, Values
 from shadowd.compare.verdict import (
     ALPHA,
     capacity_alpha,
@@ -36,6 +36,7 @@ TIMED_LEAST = 100
 #: Shares of the requests beyond which the daemon's own lateness leaves nothing to say of the candidate's pace: those it
 #: could not send in time, and those it sent late.
 OWN_LAG, OWN_LATE = 0.01, 0.05
+ONE_STOP = 2  # stretches of sixteen that a stop of the daemon may fall into
 TOO_BUSY = "this host is too busy to judge latency"
 LIMITS = {
     "baseline": (
@@ -67,6 +68,7 @@ class Assessment:
         self._resources = list(resources)
         self._judgements: list[Judgement] = []
         self._fields = FieldJudge(examiner)
+        self._wandered = 0.0  # how far the pace of all together may have strayed by chance
         self.endpoints: list[dict[str, Any]] = []
         self.verdict: dict[str, Any] = {}
 
@@ -112,8 +114,10 @@ class Assessment:
 
     def _judge_outcomes(self) -> None:
         examiner, margins = self._examiner, self._examiner.settings.margins
-        failing = examiner.baseline_failing / examiner.baselines if examiner.baselines else 0.0
         outcomes = examiner.outcomes
+        failing = 0.0
+        if examiner.settings.baseline and outcomes.total.count:
+            failing = outcomes.failing.better.count / outcomes.total.count
         for part, balance in (("failing", outcomes.failing), ("refused", outcomes.refused)):
             if part == "refused" and not balance.against.count:
                 continue
@@ -148,6 +152,7 @@ class Assessment:
             self._judgements += evidence.judge(
                 point, "", reference, margins.max_slowdown, margins.latency_floor, latency_alpha(), ALPHA, True
             )
+        self._wandered = whole.first_byte.wandering()
         slow: Balance = whole.slow
         self._judgements.append(
             judge_slow(
@@ -160,7 +165,7 @@ class Assessment:
         """Where the daemon itself was late nothing is said of how fast or able the candidate is."""
         examiner = self._examiner
         seen = examiner.compared + sum(examiner.shed.values())
-        lag = (examiner.shed.get("own_lag", 0) + examiner.shed.get("lag", 0)) / seen if seen else 0.0
+        lag = sum(self._own_lag()) / seen if seen else 0.0
         late = examiner.timing.late / (examiner.timing.late + examiner.timing.timed) if examiner.timing.late else 0.0
         if lag <= OWN_LAG and late <= OWN_LATE:
             return
@@ -175,6 +180,13 @@ class Assessment:
                 one.sentence = f"{TOO_BUSY}: {what}, through the daemon's own fault"
 
     # --- one endpoint -------------------------------------------------------------------------------------------------
+
+    def _own_lag(self) -> list[int]:
+        """What could not be sent in time through our own fault, by stretch; a stop that all of it falls into is one
+        event, and the rest of the run says what it says."""
+        examiner = self._examiner
+        stretches = examiner.own_lag.slots.cut(examiner.evidence_began, examiner.latest + 1, STRETCHES)
+        return stretches if sum(1 for one in stretches if one) > ONE_STOP else []
 
     def _judge_endpoint(self, endpoint: Endpoint, reference: str) -> Iterator[None]:
         margins = self._examiner.settings.margins
@@ -192,7 +204,7 @@ class Assessment:
             if evidence.count >= TIMED_LEAST:
                 self._judgements += evidence.judge(
                     point, endpoint.name, reference, margins.max_slowdown, margins.latency_floor,
-                    latency_alpha(endpoint.order), ALPHA, False,
+                    latency_alpha(endpoint.order), ALPHA, False, self._wandered,
                 )  # fmt: skip
         if endpoint.talk is not None:
             self._judgements += endpoint.talk.judge(
@@ -284,6 +296,11 @@ class Assessment:
             limits.append(
                 f"{self._fields.sessions:,} answers are 401 or 403 at the candidate alone: logins that were not "
                 "mirrored leave sessions it does not know, and a fault there would look the same. A --baseline tells."
+            )
+        if self._fields.moved:
+            limits.append(
+                f"{self._fields.moved:,} differences began when production's own answers changed: another version, or "
+                "another half of a pair, is in production since. A new run compares with that."
             )
         if examiner.incomparable:
             limits.append(

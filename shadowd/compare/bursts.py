@@ -24,6 +24,8 @@ _MAX_BLOCKS = 256  # then neighbours are joined: 5 KB
 _MIN_BLOCKS = (16, 32)
 #: A threshold may be off by this factor of its tail before it is set anew, which costs the blocks counted so far.
 _ASTRAY = (2.0, 3.0)
+#: An effect below it, of some sixteen blocks, may be chance: three standard errors of a variance.
+_CHANCE = 2.5
 _FIRST_CHECK = 4  # blocks before the first thresholds: two seconds
 
 
@@ -84,7 +86,7 @@ class Bursts:
             self._check_at = 2 * self._closed
             if self._astray():
                 # a burst that was seen once can come again: what is known is kept, whatever the new thresholds show
-                self._effects = (self.effect(TAILS[0]), self.effect(TAILS[1]))
+                self._effects = (_bursty(self.effect(TAILS[0])), _bursty(self.effect(TAILS[1])))
                 self._rows = array("I")
                 reference90, candidate90 = quantiles(TAILS[0])
                 reference99, candidate99 = quantiles(TAILS[1])
@@ -130,6 +132,11 @@ class Bursts:
         for start in range(0, len(rows) - _STRIDE, 2 * _STRIDE):
             joined.extend(rows[start + i] + rows[start + _STRIDE + i] for i in range(_STRIDE))
         self._rows = joined
+
+
+def _bursty(effect: float | None) -> float | None:
+    """What is kept of an effect: one that chance makes of independent exceedances is none."""
+    return 1.0 if effect is not None and effect < _CHANCE else effect
 
 
 def _threshold(nanoseconds: float) -> int:

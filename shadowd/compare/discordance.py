@@ -47,19 +47,19 @@ class _Evidence:
         may_fail: bool = True,
         course: Course | None = None,
     ) -> None:
+        self.log_e = log_e_above(counts, margin, lowest, 1.0)
+        self.why = ""  # what the stretches say where the counts alone would have decided
+        fails = may_fail and self.log_e >= -math.log(alpha_fail)
+        if course is not None and may_fail:
+            fails, self.why, late = course.fails(fails, margin, lowest, alpha_fail)
+            counts = late or counts  # what is told is what failed
         self.counts = counts
         self.total = round(sum(count for _, count in counts))
         self.effect = sum(value * count for value, count in counts) / self.total if self.total else 0.0
-        self.log_e = log_e_above(counts, margin, lowest, 1.0)
         self.low = lower_bound(counts, lowest, 1.0, alpha_fail)
         self.high = upper_bound(counts, lowest, 1.0, alpha_pass)
         self.needed: int | None = None
         self.result: Result = "inconclusive"
-        self.why = ""  # what the stretches say where the counts alone would have decided
-        fails = may_fail and self.log_e >= -math.log(alpha_fail)
-        if course is not None and may_fail:
-            found = course.fails(fails, margin, lowest, alpha_fail)
-            fails, self.why = found
         passes = not fails and log_e_below(counts, margin, lowest, 1.0) >= -math.log(alpha_pass)
         if course is not None and passes:
             passes, self.why = course.passes(margin, alpha_pass)
@@ -107,7 +107,8 @@ def judge_errors(
             "so failures of the candidate cannot be held against it"
         )
     elif result == "fail":
-        sentence = f"{percent(evidence.effect)} more of {total:,} exchanges {fail} than before ({bounds}){evidence.why}"
+        many = evidence.total
+        sentence = f"{percent(evidence.effect)} more of {many:,} exchanges {fail} than before ({bounds}){evidence.why}"
     elif result == "pass":
         sentence = (
             f"{worse:,} of {total:,} exchanges {fail} that did not before, {better:,} the other way round; "
@@ -131,7 +132,7 @@ def judge_slow(
     if not total:
         sentence = f"no answer was timed yet; {more(evidence.needed)}"
     elif evidence.result == "fail":
-        sentence = f"{percent(evidence.effect)} more of {total:,} answers are {slow} ({bounds}){evidence.why}"
+        sentence = f"{percent(evidence.effect)} more of {evidence.total:,} answers are {slow} ({bounds}){evidence.why}"
     elif evidence.result == "pass":
         sentence = (
             f"{worse:,} of {total:,} answers are {slow}, {better:,} the other way round; "
@@ -169,7 +170,7 @@ def judge_field(
     subject = f"{endpoint}: {name} {_KINDS.get(kind, kind)}"
     bounds = f"interval {span(max(evidence.low, -1.0), evidence.high)}, margin {percent(margin)}"
     if evidence.result == "fail":
-        sentence = f"{subject} in {percent(evidence.effect)} of {total:,} exchanges beyond noise ({bounds})"
+        sentence = f"{subject} in {percent(evidence.effect)} of {evidence.total:,} exchanges beyond noise ({bounds})"
         sentence += evidence.why
     elif evidence.result == "pass":
         noticed = percent(max(0.0, evidence.high))

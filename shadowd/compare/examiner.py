@@ -70,8 +70,6 @@ class Examiner:
         self.incomparable = 0  # answers that cannot be compared: the request carries production's validator
         self.compared = 0  # answered, or failed, by the candidate
         self.warmed = 0  # exchanges that were compared while the candidate warmed up: listed, no evidence
-        self.baseline_failing = 0  # exchanges the baseline failed and production did not
-        self.baselines = 0
         self.twins = 0  # second copies
         self.began = 0  # time of the first exchange (ns), 0 before it
         self.latest = 0
@@ -93,6 +91,7 @@ class Examiner:
         self.outcomes = Outcomes(clock.shift)
         self.asked = Tally(clock.shift)  # compared, or not because the shadow lagged
         self.lagging = Tally(clock.shift)  # shed because the shadow lagged, or timed out, and its reference had not
+        self.own_lag = Tally(clock.shift)  # not sent in time through the daemon's own fault
         self.keeping = Tally(clock.shift)  # the other way round
         self.limited = Tally(clock.shift)  # 429 where production answered well: second copies add to the load
 
@@ -237,6 +236,8 @@ class Examiner:
         """Only a shadow that lags behind its reference says something of the candidate."""
         shed = trial.candidate.shed
         self.shed[shed] = self.shed.get(shed, 0) + 1
+        if shed in ("own_lag", "lag"):
+            self.own_lag.add(moment.time, moment.group)
         if shed != "shadow_lag":
             return
         if trial.baseline is not None and trial.baseline.shed:
@@ -336,8 +337,6 @@ class Examiner:
         if trial.baseline is not None:
             if trial.baseline.shed:
                 return
-            self.baselines += 1
-            self.baseline_failing += rank(trial.baseline.response) == FAILED != ours
             ours = rank(trial.baseline.response)
             if ours == GOOD and trial.baseline.response is not None:
                 same = production is not None and trial.baseline.response.body == production.body

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from shadowd.compare.discordance import judge_field
-from shadowd.compare.evidence import ENOUGH_TRIALS, OVERFLOW, Endpoint, Field, Group
+from shadowd.compare.evidence import ENOUGH_REPEATS, ENOUGH_TRIALS, OVERFLOW, Endpoint, Field, Group
 from shadowd.compare.examiner import Examiner
 from shadowd.compare.judgement import Judgement, percent
 from shadowd.compare.llm import WHERE as LLM
@@ -40,6 +40,11 @@ _FAILING_MARGIN = 0.05
 _ALWAYS, _ALWAYS_LEAST, _ALWAYS_STRETCHES, _ALWAYS_SPAN = 0.25, 200, 8, 20
 #: Share of an endpoint's answers from which on 401 and 403 are no missing session any more.
 _NOBODY = 0.95
+#: Connections that must all show a field where there are fewer than eight: two servers that differ in it are met by all
+#: of six in one run of thirty.
+_FEW = 6
+#: Pairs without a difference after which one that appears while production's own answers change is production's.
+_SETTLED = 100
 _RANKS = {"regression": 0, "undecided": 1, "drift": 2, "not judged": 3, "expected": 4, "noise": 5}
 
 
@@ -50,6 +55,7 @@ class FieldJudge:
         self._examiner = examiner
         self._pooled: dict[tuple[str, str], tuple[int, int]] = {}  # noise of a place over all endpoints
         self.uncertain = 0  # differing answers in fields that are not known to be noise
+        self.moved = 0  # differences in fields that production changed in mid-run
         self.sessions = 0  # 401 and 403 of the candidate that a missing session may explain
         self.differences: list[dict[str, Any]] = []
 
@@ -82,6 +88,9 @@ class FieldJudge:
         elif self._of_sessions(endpoint, field):
             shown = "drift"
             self.sessions += field.differed
+        elif not baseline and _production_moved(field):
+            shown = "drift"
+            self.moved += field.differed
         elif judged is not None and judged.result == "fail":
             shown, counted = "regression", judged
         elif noisy >= NOISY_TIMES and noisy > margin * looked:
@@ -122,7 +131,7 @@ class FieldJudge:
         total = endpoint.denominator(field)
         began = max(examiner.evidence_began, field.began)
         values = ((1.0, field.positive), (below, field.negative))
-        course: Course | None = Course(values, total, began, examiner.latest, examiner.clock.least)
+        course: Course | None = Course(values, total, began, examiner.latest, examiner.clock.least, _FEW)
         if self._differs_always(endpoint, field) and _on_all_connections(endpoint):
             course = None  # the bets are enough
         return judge_field(
@@ -193,6 +202,12 @@ class FieldJudge:
             "last": group.last,
             "sentence": sentence,
         }
+
+
+def _production_moved(field: Field) -> bool:
+    """Whether production's own answers changed there when the difference began, and the candidate's did not: another
+    version, or another half of a blue-green pair, is in production since."""
+    return field.repeats_differed >= ENOUGH_REPEATS and field.since_pairs >= _SETTLED and not field.negative.count
 
 
 def _on_all_connections(endpoint: Endpoint) -> bool:

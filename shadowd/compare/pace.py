@@ -36,6 +36,11 @@ class Median(NamedTuple):
     rate: Rate
     wandered: float
 
+    def moved(self, wandered: float) -> Rate:
+        """The rate, less certain by what others wandered if that is more."""
+        square = self.rate.error**2 + max(0.0, wandered**2 - self.wandered**2)
+        return self.rate._replace(error=math.sqrt(square))
+
 
 class Pace:
     """See the module's head. Idle 200 bytes."""

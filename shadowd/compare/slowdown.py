@@ -76,6 +76,7 @@ class LatencyEvidence:
         "_pairs",
         "_ratios",
         "_until",
+        "_wandered",
         "candidate",
         "candidate_lost",
         "count",
@@ -97,6 +98,7 @@ class LatencyEvidence:
         self.warmup = warmup  # ns after the first pair in which a slower beginning that falls is forgotten; 0: never
         self.first = 0  # time of the first pair (ns)
         self.warmed = 0  # pairs forgotten so
+        self._wandered = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -172,12 +174,16 @@ class LatencyEvidence:
         alpha_fail: Callable[[int], float] | float = 0.0045,
         alpha_pass: float = 0.05,
         required: bool = False,
+        wandered: float = 0.0,
     ) -> list[Judgement]:
         """Judgements of p50, p90 and p99 of ``point`` ("first_byte" or "last_byte").
 
         ``reference``: "production" or "baseline"; ``margins`` by quantile, as relative increase; ``alpha_fail`` by
-        percentile (50, 90, 99), or one level to be shared by the three. Effects are relative increases (unit "ratio").
+        percentile (50, 90, 99), or one level to be shared by the three; ``wandered``: how far the pace
+        of all endpoints together may have strayed by chance (``wandering``). Effects are relative increases (unit
+        "ratio").
         """
+        self._wandered = wandered
         looks = windows(self.pace.begin, self.pace.latest, self.least)
         found = []
         for percentile, margin in zip((50, 90, 99), margins, strict=True):
@@ -206,6 +212,12 @@ class LatencyEvidence:
             judgement.sentence = self._sentence(judgement, point, percentile, reference, margin, floor_ns)
             found.append(judgement)
         return found
+
+    def wandering(self) -> float:
+        """How far the pace may have strayed by chance at the latest look, as a log-ratio."""
+        looks = windows(self.pace.begin, self.pace.latest, self.least)
+        found = self.pace.medians(looks[0].begin, looks[0].end, STRETCHES) if looks else None
+        return found.wandered if found is not None else 0.0
 
     def median(self, least: float, alpha_fail: float, alpha_pass: float) -> tuple[Result, float, float, float, float]:
         """The median paired ratio against the relative margin ``least``, of whatever was added: (result, effect, low,
@@ -292,7 +304,7 @@ class LatencyEvidence:
             if result != "fail" and (number == 0 or not self._votes(look, threshold, level)):
                 continue
             found = self.pace.medians(look.begin, look.end, STRETCHES)
-            failed = failed or (found is not None and found.rate.low(level) > threshold)
+            failed = failed or (found is not None and found.moved(self._wandered).low(level) > threshold)
         if failed and self._of_few_connections():
             failed = False
         passed = False
@@ -362,7 +374,7 @@ class LatencyEvidence:
         if away > 0:
             candidate = _around(self._candidate_value, min(1.0, away))
         if result == "fail":  # a pace that wanders moves the tails along
-            candidate *= math.exp(-far * middle.wandered)
+            candidate *= math.exp(-far * max(middle.wandered, self._wandered))
         beyond = candidate > max(reference * (1 + margin), reference + floor_ns)
         return result if beyond == (result == "fail") else "inconclusive", _ratio(candidate, reference) - 1
 

@@ -220,9 +220,9 @@ def over_connections(values: Values, total: Tally) -> Rate | None:
     return rate(sums, total.by_group, 2)
 
 
-def hold(values: Values, total: Tally, margin: float, alpha: float) -> bool:
+def hold(values: Values, total: Tally, margin: float, alpha: float, few: int = 1) -> bool:
     """Whether a rate beyond the margin is one of the connections at large: certain over their groups, or, where there
-    are few, beyond the margin in each. True where nobody knows the connections."""
+    are few (but at least ``few``), beyond the margin in each. True where nobody knows the connections."""
     if not any(total.by_group):
         return True
     found = over_connections(values, total)
@@ -231,30 +231,33 @@ def hold(values: Values, total: Tally, margin: float, alpha: float) -> bool:
     sums = [sum(value * tally.by_group[group] for value, tally in values) for group in range(GROUPS)]
     rates = [x / n for x, n in zip(sums, total.by_group, strict=True) if n]
     overall = sum(sums) / sum(total.by_group)
-    return min(rates) > max(margin, overall * _EACH)
+    return len(rates) >= few and min(rates) > max(margin, overall * _EACH)
 
 
 class Course:
     """How a rate went over the run: its tallies, and since when they count."""
 
-    __slots__ = ("begin", "latest", "least", "total", "values")
+    __slots__ = ("begin", "few", "latest", "least", "total", "values")
 
-    def __init__(self, values: Values, total: Tally, begin: int, latest: int, least: int) -> None:
+    def __init__(self, values: Values, total: Tally, begin: int, latest: int, least: int, few: int = 1) -> None:
+        self.few = few  # connections that must say the same where there are fewer than LEAST_GROUPS
         self.values = values
         self.total = total
         self.begin = begin  # of the evidence (ns)
         self.latest = latest
         self.least = least
 
-    def fails(self, rejected: bool, margin: float, lowest: float, alpha: float) -> tuple[bool, str]:
-        """Whether the rate is beyond the margin over stretches and connections, and what to say of it. ``rejected``:
-        the bets on all exchanges say that it is; late windows bet on their own. Values are at least ``lowest``."""
+    def fails(self, rejected: bool, margin: float, lowest: float, alpha: float) -> tuple[bool, str, Counts]:
+        """Whether the rate is beyond the margin over stretches and connections, what to say of it, and the counts of
+        a late window that shows it. ``rejected``: the bets on all exchanges say that it is; late windows bet on their
+        own. Values are at least ``lowest``."""
         looks = windows(self.begin, self.latest, self.least)
         if not looks:
-            return False, self._early() if rejected else ""
+            return False, self._early() if rejected else "", ()
         why = ""
         for look in looks:
             level = alpha * look.spent
+            counts: Counts = ()
             if look is not looks[0] or not rejected:
                 counts = self._counts(look)
                 if not counts or log_e_above(counts, margin, lowest, 1.0) < -math.log(level):
@@ -262,13 +265,13 @@ class Course:
             found = over_time(self.values, self.total, look.begin, look.end, look.parts)
             if found is None or found.low(level) <= margin:
                 why = why or self._bursts(look)
-            elif not hold(self.values, self.total, margin if look is looks[0] else 0.0, alpha):
+            elif not hold(self.values, self.total, margin if look is looks[0] else 0.0, alpha, self.few):
                 why = why or FEW_CONNECTIONS
             elif look is looks[0]:
-                return True, ""
+                return True, "", counts
             else:
-                return True, f" in the last {(look.end - look.begin) / 1e9:,.0f} s looked at"
-        return False, why
+                return True, f" in the last {(look.end - look.begin) / 1e9:,.0f} s looked at", counts
+        return False, why, ()
 
     def passes(self, margin: float, alpha: float) -> tuple[bool, str]:
         """Whether the rate is within the margin over stretches, and else what to say of it."""

