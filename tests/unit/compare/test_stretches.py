@@ -216,7 +216,7 @@ def one_percent(seed: int) -> Callable[[int], bool]:
 
 def test_a_steady_rate_fails_and_a_burst_of_as_many_does_not() -> None:
     assert course(one_percent(1)).fails(True, 0.001, -1.0, 0.005) == (True, "")
-    failed, why = course(lambda number: 5000 <= number < 5150).fails(True, 0.001, -1.0, 0.005)
+    failed, why, _ = course(lambda number: 5000 <= number < 5150).fails(True, 0.001, -1.0, 0.005)
     assert not failed
     assert "a burst is one event" in why
 
@@ -233,7 +233,7 @@ def test_a_fault_that_begins_late_is_found_in_a_late_window() -> None:
     """Ten clean minutes times five, then four in a hundred for five minutes: the bets on all do not say so."""
     dice = random.Random(3)
     late = course(lambda number: number >= 150_000 and dice.random() < 0.04, seconds=3300)
-    failed, why = late.fails(False, 0.01, -1.0, 0.005)
+    failed, why, _ = late.fails(False, 0.01, -1.0, 0.005)
     assert failed
     assert "s looked at" in why
 
@@ -246,7 +246,7 @@ def test_clean_runs_pass_and_a_burst_waits() -> None:
 
 def test_two_of_forty_connections_are_not_the_release() -> None:
     dice = random.Random(5)
-    failed, why = course(lambda number: number % 40 < 2 and dice.random() < 0.3, groups=40).fails(
+    failed, why, _ = course(lambda number: number % 40 < 2 and dice.random() < 0.3, groups=40).fails(
         True, 0.001, -1.0, 0.005
     )
     assert (failed, why) == (False, FEW_CONNECTIONS)
