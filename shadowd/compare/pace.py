@@ -77,12 +77,7 @@ class Pace:
     def medians(self, begin: int, end: int, parts: int) -> Median | None:
         """The mean over stretches of their medians, with its error: neighbours that are alike counted, and a pace that
         wanders off (a slow load of either side's own) too; None if fewer than ``_LEAST`` stretches have any."""
-        length = (end - begin) / parts
-        stretches: list[list[float]] = [[] for _ in range(parts)]
-        for ended, median in zip(self._ends, self._medians, strict=True):
-            if begin < ended <= end:
-                stretches[min(parts - 1, int((ended - 1 - begin) / length))].append(median)
-        stretches = [one for one in stretches if one]
+        stretches = [one for one in self._stretches(begin, end, parts) if one]
         values = [_median(sorted(one)) for one in stretches]
         found = rate(values, [1.0] * len(values), _LEAST)
         if found is None:
@@ -90,6 +85,31 @@ class Pace:
         wandered = _wandering(values, stretches)
         square = found.error**2 * _alike([value - found.mean for value in values]) + wandered
         return Median(found._replace(error=math.sqrt(square)), math.sqrt(wandered))
+
+    def _stretches(self, begin: int, end: int, parts: int) -> list[list[float]]:
+        length = (end - begin) / parts
+        stretches: list[list[float]] = [[] for _ in range(parts)]
+        for ended, median in zip(self._ends, self._medians, strict=True):
+            if begin < ended <= end:
+                stretches[min(parts - 1, int((ended - 1 - begin) / length))].append(median)
+        return stretches
+
+    def beyond(self, threshold: float, parts: int) -> str:
+        """For how long and when the candidate was slower: ``in 14 of 16 stretches of 38 s, from 0 s to 600 s``."""
+        if self.latest <= self.begin:
+            return ""
+        found = [
+            _median(sorted(one)) > threshold if one else None for one in self._stretches(self.begin, self.latest, parts)
+        ]
+        slow = [index for index, one in enumerate(found) if one]
+        if not slow:
+            return ""
+        length = (self.latest - self.begin) / parts / 1e9
+        known = sum(one is not None for one in found)
+        return (
+            f"in {len(slow)} of {known} stretches of {length:.3g} s, from {slow[0] * length:,.0f} s to "
+            f"{(slow[-1] + 1) * length:,.0f} s of the evidence"
+        )
 
     def signs(self, begin: int, end: int, threshold: float) -> tuple[int, int]:
         """Blocks beyond the threshold, and all, between two times."""

@@ -40,7 +40,7 @@ _DROP, _DROP_STEPS = 0.25, 8
 _SLOWER = 0.85  # growth in the last quarter by the one before; a leak has 1, a cache that fills like √n 0.84
 _CLEARLY = 0.10  # level of each quarter: a leak under noise is then put off in few looks, a warm-up to 20,000 seen
 
-#: Caches of services that were measured are full, or clearly slowing, by then (docs/decisions/0031-memory.md).
+#: A cache that fills is full, or clearly slowing, by then: exponentially with 20,000 requests it has 13 % to go.
 _CONFIRM = 40_000
 _DEMO = 10_000  # a first look sooner than this scales the line above: whoever asks for it has small numbers
 _LEVEL = 1.03  # of production's memory: heaps of two copies of one release differ by less
@@ -89,7 +89,7 @@ class MemorySeries:
         self._swing = math.inf  # highest less lowest reading of the latest look, by request: no slope there is steeper
         self._look: list[tuple[float, float]] | None = None  # minima of the latest look's blocks
         self._before: tuple[int, float] | None = None  # requests and last quarter's slope of the look before
-        self._against: tuple[int, int, list[tuple[float, float]], int] | None = None  # see _reference
+        self._against: tuple[int, int, list[tuple[float, float]], int, float] | None = None  # see _reference
         self._reasons: list[str] = []  # of the latest ten restarts
         self._restarts = 0  # without those of workers only: pools recycle theirs
         self._faults = 0
@@ -183,15 +183,16 @@ class MemorySeries:
             return None
         if self._against is None or self._against[0] != self._looks:
             points = _minima(reference._requests, reference._bytes) if len(reference._requests) > 1 else []
+            swing = _swing(reference._requests, reference._bytes) if points else math.inf
             lowest = max(int(size) for _, size in points) if points else 0
-            self._against = (self._looks, lowest, points, reference._served)
-        _, level, points, asked = self._against
-        if len(points) < _MIN_BLOCKS:
-            return None
+            self._against = (self._looks, lowest, points, reference._served, swing)
+        _, level, points, asked, swing = self._against
         spent = 1 / (self._looks * (self._looks + 1))
-        fitted = theil_sen(points, alpha_pass * spent, alpha * spent)
-        if fitted is None:
-            return None
+        fitted = theil_sen(points, alpha_pass * spent, alpha * spent) if len(points) >= _MIN_BLOCKS else None
+        if fitted is None:  # a flat line with a few steps in it has no rhythm; no slope is steeper than all it moved
+            if not math.isfinite(swing):
+                return None
+            fitted = 0.0, -swing, swing
         times = (1.0, asked / self._taken_at)  # by production's own requests, and by time: per the shadow's requests
         slope, low, high = (max(0.0, value) for value in fitted)
         above = self._look[-1][1] > _LEVEL * level

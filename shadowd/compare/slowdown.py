@@ -434,7 +434,8 @@ class LatencyEvidence:
         if said.low > -1 or math.isfinite(said.high):
             bounds = f"interval {span(said.low, said.high)}"
         if said.result == "fail":
-            return f"{subject} {effect} ({bounds}, {allowed})"
+            when = self.pace.beyond(math.log1p(said.margin), STRETCHES) if percentile == 50 else ""
+            return f"{subject} {effect} {when} ({bounds}, {allowed})".replace("  (", " (")
         if said.result == "pass" and said.high > margin:
             return f"{subject} {effect}, which is within {floor_ns / 1e6:g} ms (interval {span(said.low, said.high)})"
         if said.result == "pass":
