@@ -251,7 +251,11 @@ class Assessment:
         findings = findings_of(self._judgements, ALL_PROMPTS)
         if decided.verdict == "fail":
             decided.reasons = reasons_of(findings)
-        missing = self._too_few()
+        missing = self._too_few() + [
+            f"{name}: its bodies cannot be taken apart and differ between answers of one version, so nothing of them is "
+            "judged; if that is meant, say so (shadowctl noise add --endpoint, --path '*')"
+            for name in self._fields.unjudged
+        ]
         if decided.verdict == "pass" and missing:
             decided.verdict, decided.reasons, decided.score = "inconclusive", missing, min(decided.score, 99)
         decided.reasons = limited(decided.reasons)

@@ -32,7 +32,11 @@ NOISY_TIMES = 3
 #: Share of the looks from which on a place counts as volatile everywhere: ids and times differ always or nearly.
 VOLATILE = 0.5
 #: What a model that samples does otherwise by itself: judged by a margin of their own.
-_OTHERWISE = {(LLM, "refusal"), (LLM, "tool calls"), (LLM, "finish reason")}
+_OTHERWISE = {
+    (LLM, "refusal"), (LLM, "tool calls"), (LLM, "finish reason"), (LLM, "output items"), (LLM, "model"),
+}  # fmt: skip
+#: A body that is compared as a whole, because nobody can take it apart: if it is noise, nothing of it is judged.
+_WHOLE = ("body", "")
 #: Without a baseline a failing status is one blip at both twins: only what lasts in so many exchanges is a field's.
 _FAILING_MARGIN = 0.05
 #: A status that differs from the first exchange on, in such a share of every stretch, needs no long run: a twentieth of
@@ -57,6 +61,7 @@ class FieldJudge:
         self.uncertain = 0  # differing answers in fields that are not known to be noise
         self.moved = 0  # differences in fields that production changed in mid-run
         self.sessions = 0  # 401 and 403 of the candidate that a missing session may explain
+        self.unjudged: list[str] = []  # endpoints of whose bodies nothing is judged
         self.differences: list[dict[str, Any]] = []
 
     def pool(self) -> None:
@@ -95,6 +100,8 @@ class FieldJudge:
             shown, counted = "regression", judged
         elif noisy >= NOISY_TIMES and noisy > margin * looked:
             shown = "not judged"
+            if place == _WHOLE:
+                self.unjudged.append(endpoint.name)
         elif self._volatile_elsewhere(field, noisy, looked):
             shown = "not judged"
             noisy, looked = self._pooled[place]
