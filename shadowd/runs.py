@@ -310,6 +310,8 @@ class Runs:
                     await run.vitals.look(run.served, run.asked)
                 except Exception as error:  # likewise
                     self.problem = f"looking at processes failed: {error!r} at {_place(error)} — report it"
+                if run.vitals.shadow_started:
+                    run.examiner.candidate_began(max(0.0, run.began - run.vitals.shadow_started))
                 run.roll(time.time())
                 run.examiner.ended = run.examiner.ended or run.vitals.another_version
                 if run.examiner.ended and self.current.get(key) is run:

@@ -252,8 +252,8 @@ class Assessment:
         if decided.verdict == "fail":
             decided.reasons = reasons_of(findings)
         missing = self._too_few() + [
-            f"{name}: its bodies cannot be taken apart and differ between answers of one version, so nothing of them is "
-            "judged; if that is meant, say so (shadowctl noise add --endpoint, --path '*')"
+            f"{name}: its bodies cannot be taken apart and differ between answers of one version, so nothing of them "
+            "is judged; if that is meant, say so (shadowctl noise add --endpoint, --path '*')"
             for name in self._fields.unjudged
         ]
         if decided.verdict == "pass" and missing:

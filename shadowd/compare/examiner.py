@@ -35,7 +35,7 @@ from shadowd.compare.pairing import Pairing
 from shadowd.compare.rules import Rules
 from shadowd.compare.settings import Settings
 from shadowd.compare.signing import Signatures
-from shadowd.compare.slowdown import LatencyEvidence
+from shadowd.compare.slowdown import WARMUP, LatencyEvidence
 from shadowd.compare.strangers import Strangers
 from shadowd.compare.stretches import GROUPS, Tally
 from shadowd.compare.timing import Timing
@@ -78,6 +78,7 @@ class Examiner:
         self.reference_outages = Outages()
         self._names = Endpoints(settings.routes)
         self._needy: set[str] = set()  # endpoints where more is asked twice
+        self._past = -1  # ns before the run that the candidate's process began; -1: nobody knows
         self._warm_until = 0  # when a warm-up of fixed length ends
         key = settings.run_key.encode()
         self._run_key = re.compile(rb"(?im)^" + re.escape(key) + rb":[ \t]*([^\r\n]*)") if key else None
@@ -175,7 +176,7 @@ class Examiner:
         request, production, candidate = exchange.request, exchange.response, side.response
         if not self.began:
             self.began = self.evidence_began = self.latest = request.ended
-            self._warm_until = request.ended + (self.settings.warmup or 0)
+            self._warm_until = request.ended + max(0, (self.settings.warmup or 0) - max(0, self._past))
         time = self.latest = max(self.latest, request.ended)
         if self._warm_until and time >= self._warm_until:
             self._warm_until = 0
@@ -269,6 +270,18 @@ class Examiner:
             if version is not None:
                 self._versions[side] = version
         return False
+
+    def candidate_began(self, seconds: float) -> None:
+        """The candidate's process began so long before the run: what is left of its warm-up is shorter by that."""
+        if self._past >= 0:
+            return
+        past = self._past = round(seconds * 1e9)
+        if self._warm_until:
+            self._warm_until -= min(past, self.settings.warmup or 0)
+        self.clock.auto = max(0, WARMUP - past)
+        if self.settings.warmup is None:
+            for one in (self.timing.whole, *self.endpoints.values()):
+                one.first_byte.warmup = one.last_byte.warmup = self.clock.auto
 
     def begin_again(self, time: int) -> None:
         """Evidence begins anew: the candidate was warming up. What was seen stays listed."""
