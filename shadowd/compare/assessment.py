@@ -11,7 +11,7 @@ from typing import Any
 
 from shadowd.compare.conversing import ALL_PROMPTS
 from shadowd.compare.discordance import judge_capacity, judge_content, judge_errors, judge_slow
-from shadowd.compare.evidence import Balance, Endpoint
+from shadowd.compare.evidence import Endpoint
 from shadowd.compare.examiner import Examiner
 from shadowd.compare.fieldwork import FieldJudge
 from shadowd.compare.findings import findings_of, limited, reasons_of
@@ -128,13 +128,16 @@ class Assessment:
                     refused=part == "refused",
                 )
             )  # fmt: skip
-        limited, asked = examiner.limited.count, examiner.asked.count
+        whole = Tally(examiner.clock.shift)  # compared, and what the shadow could not take
+        for one in (outcomes.total, examiner.lagging, examiner.limited):
+            whole.merge(one)
+        limited, asked = examiner.limited.count, whole.count
         # each second copy can have taken the place of one request at a shadow that limits its rate
         own = examiner.twins / asked if limited and asked else 0.0
         values = ((1.0, examiner.lagging), (1.0, examiner.limited), (-1.0, examiner.keeping))
         judged = judge_capacity(
             examiner.lagging.count + limited, asked, margins.max_error_increase + own, capacity_alpha(), ALPHA,
-            kept=examiner.keeping.count, course=self._course(values, examiner.asked),
+            kept=examiner.keeping.count, course=self._course(values, whole),
         )  # fmt: skip
         if judged.result == "pass" and limited > margins.max_error_increase * asked:
             judged.result = "inconclusive"
@@ -153,10 +156,10 @@ class Assessment:
                 point, "", reference, margins.max_slowdown, margins.latency_floor, latency_alpha(), ALPHA, True
             )
         self._wandered = whole.first_byte.wandering()
-        slow: Balance = whole.slow
+        slow, of_slow = examiner.timing.slow, examiner.timing.of_slow
         self._judgements.append(
             judge_slow(
-                self._course(slow.values, whole.timed), slow.against.count, slow.better.count, whole.timed.count,
+                self._course(slow.values, of_slow), slow.against.count, slow.better.count, of_slow.count,
                 margins.max_slow_increase, slow_alpha(), ALPHA,
             )
         )  # fmt: skip

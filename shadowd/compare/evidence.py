@@ -165,7 +165,6 @@ class Endpoint:
     """One endpoint of a run, and the latencies of both sides there."""
 
     __slots__ = (
-        "answered",
         "differing",
         "fields",
         "first_byte",
@@ -175,11 +174,9 @@ class Endpoint:
         "order",
         "outcomes",
         "pairs",
-        "slow",
         "stream",
         "talk",
         "thirds",
-        "timed",
         "total",
         "trials",
     )
@@ -198,12 +195,9 @@ class Endpoint:
         shift = clock.shift
         self.outcomes = Outcomes(shift)
         self.pairs = 0  # both answered: their content was compared
-        self.answered = Tally(shift)  # the same by time
         self.differing = 0  # of the pairs, any field
         self.thirds = Tally(shift)  # pairs with a third answer: baseline or twin
         self.trials = Tally(shift)  # those in which all three have the same status
-        self.timed = Tally(shift)
-        self.slow = Balance(shift)  # first bytes beyond twice the reference's p99
         self.first_byte = clock.latencies()
         self.last_byte = clock.latencies()
         self.stream: StreamEvidence | None = None  # answers streamed in events

@@ -90,7 +90,6 @@ class Examiner:
         clock = self.clock
         self.evidence_began = time
         self.outcomes = Outcomes(clock.shift)
-        self.asked = Tally(clock.shift)  # compared, or not because the shadow lagged
         self.lagging = Tally(clock.shift)  # shed because the shadow lagged, or timed out, and its reference had not
         self.own_lag = Tally(clock.shift)  # not sent in time through the daemon's own fault
         self.keeping = Tally(clock.shift)  # the other way round
@@ -123,6 +122,14 @@ class Examiner:
     @property
     def differing(self) -> int:
         return self.contents.differing
+
+    @property
+    def timed(self) -> int:
+        return self.timing.timed
+
+    @property
+    def late(self) -> int:
+        return self.timing.late
 
     @property
     def drifted(self) -> int:
@@ -196,17 +203,21 @@ class Examiner:
         ask = recognise(request)
         endpoint = self._endpoint(request) if ask is None else self._prompt_group(ask)
         endpoint.total += 1
-        self.asked.add(time, moment.group)
         if trial.baseline is not None and trial.baseline.shed == "shadow_lag":
             self.keeping.add(time, moment.group)
         inside: tuple[InBand | None, InBand | None] = NEITHER
+        drifting = stranger = False
+        other_status = False
         if production is not None and candidate is not None:
-            if not_comparable(production, candidate, request.head):
+            other_status = production.status != candidate.status
+            if other_status and not_comparable(production, candidate, request.head):
                 self.incomparable += 1
                 return
-            inside = in_band_errors_untrusted(request, production, candidate)
-        drifting = self._status_drifts(trial, endpoint)
-        stranger = not drifting and self._is_stranger(trial, endpoint)
+            if request.method != b"GET" or production.body != candidate.body or production.marks is not None:
+                inside = in_band_errors_untrusted(request, production, candidate)
+            if other_status or self.strangers.doubted:
+                drifting = self._status_drifts(trial, endpoint)
+                stranger = not drifting and self._is_stranger(trial, endpoint)
         self._judge_outcome(trial, endpoint, moment, inside, drifting, stranger)
         if production is None or candidate is None:
             return
@@ -214,9 +225,9 @@ class Examiner:
             self.begin_again(time)
         third = trial.baseline or trial.twin
         endpoint.pairs += 1
-        endpoint.answered.add(time, moment.group)
-        self.contents.judge_status(trial, endpoint, third, moment, drifting, stranger)
-        if production.status != candidate.status or rank(production) == FAILED:
+        if other_status or third is not None:
+            self.contents.judge_status(trial, endpoint, third, moment, drifting, stranger)
+        if other_status or production.status >= 500:
             return
         if ask is not None:
             everything = self._talking(ALL_PROMPTS)
@@ -243,7 +254,6 @@ class Examiner:
             return
         if trial.baseline is not None and trial.baseline.shed:
             return
-        self.asked.add(moment.time, moment.group)
         self.lagging.add(moment.time, moment.group)
         self.timing.lost(self._endpoint(trial.exchange.request), moment.time, self.outcomes.total.count)
 
@@ -376,6 +386,8 @@ class Examiner:
                 continue
             balance = outcomes.failing if FAILED in (ours, theirs) else outcomes.refused
             (balance.against if theirs > ours else balance.better).add(time, group)
+        if ours == theirs == GOOD and not self.outages.waits and not self.reference_outages.waits:
+            return
         if theirs == FAILED:
             if ours != FAILED:
                 self.outages.failed(endpoint, time, group)

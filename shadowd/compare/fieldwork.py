@@ -158,7 +158,7 @@ class FieldJudge:
             return False
         parts = _ALWAYS_STRETCHES
         differing = field.differing.slots.cut(began, examiner.latest, parts)
-        there = endpoint.answered.slots.cut(began, examiner.latest, parts)
+        there = endpoint.outcomes.total.slots.cut(began, examiner.latest, parts)
         met = [some >= _ALWAYS * many for some, many in zip(differing, there, strict=True) if many]
         return all(met) and 2 * len(met) > parts
 
@@ -220,7 +220,7 @@ def _production_moved(field: Field) -> bool:
 def _on_all_connections(endpoint: Endpoint) -> bool:
     """Whether the status differs, in one way or another, on each connection: else it may be one server of several."""
     shares = []
-    for group, answered in enumerate(endpoint.answered.by_group):
+    for group, answered in enumerate(endpoint.outcomes.total.by_group):
         if answered:
             fields = (endpoint.fields.get(place) for place in (STATUS, STATUS_FAILING))
             shares.append(sum(one.differing.by_group[group] for one in fields if one is not None) / answered)

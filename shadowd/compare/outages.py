@@ -57,6 +57,11 @@ class Outages:
         self._waiting: dict[Counted, int] = {}
 
     @property
+    def waits(self) -> bool:
+        """Whether the last exchange failed."""
+        return self._many > 0
+
+    @property
     def lasting(self) -> Outage | None:
         """The one that is not over."""
         return Outage(self._begin, self._end, self._many) if self._many >= LEAST else None

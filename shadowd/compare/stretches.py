@@ -58,7 +58,7 @@ class Slots:
     def add(self, time: int, many: int = 1) -> None:
         index = (time >> self.shift) - self.base
         if not 0 <= index < len(self.counts):
-            index = self._reach(time)
+            index = self.reach(time)
         self.counts[index] += many
 
     def cut(self, begin: int, end: int, parts: int) -> list[int]:
@@ -82,7 +82,8 @@ class Slots:
             if count:
                 self.add((other.base + index) << other.shift, count)
 
-    def _reach(self, time: int) -> int:
+    def reach(self, time: int) -> int:
+        """The place of a time among the counts, which it makes if need be."""
         if not self.counts:
             self.base = time >> self.shift
             self.counts.append(0)
@@ -122,7 +123,13 @@ class Tally:
     def add(self, time: int, group: int, many: int = 1) -> None:
         """``group``: of the connection, 0 … GROUPS − 1; -1 if nobody knows."""
         self.count += many
-        self.slots.add(time, many)
+        slots = self.slots  # as ``Slots.add``, on the hot path
+        index = (time >> slots.shift) - slots.base
+        counts = slots.counts
+        if not 0 <= index < len(counts):
+            index = slots.reach(time)
+            counts = slots.counts
+        counts[index] += many
         if group >= 0:
             self.by_group[group] += many
 

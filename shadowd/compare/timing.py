@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from shadowd.compare.contents import Contents, Moment
-from shadowd.compare.evidence import Endpoint
+from shadowd.compare.evidence import Balance, Endpoint
 from shadowd.compare.latency import LatencySketch
 from shadowd.compare.settings import Settings
 from shadowd.compare.streams import StreamEvidence, StreamTimes, stream_times
+from shadowd.compare.stretches import Tally
 from shadowd.compare.trial import Trial
 from shadowd.exchange import Response
 
@@ -34,6 +35,9 @@ class Timing:
         self.whole = Endpoint("", 1, self._contents.clock)
         if first.warmup:
             self.whole.first_byte = first
+        shift = self._contents.clock.shift
+        self.slow = Balance(shift)  # first bytes beyond twice the reference's p99
+        self.of_slow = Tally(shift)  # exchanges of which it is known
         self.late = 0  # sent late through the daemon's own fault
         self.timed = 0
         self._lost = 0.0
@@ -67,7 +71,7 @@ class Timing:
         endpoint.first_byte.add(time, first, side.first_byte, group)
         if whole.first_byte.warmed != warmed:
             return True
-        self._note_slow(endpoint, first, side.first_byte, moment)
+        self._note_slow(first, side.first_byte, time, group)
         candidate = side.response
         assert candidate is not None
         if endpoint.talk is not None:  # how long it takes follows from how much is said
@@ -78,20 +82,18 @@ class Timing:
             endpoint.last_byte.add(time, last, side.last_byte, group)
         return False
 
-    def _note_slow(self, endpoint: Endpoint, first: int, candidate: int, moment: Moment) -> None:
+    def _note_slow(self, first: int, candidate: int, time: int, group: int) -> None:
         """A first byte beyond twice the reference's p99: a tail of 1 %, which that quantile cannot see."""
-        time, group, whole = moment.time, moment.group, self.whole
         if time >= self._slow_until:
             self._slow_until = time + (1 << self._contents.clock.shift)
-            sketch = whole.first_byte.reference
+            sketch = self.whole.first_byte.reference
             beyond = sketch.exceeded_by(_SLOW_TAIL * sketch.count) if sketch.count * _SLOW_TAIL >= 1 else None
             if beyond is not None:
                 self._slow_at = int(max(2 * beyond, self._settings.margins.slow_floor))
-        ours, theirs = first > self._slow_at, candidate > self._slow_at
-        for one in (whole, endpoint):
-            one.timed.add(time, group)
-            if ours != theirs:
-                (one.slow.against if theirs else one.slow.better).add(time, group)
+        self.of_slow.add(time, group)
+        theirs = candidate > self._slow_at
+        if theirs != (first > self._slow_at):
+            (self.slow.against if theirs else self.slow.better).add(time, group)
 
     def lost(self, endpoint: Endpoint, time: int, compared: int) -> None:
         """Longer than everything. Of the answers only a share is timed, so only that share of the lost counts."""
