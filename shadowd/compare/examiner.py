@@ -355,8 +355,9 @@ class Examiner:
         """``inside``: errors within the answers of production and candidate, whose status says that all is well."""
         exchange, side = trial.exchange, trial.candidate
         production, candidate = exchange.response, side.response
-        self._signatures.note(trial, endpoint, moment, inside)
         ours, theirs = _worse(rank(production), inside[0]), _worse(rank(candidate), inside[1])
+        if ours != GOOD or theirs != GOOD:
+            self._signatures.note(trial, endpoint, moment, inside)
         if trial.baseline is not None:
             if trial.baseline.shed:
                 return

@@ -78,8 +78,8 @@ class Timing:
             return False
         size = max(production.end - production.begin, candidate.end - candidate.begin)
         if size <= LAST_BYTE_LIMIT and not (production.open or candidate.open):
-            whole.last_byte.add(time, last, side.last_byte, group)
-            endpoint.last_byte.add(time, last, side.last_byte, group)
+            whole.last_byte.add(time, last, side.last_byte)
+            endpoint.last_byte.add(time, last, side.last_byte)
         return False
 
     def _note_slow(self, first: int, candidate: int, time: int, group: int) -> None:
