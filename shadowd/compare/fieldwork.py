@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shadowd.compare.conversing import ALL_PROMPTS
 from shadowd.compare.discordance import judge_field
 from shadowd.compare.evidence import ENOUGH_REPEATS, ENOUGH_TRIALS, OVERFLOW, Endpoint, Field, Group
 from shadowd.compare.examiner import Examiner
@@ -24,7 +25,7 @@ from shadowd.compare.llm import WHERE as LLM
 from shadowd.compare.outcome import STATUS, STATUS_FAILING, STATUS_UNAUTHORISED
 from shadowd.compare.rules import EXPECTED, NOISE
 from shadowd.compare.stretches import Course
-from shadowd.compare.verdict import ALPHA, field_alpha
+from shadowd.compare.verdict import ALPHA, decision_alpha, field_alpha
 
 #: A field is called noisy when it differed so often between answers of the same version, and in a larger share than
 #: the margin: fewer could be chance, and one that differs less often can still be certified.
@@ -44,9 +45,10 @@ _FAILING_MARGIN = 0.05
 _ALWAYS, _ALWAYS_LEAST, _ALWAYS_STRETCHES, _ALWAYS_SPAN = 0.25, 200, 8, 20
 #: Share of an endpoint's answers from which on 401 and 403 are no missing session any more.
 _NOBODY = 0.95
-#: Connections that must all show a field where there are fewer than eight: two servers that differ in it are met by all
-#: of six in one run of thirty.
-_FEW = 6
+#: Connections that must all show a field where there are fewer than eight. Of two servers that differ in it, the
+#: candidate's connection and that of its second copy (or the baseline's) must each be at the right one: all of four are
+#: so in one run of 256.
+_FEW = 4
 #: Pairs without a difference after which one that appears while production's own answers change is production's.
 _SETTLED = 100
 _RANKS = {"regression": 0, "undecided": 1, "drift": 2, "not judged": 3, "expected": 4, "noise": 5}
@@ -138,14 +140,22 @@ class FieldJudge:
         total = endpoint.denominator(field)
         began = max(examiner.evidence_began, field.began)
         values = ((1.0, field.positive), (below, field.negative))
+        alpha = self._alpha(endpoint, field)
         course: Course | None = Course(values, total, began, examiner.latest, examiner.clock.least, _FEW)
         if self._differs_always(endpoint, field) and _on_all_connections(endpoint):
             course = None  # the bets are enough
         return judge_field(
             endpoint.name, field.where, field.path, kind, field.positive.count, field.negative.count,
-            total.count - field.since_trials, values=(1.0, below), margin=margin, alpha=field_alpha(field.order),
+            total.count - field.since_trials, values=(1.0, below), margin=margin, alpha=alpha,
             alpha_pass=ALPHA, course=course,
         )  # fmt: skip
+
+    @staticmethod
+    def _alpha(endpoint: Endpoint, field: Field) -> float:
+        """Of the field's order; decisions of all conversations together are known beforehand."""
+        if endpoint.name == ALL_PROMPTS and (field.where, field.path) in _OTHERWISE:
+            return decision_alpha(len(_OTHERWISE))
+        return field_alpha(field.order)
 
     def _differs_always(self, endpoint: Endpoint, field: Field) -> bool:
         """A status (of answers) that is another all the time since the evidence began."""

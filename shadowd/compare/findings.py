@@ -17,7 +17,7 @@ from shadowd.compare.judgement import Judgement
 MOST_REASONS = 6
 #: Endpoints named with a finding, beside the worst.
 NAMED = 5
-_POINT = re.compile(r"\A(?:first_byte|last_byte) p\d+\Z")
+_POINT = re.compile(r"\A(?:first_byte|last_byte|first_content|first_event) p\d+\Z")
 _QUANTILE = re.compile(r" p\d+\Z")
 _ORDER = ("errors", "content", "capacity", "latency", "slow", "memory", "restarts", "cpu")
 

@@ -29,7 +29,8 @@ ALPHA = 0.05
 #: evidence is cheap to come by but hard to compress, so it gets most; memory gets two or three looks in a run; CPU
 #: fails nothing unless made critical.
 SHARES = {
-    "errors": 0.20, "content": 0.20, "latency": 0.32, "slow": 0.08, "memory": 0.10, "capacity": 0.06, "cpu": 0.04,
+    "errors": 0.18, "content": 0.20, "decisions": 0.06, "latency": 0.30, "slow": 0.06, "memory": 0.10, "capacity": 0.06,
+    "cpu": 0.04,
 }  # fmt: skip
 #: Of the errors' share: exchanges that fail, those that are refused, and endpoints apart.
 ERRORS_PARTS = {"failing": 0.6, "refused": 0.2, "endpoints": 0.2}
@@ -153,6 +154,11 @@ def slow_alpha() -> float:
 def field_alpha(order: int) -> float:
     """Level of the ``order``-th field (over all endpoints, from 1, in order of first existence)."""
     return ALPHA * SHARES["content"] * weight(order)
+
+
+def decision_alpha(many: int) -> float:
+    """Level of each of ``many`` decisions of models (refusals, tool calls …) that are known beforehand."""
+    return ALPHA * SHARES["decisions"] / many
 
 
 def latency_alpha(order: int | None = None) -> Callable[[int], float]:
