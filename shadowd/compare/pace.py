@@ -45,12 +45,13 @@ class Median(NamedTuple):
 class Pace:
     """See the module's head. Idle 200 bytes."""
 
-    __slots__ = ("_counts", "_ends", "_medians", "begin", "each", "thresholds_from")
+    __slots__ = ("_counts", "_ends", "_medians", "_waiting", "begin", "each", "thresholds_from")
 
     def __init__(self) -> None:
         self.begin = 0  # when the first block began (ns)
         self.each = 1  # blocks a row
         self.thresholds_from = 0  # rows from which on exceedances are by the present thresholds
+        self._waiting = 0  # blocks in the newest row, if it is not complete
         self._ends = array("q")
         self._medians = array("f")
         self._counts = array("I")
@@ -62,12 +63,20 @@ class Pace:
 
     def add(self, began: int, ended: int, log_ratio: float, counts: tuple[int, int, int, int, int]) -> None:
         """A block is over; ``counts``: pairs, then exceedances as in the module's head."""
-        if not self._ends:
+        if not self._ends and not self._waiting:
             self.begin = began
-        self._ends.append(ended)
-        self._medians.append(max(-_FARTHEST, min(_FARTHEST, log_ratio)))
-        self._counts.extend(counts)
-        if len(self._ends) >= _ROWS:
+        median = max(-_FARTHEST, min(_FARTHEST, log_ratio))
+        if self._waiting:  # rows are of as many blocks as the joined ones
+            self._ends[-1] = ended
+            self._medians[-1] += (median - self._medians[-1]) / (self._waiting + 1)
+            for column, many in enumerate(counts, len(self._counts) - _COLUMNS):
+                self._counts[column] += many
+        else:
+            self._ends.append(ended)
+            self._medians.append(median)
+            self._counts.extend(counts)
+        self._waiting = (self._waiting + 1) % self.each
+        if len(self._ends) >= _ROWS and not self._waiting:
             self._join()
 
     def thresholds_changed(self) -> None:

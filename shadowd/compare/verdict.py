@@ -263,18 +263,19 @@ def _missing(
     """What stands between now and a pass."""
     if samples <= 0:
         return ["no exchange was compared yet, and no data is not a pass"]
-    missing = [j.sentence for j in required if j.result != "pass"]
+    missing = []
+    if drift_share > MAX_DRIFT:
+        missing.append(
+            f"{percent(drift_share)} of the exchanges differ where the shadow's state has drifted "
+            f"(more than {percent(MAX_DRIFT)}): writes that were not mirrored may hide regressions"
+        )
+    missing += [j.sentence for j in required if j.result != "pass"]
     if not required:
         missing.append("no judge that a pass requires has spoken")
     if not coverage >= margins.min_coverage:
         missing.append(
             f"only {percent(coverage)} of the requests that were to be compared were compared "
             f"({percent(margins.min_coverage)} are asked for)"
-        )
-    if drift_share > MAX_DRIFT:
-        missing.append(
-            f"{percent(drift_share)} of the exchanges differ where the shadow's state has drifted "
-            f"(more than {percent(MAX_DRIFT)}): writes that were not mirrored may hide regressions"
         )
     if samples < margins.min_samples:
         missing.append(f"{samples:,} of at least {margins.min_samples:,} exchanges were compared")
