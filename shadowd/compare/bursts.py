@@ -24,8 +24,8 @@ _MAX_BLOCKS = 256  # then neighbours are joined: 5 KB
 _MIN_BLOCKS = (16, 32)
 #: A threshold may be off by this factor of its tail before it is set anew, which costs the blocks counted so far.
 _ASTRAY = (2.0, 3.0)
-#: An effect below it, of some sixteen blocks, may be chance: three standard errors of a variance.
-_CHANCE = 2.5
+#: An effect below it, of some sixteen blocks, may be chance: that of a variance, and of the likeness of neighbours.
+_CHANCE = 4.0
 _FIRST_CHECK = 4  # blocks before the first thresholds: two seconds
 
 

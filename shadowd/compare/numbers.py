@@ -34,7 +34,10 @@ def number(text: str) -> float | Exact:
     """A JSON number with a point or an exponent; an int where it is one, so that 1.0 and 1 are equal."""
     value = float(text)
     if len(text) <= _SHORT and 1e-300 < abs(value) < 1e300:
-        return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
+        if not value.is_integer():
+            return value
+        if abs(value) < 1 << 53:
+            return int(value)
     return _long(text, value)
 
 
@@ -56,8 +59,8 @@ def integer(text: str) -> int | Exact:
 
 
 def _long(text: str, value: float) -> float | Exact:
-    if repr(value) == text:
-        return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
+    if repr(value) == text and (abs(value) < 1 << 53 or not value.is_integer()):
+        return int(value) if value.is_integer() else value
     sign, digits, exponent = _canonical(text)
     if not digits:
         return 0

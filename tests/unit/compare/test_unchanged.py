@@ -17,7 +17,7 @@ from tests.unit.compare.exchanges import MS, answer, examine, request, side
 RUNS = 100
 EXCHANGES = 20_000
 LOOKS = (500, 1_000, 2_000, 4_000, 7_000, 10_000, 14_000, 20_000)
-RATE = 1_000 * MS // 400
+RATE = 1_000 * MS // 120
 
 
 STEADY = [answer({"id": number, "price": number * 7 % 1000}) for number in range(97)]

@@ -20,6 +20,7 @@ from shadowd.compare.verdict import (
     capacity_alpha,
     cpu_alpha,
     decide,
+    decision_alpha,
     errors_alpha,
     field_alpha,
     latency_alpha,
@@ -157,6 +158,7 @@ def test_alpha_is_not_spent_twice() -> None:
     errors += 2 * sum(errors_alpha("endpoints") / 2 * weight(j) for j in many)  # an endpoint's failing, and refused
     assert errors == pytest.approx(ALPHA * SHARES["errors"], rel=1e-3)
     total = latency + fields + errors + slow_alpha() + memory_alpha() + capacity_alpha() + cpu_alpha()
+    total += 5 * decision_alpha(5)
     assert 0.99 * ALPHA < total <= ALPHA
     assert [weight(1), weight(2), weight(3)] == [1 / 2, 1 / 6, 1 / 12]
     with pytest.raises(ValueError, match="from 1"):
