@@ -1,19 +1,22 @@
 """The whole catalogue, ``make verify-verdict``: how often identical releases fail, how often faults are found.
 
     python -m tests.catalogue.table [--runs 100] [--worlds blip_2s,cron_5min] [--modes baseline] [--rate 300]
-                                    [--seconds 600] [--seed 1] [--jobs N] [--write]
+                                    [--seconds 600] [--seed 1] [--jobs N] [--minutes M] [--rows FILE] [--write]
 
-Prints one line a run, and a table in Markdown at the end; ``--write`` puts that into docs/verdict-catalogue.md.
+Prints one line a run, and a table in Markdown at the end; ``--write`` puts that into docs/verdict-catalogue.md. Each
+world gets its first run before any gets its second; ``--rows`` keeps what was measured, and goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import multiprocessing
 import os
 import platform
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +35,9 @@ HEAD = """# The catalogue of the verdict
 Seeded worlds through the real judges with default options (`tests/catalogue/`): the first table has identical
 releases, the second has faults. `make verify-verdict VERIFY_ARGS='--write'` measures and writes them. *Failed* is at
 any of the looks, every ten seconds; bounds are Clopper–Pearson's, 95 %. Kayenta and Diffy are their rules on the same
-data at the end (`tests/catalogue/rivals.py`).
+data at the end (`tests/catalogue/rivals.py`; Diffy's where the candidate of a fault was found, for there the run ends).
+*Wanted* is the share that must pass in ten minutes; – where nobody can know by then (each world says why in
+`tests/catalogue/worlds.py`): there the reason is to be a sentence that can be acted on.
 """
 
 
@@ -59,13 +64,22 @@ class Row(NamedTuple):
 
 def measure(task: Task) -> Row:
     world = WORLDS[task.name](task.seed, task.mode, task.rate, task.seconds)
-    outcome = drive(world)
+    outcome = drive(world, stop=bool(world.fault))
     said = outcome.failed_for if outcome.failed is not None else outcome.reasons if outcome.last != "pass" else []
     return Row(
         task, outcome.failed, outcome.failed_at, outcome.false_alarm, outcome.found_within,
         outcome.last == "pass" and outcome.failed is None, said[0] if said else "", bool(kayenta(world)),
         diffy(outcome.fields) if task.mode == "baseline" else None, outcome.cpu,
     )  # fmt: skip
+
+
+def read(page: Path) -> dict[Task, Row]:
+    """What was measured before."""
+    if not page.exists():
+        return {}
+    lines = [json.loads(line) for line in page.read_text().splitlines()]
+    rows = [Row(Task(*task), *rest) for task, *rest in lines]
+    return {row.task: row for row in rows}
 
 
 def bounds(many: int, runs: int, alpha: float = 0.05) -> tuple[float, float]:
@@ -95,8 +109,8 @@ def tables(rows: Sequence[Row]) -> str:
     for row in rows:
         grouped.setdefault((row.task.name, row.task.mode), []).append(row)
     weather = [
-        "| world | mode | runs | ever failed | passed | what is said if not | Kayenta | Diffy |",
-        "|---|---|--:|--:|--:|---|--:|--:|",
+        "| world | mode | runs | ever failed | passed | wanted | what is said if not | Kayenta | Diffy |",
+        "|---|---|--:|--:|--:|--:|---|--:|--:|",
     ]
     faults = [
         "| fault | mode | runs | to be found within | found | at (median) | Kayenta | Diffy |",
@@ -109,7 +123,8 @@ def tables(rows: Sequence[Row]) -> str:
         )
         if not world.fault:
             failed, passed = sum(one.failed is not None for one in here), sum(one.passed for one in here)
-            cells = (name, mode, str(runs), share(failed, runs), share(passed, runs), told(here), rivals)
+            wanted = f"{100 * world.wanted(mode):.0f} %" if world.wanted(mode) else "–"
+            cells = (name, mode, str(runs), share(failed, runs), share(passed, runs), wanted, told(here), rivals)
             weather.append(f"| {' | '.join(cells)} |")
             continue
         found = sum(one.found for one in here)
@@ -140,6 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="of a run")
     parser.add_argument("--seed", type=int, default=1, help="of the first run")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, default=0.0, help="begin no run after that (0: no limit)")
+    parser.add_argument("--rows", type=Path, help="a file that keeps what was measured, to go on from (JSON lines)")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     options = parser.parse_args(arguments)
     names = [name for name in options.worlds.split(",") if name] or list(WORLDS)
@@ -151,17 +168,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modes = options.modes.split(",")
     tasks = [
         Task(name, mode, options.seed + run, options.rate, options.seconds)
+        for run in range(options.runs)
         for name in names
         for mode in WORLDS[name].modes
         if mode in modes
-        for run in range(options.runs)
     ]
     if not tasks:
         parser.error("nothing to run: --modes is twin, baseline or both")
-    rows: list[Row] = []
+    known = read(options.rows) if options.rows is not None else {}
+    rows = [known[task] for task in tasks if task in known]
+    tasks = [task for task in tasks if task not in known]
+    wanted = len(rows) + len(tasks)
+    ends = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
     with multiprocessing.Pool(options.jobs, initializer=os.nice, initargs=(19,)) as pool:
         for row in pool.imap(measure, tasks):
             rows.append(row)
+            if options.rows is not None:
+                with options.rows.open("a") as kept:
+                    kept.write(json.dumps(row) + "\n")
             state = (
                 f"failed at {row.failed:,} ({row.failed_at:.0f} s)"
                 if row.failed is not None
@@ -171,17 +195,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             task = row.task
             print(
-                f"{len(rows)}/{len(tasks)} {task.name} {task.mode} seed {task.seed}: {state} {row.said[:160]}",
+                f"{len(rows)}/{wanted} {task.name} {task.mode} seed {task.seed}: {state} {row.said[:160]}",
                 flush=True,
             )
+            if time.monotonic() >= ends:
+                pool.terminate()
+                break
     text = tables(rows)
     print(f"\n{text}")
     if options.write:
         where = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         write(
-            f"{options.rate:.0f} requests/s for {options.seconds:.0f} s, {options.runs} runs each; "
-            f"{today}, {where}.\n\n{text}"
+            f"{options.rate:.0f} requests/s for {options.seconds:.0f} s; {today}, {where}. {len(rows)} runs here, "
+            f"seeds from {options.seed} on; `make verify-verdict VERIFY_ARGS='--runs 100 --write'` makes the long "
+            f"version.\n\n{text}"
         )
     return 0
 
