@@ -23,6 +23,7 @@ from shadowd.observe.quoting import visible
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+_printed_json = False  # a result is on stdout: an error after it is told on stderr alone
 _wants_json = False  # of the command that runs: its errors are an object too
 
 
@@ -58,6 +59,8 @@ def show_version(program: str, wanted: bool) -> None:
 
 
 def print_json(data: object) -> None:
+    global _printed_json
+    _printed_json = True
     print(json.dumps(data, indent=2, default=str))
 
 
@@ -188,7 +191,7 @@ def _failed(error: BaseException) -> int:
 def _tell_json(message: str, hint: str, code: int) -> None:
     """``--json`` prints one object whatever happens. Where the arguments themselves are wrong, typer may not have come
     as far as ``--json``: they are looked through."""
-    if not (_wants_json or "--json" in sys.argv[1:]):
+    if _printed_json or not (_wants_json or "--json" in sys.argv[1:]):
         return
     print_json({"verdict": None, "error": {"message": message, "hint": hint, "exit": code}})
 

@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="make verify-verdict", description="How the verdict does in the catalogue's worlds."
     )
     parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--worlds", default="", help=f"comma-separated, of: {', '.join(WORLDS)}")
+    parser.add_argument("--worlds", default="", help=f"comma-separated, of: {', '.join(WORLDS)}".replace("%", "%%"))
     parser.add_argument("--modes", default="twin,baseline")
     parser.add_argument("--rate", type=float, default=300.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=600.0, help="of a run")

@@ -203,7 +203,7 @@ def test_wait_ends_undecided_and_says_so(canned: tuple[Served, Canned]) -> None:
 def test_an_answer_that_is_none_is_one_line(canned: tuple[Served, Canned], tmp_path: Path) -> None:
     shadowctl, daemon = canned
     daemon.verdict = ["not", "a", "verdict"]
-    assert "is no verdict" in refused(shadowctl("verdict", "shop"), 1)
+    assert "is no verdict" in refused(shadowctl("verdict", "shop"), 4)
     daemon.verdict = {
         "verdict": "pass",
         "coverage": None,

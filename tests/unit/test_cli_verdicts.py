@@ -43,7 +43,9 @@ class Judged(Filters):
             wrong = self.fault and number % 3 == 0
             candidate = answer({"n": number, "total": f"{self.fault}\x1b[31m;$(reboot)" if wrong else 7})
             twin = side(candidate) if dice.random() < 0.5 else None
-            asked = request("/orders/7?q=';reboot'", time=number * 10 * MS, headers="X-A: it's\r\n")
+            asked = request(
+                "/orders/7?q=';reboot'", time=number * (100 if self.fault else 10) * MS, headers="X-A: it's\r\n"
+            )
             examine(examiner, asked, answer({"n": number, "total": 7}), side(candidate), twin=twin)
         assessment = Assessment(examiner, examiner.compared, 90.0)
         assessment.finish()
