@@ -74,4 +74,4 @@ def one_run(seed: int) -> tuple[bool, str]:
 def test_a_hundred_releases_that_changed_nothing() -> None:
     runs = [one_run(seed) for seed in range(RUNS)]
     assert sum(1 for named, _ in runs if not named) >= 95
-    assert sum(1 for _, verdict in runs if verdict == "pass") >= 90
+    assert sum(1 for _, verdict in runs if verdict == "pass") >= 80, "the catalogue's bound"
