@@ -1,12 +1,13 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kernels test-vm lint bench bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test verify-verdict test-kernels test-vm lint bench bpf-bytecode install uninstall deb clean
 
 VM_ARGS ?=
 
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+VERIFY_ARGS ?=
 BENCH_ARGS ?=
 
 help: ## list the targets
@@ -23,6 +24,10 @@ test: ## run all tests (PYTEST_ARGS='-k ledger')
 	@$(MAKE) --no-print-directory bpf-bytecode
 	@# the tests start hundreds of processes: each would compile all modules where bytecode is not kept
 	env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest $(PYTEST_ARGS)
+
+verify-verdict: ## how the verdict does in the catalogue's worlds, for hours (VERIFY_ARGS='--runs 10 --worlds blip_2s,gc_pauses')
+	@.ci/setup test
+	@.venv/bin/python -m tests.catalogue.table $(VERIFY_ARGS)
 
 test-kernels: ## the acceptance script under Debian's kernels 5.10, 6.1 and 6.12, in qemu (VM_ARGS=bookworm; minutes each)
 	@.ci/setup vm

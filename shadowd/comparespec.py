@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 from shadowd.compare.citations import steps_of
 from shadowd.fieldtypes import (
+    MAX_PATTERN,
     Strict,
     absolute_path,
     boolean,
     duration,
+    escaped,
     fault,
     header_name,
     integer,
@@ -24,7 +27,7 @@ from shadowd.fieldtypes import (
 )
 
 #: The judges, as they stand in verdicts.
-JUDGES = ("errors", "content", "latency", "memory", "cpu", "capacity", "restarts")
+JUDGES = ("errors", "content", "latency", "slow", "memory", "cpu", "capacity", "restarts")
 _PRICE = re.compile(r"[^=,\s]{1,100}=\d{1,9}(?:\.\d{1,9})?,\d{1,9}(?:\.\d{1,9})?")
 _ROUTE = re.compile(r"(?:[A-Z]+ )?/[^\s?#]*")
 
@@ -105,6 +108,21 @@ def _citations(value: object) -> str:
     return path
 
 
+def _refusal(value: object) -> str:
+    own = text(value)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(own, re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise fault(
+            f"{shown(own)} is not a regular expression: {escaped(str(error))}", "such as '^our policy'"
+        ) from None
+    if len(own) > MAX_PATTERN:
+        raise fault(f"{shown(own)} is longer than {MAX_PATTERN} characters", "name the openings alone")
+    return own
+
+
 def _leak(value: object) -> int:
     """Bytes a request; fractions of a unit are usual here: ``0.25KB``."""
     found = (
@@ -113,6 +131,14 @@ def _leak(value: object) -> int:
     if found:
         value = round(float(found[1]) * (1 << {"k": 10, "m": 20}[found[2].lower()]))
     return size(1, 1 << 30)(value)
+
+
+def _warmup(value: object) -> str:
+    """``auto``, ``off`` or a duration, kept as it was written."""
+    if value in ("auto", "off"):
+        return str(value)
+    seconds = duration(0.001, 3600)(value)
+    return f"{seconds:g}s"
 
 
 def _url(value: object) -> str:
@@ -128,6 +154,7 @@ class CompareFields(Strict):
     compare: Annotated[bool, BeforeValidator(boolean)] = True
     prices: Annotated[tuple[str, ...], BeforeValidator(_prices)] = ()
     citations: Annotated[str | None, BeforeValidator(optional(_citations))] = None
+    refusal: Annotated[str | None, BeforeValidator(optional(_refusal))] = None
     similarity: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
     no_content: Annotated[bool, BeforeValidator(boolean)] = False
     twin: Annotated[float, BeforeValidator(share(0, 0.5))] = 0.05
@@ -138,6 +165,8 @@ class CompareFields(Strict):
     max_slowdown: Annotated[tuple[float, ...], BeforeValidator(_slowdowns)] = (0.10, 0.15, 0.25)
     # under 1 µs there is no latency to speak of; over a minute nothing is ever slow
     latency_floor: Annotated[float, BeforeValidator(duration(1e-6, 60))] = 0.001
+    max_slow_increase: Annotated[float, BeforeValidator(share(1e-5, 1))] = 0.005
+    slow_floor: Annotated[float, BeforeValidator(duration(1e-6, 600))] = 0.05
     max_decision_increase: Annotated[float, BeforeValidator(share(1e-5, 1))] = 0.01
     max_token_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.10
     max_token_time_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.15
@@ -147,11 +176,15 @@ class CompareFields(Strict):
     max_cpu: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.25
     min_coverage: Annotated[float, BeforeValidator(share(0, 1))] = 0.95
     min_samples: Annotated[int, BeforeValidator(integer(0, 10**9))] = 0
+    # under a second no stretch of the run says anything; over a day nobody waits
+    min_span: Annotated[float, BeforeValidator(duration(1, 86400))] = 60.0
+    warmup: Annotated[str, BeforeValidator(_warmup)] = "auto"
     min_duration: Annotated[float, BeforeValidator(duration(0, 30 * 86400))] = 0.0
     critical: Annotated[tuple[str, ...], BeforeValidator(_judges)] = tuple(name for name in JUDGES if name != "cpu")
     critical_endpoint: Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(texts(value)))] = ()
     memory_after: Annotated[int, BeforeValidator(integer(100, 10**9))] = 10_000
     ignore_header: Annotated[tuple[str, ...], BeforeValidator(_headers)] = ()
+    compare_header: Annotated[tuple[str, ...], BeforeValidator(_headers)] = ()
     unordered: Annotated[tuple[str, ...], BeforeValidator(_paths)] = ()
     tolerance: Annotated[float, BeforeValidator(share(0, 1))] = 0.0
     strict_types: Annotated[bool, BeforeValidator(boolean)] = False

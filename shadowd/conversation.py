@@ -21,9 +21,9 @@ from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
-from shadowd.replay.connection import Leg
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
+from shadowd.replay.leg import Leg
 from shadowd.replay.target import Target
 from shadowd.stream.flow import Flow
 from shadowd.stream.seq import distance
@@ -76,6 +76,7 @@ class Group(CodecSink):
         self.codec = make(self)
 
     def request(self, exchange: Exchange) -> None:
+        exchange.connection = self._draw
         engine = self._outer.engine
         for participant in self.participants:
             chosen = participant.filter

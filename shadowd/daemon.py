@@ -443,6 +443,7 @@ async def run_daemon(
             daemon = Daemon(config, config_path, programs, log, notifier, read)
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
+            await daemon.runs.recall()
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.guard.run,
                      daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,

@@ -1,6 +1,6 @@
 """Likeness of generated texts by embedding models (``similarity``), worked out beside the daemon.
 
-Examiners put aside the texts of conversations that have a baseline (``Examiner.unweighed``, bounded: the newest stay);
+Texts of conversations that have a baseline are put aside (``Conversations.unweighed``, bounded: the newest stay);
 a child for each model weighs them (``embedding_worker.py``), and what it says goes into the run's evidence. The pump
 never waits for it. A model that cannot be loaded, or a child that dies, is a problem in ``status``, and tried again.
 """
@@ -138,7 +138,9 @@ class Embedding:
                 idle = True
                 for run in self._runs():
                     folder = run.examiner.settings.similarity
-                    if run.examiner.unweighed and trio.current_time() >= self._not_before.get(folder, -math.inf):
+                    if run.examiner.conversations.unweighed and trio.current_time() >= self._not_before.get(
+                        folder, -math.inf
+                    ):
                         idle = False
                         await self._weigh(run)
                 await trio.sleep(LOOK_EVERY if idle else 0)
@@ -147,7 +149,7 @@ class Embedding:
                 await child.close()
 
     async def _weigh(self, run: Run) -> None:
-        folder, waiting = run.examiner.settings.similarity, run.examiner.unweighed
+        folder, waiting = run.examiner.settings.similarity, run.examiner.conversations.unweighed
         child = self._children.get(folder)
         try:
             if child is None:

@@ -97,6 +97,7 @@ class Exchange:
     __slots__ = (
         "after",
         "answered",
+        "connection",
         "early",
         "failure",
         "index",
@@ -110,6 +111,7 @@ class Exchange:
 
     def __init__(self, index: int, request: Request, after: int, source: Any = None) -> None:
         self.index = index
+        self.connection = -1  # a number of the flow's that stays the same all its life; -1: nobody knows
         self.source = source  # its codec, which may be asked to close the book on a stream
         self.request = request
         self.after = after

@@ -11,7 +11,7 @@ from shadowd.replay.target import Target
 
 
 class Filter:
-    """``protocol`` is http, raw or auto; ``ordered`` is False for ``--order none``."""
+    """``protocol`` is http, raw or auto; ``order`` is auto, connection or none."""
 
     __slots__ = (
         "account",
@@ -20,7 +20,7 @@ class Filter:
         "flows",
         "forward_proxy_header",
         "name",
-        "ordered",
+        "order",
         "policy",
         "pools",
         "protocol",
@@ -33,7 +33,7 @@ class Filter:
         policy: Policy,
         protocol: str = "auto",
         allow_writes: bool = False,
-        ordered: bool = True,
+        order: str = "auto",
         forward_proxy_header: bool = False,
     ) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Filter:
         self.policy = policy
         self.protocol = protocol
         self.allow_writes = allow_writes
-        self.ordered = ordered
+        self.order = order
         self.forward_proxy_header = forward_proxy_header
         self.targets: list[Target] = []
         self.examiners: dict[Target, Examiner] = {}  # of the candidates, if answers are compared
@@ -64,8 +64,9 @@ class Filter:
 
     def lane(self, target: Target, engine: Engine, raw: bool, preamble: bytes) -> Lane | Pool:
         """Where a flow's requests for ``target`` go."""
-        if self.ordered or raw:
-            return Lane(engine, target, raw, preamble if self.forward_proxy_header else b"")
+        if self.order != "none" or raw:
+            forwarded = preamble if self.forward_proxy_header else b""
+            return Lane(engine, target, raw, forwarded, auto=self.order == "auto")
         if target not in self.pools:
             self.pools[target] = Pool(engine, target)
         return self.pools[target]

@@ -165,8 +165,9 @@ def _removed(value: object) -> tuple[str, ...]:
 
 def _targets(value: object) -> list[TargetSpec]:
     targets = models(TargetSpec, "targets", MAX_TARGETS)([value] if isinstance(value, (str, Mapping)) else value)
-    urls = [target.url for target in targets]
-    twice = sorted({url for url in urls if urls.count(url) > 1})
+    # a candidate and the baseline may be one host: requests are changed on the way to the candidate alone
+    places = [(target.url, target.role) for target in targets]
+    twice = sorted({url for url, role in places if places.count((url, role)) > 1})
     if twice:
         raise fault(f"{', '.join(twice)} is given more than once", "name every target once")
     return targets
@@ -199,7 +200,7 @@ class FilterSpec(CompareFields):
     preserve_host: Annotated[bool, BeforeValidator(boolean)] = False
     allow_writes: Annotated[bool, BeforeValidator(boolean)] = False
     proxy_protocol: Annotated[str, BeforeValidator(choice("strip", "forward"))] = "strip"
-    order: Annotated[str, BeforeValidator(choice("connection", "none"))] = "connection"
+    order: Annotated[str, BeforeValidator(choice("auto", "connection", "none"))] = "auto"
     # bounds of the limits below: under 10 ms nothing can be answered, over an hour nothing is waited for
     max_lag: Annotated[float, BeforeValidator(duration(0.01, 3600))] = 5.0
     max_rps: Annotated[float | None, BeforeValidator(per_second)] = None
@@ -258,7 +259,7 @@ def _redacted(line: str) -> str:
 
 
 def _replaced(tables: list[dict[str, Any]], urls: list[Any], role: str) -> list[dict[str, Any]]:
-    before = {str(target.get("url")): target for target in tables}
+    before = {str(target.get("url")): target for target in tables if target.get("role", "candidate") == role}
     fresh = [
         {**before.get(_normal(url), {}), "url": url, "role": role} if isinstance(url, str) else {"url": url}
         for url in urls

@@ -36,7 +36,7 @@ def genai_families(runs: Iterable[Run]) -> Iterator[Metric]:
         labels=[*_COMMON, "gen_ai_token_type"],
     )
     for run in runs:
-        for (side, provider, model), found in sorted(run.examiner.genai.series.items()):
+        for (side, provider, model), found in sorted(run.examiner.conversations.measures.series.items()):
             labels = [run.entry.spec.name, run.target.url, side, _OPERATION, provider, model]
             for reason, histogram in sorted(found.durations.items()):
                 _add(duration, [*labels, reason], histogram)

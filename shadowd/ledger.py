@@ -16,7 +16,9 @@ mirrored          sent whole to the shadow and answered whole
 shed[reason]      our decision, to protect the host or the shadow
 failed[reason]    the shadow's fault
 in_flight         seen and not ended for this target
-uncomparable      of the mirrored: production's own answer is not known whole
+uncomparable      of the mirrored: production's own answer is not known whole, or neither answer can be read
+spread            of those sent: out of order, on a connection of their own, while the shadow was slower than production
+stray             answers that were followed by bytes which belong to none (their connection is closed)
 twins             beside all this: second copies that the comparison sent, by what became of them
 ================  =====================================================================================
 """
@@ -32,7 +34,10 @@ FILTERED = frozenset(
 LOST = frozenset({"gap", "midstream", "truncated", "too_large", "memory", "flow_limit"})
 SHED = frozenset(
     {
-        "lag",  # the shadow connection is behind by more than max_lag
+        "own_lag",  # older than max_lag because this daemon was late: stopped, starved of CPU, behind in the ring
+        "shadow_lag",  # older than max_lag because the shadow was: waiting for its answers, or for a connection to it
+        "own_limit",  # this host had no descriptor, port or memory for it
+        "stray",  # the shadow said what belongs to no answer, and a request that is not safe was under way behind it
         "target_memory",  # the target's byte limit
         "memory",  # the daemon's byte limit
         "pressure",  # the host is busy: production comes first (guard.py)
@@ -50,11 +55,14 @@ FAILED = frozenset({"connect", "resolve", "timeout", "reset", "truncated", "tls"
 
 class TargetView(TypedDict):
     url: str
+    role: str
     mirrored: int
     shed: dict[str, int]
     failed: dict[str, int]
     in_flight: int
     uncomparable: int
+    spread: NotRequired[int]
+    stray_bytes: NotRequired[int]
     twins: NotRequired[dict[str, int]]
 
 
@@ -71,13 +79,18 @@ class FilterView(TypedDict):
 class TargetAccount:
     """What became of the requests at one target."""
 
-    __slots__ = ("failed", "in_flight", "mirrored", "shed", "twins", "twins_in_flight", "uncomparable", "url")
+    __slots__ = (
+        "failed", "in_flight", "mirrored", "role", "shed", "spread", "stray", "twins", "twins_in_flight",
+        "uncomparable", "url",
+    )  # fmt: skip
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, role: str = "candidate") -> None:
         self.url = url
+        self.role = role
         self.mirrored = 0
         self.uncomparable = 0
         self.in_flight = 0
+        self.spread = self.stray = 0
         self.twins = {"answered": 0, "failed": 0, "shed": 0}
         self.twins_in_flight = 0
         self.shed: dict[str, int] = dict.fromkeys(SHED, 0)
@@ -86,12 +99,17 @@ class TargetAccount:
     def view(self) -> TargetView:
         view: TargetView = {
             "url": self.url,
+            "role": self.role,
             "mirrored": self.mirrored,
             "shed": _present(self.shed),
             "failed": _present(self.failed),
             "in_flight": self.in_flight,
             "uncomparable": self.uncomparable,
         }
+        if self.spread:
+            view["spread"] = self.spread
+        if self.stray:
+            view["stray_bytes"] = self.stray
         if self.twins_in_flight or any(self.twins.values()):
             view["twins"] = {**self.twins, "in_flight": self.twins_in_flight}
         return view
@@ -109,9 +127,9 @@ class FilterAccount:
         self.lost: dict[str, int] = dict.fromkeys(LOST, 0)
         self.targets: list[TargetAccount] = []
 
-    def add_target(self, url: str) -> TargetAccount:
+    def add_target(self, url: str, role: str = "candidate") -> TargetAccount:
         """A target joins; what was seen before it is accounted as ``shed(before_target)`` for it."""
-        account = TargetAccount(url)
+        account = TargetAccount(url, role)
         account.shed["before_target"] = self.seen - sum(self.filtered.values()) - sum(self.lost.values())
         self.targets.append(account)
         return account
@@ -178,6 +196,20 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
         if failed := _present(target.failed):
             reasons = ", ".join(f"{count} {reason}" for reason, count in failed.items())
             words.append(f"{target.url} failed: {reasons}")
+        shed = target.shed
+        if shed["own_lag"]:
+            words.append(f"{target.url}: {shed['own_lag']} came too late through us: this host is too busy")
+        if shed["shadow_lag"]:
+            words.append(f"{target.url}: {shed['shadow_lag']} waited too long: the shadow is slower than production")
+        if shed["own_limit"]:
+            words.append(f"{target.url}: {shed['own_limit']} not sent: this host has no descriptors or ports for more")
+        if target.spread:
+            words.append(
+                f"{target.url}: {target.spread} safe requests went out of order, on further connections, while the"
+                " shadow was slower than production"
+            )
+        if target.stray:
+            words.append(f"{target.url}: {target.stray} answers were followed by bytes that belong to none")
     return words
 
 

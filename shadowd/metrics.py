@@ -69,7 +69,7 @@ class Metrics:
     def _targets(self) -> Iterator[tuple[list[str], Target]]:
         for entry in self._entries():
             for target in entry.filter.targets:
-                yield [entry.spec.name, target.url], target
+                yield [entry.spec.name, target.url, target.role], target
 
     def _daemon(self) -> Iterator[Metric]:
         standing = self._standing
@@ -111,7 +111,7 @@ class Metrics:
                 for reason, count in sorted(counts.items()):
                     family.add_metric([name, reason], count)
         yield from (seen, balanced, filtered, lost)
-        place = ["filter", "target"]
+        place = ["filter", "target", "role"]
         mirrored = CounterMetricFamily("shadowd_requests_mirrored", "Sent whole and answered whole.", labels=place)
         uncomparable = CounterMetricFamily(
             "shadowd_requests_uncomparable", "Of the mirrored: production's answer is not known whole.", labels=place
@@ -138,7 +138,7 @@ class Metrics:
         family = HistogramMetricFamily(
             "http_server_request_duration_seconds",
             "Time to the first byte of the answer, by the kernel's clock, of the pairs that were timed.",
-            labels=["filter", "target", "side"],
+            labels=["filter", "target", "role", "side"],
         )
         for labels, target in self._targets():
             for side, sketch in (("production", target.production_latency), ("shadow", target.shadow_latency)):

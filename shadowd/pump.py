@@ -13,7 +13,8 @@ While traffic flows these waits are made without trio (a trio sleep costs four t
 and trio's other tasks have their turn every ``YIELD_EVERY``: control is that much late, which nobody notices. After a
 turn that took long they have several, or a daemon that is behind could not be asked why.
 
-The pump itself refreshes the dead-man switch: if it stalls, the kernel stops copying.
+The pump itself refreshes the dead-man switch: if it stalls, the kernel stops copying. A turn that begins much later
+than the one before it and the pump's naps explain is noted as a stall: what is late then is so through us.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from shadowd.capture.ring import RingSink
 from shadowd.conversation import Conversation
 from shadowd.filters import Filter
 from shadowd.replay.engine import Engine
+from shadowd.replay.lateness import STALL
 from shadowd.replay.target import Target
 from shadowd.stream.flow import Flow
 from shadowd.stream.table import FlowLimits, FlowTable
@@ -60,6 +62,7 @@ class Pump(RingSink):
         "_cached",
         "_dead_man",
         "_discarded",
+        "_due",
         "_expire_at",
         "_held",
         "_held_from",
@@ -99,6 +102,7 @@ class Pump(RingSink):
         self._discarded: dict[str, int] = {}
         self._dead_man = int(dead_man_seconds * 1e9)
         self._alive_at = 0
+        self._due = 0  # when this turn should begin at the latest, 0 before the first
         self._expire_at = 0
         self._last_traffic = 0
         self._queued = 0  # bytes out of order that the budget knows of
@@ -192,6 +196,9 @@ class Pump(RingSink):
         """One batch of at most about ``budget`` bytes of the ring (0: as fits). Returns entries and events seen."""
         engine = self.engine
         self.now = begun = time.monotonic_ns()
+        if begun - self._due > STALL and self._due:
+            engine.stalls.note(self._due, begun)
+        self._due = begun
         ready = engine.poll()
         ring = self._ring
         if ring.backlog > ring.size >> 1:
@@ -235,6 +242,7 @@ class Pump(RingSink):
                 self._last_traffic = now
             elif now - self._last_traffic >= IDLE_AFTER:
                 yielded = now
+                self._due = now + IDLE_WAIT
                 if ring.prepare_sleep():
                     await self._wait_sockets(IDLE_WAIT)
                     ring.cancel_sleep()

@@ -25,7 +25,8 @@ from shadowd.store.batch import Batch
 from shadowd.store.redaction import Redactor
 
 if TYPE_CHECKING:
-    from shadowd.runs import Run, Slice
+    from shadowd.runs import Run
+    from shadowd.slices import Slice
 
 KEY_BYTES = 32
 #: Points of the latency over time and rows of tables in a report: a page, not a data dump.
@@ -56,6 +57,7 @@ class Recorder:
 
     def __init__(self, redactor: Redactor, node: str) -> None:
         self._redactor = redactor
+        self.redacted = redactor.text
         self._node = node
         self._skew = time.time() - time.monotonic()
 
@@ -164,17 +166,18 @@ class Recorder:
             "body": self._body(head, body),
         }
         sides = {
-            name: {
-                "status": status,
-                "head": self._redactor.head(answer_head).decode("utf-8", "replace") if answer_head else "",
-                "body": self._body(answer_head, answer_body),
-            }
-            for name, (status, answer_head, answer_body) in (
-                ("production", example.production),
-                ("candidate", example.candidate),
-            )
+            "production": self._side(example.production, example.production_failure),
+            "candidate": self._side(example.candidate, example.failure),
         }
         return {"endpoint": example.endpoint, "request": request, **sides}
+
+    def _side(self, answer: tuple[int, bytes, bytes] | None, failure: str) -> dict[str, Any]:
+        """``status``, ``head`` and ``body`` of an answer, or ``failure``: why there is none."""
+        if answer is None:
+            return {"failure": failure or "no answer"}
+        status, head, body = answer
+        shown = self._redactor.head(head).decode("utf-8", "replace") if head else ""
+        return {"status": status, "head": shown, "body": self._body(head, body)}
 
     def _body(self, head: bytes, body: bytes) -> str:
         content = content_untrusted(head, body, _CONTENT)

@@ -100,7 +100,7 @@ class Roster:
         entry.filter.policy = self._policy(spec)
         entry.filter.protocol = spec.protocol
         entry.filter.allow_writes = spec.allow_writes
-        entry.filter.ordered = spec.order == "connection"
+        entry.filter.order = spec.order
         entry.filter.forward_proxy_header = spec.proxy_protocol == "forward"
         self._set_targets(entry, spec)
         entry.spec = spec
@@ -216,7 +216,7 @@ class Roster:
 
     def _make_filter(self, spec: FilterSpec) -> Filter:
         return Filter(
-            spec.name, self._policy(spec), spec.protocol, spec.allow_writes, spec.order == "connection",
+            spec.name, self._policy(spec), spec.protocol, spec.allow_writes, spec.order,
             spec.proxy_protocol == "forward",
         )  # fmt: skip
 
@@ -226,19 +226,19 @@ class Roster:
         contexts = self._contexts(spec)
         kept: list[Target] = []
         for wanted in spec.targets:
-            target = next((t for t in running.targets if t.url == wanted.url), None)
+            target = next((t for t in running.targets if (t.url, t.role) == (wanted.url, wanted.role)), None)
             if target is None:
                 target = Target(
                     wanted.url,
                     wanted.scheme,
                     wanted.host,
                     wanted.port,
-                    running.account.add_target(wanted.url),
+                    running.account.add_target(wanted.url, wanted.role),
                     _limits(spec),
                 )
                 engine.targets.append(target)
             target.limits = _limits(spec)
-            target.tls = contexts[wanted.url]
+            target.tls = contexts[wanted.url, wanted.role]
             target.server_name = wanted.server_name or wanted.host
             target.role = wanted.role
             kept.append(target)
@@ -249,20 +249,24 @@ class Roster:
             engine.remove_target(target, time.monotonic_ns())
             running.account.targets.remove(target.account)
 
-    def _contexts(self, spec: FilterSpec) -> dict[str, ssl.SSLContext | None]:
-        """Of every target by its URL. Where nothing but the file went away since, what was loaded stays in use: a
-        filter can be paused without its certificates."""
+    def _contexts(self, spec: FilterSpec) -> dict[tuple[str, str], ssl.SSLContext | None]:
+        """Of every target by its URL and role. Where nothing but the file went away since, what was loaded stays in
+        use: a filter can be paused without its certificates."""
         entry = self.entries.get(spec.name)
         if spec.similarity and (entry is None or entry.spec.similarity != spec.similarity):
             check_model(spec.similarity)
         contexts = {}
         for wanted in spec.targets:
             try:
-                contexts[wanted.url] = _tls_context(wanted)
+                contexts[wanted.url, wanted.role] = _tls_context(wanted)
             except UsageError:
                 if entry is None or wanted not in entry.spec.targets:
                     raise
-                contexts[wanted.url] = next(target.tls for target in entry.filter.targets if target.url == wanted.url)
+                contexts[wanted.url, wanted.role] = next(
+                    target.tls
+                    for target in entry.filter.targets
+                    if (target.url, target.role) == (wanted.url, wanted.role)
+                )
         return contexts
 
     def rules(self) -> list[Rule]:

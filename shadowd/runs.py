@@ -20,7 +20,6 @@ import trio
 from shadowd.compare.assessment import Assessment
 from shadowd.compare.difference import Options
 from shadowd.compare.examiner import Examiner, Settings
-from shadowd.compare.latency import LatencySketch
 from shadowd.compare.llm import Price
 from shadowd.compare.rules import Rules
 from shadowd.compare.verdict import Margins, cpu_alpha, memory_alpha
@@ -29,7 +28,9 @@ from shadowd.errors import ShadowdError
 from shadowd.ledger import FilterAccount
 from shadowd.recording import Recorder
 from shadowd.replay.target import Target
+from shadowd.resuming import STOPPED, Keeper
 from shadowd.roster import Entry
+from shadowd.slices import SLICE, SLICES, Slice
 from shadowd.store.database import Database
 from shadowd.store.schema import StoreError
 from shadowd.store.writer import StoreWriter
@@ -44,20 +45,6 @@ RECORD_IDLE = 60.0  # seconds: how old an assessment may be that is stored once 
 RECORD_EVERY = 5.0  # between two hand-overs to the store; what a crash may lose
 #: An assessment is not repeated sooner than so many times what it took: 500 endpoints must not eat the pump's core.
 RESPITE = 30.0
-SLICE = 10.0  # seconds of one point of the latency over time
-SLICES = 720  # points kept in memory: two hours; older ones are the store's minutes
-
-
-class Slice:
-    """Ten seconds of a run."""
-
-    __slots__ = ("candidate", "differing", "exchanges", "production", "seconds", "time", "worse")
-
-    def __init__(self, began: float) -> None:
-        self.time = began
-        self.seconds = 0.0
-        self.exchanges = self.worse = self.differing = 0
-        self.production, self.candidate = LatencySketch(), LatencySketch()
 
 
 class Run:
@@ -69,15 +56,19 @@ class Run:
         "assessed_at",
         "assessed_of",
         "assessment",
+        "away",
         "began",
         "ended",
         "entry",
         "examiner",
         "id",
+        "keep_at",
+        "kept_of",
         "key",
         "label",
         "looked_at",
         "looked_of",
+        "notes",
         "slices",
         "target",
         "vitals",
@@ -91,6 +82,10 @@ class Run:
         self.key = settings_key(entry.spec)
         self.began = now
         self.ended = 0.0
+        self.away = 0.0  # seconds since then in which no daemon saw it
+        self.keep_at = 0.0
+        self.kept_of: object = None  # the activity when its evidence was last kept
+        self.notes: list[str] = []  # what a reader of its verdict must know
         self.examiner = Examiner(settings_of(entry.spec), rules)
         self.vitals = _vitals(entry.spec, target)
         self.slices: deque[Slice] = deque([Slice(now)], maxlen=SLICES)
@@ -99,6 +94,7 @@ class Run:
         self.assessed_of = self.looked_of = (-1, -1, -1, -1)  # the activity then
         self._base = (_eligible(entry.filter.account), target.account.mirrored, entry.filter.account.seen)
         self._slice_base = (0, 0, 0)
+        self.examiner.contents.epoch = time.time_ns() - time.monotonic_ns()
         entry.filter.examiners[target] = self.examiner
 
     @property
@@ -123,7 +119,16 @@ class Run:
         return self.entry.filter.account.seen, account.in_flight, self.served, self.examiner.compared
 
     def seconds(self, now: float) -> float:
-        return (self.ended or now) - self.began
+        """It was watched."""
+        return (self.ended or now) - self.began - self.away
+
+    def rebase(self, eligible: int, served: int, asked: int) -> None:
+        """Count on from there: a new daemon's ledger begins at nothing."""
+        account = self.entry.filter.account
+        self._base = (
+            _eligible(account) - eligible, self.target.account.mirrored - served, account.seen - asked,
+        )  # fmt: skip
+        self._slice_base = (self.examiner.compared, self.examiner.worse, self.examiner.differing)
 
     def roll(self, now: float) -> None:
         """Close the slice of time if it is over."""
@@ -161,6 +166,8 @@ class Runs:
         self.problem = ""
         self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
+        self.keeper = Keeper(writer, recorder.redacted)
+        self._resumed: list[int] = []  # runs that the store holds for ended
 
     # --- what the roster says -----------------------------------------------------------------------------------------
 
@@ -184,17 +191,19 @@ class Runs:
         for key in [key for key in self.current if key[0] == name]:
             self._end(key, "the filter was removed")
 
-    def start(self, name: str, entry: Entry, label: str) -> list[Run]:
-        """``shadowctl run start``: end what runs, begin anew with a label."""
+    def start(self, name: str, entry: Entry, label: str, restart: bool = True) -> list[Run]:
+        """``shadowctl run start``: end what runs, begin anew with a label. Without ``restart`` a run that has the label
+        goes on: pipelines try again. Returns the runs that were begun."""
         found = [run for key, run in self.current.items() if key[0] == name]
         if not found:
             raise ShadowdError(
                 f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
             )
-        for run in found:
+        stale = [run for run in found if restart or not label or run.label != label]
+        for run in stale:
             self._end((name, run.target.url), "a new run was started")
             self._begin(entry, run.target, label)
-        return [self.current[name, run.target.url] for run in found]
+        return [self.current[name, run.target.url] for run in stale]
 
     def of(self, name: str) -> list[Run]:
         return [run for key, run in self.current.items() if key[0] == name]
@@ -202,9 +211,12 @@ class Runs:
     def _begin(self, entry: Entry, target: Target, label: str) -> None:
         name = entry.spec.name
         run = Run(entry, target, self._rules.get(name, Rules()), label, time.time())
+        self.keeper.take_up(run)
         self.current[name, target.url] = run
         self._begun.set()
-        self._log("run started", filter=name, target=target.url, label=label)
+        if run.id >= 0:
+            self._resumed.append(run.id)
+        self._log("run resumed" if run.id >= 0 else "run started", filter=name, target=target.url, label=run.label)
 
     def _end(self, key: tuple[str, str], reason: str) -> None:
         run = self.current.pop(key)
@@ -261,6 +273,7 @@ class Runs:
             await trio.lowlevel.checkpoint()
         if run.vitals.unseen:
             assessment.verdict["limits"] = [*assessment.verdict["limits"], run.vitals.unseen]
+        assessment.verdict["limits"] = [*assessment.verdict["limits"], *run.notes]
         assessment.verdict |= {
             "filter": run.entry.spec.name,
             "target": run.target.url,
@@ -274,6 +287,13 @@ class Runs:
         }
         run.assessment, run.assessed_at = assessment, time.time()
         return assessment
+
+    async def recall(self) -> None:
+        """Before the filters begin: runs of a daemon that ended a moment ago may go on."""
+        try:
+            await self.keeper.recall()
+        except StoreError:
+            pass  # ``writer.problem`` says it
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
@@ -290,6 +310,8 @@ class Runs:
                     await run.vitals.look(run.served, run.asked)
                 except Exception as error:  # likewise
                     self.problem = f"looking at processes failed: {error!r} at {_place(error)} — report it"
+                if run.vitals.shadow_started:
+                    run.examiner.candidate_began(max(0.0, run.began - run.vitals.shadow_started))
                 run.roll(time.time())
                 run.examiner.ended = run.examiner.ended or run.vitals.another_version
                 if run.examiner.ended and self.current.get(key) is run:
@@ -298,6 +320,7 @@ class Runs:
 
     async def record(self) -> None:
         """Hand to the store, again and again, what has changed."""
+        self.keeper.forget()
         while True:
             began = time.monotonic()
             try:
@@ -306,6 +329,7 @@ class Runs:
                     if run.id >= 0:
                         fresh = RECORD_IDLE if run.assessed_of == run.activity else 1.0
                         self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run, fresh)))
+                        await self.keeper.keep(run)
             except StoreError:
                 pass  # ``writer.problem`` says it, and the next opening makes it good
             except Exception as error:  # a fault of the comparison must not end the mirroring
@@ -324,7 +348,8 @@ class Runs:
             for run in self.current.values():
                 if run.id >= 0:
                     self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run)))
-                    self._closing.append((run.id, time.time(), "daemon stopped"))
+                    await self.keeper.keep_last(run)
+                    self._closing.append((run.id, time.time(), STOPPED))
             await self._register()
         except StoreError:
             pass  # it was told before
@@ -339,6 +364,9 @@ class Runs:
             for run in self.current.values():
                 if run.id not in known:
                     run.id = -1
+        while self._resumed:
+            await self.writer.ask(partial(_resume_run, self._resumed[0]))
+            self._resumed.pop(0)
         for run in list(self.current.values()):
             if run.id < 0:
                 await self.load_rules(run.entry.spec.name)
@@ -358,6 +386,10 @@ def _end_run(run: int, when: float, reason: str, database: Database) -> None:
     database.end_run(run, when, reason)
 
 
+def _resume_run(run: int, database: Database) -> None:
+    database.resume_run(run)
+
+
 def _begin_run(run: Run, database: Database) -> int:
     spec = run.entry.spec
     return database.begin_run(spec.name, run.target.url, run.label, spec.run_key or "", run.began)
@@ -366,9 +398,10 @@ def _begin_run(run: Run, database: Database) -> int:
 #: Fields of a filter whose change makes another comparison.
 _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
-    "max_cpu", "min_coverage", "min_samples", "min_duration", "critical", "memory_after", "ignore_header", "unordered",
-    "tolerance", "strict_types", "shadow_metrics", "production_metrics", "critical_endpoint",
-    "prices", "citations", "no_content", "similarity", "max_decision_increase", "max_token_increase",
+    "max_cpu", "min_coverage", "min_samples", "min_span", "warmup", "max_slow_increase", "slow_floor", "min_duration",
+    "critical", "memory_after", "ignore_header", "compare_header", "unordered", "tolerance", "strict_types",
+    "shadow_metrics", "production_metrics", "critical_endpoint",
+    "prices", "citations", "no_content", "similarity", "refusal", "max_decision_increase", "max_token_increase",
     "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
 )  # fmt: skip
 
@@ -391,12 +424,15 @@ def settings_of(spec: FilterSpec) -> Settings:
             unordered=spec.unordered,
             tolerance=spec.tolerance,
             ignore_headers=spec.ignore_header,
+            also_headers=spec.compare_header,
         ),
         Margins(
             max_error_increase=spec.max_error_increase,
             max_diff_share=spec.max_diff_share,
             max_slowdown=(p50, p90, p99),
             latency_floor=round(spec.latency_floor * 1e9),
+            max_slow_increase=spec.max_slow_increase,
+            slow_floor=round(spec.slow_floor * 1e9),
             max_leak=spec.max_leak,
             max_cpu=spec.max_cpu,
             min_coverage=spec.min_coverage,
@@ -417,9 +453,18 @@ def settings_of(spec: FilterSpec) -> Settings:
         prices=[_price(one) for one in spec.prices],
         citations=spec.citations or "",
         similarity=spec.similarity or "",
+        refusal=spec.refusal or "",
         first_look=spec.memory_after,
+        min_span=spec.min_span,
+        warmup=_warmup(spec.warmup),
+        preserve_host=spec.preserve_host,
         critical_endpoints=spec.critical_endpoint,
     )
+
+
+def _warmup(given: str) -> float | None:
+    """Seconds; None while the latency falls."""
+    return None if given == "auto" else 0.0 if given == "off" else float(given.removesuffix("s"))
 
 
 def _price(given: str) -> Price:

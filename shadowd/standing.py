@@ -72,7 +72,12 @@ class Standing:
     def problem_lines(self) -> list[str]:
         """What an operator should know and do, a line each."""
         others = (self.guard.problem, self.runs.writer.problem, self.runs.problem)
-        own = (*self.problems.values(), *self.roster.problems.values(), *self._target_problems())
+        own = (
+            *self.problems.values(),
+            *self.runs.keeper.problems.values(),
+            *self.roster.problems.values(),
+            *self._target_problems(),
+        )
         return [*own, *filter(None, others)]
 
     def _target_problems(self) -> list[str]:

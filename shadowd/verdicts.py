@@ -37,7 +37,7 @@ class Verdicts:
     def operations(self) -> dict[str, Callable[[dict[str, Any]], Awaitable[object]]]:
         """By their names on the control socket."""
         return {
-            "verdict": lambda given: self.verdict(_name(given)),
+            "verdict": lambda given: self.verdict(_name(given), str(given.get("label") or "")),
             "report": lambda given: self.report(_name(given)),
             "diffs": lambda given: self.differences(_name(given)),
             "diff": lambda given: self.difference(_name(given), str(given.get("id", ""))),
@@ -47,7 +47,9 @@ class Verdicts:
             "expect.ls": lambda given: self.rules(_name(given), "expect"),
             "expect.add": lambda given: self.change_rule(_name(given), "expect", given.get("rule"), remove=False),
             "expect.rm": lambda given: self.change_rule(_name(given), "expect", given.get("rule"), remove=True),
-            "run.start": lambda given: self.start_run(_name(given), str(given.get("label") or "")),
+            "run.start": lambda given: self.start_run(
+                _name(given), str(given.get("label") or ""), bool(given.get("restart"))
+            ),
             "run.ls": lambda given: self.list_runs(_name(given)),
         }
 
@@ -55,8 +57,13 @@ class Verdicts:
         """Of the filters there are."""
         return list(self._roster.entries)
 
-    async def verdict(self, name: str) -> dict[str, Any]:
-        """Of the filter's candidate; with several the worst one's, all beside it as ``candidates``."""
+    async def verdict(self, name: str, label: str = "") -> dict[str, Any]:
+        """Of the filter's candidate; with several the worst one's, all beside it as ``candidates``. Where ``label``
+        names another build than the one that is judged, there is none: ``inconclusive`` with ``error``, and ``judged``
+        says which build it is."""
+        for run in self._found(name) if label else []:
+            if run.label != label:
+                return _another_build(name, label, run)
         views = [(await self._runs.assess(run)).verdict for run in self._found(name)]
         worst = min(views, key=lambda view: (_RANKS[view["verdict"]], view["score"]))
         if len(views) == 1:
@@ -71,18 +78,27 @@ class Verdicts:
         return self._recorder.report(run, await self._runs.assess(run))
 
     async def differences(self, name: str) -> dict[str, Any]:
-        """All groups of differences, most harmful first."""
+        """All groups of differences, those of the status first, then the most harmful; and the error signatures."""
         found: list[dict[str, Any]] = []
+        errors: list[dict[str, Any]] = []
         for run in self._found(name):
             assessment = await self._runs.assess(run)
             found += [{**one, "target": run.target.url} for one in self._recorder.differences(assessment)]
-        return {"filter": name, "differences": found[:LISTED], "more": max(0, len(found) - LISTED)}
+            errors += [{**one, "target": run.target.url} for one in self._recorder.signatures(run)]
+        found.sort(key=lambda one: one["where"] != "status")  # stable: the order by harm stays
+        return {
+            "filter": name,
+            "differences": found[:LISTED],
+            "more": max(0, len(found) - LISTED),
+            "signatures": errors[:LISTED],
+        }
 
     async def difference(self, name: str, group: str) -> dict[str, Any]:
-        """One group with its examples, newest first."""
+        """One group, or one error signature by its fingerprint, with its examples, newest first."""
         for run in self._found(name):
             assessment = await self._runs.assess(run)
             known = [one for one in self._recorder.differences(assessment) if one["id"] == group]
+            known += [_as_difference(one) for one in self._recorder.signatures(run) if one["fingerprint"] == group]
             if known:
                 return {"filter": name, "target": run.target.url, "production": self._production(run),
                         "difference": known[0], "examples": await self._examples(run, group)}  # fmt: skip
@@ -137,12 +153,14 @@ class Verdicts:
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
-    async def start_run(self, name: str, label: str) -> dict[str, Any]:
+    async def start_run(self, name: str, label: str, restart: bool = False) -> dict[str, Any]:
+        """Begin a run; one that has the label already goes on, unless ``restart``. ``started`` says which it was."""
         if len(label) > _LABEL_LIMIT or not label.isprintable():
             raise UsageError("the label is not a line of text", f"give at most {_LABEL_LIMIT} printable characters")
         entry = self._roster.find(name)
-        started = self._runs.start(name, entry, label)
-        return {"filter": name, "label": label, "targets": [run.target.url for run in started]}
+        started = self._runs.start(name, entry, label, restart)
+        targets = [run.target.url for run in self._runs.of(name)]
+        return {"filter": name, "label": label, "started": bool(started), "targets": targets}
 
     async def list_runs(self, name: str) -> list[dict[str, Any]]:
         self._roster.find(name)
@@ -157,6 +175,27 @@ class Verdicts:
                 f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
             )
         return found
+
+
+def _as_difference(signature: dict[str, Any]) -> dict[str, Any]:
+    """An error signature in the words of a difference."""
+    often = f"{signature['count']} times in the shadow, {signature['production_count']} in production"
+    return {
+        "id": signature["fingerprint"], "label": "new error" if signature["new"] else "known error",
+        "endpoint": ", ".join(signature["endpoints"][:3]), "where": "error", "path": "", "kind": signature["kind"],
+        "count": signature["count"], "sentence": f"{signature['title']}: {often}",
+    }  # fmt: skip
+
+
+def _another_build(name: str, label: str, run: Run) -> dict[str, Any]:
+    judged = f"the build {run.label}" if run.label else "a run without a label"
+    error = f"{name} judges {judged}, not {label[:_LABEL_LIMIT]}"
+    remedy = f"begin a run of it: shadowctl run start {name} --label LABEL, or POST /run/{name}?label=LABEL"
+    return {
+        "verdict": "inconclusive", "score": None, "reasons": [f"{error} — {remedy}"], "error": f"{error} — {remedy}",
+        "filter": name, "judged": run.label, "target": run.target.url,
+        "run": {"id": run.id if run.id >= 0 else None, "label": run.label, "started": run.began},
+    }  # fmt: skip
 
 
 def _name(args: dict[str, Any]) -> str:
@@ -184,6 +223,8 @@ def _rule(rule: object) -> dict[str, str]:
 
 def _check_place(path: str) -> None:
     """A path that can never be met would be a rule that silently does nothing."""
+    if path.startswith("line["):
+        return
     if path and path != "line" and not path.startswith("$") and not path.endswith("*"):
         raise UsageError(
             f"{path[:60]!r} is no place in an answer",

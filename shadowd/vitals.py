@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
 import trio
 
+from shadowd.capture.builds import rebuilt
 from shadowd.capture.processes import ProcessProbe, ProcessSample, restarted
 from shadowd.compare.judgement import Judgement
 from shadowd.compare.resources import CpuEvidence, MemorySeries
@@ -24,6 +26,7 @@ MEMORY = "process_resident_memory_bytes"
 CPU = "process_cpu_seconds_total"
 START = "process_start_time_seconds"
 PAGE_EVERY = 1.0  # seconds: exporters collect anew for each request
+MAX_RESTARTS = 50  # that are remembered: more is a loop, and the judge says how many
 MAX_LINES = 100  # of the metric that names the version: build information has one
 
 
@@ -43,7 +46,18 @@ class Source:
     """Where one side's readings come from: a page, or the process at ``place()`` (port and address) once that is known.
     ``problem`` says why there is none."""
 
-    __slots__ = ("_before", "_due", "_place", "_probe", "_run_key", "_url", "_version", "another_version", "problem")
+    __slots__ = (
+        "_before",
+        "_due",
+        "_place",
+        "_probe",
+        "_run_key",
+        "_url",
+        "_version",
+        "another_version",
+        "problem",
+        "rebuilt",
+    )
 
     def __init__(
         self, url: str | None, place: Callable[[], tuple[int, str | None] | None], run_key: str | None = None
@@ -53,6 +67,7 @@ class Source:
         self._version: list[bytes] = []
         self._due = 0.0
         self.another_version = False  # the page's metric of the run key has other labels or another value
+        self.rebuilt = ""  # why the process that runs now is of another build than the one before
         self._place = place
         self._probe: ProcessProbe | None = None
         self._before: Reading | None = None
@@ -81,6 +96,8 @@ class Source:
         if reading is None:
             return None, ""
         before, self._before = self._before, reading
+        if before is not None and before.sample is not None and reading.sample is not None:
+            self.rebuilt = self.rebuilt or rebuilt(before.sample.build, reading.sample.build)
         return reading, _changed(before, reading)
 
     def _look_at_version(self, page: bytes) -> None:
@@ -116,16 +133,29 @@ def _changed(before: Reading | None, after: Reading) -> str:
 class Vitals:
     """Of one run. ``look`` is called about once a second."""
 
-    __slots__ = ("_cpu_begun", "_production", "_shadow", "changed", "cpu", "memory", "memory_seen")
+    __slots__ = (
+        "_production",
+        "_shadow",
+        "changed",
+        "cpu",
+        "memory",
+        "memory_seen",
+        "production_memory",
+        "production_seen",
+        "restarts",
+        "shadow_started",
+    )
 
     def __init__(self, shadow: Source, production: Source, first_look: int) -> None:
         self._shadow = shadow
         self._production = production
-        self._cpu_begun: tuple[float, float] | None = None
         self.memory = MemorySeries(first_look=first_look)
+        self.production_memory = MemorySeries(first_look=first_look)
         self.cpu = CpuEvidence()
-        self.memory_seen = False
+        self.memory_seen = self.production_seen = False
         self.changed = ""  # why either side is no longer the process it was, since the last look
+        self.restarts: list[tuple[float, str, str]] = []  # Unix epoch, "candidate" or "production", why
+        self.shadow_started = 0.0  # Unix epoch: when the candidate's process began; 0 where it is not seen
 
     async def look(self, served: int, asked: int) -> None:
         """``served``: requests the shadow has answered in this run; ``asked``: requests production was asked."""
@@ -134,18 +164,30 @@ class Vitals:
         self.changed = ""
         if shadow_changed:
             self.memory.restarted(served, shadow_changed, fault="killed" in shadow_changed)
+            self.production_memory.begin_anew(asked)  # growth of both is compared over one time
             self.changed = f"the shadow {shadow_changed}"
+            self._note("candidate", shadow_changed)
         if production_changed:
+            self.production_memory.restarted(asked, production_changed)
             self.changed = self.changed or f"production {production_changed}"
+            self._note("production", production_changed)
+        if shadow is not None:
+            self.shadow_started = shadow.started or self.shadow_started
+        if production is not None and production.memory is not None:
+            self.production_seen = True
+            self.production_memory.add(asked, int(production.memory))
         if shadow is not None and shadow.memory is not None:
             self.memory_seen = True
             self.memory.add(served, int(shadow.memory))
         if self.changed:
-            self._cpu_begun = None
             self.cpu = CpuEvidence()
         if shadow is None or production is None or shadow.cpu is None or production.cpu is None:
             return
         self.cpu.add(production.cpu, asked, shadow.cpu, served)
+
+    def _note(self, side: str, reason: str) -> None:
+        if len(self.restarts) < MAX_RESTARTS:
+            self.restarts.append((time.time(), side, reason))
 
     @property
     def unseen(self) -> str:
@@ -155,13 +197,17 @@ class Vitals:
 
     @property
     def another_version(self) -> str:
-        """Which side's metric of the run key has changed, "" if none."""
-        if self._shadow.another_version:
-            return "the candidate changed its version"
-        return "production changed its version" if self._production.another_version else ""
+        """Which side's metric of the run key, executable, script or image has changed, "" if none."""
+        for side, source in (("the candidate", self._shadow), ("production", self._production)):
+            if source.another_version:
+                return f"{side} changed its version"
+            if source.rebuilt:
+                return f"{side} changed its version: {source.rebuilt}"
+        return ""
 
     def judgements(self, max_leak: float, max_cpu: float, memory_alpha: float, cpu_alpha: float) -> list[Judgement]:
-        found = list(self.memory.judge(max_leak, memory_alpha)) if self.memory_seen else []
+        reference = self.production_memory if self.production_seen else None
+        found = self.memory.judge(max_leak, memory_alpha, reference=reference) if self.memory_seen else []
         return [*found, self.cpu.judge(max_cpu, cpu_alpha)] if self.cpu.count else found
 
     def view(self) -> dict[str, Any] | None:
@@ -177,6 +223,8 @@ class Vitals:
             "high": high,
             "unit": "bytes/request",
             "problem": self._shadow.problem,
+            "production": [list(point) for point in self.production_memory.points()],
+            "restarts": [list(one) for one in self.restarts],
         }
 
 

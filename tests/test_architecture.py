@@ -31,6 +31,8 @@ LAYERS = [
         "verdicts",
         "runs",
         "recording",
+        "resuming",
+        "slices",
         "vitals",
         "embedding",
         "embedding_worker",

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from shadowd.capture.builds import build_of
+
 REDISCOVER = 30  # samples: a pool that grows is noticed within half a minute at one a second
 PROCESSES = 1024  # of one service: what is beyond is not a service but a host
 
@@ -34,7 +36,7 @@ _NONE = "cannot say whose memory to watch"
 class ProcessSample:
     """All processes of a service at one moment."""
 
-    __slots__ = ("cpu_seconds", "identity", "main", "oom_kills", "pids", "rss", "started")
+    __slots__ = ("build", "cpu_seconds", "identity", "main", "oom_kills", "pids", "rss", "started")
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class ProcessSample:
         main: int,
         identity: frozenset[tuple[int, float]],
         oom_kills: int,
+        build: tuple[str, ...] = (),
     ) -> None:
         self.pids = pids  # sorted: holders of the socket and their descendants
         self.rss = rss  # bytes, summed
@@ -53,6 +56,7 @@ class ProcessSample:
         self.main = main  # the holder that is no other holder's descendant; the eldest of several
         self.identity = identity  # pid and creation of main and workers: helpers that come and go are not in it
         self.oom_kills = oom_kills  # processes of this host that the kernel killed for lack of memory since its start
+        self.build = build  # of main: see builds.build_of, empty where it cannot be read
 
 
 def restarted(before: ProcessSample, after: ProcessSample) -> str:
@@ -73,7 +77,7 @@ class ProcessProbe:
     ``problem`` is "" after a sample, else why there is none.
     """
 
-    __slots__ = ("_address", "_processes", "_samples", "_workers", "port", "problem")
+    __slots__ = ("_address", "_build", "_processes", "_samples", "_workers", "port", "problem")
 
     def __init__(self, port: int, address: str | None = None) -> None:
         self.port = port
@@ -82,6 +86,7 @@ class ProcessProbe:
         self._samples = 0
         self._processes: dict[int, psutil.Process] = {}  # the first is main
         self._workers: set[int] = set()
+        self._build: tuple[int, float, tuple[str, ...]] = (0, 0.0, ())  # pid, birth, what it was when first seen
 
     def sample(self) -> ProcessSample | None:
         """What the processes use now; None with ``problem`` where they are not found or may not be seen."""
@@ -115,7 +120,11 @@ class ProcessProbe:
         if not pids:
             raise psutil.NoSuchProcess(0)
         identity = frozenset((pid, birth) for pid, birth in births.items() if pid in self._workers)
-        return ProcessSample(tuple(sorted(pids)), rss, cpu, min(births.values()), pids[0], identity, _oom_kills())
+        main = pids[0]
+        if self._build[:2] != (main, births[main]):  # once: a script may be written anew while the old one still runs
+            self._build = (main, births[main], build_of(main))
+        began = min(births.values())
+        return ProcessSample(tuple(sorted(pids)), rss, cpu, began, main, identity, _oom_kills(), self._build[2])
 
     def _discover(self) -> bool:
         """Find the processes; False with ``problem``."""

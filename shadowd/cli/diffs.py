@@ -30,7 +30,7 @@ def diffs(
     as_json: AsJson = False,
     socket: Socket = None,
 ) -> None:
-    """List what differs, most harmful first; with an ID show its examples side by side.
+    """List what differs, most harmful first, and the errors; with an ID show examples of either side by side.
 
     \b
     Examples:
@@ -74,12 +74,19 @@ def _list(name: str, found: object) -> None:
         )
         for one in mappings(table.get("differences"))
     ]
-    if not rows:
+    errors = [
+        (one.get("fingerprint"), "new" if one.get("new") else "known", one.get("kind"), one.get("count"),
+         one.get("production_count"), _short(one.get("title"), 80))
+        for one in mappings(table.get("signatures"))
+    ]  # fmt: skip
+    if not rows and not errors:
         print(f"no differences in {name} so far")
-        return
-    print_table(("ID", "LABEL", "ENDPOINT", "FIELD", "KIND", "COUNT", "SHARE", "PRODUCTION → SHADOW"), rows)
+    if rows:
+        print_table(("ID", "LABEL", "ENDPOINT", "FIELD", "KIND", "COUNT", "SHARE", "PRODUCTION → SHADOW"), rows)
     if table.get("more"):
         print(f"and {table['more']} more")
+    if errors:
+        print_table(("ERROR", "LABEL", "KIND", "SHADOW", "PRODUCTION", "TITLE"), errors)
 
 
 def _short(value: object, limit: int = 40) -> str:
@@ -110,6 +117,8 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
     """An answer as lines: its head, and its body, JSON spread out."""
     import json
 
+    if "failure" in answer:
+        return [f"no answer: {answer['failure']}"]
     body = str(answer.get("body") or "")
     try:
         body = json.dumps(json.loads(body), indent=1, ensure_ascii=False)

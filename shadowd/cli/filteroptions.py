@@ -59,8 +59,10 @@ SetJsonFile = Annotated[
 PreserveHost = Annotated[Flag, typer.Option(help="Keep production's Host header.")]
 AllowWrites = Annotated[Flag, typer.Option(help="Allow raw (tcp://) replay, which may write.")]
 ProxyProtocol = Annotated[Text, _option("--proxy-protocol", "strip (default) or forward a PROXY header.", "WHAT")]
-Order = Annotated[Text, _option("--order", "connection (default): one shadow connection each; none: a pool.", "ORDER")]
-MaxLag = Annotated[Text, _option("--max-lag", "Shed requests that wait longer (default 5s).", "TIME")]
+Order = Annotated[
+    Text, _option("--order", "auto (default): order while the shadow keeps pace; connection: always; none.", "ORDER")
+]
+MaxLag = Annotated[Text, _option("--max-lag", "Shed what is sent so much later (default 5s).", "TIME")]
 MaxRps = Annotated[Text, _option("--max-rps", "Requests per second at most (default: no limit).", "N")]
 MaxConnections = Annotated[Text, _option("--max-connections", "Shadow connections (default 1024).", "N")]
 MaxInFlight = Annotated[Text, _option("--max-in-flight", "Requests sent and not answered (default 4096).", "N")]
@@ -80,6 +82,14 @@ MaxSlowdown = Annotated[
     Text, _option("--max-slowdown", "Median, p90, p99 of the latency (default 10%,15%,25%).", "SHARES")
 ]
 LatencyFloor = Annotated[Text, _option("--latency-floor", "Slower by less is no regression (default 1ms).", "TIME")]
+MaxSlowIncrease = Annotated[
+    Text, _option("--max-slow-increase", "More answers beyond twice production's p99: fail (0.5%).", "SHARE")
+]
+SlowFloor = Annotated[Text, _option("--slow-floor", "No answer is slow below (default 50ms).", "TIME")]
+MinSpan = Annotated[Text, _option("--min-span", "Time of evidence before pass or fail (default 60s).", "TIME")]
+Warmup = Annotated[
+    Text, _option("--warmup", "auto (default), off or a time: the candidate's first is no evidence.", "WHAT")
+]
 MaxLeak = Annotated[Text, _option("--max-leak", "Memory growth per request (default 0.25KB: 256).", "SIZE")]
 MaxDecisionIncrease = Annotated[
     Text, _option("--max-decision-increase", "Models: more refusals, other tool calls (1%).", "SHARE")
@@ -102,10 +112,14 @@ CriticalEndpoint = Annotated[
 ]
 MemoryAfter = Annotated[Text, _option("--memory-after", "Requests before memory is judged (default 10000).", "N")]
 IgnoreHeader = Annotated[Texts, _option("--ignore-header", "Response header that is not compared. Repeatable.", "K")]
+CompareHeader = Annotated[
+    Texts, _option("--compare-header", "Compare this header though it names a host, cache or trace. Repeatable.", "K")
+]
 Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says nothing: $.tags, or *.", "PATH")]
 Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
 Prices = Annotated[Texts, _option("--price", "Of a model, per million tokens. Repeatable.", "MODEL=INPUT,OUTPUT")]
 Citations = Annotated[Text, _option("--citations", "What answers cite: '$.sources[*].id'.", "PATH")]
+Refusal = Annotated[Text, _option("--refusal", "Your service's own words of refusal: '^our policy'.", "REGEX")]
 Similarity = Annotated[
     Text, _option("--similarity", "A local sentence-transformers model that texts are compared by.", "FOLDER")
 ]
@@ -163,6 +177,8 @@ OPTIONS: dict[str, Any] = {
     "max_diff_share": MaxDiffShare,
     "max_slowdown": MaxSlowdown,
     "latency_floor": LatencyFloor,
+    "max_slow_increase": MaxSlowIncrease,
+    "slow_floor": SlowFloor,
     "max_leak": MaxLeak,
     "max_cpu": MaxCpu,
     "max_decision_increase": MaxDecisionIncrease,
@@ -172,15 +188,19 @@ OPTIONS: dict[str, Any] = {
     "max_similarity_loss": MaxSimilarityLoss,
     "min_coverage": MinCoverage,
     "min_samples": MinSamples,
+    "min_span": MinSpan,
+    "warmup": Warmup,
     "min_duration": MinDuration,
     "critical": Critical,
     "critical_endpoint": CriticalEndpoint,
     "memory_after": MemoryAfter,
     "ignore_header": IgnoreHeader,
+    "compare_header": CompareHeader,
     "unordered": Unordered,
     "tolerance": Tolerance,
     "price": Prices,
     "citations": Citations,
+    "refusal": Refusal,
     "similarity": Similarity,
     "no_content": NoContent,
     "strict_types": StrictTypes,

@@ -22,7 +22,18 @@ from shadowd.observe.quoting import visible
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+_printed_json = False  # a result is on stdout: an error after it is told on stderr alone
+_wants_json = False  # of the command that runs: its errors are an object too
+
+
+def _note_json(wanted: bool) -> bool:
+    global _wants_json
+    _wants_json = wanted or _wants_json
+    return wanted
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", callback=_note_json)]
 Socket = Annotated[
     str | None, typer.Option("--socket", metavar="PATH", help="The daemon's control socket, for this command.")
 ]
@@ -48,6 +59,8 @@ def show_version(program: str, wanted: bool) -> None:
 
 
 def print_json(data: object) -> None:
+    global _printed_json
+    _printed_json = True
     print(json.dumps(data, indent=2, default=str))
 
 
@@ -150,6 +163,7 @@ def _failed(error: BaseException) -> int:
     """Say an error and give its exit code."""
     if isinstance(error, ShadowdError):
         _say(str(error))
+        _tell_json(error.problem, error.remedy, error.exit_code)
         return error.exit_code
     message = getattr(error, "format_message", None)  # typer's own: it has no public base class for them
     if callable(message):
@@ -158,16 +172,28 @@ def _failed(error: BaseException) -> int:
         # a group made with no_args_is_help says its whole help: one line will do here as everywhere
         what = "Missing command" if type(error).__name__ == "NoArgsIsHelpError" else " ".join(str(message()).split())
         _say(f"{what.rstrip('.')} — see {where}")
+        _tell_json(what.rstrip("."), f"see {where}", int(getattr(error, "exit_code", 2)))
         return int(getattr(error, "exit_code", 2))
     if isinstance(error, OSError):
         place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "input or output failed"
         _say(f"{place}: {error.strerror or error}")
+        if error.filename is not None:  # else stdout itself may be what fails
+            _tell_json(f"{place}: {error.strerror or error}", "", 1)
         return 1
     frames = traceback.extract_tb(error.__traceback__)
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     what = " ".join(str(error).split())
     _say(f"internal error: {type(error).__name__}: {what}{at} — report it with the output of --version")
+    _tell_json(f"internal error: {type(error).__name__}: {what}{at}", "report it with the output of --version", 1)
     return 1
+
+
+def _tell_json(message: str, hint: str, code: int) -> None:
+    """``--json`` prints one object whatever happens. Where the arguments themselves are wrong, typer may not have come
+    as far as ``--json``: they are looked through."""
+    if _printed_json or not (_wants_json or "--json" in sys.argv[1:]):
+        return
+    print_json({"verdict": None, "error": {"message": message, "hint": hint, "exit": code}})
 
 
 def _say(text: str) -> None:

@@ -29,6 +29,7 @@ from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
+COULD_NOT_ASK = 4  # a pipeline must not take it for a fail
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 _LOOK_EVERY = 1.0  # seconds between two looks of --wait; looking costs nothing in certainty
@@ -57,21 +58,36 @@ def verdict(
     ctx: typer.Context,
     name: Name,
     gate: Annotated[bool, typer.Option("--gate", help="Print the verdict alone, for a pipeline.")] = False,
+    label: Annotated[
+        str, typer.Option("--label", metavar="TEXT", help="Only of this build; of another it is inconclusive.")
+    ] = "",
     wait: Annotated[
         str | None, typer.Option("--wait", metavar="TIME", help="Look until it is decided, so long at most.")
     ] = None,
     as_json: AsJson = False,
     socket: Socket = None,
 ) -> int:
-    """Say whether the release is safe. Exit code: 0 pass, 1 fail, 3 inconclusive (2 is a usage error).
+    """Say whether the release is safe.
+
+    \b
+    Exit code: 0 pass, 1 fail, 2 the command is wrong, 3 inconclusive (also where the run judges another build than
+    --label), 4 the daemon could not be asked (none runs, no right, no answer in time).
 
     \b
     Examples:
       shadowctl verdict shop
+      shadowctl verdict shop --gate --label v2.3.1 --wait 10m
       shadowctl verdict shop --gate --wait 10m && deploy
       shadowctl verdict shop --json | jq .findings
     """
-    view = _decided(daemon_at(ctx, socket), name, seconds(wait, "--wait"))
+    limit = seconds(wait, "--wait")
+    try:
+        view = _decided(daemon_at(ctx, socket), name, label, limit)
+    except UsageError:
+        raise
+    except ShadowdError as error:
+        error.exit_code = COULD_NOT_ASK
+        raise
     word = str(view.get("verdict", "inconclusive"))
     if as_json:
         print_json(view)
@@ -84,15 +100,17 @@ def verdict(
     return EXIT_CODES.get(word, 3)
 
 
-def _decided(client: Client, name: str, limit: float) -> Mapping[str, Any]:
+def _decided(client: Client, name: str, label: str, limit: float) -> Mapping[str, Any]:
     deadline = time.monotonic() + limit
     told = time.monotonic()
     while True:
-        view = client.call("verdict", name=name)
+        view = client.call("verdict", name=name, **({"label": label} if label else {}))
         if not isinstance(view, Mapping):
             raise ShadowdError("the daemon's answer is no verdict", "use a shadowctl of the daemon's version")
         left = deadline - time.monotonic()
-        if view.get("verdict") != "inconclusive" or left <= 0:
+        if (
+            view.get("verdict") != "inconclusive" or left <= 0 or "judged" in view
+        ):  # another build's run: no use to wait
             return view
         if time.monotonic() - told >= _TOLD_EVERY:
             told = time.monotonic()
@@ -211,21 +229,26 @@ def run_start(
     ctx: typer.Context,
     name: Name,
     label: Annotated[str, typer.Option(metavar="TEXT", help="What runs now, such as v2.3.1.")] = "",
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew also where that label runs already.")] = False,
     as_json: AsJson = False,
     socket: Socket = None,
 ) -> None:
     """Begin a run: evidence starts from nothing. Do it when another version is deployed to the shadow.
 
+    A run that has the label already goes on, so that a pipeline may try again.
+
     \b
     Examples:
       shadowctl run start shop --label v2.3.1
+      shadowctl run start shop --label v2.3.1 --restart
     """
-    found = daemon_at(ctx, socket).call("run.start", name=name, label=label)
+    found = daemon_at(ctx, socket).call("run.start", name=name, label=label, restart=restart)
     if as_json:
         print_json(found)
     else:
         targets = ", ".join(strings(found.get("targets"))) if isinstance(found, Mapping) else ""
-        print(f"run {label or 'without a label'} of {name} started: {targets}")
+        begun = "goes on" if isinstance(found, Mapping) and found.get("started") is False else "started"
+        print(f"run {label or 'without a label'} of {name} {begun}: {targets}")
 
 
 @run_app.command("ls")

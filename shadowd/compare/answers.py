@@ -1,58 +1,50 @@
 """Two answers to the same request, compared (sans-IO). The cheap path comes first: most answers are equal.
 
+request carries production's validator ───► not comparable (``conditional.py``)
 status differs ───────────────────────────► that one difference: a 500 is one error, not forty missing fields
 heads equal but for Date, bodies equal ───► nothing: no parse
 heads differ ─────────────────────────────► headers and cookies (remembered, see ``shadowd.compare.headers``)
 body bytes equal ─────────────────────────► no more than that
 a body longer than was kept ──────────────► by digest, and the difference says so
-else: framing and codings undone ─────────► equal content ──► no more than that
-                                            JSON both ──────► structurally
-                                            text, XML ... ──► by lines
-                                            anything else ──► by length and digest
+else: framing and codings undone ─────────► trailers
+                                            equal content ────────► no more than that
+                                            a coding is not there ► as it was sent, and the difference says so
+                                            else ─────────────────► by what it looks like (``bodies.py``)
+
+What tells the time of its own answer, or names the authority that we changed, is no difference (``alike.py``): that is
+asked only where values differ.
 """
 
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
-from typing import Any
 
-from shadowd.compare.content import Content, content_untrusted, known_charset
-from shadowd.compare.difference import NONE, Difference, Differences, Options
-from shadowd.compare.headers import compare_heads
-from shadowd.compare.jsondiff import JsonError, Unbounded, diff_documents, parse_json_untrusted, parse_lines_untrusted
+from shadowd.compare.alike import Alike, names_target
+from shadowd.compare.bodies import annotated, by_digest, compare_contents, is_text
+from shadowd.compare.conditional import not_comparable
+from shadowd.compare.content import Content, content_untrusted
+from shadowd.compare.context import Context
+from shadowd.compare.difference import NONE, SHOWN, Difference, Differences, Options
+from shadowd.compare.headers import compare_heads, compare_trailers, explained_heads
 from shadowd.compare.resp import compare_turns
-from shadowd.compare.textdiff import diff_texts
 from shadowd.exchange import Response
-from shadowd.protocols.content_digest import DIGEST_BYTES, ContentDigest
+from shadowd.protocols.content_digest import ContentDigest
 
 #: Bytes of a body after decompression: sixteen times the compressed body usually kept, and some 40 ms to parse as JSON.
 CONTENT_LIMIT = 4 << 20
 
 _CHUNKED = re.compile(rb"(?im)^transfer-encoding:[^\r\n]*chunked")
-_JSON_LINES = frozenset(
-    {
-        "application/x-ndjson",
-        "application/ndjson",
-        "application/jsonl",
-        "application/x-jsonlines",
-        "application/json-seq",
-    }
-)
-_TEXT = frozenset(
-    {
-        "application/xml", "application/javascript", "application/x-javascript", "application/ecmascript",
-        "application/x-www-form-urlencoded", "application/graphql", "application/yaml", "application/x-yaml",
-        "application/toml", "application/sql", "application/x-sh", "image/svg+xml", "application/openmetrics-text",
-        "application/x-mpegurl", "application/vnd.apple.mpegurl",
-    }
-)  # fmt: skip
 
 
-def compare_answers(production: Response, candidate: Response, options: Options) -> Differences:
+def compare_answers(
+    production: Response, candidate: Response, options: Options, context: Context | None = None
+) -> Differences:
     """What the candidate answers otherwise than production did, at most ``options.max_differences``; the rest is
-    counted in ``more``. Never raises for what was answered. Status 0 is a raw turn."""
+    counted in ``more``. Never raises for what was answered. Status 0 is a raw turn. A pair that is ``not_comparable``
+    has no differences."""
     if production.status != candidate.status:
+        if not_comparable(production, candidate, context.request_head if context is not None else b""):
+            return NONE
         return Differences((Difference("status", "", "value", str(production.status), str(candidate.status)),))
     heads = compare_heads(production.head, candidate.head, options)
     bodies_equal = (
@@ -60,15 +52,37 @@ def compare_answers(production: Response, candidate: Response, options: Options)
         and production.body_length == candidate.body_length
         and production.digest == candidate.digest
     )
-    if production.open or candidate.open:
-        return _joined(heads, _compare_ends(production, candidate), options.max_differences)
+    if bodies_equal and not heads and production.open == candidate.open:
+        return NONE
+    alike = Alike(context, production.head, candidate.head)
+    if heads and alike.asks:
+        heads = explained_heads(heads, production.head, candidate.head, options, alike)
     status = production.status
-    if bodies_equal or 0 < status < 200 or status == 204 or status == 304:
-        return heads
-    if not status:
-        return _compare_turns(production, candidate, options)
-    bodies = _compare_bodies(production, candidate, options)
-    return _joined(heads, bodies, options.max_differences)
+    if production.open or candidate.open:
+        found = _joined(heads, _compare_ends(production, candidate), options.max_differences)
+    elif bodies_equal or 0 < status < 200 or status == 204 or status == 304:
+        found = heads
+    elif not status:
+        return _compare_turns(production, candidate, options, alike)
+    else:
+        found = _joined(heads, _compare_bodies(production, candidate, options, alike), options.max_differences)
+    return _hinted(found, context) if found and context is not None and context.candidate_authority else found
+
+
+#: Told where the answer names the target, which production's would not.
+HINT = "the target's own host: see --preserve-host"
+
+
+def _hinted(found: Differences, context: Context) -> Differences:
+    if not any(names_target(one.candidate, context) for one in found):
+        return found
+    made = []
+    for one in found:
+        if one.where != "cookie" and names_target(one.candidate, context):
+            made.append(Difference(*one[:4], f"{one.candidate[: SHOWN - len(HINT) - 4]} ({HINT})"))
+        else:
+            made.append(one)
+    return Differences.of(made, found.more)
 
 
 def _compare_ends(production: Response, candidate: Response) -> Differences:
@@ -91,11 +105,11 @@ def _joined(heads: Differences, bodies: Differences, limit: int) -> Differences:
 # --- raw flows --------------------------------------------------------------------------------------------------------
 
 
-def _compare_turns(production: Response, candidate: Response, options: Options) -> Differences:
+def _compare_turns(production: Response, candidate: Response, options: Options, alike: Alike) -> Differences:
     p, c = production.body, candidate.body
     whole = production.body_length == len(p) and candidate.body_length == len(c)
     if whole:
-        found = compare_turns(p, c, options)
+        found = compare_turns(p, c, options, alike)
         if found is not None:
             return found
     texts = [_turn_text(response) for response in (production, candidate)]
@@ -110,25 +124,19 @@ def _turn_text(response: Response) -> str:
 # --- bodies -----------------------------------------------------------------------------------------------------------
 
 
-def _compare_bodies(production: Response, candidate: Response, options: Options) -> Differences:
+def _compare_bodies(production: Response, candidate: Response, options: Options, alike: Alike) -> Differences:
     if not (_whole(production) and _whole(candidate)):
         return _compare_digests(production, candidate)
     p = content_untrusted(production.head, production.body, CONTENT_LIMIT)
     c = content_untrusted(candidate.head, candidate.body, CONTENT_LIMIT)
     if p.problem or c.problem:
-        return _compare_problems(p, c)
-    if p.data == c.data:
-        return NONE
-    if p.media_type != c.media_type and options.compares_header("content-type"):
-        return _by_digest(p.data, c.data, "media types differ")
-    kind = p.media_type
-    if kind == "application/json" or kind == "text/json" or kind.endswith("+json") or kind in _JSON_LINES:
-        return _compare_json(p, c, options, kind in _JSON_LINES)
-    if kind.startswith("text/") or kind in _TEXT or kind.endswith(("+xml", "+yaml")):
-        return _compare_texts(p, c)
-    if not kind:
-        return _compare_unnamed(p, c, options)
-    return _by_digest(p.data, c.data)
+        found = _compare_problems(p, c, options, alike)
+    else:
+        found = NONE if p.data == c.data else compare_contents(p, c, options, alike)
+    if p.trailers != c.trailers:
+        trailers = compare_trailers(p.trailers, c.trailers, options, alike)
+        found = _joined(found, trailers, options.max_differences)
+    return found
 
 
 def _whole(response: Response) -> bool:
@@ -167,64 +175,30 @@ def _digest(response: Response) -> bytes:
     return digest.digest()
 
 
-def _compare_problems(p: Content, c: Content) -> Differences:
-    """A body whose coding cannot be undone, on one side or on both."""
+def _compare_problems(p: Content, c: Content, options: Options, alike: Alike) -> Differences:
+    """A body whose coding cannot be undone, on one side or on both. Where it is the same on both, what was decoded is
+    compared; where what was sent is text (the coding was announced and is not there) that is."""
     if p.problem != c.problem:
         texts = [content.problem or f"{len(content.data)} bytes, well encoded" for content in (p, c)]
         return Differences((Difference("body", "", "encoding", *texts),))
-    if p.data == c.data and p.problem != "too large":  # of a body that is too large only the beginning is known
-        return NONE
-    return _by_digest(p.data, c.data, p.problem) or Differences(
-        (Difference("body", "", "digest", f"{p.problem}: equal as far as decoded", f"{c.problem}, encoded otherwise"),)
-    )
+    if p.problem == "too large":  # only the beginning is known
+        return by_digest(p.data, c.data, p.problem) or Differences(
+            (Difference("body", "", "digest", f"{p.problem}: equal as far as decoded", "encoded otherwise"),)
+        )
+    decoded = p.data, c.data
+    p.data, c.data = p.sent, c.sent
+    if p.data == c.data:
+        return _framed(p)
+    note = f"{p.problem}: compared as sent"
+    if is_text(p, "") and is_text(c, ""):  # a coding never is
+        return annotated(compare_contents(p, c, options, alike), note)
+    if decoded[0] == decoded[1]:
+        return by_digest(p.data, c.data, f"{p.problem}: equal as far as decoded")
+    p.data, c.data = decoded
+    return annotated(compare_contents(p, c, options, alike), p.problem)
 
 
-def _compare_json(p: Content, c: Content, options: Options, lines: bool) -> Differences:
-    documents: list[Any] = []
-    faults: list[str] = []
-    try:
-        for content in (p, c):
-            charset, strict = known_charset(content.charset), options.json_types_strict
-            try:
-                if lines:
-                    documents.append(parse_lines_untrusted(content.data, options.max_nodes, charset, strict))
-                else:
-                    documents.append(parse_json_untrusted(content.data, charset, strict))
-                faults.append("")
-            except JsonError as error:
-                faults.append(str(error))
-        if len(documents) == 2:
-            return diff_documents(documents[0], documents[1], options)
-    except Unbounded as error:
-        return _by_digest(p.data, c.data, str(error))
-    if all(faults):
-        return _compare_texts(p, c)
-    texts = [fault or "well-formed JSON" for fault in faults]
-    return Differences((Difference("body", "$", "malformed", *texts),))
-
-
-def _compare_texts(p: Content, c: Content) -> Differences:
-    found = diff_texts(p.text(), c.text())
-    if not found and p.charset == c.charset:  # bytes that no character stands for
-        return _by_digest(p.data, c.data)
-    return found
-
-
-def _compare_unnamed(p: Content, c: Content, options: Options) -> Differences:
-    """No media type: what both look like."""
-    if p.data[:1] in (b"{", b"[") and c.data[:1] in (b"{", b"["):
-        return _compare_json(p, c, options, False)
-    if b"\0" in p.data or b"\0" in c.data:
-        return _by_digest(p.data, c.data)
-    try:
-        return diff_texts(p.data.decode(), c.data.decode())
-    except UnicodeDecodeError:
-        return _by_digest(p.data, c.data)
-
-
-def _by_digest(p: bytes, c: bytes, why: str = "") -> Differences:
-    if p == c:
-        return NONE
-    note = f" ({why}: compared by digest)" if why else ""
-    texts = [f"{len(data)} bytes, {blake2b(data, digest_size=DIGEST_BYTES).hexdigest()}{note}" for data in (p, c)]
-    return Differences((Difference("body", "", "length" if len(p) != len(c) else "digest", *texts),))
+def _framed(content: Content) -> Differences:
+    """What was not understood is the framing, and it is not the same: the bodies differ, what they hold does not."""
+    texts = [f"{content.problem}: equal as far as understood", "framed otherwise"]
+    return Differences((Difference("body", "", "encoding", *texts),))

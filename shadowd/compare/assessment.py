@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from shadowd.compare.discordance import judge_capacity, judge_content, judge_errors, judge_field
-from shadowd.compare.evidence import OVERFLOW, Endpoint, Field, Group
-from shadowd.compare.examiner import ALL_PROMPTS, Examiner
+from shadowd.compare.conversing import ALL_PROMPTS
+from shadowd.compare.discordance import judge_capacity, judge_content, judge_errors, judge_slow
+from shadowd.compare.evidence import Endpoint
+from shadowd.compare.examiner import Examiner
+from shadowd.compare.fieldwork import FieldJudge
+from shadowd.compare.findings import findings_of, limited, reasons_of
 from shadowd.compare.judgement import Judgement, percent
-from shadowd.compare.llm import WHERE as LLM
-from shadowd.compare.rules import EXPECTED, NOISE
+from shadowd.compare.outages import judge_outages
+from shadowd.compare.stretches import STRETCHES, Course, Tally, Values
 from shadowd.compare.verdict import (
     ALPHA,
     capacity_alpha,
@@ -22,20 +25,19 @@ from shadowd.compare.verdict import (
     errors_alpha,
     field_alpha,
     latency_alpha,
+    slow_alpha,
     weight,
 )
 
-#: A field is called noisy when it differed so often between answers of the same version, and in a larger share than
-#: the margin: fewer could be chance, and one that differs less often can still be certified.
-NOISY_TIMES = 3
-#: Share of the looks from which on a place counts as volatile everywhere: ids and times differ always or nearly.
-VOLATILE = 0.5
-#: What a model that samples does otherwise by itself: judged by a margin of their own.
-_OTHERWISE = {(LLM, "refusal"), (LLM, "tool calls"), (LLM, "finish reason")}
 #: Entries of a list in a verdict: what a page shows; all of them are in the report.
 LISTED = 50
 #: An endpoint's latency is judged apart from that many timed exchanges on: below nothing can be decided.
 TIMED_LEAST = 100
+#: Shares of the requests beyond which the daemon's own lateness leaves nothing to say of the candidate's pace: those it
+#: could not send in time, and those it sent late.
+OWN_LAG, OWN_LATE = 0.01, 0.05
+ONE_STOP = 2  # stretches of sixteen that a stop of the daemon may fall into
+TOO_BUSY = "this host is too busy to judge latency"
 LIMITS = {
     "baseline": (
         "Deterministic and random faults are both seen, field by field, because production's version answered the same"
@@ -65,11 +67,15 @@ class Assessment:
         self._seconds = seconds
         self._resources = list(resources)
         self._judgements: list[Judgement] = []
-        self._pooled: dict[tuple[str, str], tuple[int, int]] = {}  # noise of a place over all endpoints
-        self._uncertain = 0  # differing answers in fields that are not known to be noise
-        self.differences: list[dict[str, Any]] = []
+        self._fields = FieldJudge(examiner)
+        self._wandered = 0.0  # how far the pace of all together may have strayed by chance
         self.endpoints: list[dict[str, Any]] = []
         self.verdict: dict[str, Any] = {}
+
+    @property
+    def differences(self) -> list[dict[str, Any]]:
+        """What differs, the most harmful first."""
+        return self._fields.differences
 
     def finish(self) -> dict[str, Any]:
         """All steps at once; the verdict."""
@@ -82,56 +88,126 @@ class Assessment:
         examiner = self._examiner
         margins = examiner.settings.margins
         reference = "baseline" if examiner.settings.baseline else "production"
-        seen = examiner.compared + sum(examiner.shed.values())
-        failing = examiner.baseline_failing / examiner.baselines if examiner.baselines else 0.0
-        self._judgements.append(
-            judge_errors(
-                examiner.worse, examiner.better, examiner.compared, margins.max_error_increase,
-                errors_alpha() / 2, ALPHA, failing,
-            )
-        )  # fmt: skip
-        self._judgements.append(
-            judge_capacity(examiner.refused, seen, margins.max_error_increase, capacity_alpha(), ALPHA)
-        )
+        self._judge_outcomes()
         yield  # numbers of one judgement are all read between two yields: traffic goes on meanwhile
-        for point, evidence in (("first_byte", examiner.first_byte), ("last_byte", examiner.last_byte)):
+        self._judge_pace(reference)
+        yield
+        self._fields.pool()
+        for endpoint in list(examiner.endpoints.values()):
+            yield from self._judge_endpoint(endpoint, reference)
+            yield
+        self._fields.finish()
+        total = sum(e.trials.count if examiner.settings.baseline else e.pairs for e in examiner.endpoints.values())
+        uncertain = min(self._fields.uncertain, total)
+        self._judgements.append(judge_content(uncertain, total, margins.max_diff_share, ALPHA))
+        self._judgements += self._resources
+        self._judgements += judge_outages(examiner.outages, examiner.reference_outages, examiner.outcomes.total.count)
+        self._cap_pace()
+        self._decide()
+        yield
+
+    def _course(self, values: Values, total: Tally) -> Course:
+        examiner = self._examiner
+        return Course(values, total, examiner.evidence_began, examiner.latest, examiner.clock.least)
+
+    # --- all endpoints ------------------------------------------------------------------------------------------------
+
+    def _judge_outcomes(self) -> None:
+        examiner, margins = self._examiner, self._examiner.settings.margins
+        outcomes = examiner.outcomes
+        failing = 0.0
+        if examiner.settings.baseline and outcomes.total.count:
+            failing = outcomes.failing.better.count / outcomes.total.count
+        for part, balance in (("failing", outcomes.failing), ("refused", outcomes.refused)):
+            if part == "refused" and not balance.against.count:
+                continue
+            self._judgements.append(
+                judge_errors(
+                    balance.against.count, balance.better.count, outcomes.total.count, margins.max_error_increase,
+                    errors_alpha(part), ALPHA, failing, course=self._course(balance.values, outcomes.total),
+                    refused=part == "refused",
+                )
+            )  # fmt: skip
+        whole = Tally(examiner.clock.shift)  # compared, and what the shadow could not take
+        for one in (outcomes.total, examiner.lagging, examiner.limited):
+            whole.merge(one)
+        limited, asked = examiner.limited.count, whole.count
+        # each second copy can have taken the place of one request at a shadow that limits its rate
+        own = examiner.twins / asked if limited and asked else 0.0
+        values = ((1.0, examiner.lagging), (1.0, examiner.limited), (-1.0, examiner.keeping))
+        judged = judge_capacity(
+            examiner.lagging.count + limited, asked, margins.max_error_increase + own, capacity_alpha(), ALPHA,
+            kept=examiner.keeping.count, course=self._course(values, whole),
+        )  # fmt: skip
+        if judged.result == "pass" and limited > margins.max_error_increase * asked:
+            judged.result = "inconclusive"
+            judged.sentence = (
+                f"the shadow answered 429 (too many requests) to {percent(limited / asked)} of what production served; "
+                f"second copies add {percent(own)} to its load: --twin 0 or a --baseline tells whether that is why"
+            )
+        self._judgements.append(judged)
+
+    def _judge_pace(self, reference: str) -> None:
+        examiner, margins, whole = self._examiner, self._examiner.settings.margins, self._examiner.timing.whole
+        for point, evidence in (("first_byte", whole.first_byte), ("last_byte", whole.last_byte)):
             if not evidence.count and point == "last_byte" and ALL_PROMPTS in examiner.endpoints:
                 continue  # when a generated answer ends follows from its length: a pass must not wait for this
             self._judgements += evidence.judge(
                 point, "", reference, margins.max_slowdown, margins.latency_floor, latency_alpha(), ALPHA, True
             )
-            yield
-        for endpoint in examiner.endpoints.values():
-            for place, field in endpoint.fields.items():
-                noisy, looked = field.noise(endpoint)
-                pooled = self._pooled.get(place, (0, 0))
-                self._pooled[place] = (pooled[0] + noisy, pooled[1] + looked)
-        for endpoint in list(examiner.endpoints.values()):
-            self._judge_endpoint(endpoint, reference)
-            yield
-        total = sum(e.trials if examiner.settings.baseline else e.pairs for e in examiner.endpoints.values())
-        self._judgements.append(judge_content(min(self._uncertain, total), total, margins.max_diff_share, ALPHA))
-        self._judgements += self._resources
-        self._decide()
-        yield
+        self._wandered = whole.first_byte.wandering()
+        slow, of_slow = examiner.timing.slow, examiner.timing.of_slow
+        self._judgements.append(
+            judge_slow(
+                self._course(slow.values, of_slow), slow.against.count, slow.better.count, of_slow.count,
+                margins.max_slow_increase, slow_alpha(), ALPHA,
+            )
+        )  # fmt: skip
+
+    def _cap_pace(self) -> None:
+        """Where the daemon itself was late nothing is said of how fast or able the candidate is."""
+        examiner = self._examiner
+        seen = examiner.compared + sum(examiner.shed.values())
+        lag = sum(self._own_lag()) / seen if seen else 0.0
+        late = examiner.timing.late / (examiner.timing.late + examiner.timing.timed) if examiner.timing.late else 0.0
+        if lag <= OWN_LAG and late <= OWN_LATE:
+            return
+        what = (
+            f"{percent(lag)} of the requests could not be sent in time"
+            if lag > OWN_LAG
+            else (f"{percent(late)} of the requests were sent late")
+        )
+        for one in self._judgements:
+            if one.judge in ("latency", "slow", "capacity") and (one.required or one.result == "fail"):
+                one.result, one.needed = "inconclusive", None
+                one.sentence = f"{TOO_BUSY}: {what}, through the daemon's own fault"
 
     # --- one endpoint -------------------------------------------------------------------------------------------------
 
-    def _judge_endpoint(self, endpoint: Endpoint, reference: str) -> None:
+    def _own_lag(self) -> list[int]:
+        """What could not be sent in time through our own fault, by stretch; a stop that all of it falls into is one
+        event, and the rest of the run says what it says."""
+        examiner = self._examiner
+        stretches = examiner.own_lag.slots.cut(examiner.evidence_began, examiner.latest + 1, STRETCHES)
+        return stretches if sum(1 for one in stretches if one) > ONE_STOP else []
+
+    def _judge_endpoint(self, endpoint: Endpoint, reference: str) -> Iterator[None]:
         margins = self._examiner.settings.margins
-        if endpoint.worse:
-            alpha = errors_alpha() / 2 * weight(endpoint.order)
-            self._judgements.append(
-                judge_errors(
-                    endpoint.worse, endpoint.better, endpoint.total, margins.max_error_increase, alpha, ALPHA,
-                    0.0, False, endpoint.name,
-                )
-            )  # fmt: skip
+        outcomes = endpoint.outcomes
+        for refused, balance in ((False, outcomes.failing), (True, outcomes.refused)):
+            if balance.against.count:
+                self._judgements.append(
+                    judge_errors(
+                        balance.against.count, balance.better.count, outcomes.total.count,
+                        margins.max_error_increase, errors_alpha("endpoints") / 2 * weight(endpoint.order), ALPHA,
+                        0.0, False, endpoint.name, self._course(balance.values, outcomes.total), refused,
+                    )
+                )  # fmt: skip
         for point, evidence in (("first_byte", endpoint.first_byte), ("last_byte", endpoint.last_byte)):
             if evidence.count >= TIMED_LEAST:
                 self._judgements += evidence.judge(
                     point, endpoint.name, reference, margins.max_slowdown, margins.latency_floor,
-                    latency_alpha(endpoint.order), ALPHA, False,
+                    latency_alpha(endpoint.order), ALPHA, False, self._wandered,
                 )  # fmt: skip
         if endpoint.talk is not None:
             self._judgements += endpoint.talk.judge(
@@ -141,14 +217,20 @@ class Assessment:
             self._judgements += endpoint.stream.judge(
                 endpoint.name, reference, margins.max_slowdown, margins.latency_floor, field_alpha, ALPHA
             )
-        for field in endpoint.fields.values():
-            self._judge_field(endpoint, field)
+        needy = False
+        for field in list(endpoint.fields.values()):
+            judged, undecided = self._fields.judge(endpoint, field)
+            needy = needy or undecided
+            if judged is not None:
+                self._judgements.append(judged)
+            yield
+        self._examiner.ask_twice(endpoint, needy)
         self.endpoints.append(
             {
                 "endpoint": endpoint.name,
                 "exchanges": endpoint.total,
-                "worse": endpoint.worse,
-                "better": endpoint.better,
+                "worse": outcomes.worse,
+                "better": outcomes.better,
                 "differing": endpoint.differing,
                 **_latencies(endpoint),
                 **({"stream": endpoint.stream.view()} if endpoint.stream is not None else {}),
@@ -156,97 +238,31 @@ class Assessment:
             }
         )
 
-    def _judge_field(self, endpoint: Endpoint, field: Field) -> None:
-        examiner = self._examiner
-        margin = examiner.settings.margins.max_diff_share
-        if (field.where, field.path) in _OTHERWISE:
-            margin = max(margin, examiner.settings.margins.max_decision_increase)
-        groups = sorted(field.groups.values(), key=lambda group: -group.count)
-        kind = groups[0].kind if groups else "value"
-        label = examiner.rules.label(endpoint.name, field.where, field.path, kind)
-        noisy, looked = field.noise(endpoint)
-        judged = None
-        if not label and examiner.settings.mode != "none" and (field.where, field.path) != OVERFLOW:
-            judged = judge_field(
-                endpoint.name, field.where, field.path, kind, field.positive, field.negative,
-                endpoint.trials - field.since_trials,
-                values=(1.0, -1.0) if examiner.settings.baseline else (1.0, -0.5),
-                margin=margin, alpha=field_alpha(field.order), alpha_pass=ALPHA,
-            )  # fmt: skip
-        if label == NOISE:
-            shown = "noise"
-        elif label == EXPECTED:
-            shown = "expected"
-        elif judged is not None and judged.result == "fail":
-            shown = "regression"
-            self._judgements.append(judged)
-        elif noisy >= NOISY_TIMES and noisy > margin * looked:
-            shown = "not judged"
-        elif self._volatile_elsewhere(field, noisy, looked):
-            shown = "not judged"
-            noisy, looked = self._pooled[field.where, field.path]
-        else:
-            shown = "drift" if field.drifted and field.drifted >= field.differed - 1 else "undecided"
-            if field.where != LLM or judged is None or judged.result != "pass":  # those pass by margins of their own
-                self._uncertain += field.positive if examiner.settings.baseline else field.differed - field.drifted
-            if judged is not None and field.differed > field.drifted:
-                self._judgements.append(judged)
-        for group in groups:
-            self.differences.append(self._view(endpoint, field, group, shown, judged, noisy, looked))
-
-    def _volatile_elsewhere(self, field: Field, noisy: int, looked: int) -> bool:
-        """A request id is one at every endpoint: where few were asked twice, the others tell."""
-        pooled, pooled_looks = self._pooled.get((field.where, field.path), (0, 0))
-        here = noisy > 0 and noisy >= VOLATILE * looked
-        return pooled >= NOISY_TIMES and (here or pooled >= VOLATILE * pooled_looks)
-
-    def _view(
-        self, endpoint: Endpoint, field: Field, group: Group, label: str, judged: Judgement | None, noisy: int,
-        looked: int,
-    ) -> dict[str, Any]:  # fmt: skip
-        sentence = judged.sentence if judged is not None and label in ("regression", "undecided") else ""
-        if label == "not judged":
-            sentence = f"differs in {percent(noisy / looked)} of the looks at answers of one version"
-            if field.repeats >= 10 * NOISY_TIMES and not field.repeats_differed:
-                sentence += f", but in none of {field.repeats:,} repeated answers of production: look at it"
-        return {
-            "id": group.name,
-            "endpoint": endpoint.name,
-            "where": field.where,
-            "path": field.path,
-            "kind": group.kind,
-            "count": group.count,
-            "share": group.count / endpoint.pairs if endpoint.pairs else None,
-            "noise_share": noisy / looked if looked else None,
-            "label": label,
-            "production": group.production,
-            "candidate": group.candidate,
-            "first": group.first,
-            "last": group.last,
-            "sentence": sentence,
-        }
-
     # --- all together -------------------------------------------------------------------------------------------------
 
     def _decide(self) -> None:
         examiner = self._examiner
-        coverage = min(1.0, examiner.compared / self._eligible) if self._eligible > 0 else 0.0
-        drift = examiner.drifted / examiner.compared if examiner.compared else 0.0
+        eligible = self._eligible - examiner.warmed
+        compared = examiner.compared - examiner.warmed
+        coverage = min(1.0, compared / eligible) if eligible > 0 else 0.0
+        drifted = examiner.contents.drifted + self._fields.sessions
+        drift = drifted / examiner.compared if examiner.compared else 0.0
         decided = decide(
-            self._judgements, coverage, examiner.settings.margins, samples=examiner.compared, seconds=self._seconds,
-            drift_share=drift, whole=ALL_PROMPTS,
+            self._judgements, coverage, examiner.settings.margins, samples=compared, seconds=self._seconds,
+            drift_share=drift,
         )  # fmt: skip
-        missing = self._too_few()
+        findings = findings_of(self._judgements, ALL_PROMPTS)
+        if decided.verdict == "fail":
+            decided.reasons = reasons_of(findings)
+        missing = self._too_few() + [
+            f"{name}: its bodies cannot be taken apart and differ between answers of one version, so nothing of them "
+            "is judged; if that is meant, say so (shadowctl noise add --endpoint, --path '*')"
+            for name in self._fields.unjudged
+        ]
         if decided.verdict == "pass" and missing:
             decided.verdict, decided.reasons, decided.score = "inconclusive", missing, min(decided.score, 99)
-        ranks = {"regression": 0, "undecided": 1, "drift": 2, "not judged": 3, "expected": 4, "noise": 5}
-        self.differences.sort(key=lambda found: (ranks[found["label"]], -found["count"], found["id"]))
+        decided.reasons = limited(decided.reasons)
         mode = examiner.settings.mode
-        limits = [LIMITS[mode]] + ([] if examiner.settings.baseline else [NO_BASELINE])
-        if examiner.late:
-            limits.append(
-                f"{examiner.late:,} exchanges left late through the daemon's own fault; their latency was not judged."
-            )
         view = decided.view()
         self.verdict = {
             **view,
@@ -254,17 +270,50 @@ class Assessment:
             "compared": examiner.compared,
             "eligible": self._eligible,
             "seconds": round(self._seconds, 1),
-            "findings": self._findings(),
+            "findings": [{**one.view(), "signature": self._signature(one.worst)} for one in findings],
             "not_judged": [
                 {key: found[key] for key in ("endpoint", "where", "path", "kind", "sentence")}
                 for found in self.differences
                 if found["label"] == "not judged"
             ][:LISTED],
-            "drift": {"exchanges": examiner.drifted, "share": drift},
+            "drift": {"exchanges": drifted, "share": drift},
+            "outages": {
+                side: {"count": one.count, "exchanges": one.exchanges, "listed": [list(item) for item in one.listed]}
+                for side, one in (("candidate", examiner.outages), ("reference", examiner.reference_outages))
+            },
             "expected": sum(found["count"] for found in self.differences if found["label"] == "expected"),
-            "limits": limits,
+            "limits": self._limits(mode),
             "ended": examiner.ended,
         }
+
+    def _limits(self, mode: str) -> list[str]:
+        """What is to be known of how this was judged."""
+        examiner = self._examiner
+        limits = [LIMITS[mode]] + ([] if examiner.settings.baseline else [NO_BASELINE])
+        if examiner.warmed:
+            seconds = (examiner.evidence_began - examiner.began) / 1e9
+            limits.append(
+                f"The candidate warmed up for {seconds:,.0f} s: {examiner.warmed:,} exchanges were compared and "
+                "listed, and are no evidence."
+            )
+        late = examiner.timing.late
+        if late:
+            limits.append(f"{late:,} exchanges left late through the daemon's own fault; their latency was not judged.")
+        if self._fields.sessions:
+            limits.append(
+                f"{self._fields.sessions:,} answers are 401 or 403 at the candidate alone: logins that were not "
+                "mirrored leave sessions it does not know, and a fault there would look the same. A --baseline tells."
+            )
+        if self._fields.moved:
+            limits.append(
+                f"{self._fields.moved:,} differences began when production's own answers changed: another version, or "
+                "another half of a pair, is in production since. A new run compares with that."
+            )
+        if examiner.incomparable:
+            limits.append(
+                f"{examiner.incomparable:,} conditional requests could not be compared: the validator is production's."
+            )
+        return limits
 
     def _too_few(self) -> list[str]:
         """Critical endpoints that a pass still waits for."""
@@ -276,20 +325,6 @@ class Assessment:
             if total < least:
                 found.append(f"{name}: {total:,} of at least {least:,} exchanges were compared")
         return found
-
-    def _findings(self) -> list[dict[str, Any]]:
-        """What failed, each cause once: of an endpoint's quantiles the first, and the whole only if no part says it."""
-        failed = [found for found in self._judgements if found.result == "fail"]
-        apart = {found.judge for found in failed if found.endpoint}
-        told: set[tuple[str, str, str]] = set()
-        findings = []
-        for found in sorted(failed, key=lambda one: (not one.critical, one.judge != "errors", -one.log_e)):
-            cause = found.path if found.judge == "content" else ""
-            if (not found.endpoint and found.judge in apart) or (found.judge, found.endpoint, cause) in told:
-                continue
-            told.add((found.judge, found.endpoint, cause))
-            findings.append({**found.view(), "signature": self._signature(found)})
-        return findings
 
     def _signature(self, found: Judgement) -> dict[str, Any] | None:
         """The most frequent error that is new in the candidate, at the finding's endpoint."""

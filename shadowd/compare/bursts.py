@@ -24,6 +24,8 @@ _MAX_BLOCKS = 256  # then neighbours are joined: 5 KB
 _MIN_BLOCKS = (16, 32)
 #: A threshold may be off by this factor of its tail before it is set anew, which costs the blocks counted so far.
 _ASTRAY = (2.0, 3.0)
+#: An effect below it, of some sixteen blocks, may be chance: that of a variance, and of the likeness of neighbours.
+_CHANCE = 4.0
 _FIRST_CHECK = 4  # blocks before the first thresholds: two seconds
 
 
@@ -51,7 +53,7 @@ class Bursts:
         self._rows = array("I")
         self._closed = 0
         self._check_at = _FIRST_CHECK
-        self._effects: tuple[float | None, float | None] = (None, None)  # by the thresholds before these
+        self._effects: tuple[float | None, float | None] = (None, None)  # the largest by the thresholds before these
 
     def count_reference(self, nanoseconds: int) -> None:
         """A duration beyond ``reference90``."""
@@ -65,8 +67,14 @@ class Bursts:
         if nanoseconds > self._candidate99:
             self._candidate[1] += 1
 
-    def close(self, pairs: int, quantiles: Callable[[float], tuple[float, float]]) -> None:
-        """A block of ``pairs`` is over; ``quantiles`` gives (reference's, candidate's) for a tail."""
+    @property
+    def counted(self) -> tuple[int, int, int, int]:
+        """Exceedances in the open block: the reference's of p90 and p99, the candidate's."""
+        return self._reference[0], self._reference[1], self._candidate[0], self._candidate[1]
+
+    def close(self, pairs: int, quantiles: Callable[[float], tuple[float, float]]) -> bool:
+        """A block of ``pairs`` is over; ``quantiles`` gives (reference's, candidate's) for a tail. Whether the
+        thresholds are others now."""
         if self.reference90 != _NOT_SET:
             self._rows.extend((pairs, *self._reference, *self._candidate))
             if len(self._rows) >= _MAX_BLOCKS * _STRIDE:
@@ -77,21 +85,35 @@ class Bursts:
         if self._closed >= self._check_at:
             self._check_at = 2 * self._closed
             if self._astray():
-                self._effects = (self.effect(TAILS[0]), self.effect(TAILS[1]))
+                # a burst that was seen once can come again: what is known is kept, whatever the new thresholds show
+                self._effects = (_bursty(self.effect(TAILS[0])), _bursty(self.effect(TAILS[1])))
                 self._rows = array("I")
                 reference90, candidate90 = quantiles(TAILS[0])
                 reference99, candidate99 = quantiles(TAILS[1])
                 self.reference90, self._reference99 = _threshold(reference90), _threshold(reference99)
                 self.candidate90, self._candidate99 = _threshold(candidate90), _threshold(candidate99)
+                return True
+        return False
 
-    def effect(self, tail: float) -> float | None:
-        """By how much fewer samples the pairs are worth at this tail, at least 1; None before that is known."""
+    def effect(self, tail: float, pairs: int = 0) -> float | None:
+        """By how much fewer samples the pairs are worth at this tail, at least 1; None before that is known.
+
+        ``pairs`` of the open block, which stands in the sketches as well. The rarer tail is worth no more than the
+        other: what comes in bursts at p90 does so at p99, where it takes longer to show.
+        """
         which = TAILS.index(tail)
-        if len(self._rows) < _MIN_BLOCKS[which] * _STRIDE:
-            return self._effects[which]
-        pairs = self._rows[::_STRIDE]
-        reference, candidate = self._rows[which + 1 :: _STRIDE], self._rows[which + 3 :: _STRIDE]
-        return max(1.0, *_inflations(pairs, reference, candidate))
+        rows = self._rows
+        if pairs and self.reference90 != _NOT_SET:
+            rows = rows + array("I", (pairs, *self._reference, *self._candidate))
+        known = [self._effects[which]]
+        if which:
+            known.append(self.effect(TAILS[0], pairs))
+        if len(rows) >= _MIN_BLOCKS[which] * _STRIDE:
+            reference, candidate = rows[which + 1 :: _STRIDE], rows[which + 3 :: _STRIDE]
+            known.append(max(_inflations(rows[::_STRIDE], reference, candidate)))
+        elif known[0] is None:
+            return None
+        return max(1.0, *(one for one in known if one is not None))
 
     def _astray(self) -> bool:
         """The thresholds are not set, or not near their quantiles any more."""
@@ -110,6 +132,11 @@ class Bursts:
         for start in range(0, len(rows) - _STRIDE, 2 * _STRIDE):
             joined.extend(rows[start + i] + rows[start + _STRIDE + i] for i in range(_STRIDE))
         self._rows = joined
+
+
+def _bursty(effect: float | None) -> float | None:
+    """What is kept of an effect: one that chance makes of independent exceedances is none."""
+    return 1.0 if effect is not None and effect < _CHANCE else effect
 
 
 def _threshold(nanoseconds: float) -> int:

@@ -24,6 +24,8 @@ from shadowd.compare.headers import media_type, unfolded
 MAX_CODINGS = 5
 #: gzip members or zstd frames in a row. Servers send one; each costs a copy of what is left.
 MAX_MEMBERS = 64
+#: Fields of a trailer section; gRPC and checksums have up to five.
+MAX_TRAILERS = 100
 #: Window of a zstd content coding: RFC 9659 §3 allows at most 8 MB.
 ZSTD_WINDOW = 8 << 20
 
@@ -41,11 +43,18 @@ _CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 class Content:
     """``data``: what the body says, at most ``limit`` bytes. ``media_type``: lower case, no parameters, "" if none.
-    ``charset``: the parameter in lower case. ``problem``: "" or why ``data`` is not whole."""
+    ``charset``: the parameter in lower case. ``label``: the Content-Type as it was sent. ``problem``: "" or why
+    ``data`` is not whole; then ``sent`` is the body as it was before the coding that could not be undone.
+    ``trailers``: fields after a chunked body, a line each."""
 
-    __slots__ = ("charset", "data", "media_type", "problem")
+    __slots__ = ("charset", "data", "label", "media_type", "problem", "sent", "trailers")
 
-    def __init__(self, data: bytes, media_type: str = "", charset: str = "", problem: str = "") -> None:
+    def __init__(
+        self, data: bytes, media_type: str = "", charset: str = "", problem: str = "", label: str = ""
+    ) -> None:
+        self.label = label
+        self.sent = data
+        self.trailers = b""
         self.data = data
         self.media_type = media_type
         self.charset = charset
@@ -84,15 +93,16 @@ def content_untrusted(head: bytes, body: bytes, limit: int) -> Content:
         else:
             elements = [element for part in text.split(",") if (element := part.strip().lower())]
             (codings if name[:1] in b"cC" else transfer).extend(elements)
-    content = Content(body, media_type(kind), _charset(kind) if ";" in kind else "")
+    content = Content(body, media_type(kind), _charset(kind) if ";" in kind else "", label=kind)
     try:
         if "chunked" in transfer:
-            content.data = _dechunked(body)
+            content.data, content.trailers = _dechunked(body)
         codings += [coding for coding in transfer if coding != "chunked"]
         codings = [coding for coding in codings if coding != "identity"]
         if len(codings) > MAX_CODINGS:
             raise _ContentError("too many codings", content.data)
         for coding in reversed(codings):
+            content.sent = content.data
             if content.data:  # nothing is nothing in every coding: answers without a body carry the header too
                 content.data = _decoded(coding, content.data, limit)
         if len(content.data) > limit:
@@ -122,27 +132,35 @@ def _charset(content_type: str) -> str:
 
 
 class _Chunks:
-    """What llhttp calls back: C methods, so that a body of tiny chunks runs no Python frames."""
+    """What llhttp calls back: C methods for what is frequent, so that a body of tiny chunks runs no Python frames."""
 
-    __slots__ = ("on_body", "on_message_complete")
+    __slots__ = ("on_body", "on_message_complete", "trailers")
 
     def __init__(self, pieces: list[bytes], awaited: list[None]) -> None:
         self.on_body = pieces.append
         self.on_message_complete = awaited.clear
+        self.trailers: list[bytes] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.trailers) < MAX_TRAILERS:
+            self.trailers.append(b"%s: %s\r\n" % (name, value))
 
 
-def _dechunked(body: bytes) -> bytes:
+def _dechunked(body: bytes) -> tuple[bytes, bytes]:
+    """The content, and the trailer section (RFC 9112 §7.1.2) as lines of a head without its first."""
     pieces: list[bytes] = []
     awaited: list[None] = [None]
-    parser = HttpResponseParser(_Chunks(pieces, awaited))
+    chunks = _Chunks(pieces, awaited)
+    parser = HttpResponseParser(chunks)
     try:
         parser.feed_data(_CHUNKED_HEAD)
+        chunks.trailers.clear()
         parser.feed_data(body)
     except (HttpParserError, HttpParserUpgrade):
         raise _ContentError("malformed chunking", b"".join(pieces)) from None
     if awaited:
         raise _ContentError("truncated chunking", b"".join(pieces))
-    return b"".join(pieces)
+    return b"".join(pieces), b"\r\n" + b"".join(chunks.trailers) if chunks.trailers else b""
 
 
 def _decoded(coding: str, data: bytes, limit: int) -> bytes:

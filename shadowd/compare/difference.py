@@ -15,7 +15,7 @@ SHOWN = 200
 #: Characters of a path: deeper names are cut, so that a hostile document cannot make field names of megabytes.
 PATH = 300
 
-WHERES = ("status", "header", "cookie", "body", "turn", "llm")
+WHERES = ("status", "header", "cookie", "body", "trailer", "turn", "llm")
 KINDS = ("value", "type", "missing", "extra", "length", "order", "malformed", "media_type", "encoding", "digest")
 
 
@@ -39,9 +39,9 @@ class _Fields(NamedTuple):
 class Difference(_Fields):
     """One field of two answers to the same request that is not the same.
 
-    ``where``: ``status`` | ``header`` | ``cookie`` | ``body`` | ``turn`` (raw) | ``llm`` (compare/llm.py). ``path``: ""
-    | header name in lower case | cookie name, or ``name; attribute`` |
-    ``$.items[*].price`` | ``line`` | "" (digest). ``kind``: one of ``KINDS``;
+    ``where``: ``status`` | ``header`` | ``cookie`` | ``body`` | ``trailer`` | ``stream`` | ``turn`` (raw) | ``llm``
+    (compare/llm.py). ``path``: "" | header name in lower case | cookie name, or ``name; attribute`` |
+    ``$.items[*].price`` | ``line[3]`` | "" (all of it, by digest). ``kind``: one of ``KINDS``;
     ``missing`` is what production has and the candidate has not. ``production`` and ``candidate``: for people, made
     by ``shown``. Cookie values are never in them; other secrets may be: redact before storing.
     """
@@ -84,7 +84,8 @@ class Options:
 
     ``json_types_strict``: 1 and 1.0 differ (kind ``type``). ``unordered``: paths of arrays whose order says nothing
     (``$.tags``, ``$.items[*].tags``; ``*`` is all). ``tolerance``: numbers p and c are equal if |p-c| ≤ tolerance ·
-    max(|p|, |c|). ``ignore_headers`` and ``compare_headers`` (None: all but the ignored): names in any case.
+    max(|p|, |c|). ``ignore_headers`` and ``compare_headers`` (None: all but the ignored): names in any case;
+    ``also_headers``: those that are otherwise overlooked (``fields.overlooked``) and shall be compared.
 
     Limits of a JSON body, and what happens there: beyond ``max_depth`` nested values (64: deeper than any API seen, far
     below Python's recursion limit) or ``max_nodes`` values (100,000: some 30 ms) it is compared by digest and the
@@ -93,6 +94,7 @@ class Options:
     """
 
     __slots__ = (
+        "also_headers",
         "compare_headers",
         "head_memo",
         "ignore_headers",
@@ -112,6 +114,7 @@ class Options:
         tolerance: float = 0.0,
         ignore_headers: Iterable[str] = (),
         compare_headers: Iterable[str] | None = None,
+        also_headers: Iterable[str] = (),
         max_depth: int = 64,
         max_nodes: int = 100_000,
         max_differences: int = 64,
@@ -121,6 +124,7 @@ class Options:
         self.tolerance = tolerance
         self.ignore_headers = frozenset(name.lower() for name in ignore_headers)
         self.compare_headers = None if compare_headers is None else frozenset(name.lower() for name in compare_headers)
+        self.also_headers = frozenset(name.lower() for name in also_headers)
         self.max_depth = max_depth
         self.max_nodes = max_nodes
         self.max_differences = max_differences
@@ -129,6 +133,10 @@ class Options:
     def compares_header(self, name: str) -> bool:
         """Whether the operator wants this header (lower case) compared."""
         return name not in self.ignore_headers and (self.compare_headers is None or name in self.compare_headers)
+
+    def names_header(self, name: str) -> bool:
+        """Whether the operator asked for this header (lower case) by its name."""
+        return name in self.also_headers or (self.compare_headers is not None and name in self.compare_headers)
 
 
 class Collector:

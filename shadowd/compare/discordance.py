@@ -12,6 +12,7 @@ import math
 
 from shadowd.compare.betting import Counts, log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
 from shadowd.compare.judgement import Judgement, Result, more, percent, span
+from shadowd.compare.stretches import Course
 
 _PLACES = {"status": "the status", "turn": "the answer", "llm": "the model's"}
 _KINDS = {
@@ -27,11 +28,14 @@ _KINDS = {
     "digest": "has other content",
 }
 
+#: Share of a baseline's own failures that is no weather any more.
+BROKEN = 0.05
+
 
 class _Evidence:
-    """Counts against a margin, at the two levels of ``judgement.py``."""
+    """Counts against a margin, at the two levels of ``judgement.py``, and over stretches where a course is given."""
 
-    __slots__ = ("counts", "effect", "high", "log_e", "low", "needed", "result", "total")
+    __slots__ = ("counts", "effect", "high", "log_e", "low", "needed", "result", "total", "why")
 
     def __init__(
         self,
@@ -41,21 +45,34 @@ class _Evidence:
         alpha_fail: float,
         alpha_pass: float,
         may_fail: bool = True,
+        course: Course | None = None,
     ) -> None:
+        self.log_e = log_e_above(counts, margin, lowest, 1.0)
+        self.why = ""  # what the stretches say where the counts alone would have decided
+        fails = may_fail and self.log_e >= -math.log(alpha_fail)
+        if course is not None and may_fail:
+            fails, self.why, late = course.fails(fails, margin, lowest, alpha_fail)
+            counts = late or counts  # what is told is what failed
         self.counts = counts
         self.total = round(sum(count for _, count in counts))
         self.effect = sum(value * count for value, count in counts) / self.total if self.total else 0.0
-        self.log_e = log_e_above(counts, margin, lowest, 1.0)
         self.low = lower_bound(counts, lowest, 1.0, alpha_fail)
         self.high = upper_bound(counts, lowest, 1.0, alpha_pass)
         self.needed: int | None = None
         self.result: Result = "inconclusive"
-        if may_fail and self.log_e >= -math.log(alpha_fail):
+        passes = not fails and log_e_below(counts, margin, lowest, 1.0) >= -math.log(alpha_pass)
+        if course is not None and passes:
+            passes, self.why = course.passes(margin, alpha_pass)
+        if fails:
             self.result = "fail"
-        elif log_e_below(counts, margin, lowest, 1.0) >= -math.log(alpha_pass):
+        elif passes:
             self.result = "pass"
         elif may_fail or self.effect <= margin:
             self.needed = samples_needed(counts, margin, lowest, 1.0, alpha_pass, alpha_fail)
+
+    def ending(self, what: str = "exchanges") -> str:
+        """What an inconclusive sentence ends with."""
+        return self.why or more(self.needed, what)
 
 
 def judge_errors(
@@ -68,35 +85,62 @@ def judge_errors(
     baseline_failing: float = 0.0,
     required: bool = True,
     endpoint: str = "",
+    course: Course | None = None,
+    refused: bool = False,
 ) -> Judgement:
     """Failures that the other side of the pair did not have: ``worse`` the candidate's, ``better`` the reference's.
 
-    ``baseline_failing`` is the share of failures of the baseline that production did not have: above the margin
-    nothing can be said of the candidate, because production's own version does not bear the replay either.
+    ``baseline_failing`` is the share of failures of the baseline that production did not have: above ``BROKEN`` nothing
+    can be said of the candidate, because production's own version does not bear the replay either.
+    ``refused``: it is refusals (4xx) that are counted, not failures.
     """
-    evidence = _Evidence(_pairs(worse, better, total), -1.0, margin, alpha_fail, alpha_pass)
+    evidence = _Evidence(_pairs(worse, better, total), -1.0, margin, alpha_fail, alpha_pass, course=course)
     result, needed = evidence.result, evidence.needed
+    fail = "are refused (4xx)" if refused else "fail"
     bounds = f"interval {span(evidence.low, evidence.high)}, margin {percent(margin)}"
     if not total:
         sentence = f"no exchange was compared yet; {more(needed)}"
-    elif baseline_failing > margin:
+    elif baseline_failing > max(margin, BROKEN):
         result, needed = "inconclusive", None
         sentence = (
             f"the baseline itself fails {percent(baseline_failing)} of requests that production answered, "
             "so failures of the candidate cannot be held against it"
         )
     elif result == "fail":
-        sentence = f"{percent(evidence.effect)} more of {total:,} exchanges fail than before ({bounds})"
+        many = evidence.total
+        sentence = f"{percent(evidence.effect)} more of {many:,} exchanges {fail} than before ({bounds}){evidence.why}"
     elif result == "pass":
         sentence = (
-            f"{worse:,} of {total:,} exchanges fail that did not before, {better:,} the other way round; "
-            f"an increase beyond {percent(evidence.high)} would have been noticed"
+            f"{worse:,} of {total:,} exchanges {fail} that did not before, {better:,} the other way round; "
+            f"an increase beyond {percent(max(0.0, evidence.high))} would have been noticed"
         )
     else:
-        sentence = f"{worse:,} of {total:,} exchanges fail that did not before ({bounds}); {more(needed)}"
+        sentence = f"{worse:,} of {total:,} exchanges {fail} that did not before ({bounds}); {evidence.ending()}"
     if endpoint:
         sentence = f"{endpoint}: {sentence}"
-    return _judgement("errors", evidence, result, needed, margin, sentence, required, endpoint=endpoint)
+    path = "refused" if refused else ""
+    return _judgement("errors", evidence, result, needed, margin, sentence, required, endpoint=endpoint, path=path)
+
+
+def judge_slow(
+    course: Course, worse: int, better: int, total: int, margin: float, alpha_fail: float, alpha_pass: float
+) -> Judgement:
+    """First bytes that take more than twice the reference's p99: what 1 % of answers that hang look like."""
+    evidence = _Evidence(_pairs(worse, better, total), -1.0, margin, alpha_fail, alpha_pass, course=course)
+    bounds = f"interval {span(evidence.low, evidence.high)}, margin {percent(margin)}"
+    slow = "more than twice as slow as the reference's slowest 1 %"
+    if not total:
+        sentence = f"no answer was timed yet; {more(evidence.needed)}"
+    elif evidence.result == "fail":
+        sentence = f"{percent(evidence.effect)} more of {evidence.total:,} answers are {slow} ({bounds}){evidence.why}"
+    elif evidence.result == "pass":
+        sentence = (
+            f"{worse:,} of {total:,} answers are {slow}, {better:,} the other way round; "
+            f"an increase beyond {percent(max(0.0, evidence.high))} would have been noticed"
+        )
+    else:
+        sentence = f"{worse:,} of {total:,} answers are {slow} ({bounds}); {evidence.ending()}"
+    return _judgement("slow", evidence, evidence.result, evidence.needed, margin, sentence, total > 0)
 
 
 def judge_field(
@@ -112,6 +156,7 @@ def judge_field(
     margin: float = 0.001,
     alpha: float = 0.005,
     alpha_pass: float = 0.05,
+    course: Course | None = None,
 ) -> Judgement:
     """A field of an endpoint's answers that differs: ``positive`` samples speak against the candidate, of ``total``.
 
@@ -120,16 +165,18 @@ def judge_field(
     """
     above, below = values
     counts = ((above, positive), (below, negative), (0.0, max(0.0, total - positive - negative)))
-    evidence = _Evidence(counts, min(below, 0.0), margin, alpha, alpha_pass)
+    evidence = _Evidence(counts, min(below, 0.0), margin, alpha, alpha_pass, course=course)
     name = " ".join(part for part in (_PLACES.get(where, where), path) if part)
     subject = f"{endpoint}: {name} {_KINDS.get(kind, kind)}"
     bounds = f"interval {span(max(evidence.low, -1.0), evidence.high)}, margin {percent(margin)}"
     if evidence.result == "fail":
-        sentence = f"{subject} in {percent(evidence.effect)} of {total:,} exchanges beyond noise ({bounds})"
+        sentence = f"{subject} in {percent(evidence.effect)} of {evidence.total:,} exchanges beyond noise ({bounds})"
+        sentence += evidence.why
     elif evidence.result == "pass":
-        sentence = f"{subject} no more often than noise; beyond {percent(evidence.high)} would have been noticed"
+        noticed = percent(max(0.0, evidence.high))
+        sentence = f"{subject} no more often than noise; beyond {noticed} would have been noticed"
     else:
-        sentence = f"{subject} in {positive:,.0f} of {total:,} exchanges ({bounds}); {more(evidence.needed)}"
+        sentence = f"{subject} in {positive:,.0f} of {total:,} exchanges ({bounds}); {evidence.ending()}"
     judged_path = f"{where} {path}".strip()
     return _judgement(
         "content", evidence, evidence.result, evidence.needed, margin, sentence, False, endpoint, judged_path, kind
@@ -172,24 +219,30 @@ def judge_capacity(
     alpha: float = 0.005,
     alpha_pass: float = 0.05,
     required: bool = True,
+    kept: int = 0,
+    course: Course | None = None,
 ) -> Judgement:
-    """Requests that the shadow could not take in time: shed by lag, refused, or timed out where production answered."""
-    counts = ((1.0, refused), (0.0, total - refused))
-    evidence = _Evidence(counts, 0.0, margin, alpha, alpha_pass)
-    bounds = f"interval {span(evidence.low, evidence.high)}, margin {percent(margin)}"
+    """Requests that were not sent because the shadow lagged: ``refused``, and those its reference could not take and it
+    could (``kept``)."""
+    counts = ((1.0, refused), (-1.0, kept), (0.0, total - refused - kept))
+    evidence = _Evidence(counts, -1.0 if kept else 0.0, margin, alpha, alpha_pass, course=course)
+    bounds = f"interval {span(max(evidence.low, 0.0), evidence.high)}, margin {percent(margin)}"
     if not total:
         sentence = f"nothing was sent yet; {more(evidence.needed, 'requests')}"
     elif evidence.result == "fail":
-        sentence = f"the shadow could not keep up with {percent(evidence.effect)} of {total:,} requests ({bounds})"
+        sentence = (
+            f"the shadow could not keep up with {percent(evidence.effect)} of {total:,} requests ({bounds})"
+            f"{evidence.why}"
+        )
     elif evidence.result == "pass":
         sentence = (
             f"the shadow kept up with {total - refused:,} of {total:,} requests; "
-            f"falling behind on more than {percent(evidence.high)} would have been noticed"
+            f"falling behind on more than {percent(max(0.0, evidence.high))} would have been noticed"
         )
     else:
         sentence = (
             f"the shadow could not keep up with {refused:,} of {total:,} requests ({bounds}); "
-            f"{more(evidence.needed, 'requests')}"
+            f"{evidence.ending('requests')}"
         )
     return _judgement("capacity", evidence, evidence.result, evidence.needed, margin, sentence, required)
 

@@ -7,6 +7,10 @@ date, a token or an e-mail address is folded by its looks. What is not (``/users
 place that has shown more than ``CHILDREN`` names becomes ``{name}``. The first segment, and those below ``/api`` and
 ``/v1``, hold a service's resources and not its customers' names, and fold only above ``ROOT_CHILDREN``.
 
+Where one URL carries many operations (GraphQL, JSON-RPC, SOAP …) the operation is named too:
+
+    POST /graphql {"operationName": "GetCart", ...}   ──►   POST /graphql query GetCart
+
 The hot path is one look into a memo of recent targets.
 """
 
@@ -16,7 +20,9 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
+from shadowd.compare.operations import operation_of
 from shadowd.errors import UsageError
+from shadowd.exchange import Request
 
 #: Names of one place before they are data. REST collections name fewer verbs and sub-resources than this.
 CHILDREN = 20
@@ -29,6 +35,8 @@ SEGMENTS = 16
 #: Places that are remembered; those of new paths are "other" then. 20,000 are some 6 MB.
 PLACES = 20_000
 NAME = 200
+#: Operations of one URL that are told apart, as a large front end has them. Further ones are ``POST /graphql other``.
+OPERATIONS = 100
 OTHER = "other"
 RAW = "raw"
 
@@ -59,12 +67,14 @@ class Endpoints:
     ``*`` the rest of the path; the first that matches names the endpoint and does not count against ``limit``.
     Raises ``UsageError`` for what is no route."""
 
-    __slots__ = ("_children", "_folded", "_limit", "_memo", "_names", "_places", "_routes")
+    __slots__ = ("_children", "_folded", "_limit", "_memo", "_names", "_operations", "_places", "_routes", "_urls")
 
     def __init__(self, routes: Sequence[str] = (), limit: int = 500) -> None:
         self._limit = limit
         self._routes = [_route(text) for text in routes]
         self._memo: dict[tuple[bytes, bytes], str] = {}
+        self._urls: dict[bytes, str] = {}  # likewise of targets whose query has the operation
+        self._operations: dict[str, set[str]] = {}  # by the name of the URL
         self._names: set[str] = set()
         self._children: dict[str, set[str]] = {}  # by the folded path of the parent
         self._folded: set[str] = set()  # parents whose children are {name}
@@ -77,6 +87,44 @@ class Endpoints:
             target = target[:at]
         name = self._memo.get((method, target))
         return name if name is not None else self._new(method, target)
+
+    def name_of(self, request: Request) -> str:
+        """The same of a whole request, with its operation; of a turn its first command."""
+        method, target = request.method, request.target
+        if method == b"GET":
+            if b"uery" not in target:  # query=, or persistedQuery among the extensions
+                return self.name(method, target)
+            name = self._urls.get(target)
+            if name is None:
+                name = self._with_operation(request)
+                if len(self._urls) >= MEMO:
+                    self._urls.clear()
+                if len(target) <= MEMO_TARGET:
+                    self._urls[target] = name
+            return name
+        if method == b"POST":
+            return self._with_operation(request)
+        return self.name(method, target) if method else raw_name(request.body)
+
+    def _with_operation(self, request: Request) -> str:
+        name = self.name(request.method, request.target)
+        operation = operation_of(request)
+        if not operation or name == OTHER:
+            return name
+        known = self._operations.get(name)
+        if known is None:
+            if len(self._operations) >= self._limit:
+                return name
+            known = self._operations[name] = set()
+        full = f"{name} {operation}"
+        if len(full) > NAME:
+            full = full[: NAME - 1] + "…"
+        if full not in known:
+            if len(known) >= OPERATIONS or len(self._names) >= self._limit:
+                return f"{name} {OTHER}"
+            known.add(full)
+            self._names.add(full)
+        return full
 
     def _new(self, method: bytes, target: bytes) -> str:
         if not method:
@@ -177,6 +225,11 @@ def _by_looks(segment: str) -> str:
         if shape:
             return shape + extension[0]
     return _mixed(plain) or text
+
+
+def is_variable(segment: str) -> bool:
+    """Whether a segment of a path looks like data: an id, a UUID, a date ..., not like a resource's name."""
+    return len(segment) <= 4 * NAME and bool(_shape(segment) or _mixed(segment))
 
 
 def _shape(text: str) -> str:

@@ -3,6 +3,9 @@
 ``examine`` is on the hot path: equal answers cost a look at two heads and two bodies, a few counters and, for the
 sampled connections, a latency. All that is said about the evidence is worked out when somebody asks (``assessment``).
 
+The candidate's *reference* is the baseline where there is one, else production. What the daemon itself was late with,
+what a limit of its own left out, and what an outage of either side made fail is nobody's evidence.
+
 A run is one candidate version against one production version. When ``run_key`` names a header and its value changes
 on either side, ``ended`` says so and nothing more is examined: two builds are never mixed.
 """
@@ -10,47 +13,42 @@ on either side, ``ended`` says so and nothing more is examined: two builds are n
 from __future__ import annotations
 
 import re
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
 
-from shadowd.compare.answers import compare_answers
-from shadowd.compare.content import content_untrusted
-from shadowd.compare.difference import NONE, Difference, Differences, Options
-from shadowd.compare.drift import Drift
-from shadowd.compare.endpoints import Endpoints, raw_name
-from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Example, Field, Group, SignatureCount
-from shadowd.compare.genai import GenAiMeasures
+from shadowd.compare.clock import Clock
+from shadowd.compare.conditional import not_comparable
+from shadowd.compare.contents import Contents, Moment
+from shadowd.compare.conversing import ALL_PROMPTS, OTHER_PROMPTS, Conversations
+from shadowd.compare.credentials import carried, opaque
+from shadowd.compare.difference import Differences
+from shadowd.compare.drift import Drift, explains
+from shadowd.compare.endpoints import Endpoints
+from shadowd.compare.evidence import Endpoint, Example, Outcomes, SignatureCount
+from shadowd.compare.inband import NEITHER, in_band_error_untrusted, in_band_errors_untrusted
+from shadowd.compare.inband_wire import InBand
 from shadowd.compare.latency import LatencySketch
-from shadowd.compare.llm import MAX_GROUPS, Answer, compare_talk, group_name, read_answer, recognise
-from shadowd.compare.llm_evidence import TalkEvidence, Unweighed, likeness_loss, texts_of
+from shadowd.compare.llm import MAX_GROUPS, group_name, recognise
+from shadowd.compare.llm_evidence import TalkEvidence
+from shadowd.compare.outages import Outages
+from shadowd.compare.outcome import FAILED, FORBIDDEN, GOOD, LOGIN, STATUS, TOO_MANY, UNAUTHORISED, rank
+from shadowd.compare.pairing import Pairing
 from shadowd.compare.rules import Rules
 from shadowd.compare.settings import Settings
-from shadowd.compare.signatures import Signature, signature_of
-from shadowd.compare.slowdown import LatencyEvidence
-from shadowd.compare.streams import StreamEvidence, StreamTimes, stream_times
-from shadowd.compare.trial import Side, Trial
+from shadowd.compare.signing import Signatures
+from shadowd.compare.slowdown import WARMUP, LatencyEvidence
+from shadowd.compare.strangers import Strangers
+from shadowd.compare.stretches import GROUPS, Tally
+from shadowd.compare.timing import Timing
+from shadowd.compare.trial import Trial
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.protocols.llm import Ask
 
 __all__ = ["Examiner", "Settings"]
 
-#: Longer responses leave the server in several flights (RFC 6928: ten segments of 1,448 bytes at first): their last
-#: byte tells of the network and of production's own slow clients.
-LAST_BYTE_LIMIT = 14_000
-#: Two equal requests within this time (ns) are an A/A pair of production: little enough for its state to be the same.
-REPEAT_WINDOW = 5_000_000_000
-MAX_REPEATS = 512  # requests whose latest answer is remembered, bodies up to REPEAT_BODY: 4 MB
-REPEAT_BODY = 8 << 10
 MAX_ENDPOINTS = 510
-MAX_SIGNATURES = 500
-SIGNATURE_ENDPOINTS = 10  # named with a signature
-SIGNATURE_BODY = 64 << 10  # bytes of a body in which errors are looked for
-MAX_EXAMPLES = 200
-MAX_UNWEIGHED = 256  # texts that wait for an embedding model: 3 MB
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-ALL_PROMPTS, OTHER_PROMPTS = "all conversations", "other prompts"
-
-Compare = Callable[[Response, Response, Options], Differences]
+#: Share of an endpoint's safe requests that is asked twice while a field there is undecided.
+NEEDY_TWIN = 0.25
 
 
 class Examiner:
@@ -59,57 +57,121 @@ class Examiner:
     def __init__(self, settings: Settings, rules: Rules) -> None:
         self.settings = settings
         self.rules = rules
+        self.clock = Clock(settings.min_span, settings.warmup, settings.margins.latency_floor)
         self.drift = Drift()
+        self.strangers = Strangers()
+        self.contents = Contents(settings, self.clock)
+        self.timing = Timing(settings, self.contents)
+        self.conversations = Conversations(self.contents, self.timing.note_stream)
         self.endpoints: dict[str, Endpoint] = {}
-        self.signatures: dict[str, SignatureCount] = {}
-        self.fields = 0  # hypotheses so far
-        self.examples: deque[Example] = deque(maxlen=MAX_EXAMPLES)  # not stored yet; the newest stay
-        self.unweighed: deque[Unweighed] = deque(maxlen=MAX_UNWEIGHED)  # likewise
-        self.compared = 0  # outcome known on both sides
-        self.worse = self.better = 0
-        self.differing = 0
+        self._signatures = Signatures(self.contents)
         self.shed: dict[str, int] = {}  # not compared, because the candidate was not asked
         self.uncomparable = 0  # production's own answer is not known whole
-        self.refused = 0  # the candidate could not keep up: lag, and refusals and time-outs that production had not
-        self.baseline_failing = 0  # exchanges the baseline failed and production did not
-        self.baselines = 0
-        self.drifted = 0
-        self.late = 0
-        self.timed = 0
-        self.first_byte = LatencyEvidence()
-        self.last_byte = LatencyEvidence()
-        self._interval = (LatencySketch(), LatencySketch())  # first bytes of both sides since it was last taken
-        self.genai = GenAiMeasures()
+        self.incomparable = 0  # answers that cannot be compared: the request carries production's validator
+        self.compared = 0  # answered, or failed, by the candidate
+        self.warmed = 0  # exchanges that were compared while the candidate warmed up: listed, no evidence
+        self.twins = 0  # second copies
         self.began = 0  # time of the first exchange (ns), 0 before it
         self.latest = 0
         self.ended = ""  # why the run is over
+        self.outages = Outages()  # of the candidate
+        self.reference_outages = Outages()
         self._names = Endpoints(settings.routes)
-        self._repeats: OrderedDict[tuple[bytes, bytes], Response] = OrderedDict()
-        self._lost = 0.0
+        self._needy: set[str] = set()  # endpoints where more is asked twice
+        self._past = -1  # ns before the run that the candidate's process began; -1: nobody knows
+        self._warm_until = 0  # when a warm-up of fixed length ends
         key = settings.run_key.encode()
         self._run_key = re.compile(rb"(?im)^" + re.escape(key) + rb":[ \t]*([^\r\n]*)") if key else None
         self._versions: list[bytes | None] = [None, None]
+        self._begin(0)
+
+    def _begin(self, time: int) -> None:
+        """Evidence begins, or begins anew after a warm-up."""
+        clock = self.clock
+        self.evidence_began = time
+        self.outcomes = Outcomes(clock.shift)
+        self.lagging = Tally(clock.shift)  # shed because the shadow lagged, or timed out, and its reference had not
+        self.own_lag = Tally(clock.shift)  # not sent in time through the daemon's own fault
+        self.keeping = Tally(clock.shift)  # the other way round
+        self.limited = Tally(clock.shift)  # 429 where production answered well: second copies add to the load
+
+    @property
+    def first_byte(self) -> LatencyEvidence:
+        return self.timing.whole.first_byte
+
+    @property
+    def last_byte(self) -> LatencyEvidence:
+        return self.timing.whole.last_byte
+
+    @property
+    def examples(self) -> deque[Example]:
+        return self.contents.examples
+
+    @property
+    def signatures(self) -> dict[str, SignatureCount]:
+        return self._signatures.known
+
+    @property
+    def worse(self) -> int:
+        return self.outcomes.worse
+
+    @property
+    def better(self) -> int:
+        return self.outcomes.better
+
+    @property
+    def differing(self) -> int:
+        return self.contents.differing
+
+    @property
+    def timed(self) -> int:
+        return self.timing.timed
+
+    @property
+    def late(self) -> int:
+        return self.timing.late
+
+    @property
+    def drifted(self) -> int:
+        return self.contents.drifted
+
+    @property
+    def fields(self) -> int:
+        return self.contents.fields
 
     # --- before the answers are known ---------------------------------------------------------------------------------
 
     def wants_twin(self, request: Request, draw: float) -> bool:
-        """Whether to send this request twice; ``draw`` is uniform in [0, 1) and independent of everything."""
-        return draw < self.settings.twin and request.method in _SAFE
+        """Whether to send this request twice; ``draw`` is uniform in [0, 1) and independent of everything.
+
+        Where a field is undecided a larger share of that endpoint's requests is, until it is decided.
+        """
+        if draw >= self.settings.twin and not (self._needy and draw < NEEDY_TWIN and self.settings.twin):
+            return False
+        if request.method not in _SAFE:
+            return False
+        return draw < self.settings.twin or self._names.name_of(request) in self._needy
+
+    def ask_twice(self, endpoint: Endpoint, needy: bool) -> None:
+        """Whether a field of the endpoint waits for third answers."""
+        if needy:
+            self._needy.add(endpoint.name)
+        else:
+            self._needy.discard(endpoint.name)
 
     def note_write(self, request: Request) -> None:
         """A request that is not mirrored and may change production's state."""
         if request.method not in _SAFE:
-            self.drift.wrote(request.target)
+            self.drift.wrote(request)
 
     def note_written(self, exchange: Exchange) -> None:
         """Production's answer to it."""
         if exchange.response is not None:
-            self.drift.told(exchange.response.head)
+            self.drift.told(exchange.request, exchange.response)
 
     def take_interval(self) -> tuple[LatencySketch, LatencySketch]:
         """First bytes of production and candidate since the last call."""
-        taken, self._interval = self._interval, (LatencySketch(), LatencySketch())
-        return taken
+        return self.timing.take_interval()
 
     # --- a complete trial ---------------------------------------------------------------------------------------------
 
@@ -118,53 +180,91 @@ class Examiner:
         if self.ended:
             return
         exchange, side = trial.exchange, trial.candidate
-        production, candidate = exchange.response, side.response
-        time = exchange.request.ended
+        request, production, candidate = exchange.request, exchange.response, side.response
         if not self.began:
-            self.began = time
-        self.latest = time
+            self.began = self.evidence_began = self.latest = request.ended
+            self._warm_until = request.ended + max(0, (self.settings.warmup or 0) - max(0, self._past))
+        time = self.latest = max(self.latest, request.ended)
+        if self._warm_until and time >= self._warm_until:
+            self._warm_until = 0
+            if self.settings.warmup:
+                self.begin_again(time)
+        moment = Moment(time, exchange.connection % GROUPS if exchange.connection >= 0 else -1)
         if side.shed:
-            self.shed[side.shed] = self.shed.get(side.shed, 0) + 1
-            if side.shed == "lag":
-                self.refused += 1
-                self._count_lost(self._endpoint(exchange.request), time)
+            self._count_shed(trial, moment)
             return
         if production is None and not exchange.failure:
             self.uncomparable += 1
             return
         if self._run_key is not None and self._another_version(production, candidate):
             return
-        ask = recognise(exchange.request)
-        endpoint = self._endpoint(exchange.request) if ask is None else self._prompt_group(ask)
-        endpoint.total += 1
         self.compared += 1
-        self._judge_outcome(trial, endpoint, time)
+        self.twins += trial.twin is not None
+        ask = recognise(request)
+        endpoint = self._endpoint(request) if ask is None else self._prompt_group(ask)
+        endpoint.total += 1
+        if trial.baseline is not None and trial.baseline.shed == "shadow_lag":
+            self.keeping.add(time, moment.group)
+        inside: tuple[InBand | None, InBand | None] = NEITHER
+        drifting = stranger = False
+        other_status = False
+        if production is not None and candidate is not None:
+            other_status = production.status != candidate.status
+            if other_status and not_comparable(production, candidate, request.head):
+                self.incomparable += 1
+                return
+            if request.method != b"GET" or production.body != candidate.body or production.marks is not None:
+                inside = in_band_errors_untrusted(request, production, candidate)
+            if other_status or self.strangers.doubted:
+                drifting = self._status_drifts(trial, endpoint)
+                stranger = not drifting and self._is_stranger(trial, endpoint)
+        self._judge_outcome(trial, endpoint, moment, inside, drifting, stranger)
         if production is None or candidate is None:
             return
-        if side.first_byte >= 0:
-            self._time(trial, production, endpoint, time)
-        if production.status >= 500 or candidate.status >= 500 or _rank(production) != _rank(candidate):
-            return
-        endpoint.pairs += 1
+        if side.first_byte >= 0 and self.timing.note(trial, production, endpoint, moment):
+            self.begin_again(time)
         third = trial.baseline or trial.twin
+        endpoint.pairs += 1
+        if other_status or third is not None:
+            self.contents.judge_status(trial, endpoint, third, moment, drifting, stranger)
+        if other_status or production.status >= 500:
+            return
         if ask is not None:
-            self._converse(ask, trial, endpoint, third, time)
+            everything = self._talking(ALL_PROMPTS)
+            assert everything is not None
+            everything.total += 1
+            everything.pairs += 1
+            self.conversations.examine(ask, trial, endpoint, everything, third, moment)
             return
         if production.marks and candidate.marks:
-            self._time_stream(trial, endpoint, production, candidate)
-        differences = compare_answers(production, candidate, self.settings.options)
-        if not differences and third is None and not endpoint.fields:
+            self.timing.note_events(trial, endpoint, production, candidate)
+        compare = Pairing(trial, self.contents.epoch, self.settings.preserve_host)
+        differences = compare(production, candidate, self.settings.options)
+        if differences or third is not None or endpoint.fields:
+            drifting = self._content_drifts(trial, endpoint, differences)
+            self.contents.judge(trial, endpoint, differences, third, moment, drifting, compare)
+
+    def _count_shed(self, trial: Trial, moment: Moment) -> None:
+        """Only a shadow that lags behind its reference says something of the candidate."""
+        shed = trial.candidate.shed
+        self.shed[shed] = self.shed.get(shed, 0) + 1
+        if shed in ("own_lag", "lag"):
+            self.own_lag.add(moment.time, moment.group)
+        if shed != "shadow_lag":
             return
-        self._judge_content(trial, endpoint, production, candidate, differences, third, time, compare_answers)
+        if trial.baseline is not None and trial.baseline.shed:
+            return
+        self.lagging.add(moment.time, moment.group)
+        self.timing.lost(self._endpoint(trial.exchange.request), moment.time, self.outcomes.total.count)
 
     def _endpoint(self, request: Request) -> Endpoint:
-        name = self._names.name(request.method, request.target) if request.method else raw_name(request.body)
+        name = self._names.name_of(request)
         endpoint = self.endpoints.get(name)
         if endpoint is None and len(self.endpoints) >= MAX_ENDPOINTS:
             name = "other"  # raw commands: HTTP names have a bound of their own
             endpoint = self.endpoints.get(name)
         if endpoint is None:
-            endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1)
+            endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1, self.clock)
         return endpoint
 
     def _another_version(self, production: Response | None, candidate: Response | None) -> bool:
@@ -181,114 +281,127 @@ class Examiner:
                 self._versions[side] = version
         return False
 
+    def candidate_began(self, seconds: float) -> None:
+        """The candidate's process began so long before the run: what is left of its warm-up is shorter by that."""
+        if self._past >= 0:
+            return
+        past = self._past = round(seconds * 1e9)
+        if self._warm_until:
+            self._warm_until -= min(past, self.settings.warmup or 0)
+        self.clock.auto = max(0, WARMUP - past)
+        if self.settings.warmup is None:
+            for one in (self.timing.whole, *self.endpoints.values()):
+                one.first_byte.warmup = one.last_byte.warmup = self.clock.auto
+
+    def begin_again(self, time: int) -> None:
+        """Evidence begins anew: the candidate was warming up. What was seen stays listed."""
+        self.warmed = self.compared
+        self._begin(time)
+        self.timing.begin()
+        self.outages.forget()
+        self.reference_outages.forget()
+        for endpoint in self.endpoints.values():
+            endpoint.begin(self.clock)
+            for field in endpoint.fields.values():
+                field.forget(endpoint, time, self.clock.shift)
+
+    # --- drift --------------------------------------------------------------------------------------------------------
+
+    def _status_drifts(self, trial: Trial, endpoint: Endpoint) -> bool:
+        """Whether a write that was not mirrored explains another status. A baseline missed the same writes."""
+        production, candidate = trial.exchange.response, trial.candidate.response
+        if production is None or candidate is None or production.status == candidate.status:
+            return False
+        if trial.baseline is not None or self.settings.baseline:
+            return False
+        why = self.drift.suspects(trial.exchange.request, (STATUS,), endpoint.name)
+        return explains(why, production.status, candidate.status)
+
+    def _is_stranger(self, trial: Trial, endpoint: Endpoint) -> bool:
+        """Whether the candidate asks for a login where production did not, and may not know the session.
+
+        Where a request names none, nobody can tell who it is by: there it depends on how many are refused.
+        """
+        production, candidate = trial.exchange.response, trial.candidate.response
+        if production is None or candidate is None or trial.baseline is not None or self.settings.baseline:
+            return False
+        request = trial.exchange.request
+        if production.status == candidate.status:
+            if endpoint.name in self.strangers.doubted and candidate.status < 300:
+                self.strangers.accepted(request, endpoint.name)
+            return False
+        if production.status >= 300:
+            return False
+        if candidate.status in UNAUTHORISED or candidate.status in LOGIN:
+            if opaque(request):
+                return candidate.status != FORBIDDEN and self.strangers.refused(request, endpoint.name)
+            return candidate.status in UNAUTHORISED and not carried(request)
+        return False
+
+    def _content_drifts(self, trial: Trial, endpoint: Endpoint, differences: Differences) -> bool:
+        if not differences or trial.baseline is not None or self.settings.baseline:
+            return False
+        places = [(found.where, found.path) for found in differences]
+        drifts = bool(self.drift.suspects(trial.exchange.request, places, endpoint.name))
+        self.contents.drifted += drifts
+        return drifts
+
     # --- outcomes -----------------------------------------------------------------------------------------------------
 
-    def _judge_outcome(self, trial: Trial, endpoint: Endpoint, time: int) -> None:
+    def _judge_outcome(
+        self, trial: Trial, endpoint: Endpoint, moment: Moment, inside: tuple[InBand | None, InBand | None],
+        drifting: bool, stranger: bool,
+    ) -> None:  # fmt: skip
+        """``inside``: errors within the answers of production and candidate, whose status says that all is well."""
         exchange, side = trial.exchange, trial.candidate
         production, candidate = exchange.response, side.response
-        ours = _rank(production)
-        theirs = _rank(candidate)
-        if theirs > ours:
-            endpoint.worse += 1
-            self.worse += 1
-        elif theirs < ours:
-            endpoint.better += 1
-            self.better += 1
+        ours, theirs = _worse(rank(production), inside[0]), _worse(rank(candidate), inside[1])
+        if ours != GOOD or theirs != GOOD:
+            self._signatures.note(trial, endpoint, moment, inside)
+        if trial.baseline is not None:
+            if trial.baseline.shed:
+                return
+            ours = rank(trial.baseline.response)
+            if ours == GOOD and trial.baseline.response is not None:
+                same = production is not None and trial.baseline.response.body == production.body
+                ours = _worse(ours, inside[0] if same else in_band_error_untrusted(trial.baseline.response))
+        elif self.settings.baseline:
+            return
+        elif ours == GOOD and candidate is not None and production is not None and theirs != GOOD:
+            if drifting:
+                self.contents.drifted += 1
+                return
+            if stranger:
+                return
+            if candidate.status == TOO_MANY:
+                self.limited.add(moment.time, moment.group)
+                return
+        self._count_outcome(endpoint, moment, ours, theirs)
+
+    def _count_outcome(self, endpoint: Endpoint, moment: Moment, ours: int, theirs: int) -> None:
+        time, group = moment.time, moment.group
+        for outcomes in (self.outcomes, endpoint.outcomes):
+            outcomes.total.add(time, group)
+            if ours == theirs:
+                outcomes.shared += ours == FAILED
+                continue
+            balance = outcomes.failing if FAILED in (ours, theirs) else outcomes.refused
+            (balance.against if theirs > ours else balance.better).add(time, group)
+        if ours == theirs == GOOD and not self.outages.waits and not self.reference_outages.waits:
+            return
+        if theirs == FAILED:
+            if ours != FAILED:
+                self.outages.failed(endpoint, time, group)
         elif ours == FAILED:
-            endpoint.shared += 1
-        if trial.baseline is not None and not trial.baseline.shed:
-            self.baselines += 1
-            self.baseline_failing += _rank(trial.baseline.response) > ours
-        if candidate is None:
-            if side.failure in ("timeout", "connect") and production is not None:
-                self.refused += 1
-                self._count_lost(endpoint, time)
-            self._sign(signature_of(0, None, side.failure), endpoint, time, 1, b"")
-        elif candidate.status >= 400:
-            self._sign_answer(candidate, endpoint, time, 1)
-        if production is None:
-            self._sign(signature_of(0, None, exchange.failure), endpoint, time, 0, b"")
-        elif production.status >= 400:
-            self._sign_answer(production, endpoint, time, 0)
-
-    def _sign_answer(self, response: Response, endpoint: Endpoint, time: int, mine: int) -> None:
-        content = content_untrusted(response.head, response.body, SIGNATURE_BODY)
-        self._sign(signature_of(response.status, content), endpoint, time, mine, content.data[:2048])
-
-    def _sign(self, signature: Signature | None, endpoint: Endpoint, time: int, mine: int, example: bytes) -> None:
-        if signature is None:
-            return
-        if not self.settings.content:
-            signature, example = signature.wordless(), b""
-        known = self.signatures.get(signature.fingerprint)
-        if known is None:
-            if len(self.signatures) >= MAX_SIGNATURES:
-                return
-            known = self.signatures[signature.fingerprint] = SignatureCount(signature, time)
-        known.last = time
-        if mine:
-            known.count += 1
-            known.example = known.example or example
-            if len(known.endpoints) < SIGNATURE_ENDPOINTS:
-                known.endpoints[endpoint.name] = None
-        else:
-            known.production_count += 1
-
-    # --- latency ------------------------------------------------------------------------------------------------------
-
-    def _time(self, trial: Trial, production: Response, endpoint: Endpoint, time: int) -> None:
-        side, other = trial.candidate, trial.baseline
-        sent = trial.exchange.request.ended
-        first, last = production.first_byte - sent, production.last_byte - sent
-        production_times, candidate_times = self._interval
-        production_times.add(first)
-        candidate_times.add(side.first_byte)
-        if self.settings.baseline:
-            if other is None or other.first_byte < 0 or other.late:
-                return
-            first, last = other.first_byte, other.last_byte
-        if side.late:
-            self.late += 1
-            return
-        self.timed += 1
-        self.first_byte.add(time, first, side.first_byte)
-        endpoint.first_byte.add(time, first, side.first_byte)
-        candidate = side.response
-        assert candidate is not None
-        if endpoint.talk is not None:  # how long it takes follows from how much is said
-            return
-        size = max(production.end - production.begin, candidate.end - candidate.begin)
-        if size <= LAST_BYTE_LIMIT and not (production.open or candidate.open):
-            self.last_byte.add(time, last, side.last_byte)
-            endpoint.last_byte.add(time, last, side.last_byte)
-
-    def _time_stream(self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response) -> None:
-        """Of an answer that is no model's."""
-        asked, other = trial.exchange.request.ended, trial.baseline
-        if not self.settings.baseline:
-            reference = stream_times(production, asked)
-        else:
-            reference = stream_times(other.response, 0) if other is not None and other.response is not None else None
-        self._note_stream(trial, endpoint, reference, stream_times(candidate, 0), asked)
-
-    def _note_stream(
-        self, trial: Trial, endpoint: Endpoint, reference: StreamTimes | None, candidate: StreamTimes | None, time: int
-    ) -> None:
-        if reference is None or candidate is None or trial.candidate.late:
-            return
-        if trial.baseline is not None and trial.baseline.late:
-            return
-        if endpoint.stream is None:
-            endpoint.stream = StreamEvidence(self._another_hypothesis if endpoint.talk is None else None)
-        endpoint.stream.note(reference, candidate, time)
-
-    def _count_lost(self, endpoint: Endpoint, time: int) -> None:
-        """Longer than everything. Of the answers only a share is timed, so only that share of the lost counts."""
-        self._lost += self.timed / self.compared if self.compared else 1.0
-        if self._lost >= 1:
-            self._lost -= 1
-            for evidence in (self.first_byte, self.last_byte, endpoint.first_byte, endpoint.last_byte):
-                evidence.add_lost(time, "candidate")
+            self.reference_outages.failed(endpoint, time, group)
+        if theirs != FAILED:
+            for (where, when, whose), many in self.outages.answered().items():
+                _take_back(where.outcomes, when, whose, many, against=True)
+                _take_back(self.outcomes, when, whose, many, against=True)
+        if ours != FAILED:
+            for (where, when, whose), many in self.reference_outages.answered().items():
+                _take_back(where.outcomes, when, whose, many, against=False)
+                _take_back(self.outcomes, when, whose, many, against=False)
 
     # --- conversations ------------------------------------------------------------------------------------------------
 
@@ -303,180 +416,15 @@ class Examiner:
     def _talking(self, name: str) -> Endpoint | None:
         endpoint = self.endpoints.get(name)
         if endpoint is None and (len(self.endpoints) < MAX_ENDPOINTS or name in (ALL_PROMPTS, OTHER_PROMPTS)):
-            endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1)
-            endpoint.talk = TalkEvidence(self._another_hypothesis)
+            endpoint = self.endpoints[name] = Endpoint(name, len(self.endpoints) + 1, self.clock)
+            endpoint.talk = TalkEvidence(self.contents.another_hypothesis, self.clock)
         return endpoint
 
-    def _another_hypothesis(self) -> int:
-        self.fields += 1
-        return self.fields
 
-    def _converse(self, ask: Ask, trial: Trial, group: Endpoint, third: Side | None, time: int) -> None:
-        """Of its prompt group, and of all conversations together: a rare refusal shows there first."""
-        exchange, side = trial.exchange, trial.candidate
-        production, candidate = exchange.response, side.response
-        assert production is not None
-        assert candidate is not None
-        other = third.response if third is not None else None
-        cited = self.settings.citations
-        read: dict[int, Answer | None] = {id(production): read_answer(ask, production, exchange.request.ended, cited)}
-        for response in (candidate, other):
-            if response is not None:
-                read[id(response)] = read_answer(ask, response, 0, cited)
-
-        def compare(ours: Response, theirs: Response, options: Options) -> Differences:
-            left, right = read[id(ours)], read[id(theirs)]
-            if left is None or right is None or ours.status != theirs.status:
-                return NONE
-            return compare_talk(ask, left, right, options)
-
-        self.genai.note(ask, trial, read)
-        everything = self._talking(ALL_PROMPTS)
-        assert everything is not None
-        everything.total += 1
-        everything.pairs += 1
-        differences = compare(production, candidate, self.settings.options)
-        for endpoint in (group, everything):
-            self._judge_content(trial, endpoint, production, candidate, differences, third, time, compare)
-            assert endpoint.talk is not None
-            ours, theirs = read[id(production)], read[id(candidate)]
-            if ours is None or theirs is None:
-                endpoint.talk.too_long += 1
-                continue
-            baseline = read[id(other)] if trial.baseline is not None and other is not None else None
-            if not self.settings.baseline or baseline is not None:
-                self._note_stream(trial, endpoint, (baseline or ours).times, theirs.times, time)
-            timed = not side.late and not (trial.baseline is not None and trial.baseline.late)
-            if not self.settings.baseline or baseline is not None:
-                endpoint.talk.note(ours, theirs, baseline, time, timed)
-                endpoint.talk.note_cost(ask, ours, theirs, baseline, time, self.settings.prices)
-        if ours is not None and theirs is not None and trial.baseline is not None and other is not None:
-            self._weigh([one.talk for one in (group, everything) if one.talk], ours, theirs, read[id(other)])
-
-    def _weigh(self, talks: list[TalkEvidence], ours: Answer, theirs: Answer, baseline: Answer | None) -> None:
-        """The likeness of the texts, here or, by a model, elsewhere."""
-        texts = texts_of(ours, theirs, baseline)
-        if texts is None:
-            return
-        waiting = Unweighed(texts, talks)
-        if self.settings.similarity:
-            self.unweighed.append(waiting)
-        else:
-            waiting.weighed(likeness_loss(texts))
-
-    # --- content ------------------------------------------------------------------------------------------------------
-
-    def _judge_content(
-        self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response,
-        differences: Sequence[Difference], third: Side | None, time: int, compare: Compare,
-    ) -> None:  # fmt: skip
-        other = None if third is None or _rank(third.response) != _rank(production) else third.response
-        drifting = trial.baseline is None and bool(differences) and self.drift.suspects(trial.exchange.request.target)
-        if drifting:
-            self.drifted += 1
-            other = None  # both twins miss the same write
-        mine = {(found.where, found.path): found for found in differences}
-        fresh: set[tuple[str, str]] = set()
-        if differences:
-            endpoint.differing += 1
-            self.differing += 1
-        for found in differences:
-            field = self._field(endpoint, found, fresh)
-            self._describe(field, endpoint, found, trial, production, candidate, time)
-        for place in mine:
-            counted = endpoint.fields.get(place)
-            if counted is not None:
-                counted.differed += 1
-                counted.drifted += drifting and place not in fresh
-        if other is not None:
-            endpoint.trials += 1
-            self._count_third(trial, endpoint, production, candidate, other, mine, fresh, compare)
-        for place in fresh:  # the exchange that makes a hypothesis is not evidence for it
-            made = endpoint.fields[place]
-            made.since_pairs, made.since_trials = endpoint.pairs, endpoint.trials
-        if trial.baseline is None:
-            self._compare_repeat(trial.exchange, endpoint, production, time)
-
-    def _count_third(
-        self, trial: Trial, endpoint: Endpoint, production: Response, candidate: Response, other: Response,
-        mine: dict[tuple[str, str], Difference], fresh: set[tuple[str, str]], compare: Compare,
-    ) -> None:  # fmt: skip
-        options = self.settings.options
-        theirs = {(found.where, found.path): found for found in compare(production, other, options)}
-        if not mine and not theirs:
-            return
-        for found in theirs.values():
-            self._field(endpoint, found, fresh)
-        baseline = trial.baseline is not None
-        apart = set() if baseline else {(found.where, found.path) for found in compare(candidate, other, options)}
-        for place in mine.keys() | theirs.keys() | apart:
-            field = endpoint.fields.get(place)
-            if field is None or place in fresh:
-                continue
-            ours, others = place in mine, place in theirs
-            if baseline:
-                field.both += ours and others
-                field.positive += ours and not others
-                field.negative += others and not ours
-            elif place not in apart:
-                field.positive += ours and others
-            elif ours and others:
-                field.all_differ += 1
-            else:
-                field.negative += 1
-
-    def _field(self, endpoint: Endpoint, found: Difference, fresh: set[tuple[str, str]]) -> Field:
-        place = (found.where, found.path)
-        field = endpoint.fields.get(place)
-        if field is None:
-            if len(endpoint.fields) >= MAX_FIELDS:
-                place = OVERFLOW
-                field = endpoint.fields.get(place)
-            if field is None:
-                self.fields += 1
-                field = endpoint.fields[place] = Field(*place, self.fields, endpoint)
-                fresh.add(place)
-        return field
-
-    def _describe(
-        self, field: Field, endpoint: Endpoint, found: Difference, trial: Trial, production: Response,
-        candidate: Response, time: int,
-    ) -> None:  # fmt: skip
-        group = field.groups.get(found.kind)
-        if group is None:
-            group = field.groups[found.kind] = Group(endpoint.name, *found[:3], time)
-        group.count += 1
-        group.last = time
-        if not self.settings.content:
-            return
-        group.production, group.candidate = found.production, found.candidate
-        if group.count <= 3 or group.count & (group.count - 1) == 0:  # the first, then ever rarer: copies cost memory
-            request = trial.exchange.request
-            self.examples.append(Example(group.name, endpoint.name, request, (production, candidate), time))
-
-    def _compare_repeat(self, exchange: Exchange, endpoint: Endpoint, production: Response, time: int) -> None:
-        """Production's own A/A pairs: the same request again within REPEAT_WINDOW."""
-        request = exchange.request
-        if request.method not in _SAFE or len(production.body) > REPEAT_BODY:
-            return
-        key = (request.target, request.head)
-        before = self._repeats.pop(key, None)
-        self._repeats[key] = production
-        if len(self._repeats) > MAX_REPEATS:
-            self._repeats.popitem(last=False)
-        if before is None or time - before.last_byte > REPEAT_WINDOW or _rank(before) != _rank(production):
-            return
-        differing = {(d.where, d.path) for d in compare_answers(before, production, self.settings.options)}
-        for place, field in endpoint.fields.items():
-            field.repeats += 1
-            field.repeats_differed += place in differing
+def _worse(status: int, inside: InBand | None) -> int:
+    return status if inside is None else max(status, inside.rank)
 
 
-GOOD, REFUSED, FAILED = range(3)
-
-
-def _rank(response: Response | None) -> int:
-    """How bad an outcome is: an answer, a client error, a server error or no answer."""
-    if response is None or response.status >= 500:
-        return FAILED
-    return REFUSED if response.status >= 400 else GOOD
+def _take_back(outcomes: Outcomes, time: int, group: int, many: int, against: bool) -> None:
+    outcomes.total.add(time, group, -many)
+    (outcomes.failing.against if against else outcomes.failing.better).add(time, group, -many)

@@ -7,16 +7,22 @@ only a pair never seen before is parsed:
     bytes equal ──► bytes without Date equal ──► memo ──► parse and compare, remember
       40 ns                0.5 µs                0.9 µs         some 20 µs
 
+Values are compared by their meaning (``fields.py``), cookies by name, domain and path (``cookies.py``). What tells the
+time of its answer, or names the authority that we changed, is no difference (``alike.py``).
+
 Never compared: what a connection or a proxy needs for itself (RFC 9110 §7.6.1), when an answer was made or cached
-(``Date``, ``Age``), what framing says (``Content-Length``: the body tells), and whatever ``Connection`` names.
+(``Date``, ``Age``), what framing says (``Content-Length``: the body tells), and whatever ``Connection`` names. Only
+where they are named (``--compare-header``): those that say which host, cache or trace answered.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
+from shadowd.compare.alike import Alike
+from shadowd.compare.cookies import compare_cookies
 from shadowd.compare.difference import NONE, Collector, Difference, Differences, Options
+from shadowd.compare.fields import COUNTDOWNS, meaning, overlooked
 
 #: Pairs in the memo; then it is emptied. 512 pairs of ``MEMO_HEAD`` bytes are 4 MB at the very most.
 MEMO_PAIRS = 512
@@ -32,6 +38,10 @@ _NEVER = frozenset(
     }
 )  # fmt: skip
 _NEVER_PREFIXES = ("proxy-", "x-shadowd-")
+#: Dates that are counted from the moment of the answer, where they are not absolute.
+_DATES = frozenset({"expires", "last-modified", "retry-after", "sunset"})
+#: What a time or an authority has at least.
+_TELLS = re.compile(r"[0-9./]")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 
 
@@ -105,84 +115,92 @@ def compare_heads(production: bytes, candidate: bytes, options: Options) -> Diff
         return NONE
     memo = options.head_memo
     known = memo.get((p, c))
-    if known is not None:
-        return known
-    result = _compare(Headers(p), Headers(c), options)
-    if len(p) <= MEMO_HEAD and len(c) <= MEMO_HEAD:
-        if len(memo) >= MEMO_PAIRS:
-            memo.clear()
-        memo[p, c] = result
-    return result
+    if known is None:
+        known = _compare(Headers(p), Headers(c), options, None)
+        if len(p) <= MEMO_HEAD and len(c) <= MEMO_HEAD:
+            if len(memo) >= MEMO_PAIRS:
+                memo.clear()
+            memo[p, c] = known
+    return known
 
 
-def _compare(production: Headers, candidate: Headers, options: Options) -> Differences:
+def explained_heads(
+    found: Differences, production: bytes, candidate: bytes, options: Options, alike: Alike
+) -> Differences:
+    """What is left of the differences that ``compare_heads`` found: the memo knows no times and no authority."""
+    if not any(map(_may_be_alike, found)):
+        return found
+    return _compare(Headers(without_date(production)), Headers(without_date(candidate)), options, alike)
+
+
+def compare_trailers(production: bytes, candidate: bytes, options: Options, alike: Alike | None) -> Differences:
+    """The same of two trailer sections, each as lines with an empty one before them."""
+    return (
+        NONE
+        if production == candidate
+        else _compare(Headers(production), Headers(candidate), options, alike, "trailer")
+    )
+
+
+def _may_be_alike(difference: Difference) -> bool:
+    """Whether what was found could be a time or an authority: the memo keeps the texts, not the values."""
+    if difference.kind != "value":
+        return False
+    text = difference.production  # its beginning
+    return difference.where == "cookie" or text.endswith("…") or _TELLS.search(text) is not None
+
+
+def _compare(
+    production: Headers, candidate: Headers, options: Options, alike: Alike | None, where: str = "header"
+) -> Differences:
     found = Collector(options.max_differences)
     hop = {*production.listed("connection"), *candidate.listed("connection")}
     for name in {**production.fields, **candidate.fields}:
         if name in _NEVER or name in hop or name.startswith(_NEVER_PREFIXES) or not options.compares_header(name):
             continue
+        if overlooked(name) and not options.names_header(name):
+            continue
         # One line with commas and several lines mean the same (RFC 9110 §5.3).
         p, c = production.fields.get(name), candidate.fields.get(name)
         p_text, c_text = ", ".join(p or ()), ", ".join(c or ())
         if c is None:
-            found.add(Difference("header", name, "missing", p_text))
+            found.add(Difference(where, name, "missing", p_text))
         elif p is None:
-            found.add(Difference("header", name, "extra", "", c_text))
-        elif p_text != c_text:
+            found.add(Difference(where, name, "extra", "", c_text))
+        elif p_text != c_text and meaning(name, p_text) != meaning(name, c_text):
+            if alike is not None and _alike(name, p_text, c_text, alike):
+                continue
             kind = "value"
             if name == "content-type" and media_type(p_text) != media_type(c_text):
                 kind = "media_type"
-            found.add(Difference("header", name, kind, p_text, c_text))
+            found.add(Difference(where, name, kind, p_text, c_text))
     if options.compares_header("set-cookie"):
-        _compare_cookies(_cookies(production.all("set-cookie")), _cookies(candidate.all("set-cookie")), found)
+        compare_cookies(production.all("set-cookie"), candidate.all("set-cookie"), found, alike)
     return found.result()
+
+
+def _alike(name: str, production: str, candidate: str, alike: Alike) -> bool:
+    """Whether two values differ in nothing but the times of their answers and the authority."""
+    if name in _DATES and alike.offsets(production, candidate):
+        return True
+    if name == "retry-after" and alike.countdown(production, candidate):
+        return True
+    if alike.texts(production, candidate):
+        return True
+    counts = [COUNTDOWNS.findall(text) for text in (production, candidate)]
+    if (
+        not counts[0]
+        or len(counts[0]) != len(counts[1])
+        or not all(
+            p[0].lower() == c[0].lower() and (p[1] == c[1] or alike.countdown(p[1], c[1]))
+            for p, c in zip(sorted(counts[0]), sorted(counts[1]), strict=True)
+        )
+    ):
+        return False
+    rests = [COUNTDOWNS.sub(r"\1", text) for text in (production, candidate)]
+    return meaning(name, rests[0]) == meaning(name, rests[1])
 
 
 def media_type(content_type: str) -> str:
     """``text/html`` of ``Text/HTML; charset=utf-8``."""
     return content_type.partition(";")[0].strip().lower()
-
-
-def _cookies(values: Iterable[str]) -> dict[str, tuple[str, dict[str, str]]]:
-    """Value and attributes (lower case) by name (RFC 6265 §5.2); the last of a name counts, as in a browser."""
-    cookies: dict[str, tuple[str, dict[str, str]]] = {}
-    for value in values:
-        pair, *rest = value.split(";", 32)  # RFC 6265bis knows eight attributes
-        name, _, content = pair.partition("=")
-        attributes = {}
-        for attribute in rest:
-            key, _, setting = attribute.partition("=")
-            if key.strip():
-                attributes[key.strip().lower()] = setting.strip()
-        cookies[name.strip()] = (content.strip(), attributes)
-    return cookies
-
-
-def _compare_cookies(
-    production: dict[str, tuple[str, dict[str, str]]],
-    candidate: dict[str, tuple[str, dict[str, str]]],
-    found: Collector,
-) -> None:
-    for name in {**production, **candidate}:
-        p, c = production.get(name), candidate.get(name)
-        if c is None or p is None:
-            assert (p or c) is not None
-            side = ("missing", "set", "") if c is None else ("extra", "", "set")
-            found.add(Difference("cookie", name, *side))
-            continue
-        if p[0] != c[0]:
-            found.add(Difference("cookie", name, "value", _hidden(p[0]), _hidden(c[0])))
-        # An attribute is a field of its own: a session's value is always another, its HttpOnly must not be.
-        for key in {**p[1], **c[1]}:
-            path, ours, theirs = f"{name}; {key}", p[1].get(key), c[1].get(key)
-            if theirs is None:
-                found.add(Difference("cookie", path, "missing", ours or "set"))
-            elif ours is None:
-                found.add(Difference("cookie", path, "extra", "", theirs or "set"))
-            elif ours.lower() != theirs.lower() and key != "expires":  # a date: counted from the moment of the answer
-                found.add(Difference("cookie", path, "value", ours, theirs))
-
-
-def _hidden(value: str) -> str:
-    """Cookie values are secrets more often than not."""
-    return f"{len(value)} characters, not shown"

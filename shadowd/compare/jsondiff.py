@@ -1,8 +1,9 @@
 """JSON documents compared as structures (sans-IO).
 
 Both documents are walked together. A path names a field, not a place: array indices are collapsed
-(``$.items[*].price``), and so are object keys that are ids themselves (``$.users['{uuid}'].name``), else a map by id
-would make a new field of every request. One difference is kept per path and kind.
+(``$.items[*].price``), and so are object keys that are ids themselves (``$.users.{key}.name``, see ``keys.py``), else a
+map by id would make a new field of every request. One difference is kept per path and kind. A string that holds JSON on
+both sides is compared as what it holds. Numbers are compared as decimals (``numbers.py``).
 
 Arrays are where naive comparison floods. What is done, in order:
 
@@ -30,7 +31,10 @@ from json.encoder import encode_basestring
 from math import isfinite
 from typing import Any
 
+from shadowd.compare.alike import Alike
 from shadowd.compare.difference import NONE, PATH, Collector, Difference, Differences, Options, shown
+from shadowd.compare.keys import FOLDED, is_id
+from shadowd.compare.numbers import Constant, Exact, integer, number, number_as_written
 
 #: Canonical text made for one pair of documents; beyond it arrays are compared element by element. Nested arrays that
 #: differ are made canonical once a level: 16 MB are some 100 ms.
@@ -41,14 +45,13 @@ KEY = 64
 IDENTITIES = ("id", "_id", "uuid", "key", "name")
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_ID_KEYS = (
-    (re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\Z"), "{uuid}"),
-    (re.compile(r"[0-9]{5,}\Z"), "{id}"),  # four digits may be a year
-    (re.compile(r"(?=[a-f]*[0-9])[0-9a-f]{16,}\Z"), "{hash}"),
-)
-_NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+_NAMES = {
+    dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number", Exact: "number",
+}  # fmt: skip
 _ABSENT: Any = object()
 _STAR: Any = object()
+_OPENS = frozenset("{[")
+_CLOSES = frozenset("}]")
 #: A path on the way down: (path of the parent, key or _STAR); text is made only for what is found.
 _Path = tuple[Any, Any] | None
 
@@ -62,15 +65,14 @@ class Unbounded(Exception):
 
 
 def parse_json_untrusted(data: bytes, charset: str = "utf-8", strict: bool = False) -> Any:
-    """RFC 8259, of duplicate keys the last wins. NaN, Infinity and integers of more than 4300 digits (Python's bound
-    against quadratic cost) are malformed. Unless ``strict``, 1.0 becomes 1, so that equal numbers have equal canonical
-    texts. Raises ``JsonError``; ``Unbounded`` if it is nested beyond Python's own limit."""
+    """RFC 8259, of duplicate keys the last wins; NaN, Infinity and integers of more than 4300 digits (Python's bound
+    against quadratic cost) are malformed; numbers are doubles. Unless ``strict``, 1.0 becomes 1, so
+    that equal numbers have equal canonical texts. Raises ``JsonError``; ``Unbounded`` if it is nested beyond Python's
+    own limit."""
     decode = _decode_strictly if strict else _decode
     try:
         try:
-            # UTF-16 and UTF-32 show themselves by the zeros around the first character (RFC 4627 §3).
-            encoding = "utf-8-sig" if data[:3] == codecs.BOM_UTF8 else json.detect_encoding(data)
-            return decode(data.decode(encoding, "surrogatepass"))
+            return decode(decoded(data))
         except UnicodeDecodeError:
             return decode(data.decode(charset))
     except RecursionError:
@@ -79,18 +81,45 @@ def parse_json_untrusted(data: bytes, charset: str = "utf-8", strict: bool = Fal
         raise JsonError(shown(str(error)) if data.strip() else "empty") from None
 
 
-def parse_lines_untrusted(data: bytes, max_documents: int, charset: str = "utf-8", strict: bool = False) -> list[Any]:
-    """NDJSON, JSON Lines and JSON text sequences (RFC 7464) as the list of their documents. Raises as above."""
-    documents: list[Any] = []
-    for line in re.split(rb"[\n\x1e]", data):
-        if line.strip():
-            if len(documents) >= max_documents:
-                raise Unbounded(f"more than {max_documents} documents")
-            documents.append(parse_json_untrusted(line, charset, strict))
-    return documents
+def decoded(data: bytes) -> str:
+    """JSON text by what it looks like; a byte order mark is dropped. Raises ``UnicodeDecodeError``."""
+    # UTF-16 and UTF-32 show themselves by the zeros around the first character (RFC 4627 §3).
+    encoding = "utf-8-sig" if data[:3] == codecs.BOM_UTF8 else json.detect_encoding(data)
+    return data.decode(encoding, "surrogatepass")
 
 
-def _number(text: str) -> float:
+def parse_text_untrusted(text: str, strict: bool = False, repeated: bool = False) -> Any:
+    """The same of text, and kinder: NaN and Infinity are ``Constant``, numbers that no double holds ``Exact``.
+    ``repeated``: of a key that an object has several times all values are kept (``$.key['(repeated)'][*]``). Raises as
+    above."""
+    if repeated:
+        decode = _decode_repeated
+    else:
+        decode = _decode_kindly_and_strictly if strict else _decode_kindly
+    try:
+        return decode(text)
+    except RecursionError:
+        raise Unbounded("nested too deeply to be parsed") from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            try:
+                return _decode_long(text)
+            except (ValueError, RecursionError) as other:
+                error = ValueError(str(other))
+        raise JsonError(shown(str(error)) if text.strip() else "empty") from None
+
+
+def _with_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        values: dict[str, list[Any]] = {}
+        for key, value in pairs:
+            values.setdefault(key, []).append(value)
+        made = {key: found[0] if len(found) == 1 else {"(repeated)": found} for key, found in values.items()}
+    return made
+
+
+def _double(text: str) -> float:
     value = float(text)
     return int(value) if value.is_integer() and abs(value) < 1 << 53 else value  # beyond, floats are not exact
 
@@ -99,10 +128,12 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def diff_documents(production: Any, candidate: Any, options: Options, where: str = "body") -> Differences:
+def diff_documents(
+    production: Any, candidate: Any, options: Options, where: str = "body", alike: Alike | None = None
+) -> Differences:
     """Differences of two parsed documents, an example each. Raises ``Unbounded`` if a limit of ``options`` is reached,
-    unless the documents are canonically equal."""
-    walk = _Walk(options, where)
+    unless the documents are canonically equal. ``alike``: explains values that differ."""
+    walk = _Walk(options, where, alike)
     try:
         walk.compare(production, candidate, None, 0)
     except (Unbounded, RecursionError) as error:
@@ -112,8 +143,14 @@ def diff_documents(production: Any, candidate: Any, options: Options, where: str
     return walk.found.result()
 
 
-_decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_number).decode
+_decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_double).decode
 _decode_strictly = json.JSONDecoder(parse_constant=_no_constant).decode
+_decode_kindly = json.JSONDecoder(parse_constant=Constant, parse_float=number).decode
+_decode_kindly_and_strictly = json.JSONDecoder(parse_constant=Constant, parse_float=number_as_written).decode
+_decode_long = json.JSONDecoder(parse_constant=Constant, parse_float=number, parse_int=integer).decode
+_decode_repeated = json.JSONDecoder(
+    parse_constant=Constant, parse_float=number, parse_int=integer, object_pairs_hook=_with_repeated
+).decode
 #: One spelling of a document: equal texts, equal documents.
 _canonical = json.JSONEncoder(sort_keys=True).encode
 
@@ -128,9 +165,12 @@ def _equal(production: Any, candidate: Any) -> bool:
 class _Walk:
     """One comparison: the differences so far and what may still be spent."""
 
-    __slots__ = ("_canonical", "_depth", "_nodes", "_seen", "_strict", "_tolerance", "_unordered", "_where", "found")
+    __slots__ = (
+        "_alike", "_canonical", "_depth", "_nodes", "_seen", "_strict", "_tolerance", "_unordered", "_where", "found",
+    )  # fmt: skip
 
-    def __init__(self, options: Options, where: str) -> None:
+    def __init__(self, options: Options, where: str, alike: Alike | None) -> None:
+        self._alike = alike if alike is not None and alike.asks else None
         self.found = Collector(options.max_differences)
         self._where = where
         self._nodes = options.max_nodes
@@ -144,9 +184,9 @@ class _Walk:
     def compare(self, p: Any, c: Any, path: _Path, depth: int) -> None:
         kind = type(p)
         if kind is not type(c):
-            if self._strict or not (_numeric(p) and _numeric(c)):
+            if not (_numeric(p) and _numeric(c)) or (self._strict and (kind is int) != (type(c) is int)):
                 self._add(path, "type", p, c)
-            elif not self._close(p, c):
+            elif not self._close(p, c) and not self._tells_time(p, c):
                 self._add(path, "value", p, c)
         elif kind is dict:
             self._enter(len(p) + len(c), depth)
@@ -154,8 +194,30 @@ class _Walk:
         elif kind is list:
             self._enter(len(p) + len(c), depth)
             self._arrays(p, c, path, depth)
-        elif p != c and not (self._tolerance and _numeric(p) and self._close(p, c)):
-            self._add(path, "value", p, c)
+        elif p != c:
+            if kind is str:
+                self._strings(p, c, path, depth)
+            elif not (_numeric(p) and ((self._tolerance and self._close(p, c)) or self._tells_time(p, c))):
+                self._add(path, "value", p, c)
+
+    def _strings(self, p: str, c: str, path: _Path, depth: int) -> None:
+        """Two strings that differ."""
+        if self._alike is not None and self._alike.texts(p, c):
+            return
+        if p[:1] in _OPENS and c[:1] in _OPENS and p[-1:] in _CLOSES and c[-1:] in _CLOSES and depth < self._depth:
+            self._canonical -= len(p) + len(c)
+            if self._canonical > 0:
+                try:
+                    p_held, c_held = parse_text_untrusted(p, self._strict), parse_text_untrusted(c, self._strict)
+                except (JsonError, Unbounded):
+                    pass
+                else:
+                    self.compare(p_held, c_held, path, depth + 1)
+                    return
+        self._add(path, "value", p, c)
+
+    def _tells_time(self, p: Any, c: Any) -> bool:
+        return self._alike is not None and self._alike.numbers(p, c)
 
     def _enter(self, values: int, depth: int) -> None:
         self._nodes -= values >> 1
@@ -248,10 +310,10 @@ class _Walk:
             return True
         try:
             a, b = float(p), float(c)
-        except OverflowError:  # an integer beyond the range of floats
+        except (OverflowError, ValueError):  # beyond the range of floats
             return False
-        if a == b:
-            return type(p) is not type(c)  # of one type they were compared exactly
+        if not self._tolerance:
+            return False
         return isfinite(a - b) and abs(a - b) <= self._tolerance * max(abs(a), abs(b))
 
     def _add(self, path: _Path, kind: str, p: Any, c: Any) -> None:
@@ -268,7 +330,7 @@ class _Walk:
 
 
 def _numeric(value: Any) -> bool:
-    return type(value) is int or type(value) is float
+    return type(value) is int or type(value) is float or type(value) is Exact
 
 
 def _simple(value: Any) -> bool:
@@ -340,6 +402,8 @@ def _preview(value: Any) -> str:
     if value is _ABSENT:
         return ""
     if _simple(value):
+        if isinstance(value, (Exact, Constant)):
+            return str(value[:SHOWN_TEXT])
         if isinstance(value, str):
             return encode_basestring(value[:SHOWN_TEXT])
         if type(value) is int:
@@ -378,11 +442,9 @@ def _text(path: _Path) -> str:
 def _step(key: str) -> str:
     if key.isalpha() and key.isascii() and len(key) <= KEY:
         return "." + key
-    if len(key) > 4:
-        for pattern, name in _ID_KEYS:
-            if pattern.match(key):
-                return f"['{name}']"
-    if len(key) <= KEY and _IDENTIFIER.match(key):
+    if is_id(key):
+        return "." + FOLDED
+    if _IDENTIFIER.match(key):
         return "." + key
-    quoted = key[:KEY].replace("\\", "\\\\").replace("'", "\\'") + ("…" if len(key) > KEY else "")
+    quoted = key.replace("\\", "\\\\").replace("'", "\\'")
     return f"['{shown(quoted, 4 * KEY)}']"

@@ -15,7 +15,7 @@ Result = Literal["pass", "fail", "inconclusive"]
 
 #: Judges whose failure fails the verdict unless the operator says otherwise. CPU is left out: it costs money, not
 #: correctness, and replayed connections are not pooled exactly as production's are.
-CRITICAL = frozenset({"errors", "content", "latency", "memory", "capacity", "restarts"})
+CRITICAL = frozenset({"errors", "content", "latency", "slow", "memory", "capacity", "restarts"})
 
 
 class Judgement:
@@ -112,13 +112,16 @@ def finite(value: float) -> float | None:
 
 
 def percent(share: float) -> str:
-    """``0.0123`` as ``1.2 %``: two significant digits, no decimals from 10 % on, no exponent."""
+    """``0.0123`` as ``1.2 %``: two significant digits, no decimals from 10 % on, no exponent; from 1,000 % on
+    ``16 times``."""
     value = share * 100
     size = abs(value)
     if not math.isfinite(value):
         return "∞ %" if value > 0 else "-∞ %"
     if size < 0.0005:
         return "0 %"
+    if size >= 1000:
+        return f"{value / 100:,.0f} times" if size < 1e8 else "over a million times"
     decimals = 0 if size >= 9.95 else max(0, 1 - math.floor(math.log10(size)))
     text = f"{value:,.{decimals}f}"
     if decimals:
@@ -127,7 +130,12 @@ def percent(share: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """An interval of shares: ``0.8…1.7 %``."""
+    """An interval of shares: ``0.8…1.7 %``; ends that nobody knows are left out."""
+    known = [end if math.isfinite(end) else None for end in (low, high)]
+    if known[0] is None or known[0] <= -1:
+        return f"at most {percent(high)}" if known[1] is not None else "not known yet"
+    if known[1] is None:
+        return f"at least {percent(low)}"
     return f"{percent(low).removesuffix(' %')}…{percent(high)}"
 
 
@@ -135,6 +143,8 @@ def more(needed: int | None, what: str = "exchanges") -> str:
     """The end of an inconclusive sentence: how much more is expected to be needed."""
     if needed is None:
         return "it cannot be told how many more are needed"
+    if needed > 1_000_000:
+        return f"more than a million more {what} are expected to be needed"
     if needed >= 100:  # two digits are all that an extrapolation knows
         step = 10 ** (len(str(needed)) - 2)
         needed = -(-needed // step) * step

@@ -17,17 +17,21 @@ from collections.abc import Callable, Sequence
 from rapidfuzz.fuzz import ratio
 
 from shadowd.compare.betting import log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
-from shadowd.compare.judgement import Judgement, Result, more, percent
+from shadowd.compare.clock import Clock
+from shadowd.compare.judgement import Judgement, Result
 from shadowd.compare.llm import Answer, Price, cost_of
+from shadowd.compare.readable import NO_INTERVAL, beyond, change, interval, still_needed
 from shadowd.compare.slowdown import LatencyEvidence
 from shadowd.compare.verdict import Margins
-from shadowd.protocols.llm import Ask
+from shadowd.protocols.llm import Ask, Message
 
 #: Tokens below which an answer has no pace to speak of.
 _FEW = 8
 _MONEY = 1_000_000_000  # a unit of the currency: a conversation costs thousandths of it
 #: Characters of a text that are compared: the cost is quadratic in the worst case, 4 KB take 0.1 ms.
 COMPARED = 4096
+#: Models that are told apart on one side: who answers is what servers say.
+MAX_MODELS = 10
 #: Likeness is counted in steps, so that evidence is a handful of integers.
 _STEPS = 40
 _TOKEN = 1_000_000  # a token as a "duration" of the paired-ratio machinery: large against its buckets
@@ -66,19 +70,21 @@ class TalkEvidence:
     """Of one prompt group, or of all conversations."""
 
     __slots__ = (
-        "cost", "first_content", "likeness", "order_cost", "order_likeness", "order_pace", "order_tokens", "pace",
-        "spent", "tokens", "too_long",
+        "cost", "first_content", "likeness", "models", "order_cost", "order_likeness", "order_pace", "order_tokens",
+        "pace", "spent", "tokens", "too_long",
     )  # fmt: skip
 
-    def __init__(self, order: Callable[[], int]) -> None:
-        self.first_content = LatencyEvidence()
-        self.tokens = LatencyEvidence()
+    def __init__(self, order: Callable[[], int], clock: Clock | None = None) -> None:
+        clock = clock or Clock()
+        self.first_content = clock.latencies()
+        self.tokens = clock.measures()
         self.likeness: dict[int, int] = {}  # loss of likeness in steps → how often
-        self.pace = LatencyEvidence()  # time per output token after the first content
-        self.cost = LatencyEvidence()
+        self.pace = clock.measures()  # time per output token after the first content
+        self.cost = clock.measures()
         self.spent = [0.0, 0.0]  # by the reference and by the candidate, of the conversations that could be priced
         self.order_tokens, self.order_likeness = order(), order()  # among all fields: their shares of α
         self.order_pace, self.order_cost = order(), order()
+        self.models: tuple[dict[str, int], dict[str, int]] = ({}, {})  # who answered: the reference's, the candidate's
         self.too_long = 0  # answers beyond what is kept: not judged
 
     def note(self, production: Answer, candidate: Answer, baseline: Answer | None, time: int, timed: bool) -> None:
@@ -87,9 +93,13 @@ class TalkEvidence:
         if timed and reference.first_content > 0 and candidate.first_content > 0:
             self.first_content.add(time, reference.first_content, candidate.first_content)
         ours, theirs = reference.message, candidate.message
+        for models, one in zip(self.models, (ours, theirs), strict=True):
+            name = one.model if one.model in models or len(models) < MAX_MODELS else "other"
+            models[name] = models.get(name, 0) + 1
         if ours.refused or theirs.refused or ours.outcome != "whole" or theirs.outcome != "whole":
             return  # told by the fields; a refusal is short, and so is what was cut
-        self.tokens.add(time, _length(ours) * _TOKEN, _length(theirs) * _TOKEN)
+        lengths = _lengths(ours, theirs)
+        self.tokens.add(time, lengths[0] * _TOKEN, lengths[1] * _TOKEN)
         paces = _pace(reference), _pace(candidate)
         if timed and paces[0] and paces[1]:
             self.pace.add(time, *paces)
@@ -128,11 +138,11 @@ class TalkEvidence:
             likeness.sentence += "; it follows from the longer answers"
         result = [*found, tokens, likeness]
         if self.pace.count:
-            more_or_less = "more time per output token", "less time per output token"
+            more_or_less = "more time per output token", "less time per output token", "time per output token"
             alpha, margin = field_alpha(self.order_pace), margins.max_token_time_increase
             result.append(_judge_ratio(self.pace, endpoint, "time per token", more_or_less, margin, alpha, alpha_pass))
         if self.cost.count:
-            dearer = "higher cost", "lower cost"
+            dearer = "higher cost", "lower cost", "cost"
             alpha, margin = field_alpha(self.order_cost), margins.max_cost_increase
             cost = _judge_ratio(self.cost, endpoint, "cost", dearer, margin, alpha, alpha_pass)
             if cost.result == "fail" and tokens.result == "fail" and cost.effect <= tokens.high:
@@ -142,7 +152,7 @@ class TalkEvidence:
         return result
 
     def _judge_tokens(self, endpoint: str, margins: Margins, alpha: float, alpha_pass: float) -> Judgement:
-        words, margin = ("more output tokens", "fewer output tokens"), margins.max_token_increase
+        words, margin = ("more output tokens", "fewer output tokens", "output tokens"), margins.max_token_increase
         return _judge_ratio(self.tokens, endpoint, "output tokens", words, margin, alpha, alpha_pass)
 
     def _judge_likeness(self, endpoint: str, margin: float, alpha: float, alpha_pass: float) -> Judgement:
@@ -158,19 +168,18 @@ class TalkEvidence:
             result = "pass"
         elif total:
             needed = samples_needed(counts, margin, -1.0, 1.0, alpha_pass, alpha)
-        points = f"{effect * 100:.1f}"
+        points = f"{abs(effect) * 100:.1f} of 100 points"
         if not total:
             sentence = f"{endpoint}: the text is not judged without a baseline that answers the same prompts"
         elif result == "fail":
-            sentence = (
-                f"{endpoint}: the text is less like production's than a second asking is, by {effect * 100:.1f} of 100"
-            )
+            sentence = f"{endpoint}: the text is less like production's than a second asking is, by {points}"
         elif result == "pass":
-            sentence = (
-                f"{endpoint}: the text is as like production's as a second asking is, within {effect * 100:.1f} of 100"
-            )
+            way = "less" if effect > 0 else "more"
+            sentence = f"{endpoint}: the text is as like production's as a second asking is ({points} {way} so)"
         else:
-            sentence = f"{endpoint}: likeness of the text differs by {points} points of 100 so far; {more(needed)}"
+            way = "less" if effect > 0 else "more"
+            so_far = f"the text is {points} {way} like production's than a second asking is, so far"
+            sentence = f"{endpoint}: {so_far}; {still_needed(needed, 'conversations')}"
         return Judgement(
             judge="content", endpoint=endpoint, path="llm similarity", kind="value", result=result, effect=effect,
             low=lower_bound(counts, -1.0, 1.0, alpha), high=upper_bound(counts, -1.0, 1.0, alpha_pass), unit="share",
@@ -185,6 +194,7 @@ class TalkEvidence:
         return {
             "first_content_ms": _distribution(self.first_content, 1e6, buckets),
             "tokens": _distribution(self.tokens, _TOKEN, buckets),
+            "models": dict(zip(("production", "candidate"), map(dict, self.models), strict=True)),
             "too_long": self.too_long,
             **({"cost": self._cost_view()} if self.cost.count else {}),
         }
@@ -207,18 +217,23 @@ def _distribution(evidence: LatencyEvidence, unit: float, buckets: bool) -> dict
 
 
 def _judge_ratio(
-    evidence: LatencyEvidence, endpoint: str, what: str, words: tuple[str, str], margin: float, alpha: float,
+    evidence: LatencyEvidence, endpoint: str, what: str, words: tuple[str, str, str], margin: float, alpha: float,
     alpha_pass: float,
 ) -> Judgement:  # fmt: skip
-    """Of the paired ratio's median; ``words`` are for more and for less of it."""
+    """Of the paired ratio's median; ``words`` are for more and for less of it, and its name."""
     result, effect, low, high, log_e = evidence.median(margin, alpha, alpha_pass)
-    size = f"{percent(abs(effect))} {words[effect < 0]} than before"
-    if result == "fail":
-        sentence = f"{endpoint}: {size} at the median (margin {percent(margin)})"
+    size = change(effect, *words)
+    if not evidence.count:
+        sentence = f"{endpoint}: no pair of answers tells its {words[2]} yet"
+    elif result == "fail":
+        sentence = f"{endpoint}: {size} at the median (margin {beyond(margin)})"
     elif result == "pass":
-        sentence = f"{endpoint}: {size}; more than {percent(max(0.0, high))} would have been noticed"
+        sentence = f"{endpoint}: {size}; more than {beyond(max(0.0, high))} would have been noticed"
+    elif interval(low, high) == NO_INTERVAL:
+        sentence = f"{endpoint}: too few pairs of answers tell their {words[2]} yet ({evidence.count:,})"
     else:
-        sentence = f"{endpoint}: {size}, of {evidence.count:,} pairs (margin {percent(margin)})"
+        known = f"{interval(low, high)}, margin {beyond(margin)}"
+        sentence = f"{endpoint}: {size}, of {evidence.count:,} pairs ({known})"
     return Judgement(
         judge="content", endpoint=endpoint, path=f"llm {what}", kind="length", result=result, effect=effect, low=low,
         high=high, unit="ratio", margin=margin, samples=evidence.count, sentence=sentence, log_e=log_e,
@@ -231,6 +246,8 @@ def _pace(answer: Answer) -> int:
     return taken // tokens if answer.first_content > 0 and taken > 0 and tokens >= _FEW else 0
 
 
-def _length(message: object) -> int:
-    tokens = getattr(message, "output_tokens", None)
-    return int(tokens) if tokens else max(1, len(getattr(message, "text", "")))
+def _lengths(ours: Message, theirs: Message) -> tuple[int, int]:
+    """In tokens where both tell them, else in characters: one is never measured against the other."""
+    if ours.output_tokens and theirs.output_tokens:
+        return ours.output_tokens, theirs.output_tokens
+    return max(1, len(ours.text)), max(1, len(theirs.text))

@@ -8,6 +8,12 @@ is no leak if the last quarter grows clearly less than the one before it: then a
 look, at twice the requests, will tell. A sawtooth longer than what has been seen cannot be told from a leak, and one of
 fewer than some twenty readings hides it: its lowest point is rarely read.
 
+**Production is the yardstick.** Where its process is seen, its own slope (by its own requests, or over the same time if
+that is more: what grows by the clock grows faster per request where there are few) is taken off, so what both do is no
+leak. A candidate is believed at once only if production is flat *and* lies clearly lower: a cache that fills where
+production's is full since long looks like a leak until it has caught up. In all other cases, and where production is
+not seen, growth is a warning until two looks in a row, both at 40,000 requests or more, agree on it undiminished.
+
 **CPU.** Seconds per request, each side by its own count of requests, in blocks of time; a vote for each block as in
 ``blocks.py``, because both sides live through the same load at the same time.
 """
@@ -34,6 +40,12 @@ _DROP, _DROP_STEPS = 0.25, 8
 _SLOWER = 0.85  # growth in the last quarter by the one before; a leak has 1, a cache that fills like √n 0.84
 _CLEARLY = 0.10  # level of each quarter: a leak under noise is then put off in few looks, a warm-up to 20,000 seen
 
+#: A cache that fills is full, or clearly slowing, by then: exponentially with 20,000 requests it has 13 % to go.
+_CONFIRM = 40_000
+_DEMO = 10_000  # a first look sooner than this scales the line above: whoever asks for it has small numbers
+_LEVEL = 1.03  # of production's memory: heaps of two copies of one release differ by less
+_RESTARTS = 3  # more than production's in one run: one is a deployment or a node drained, two a coincidence
+
 _CPU_LEAST = 0.2  # seconds of each side in a block: the kernel counts in ticks of 10 ms, so both are right within 5 %
 _CPU_REQUESTS = 20  # of each side in a block
 
@@ -42,7 +54,9 @@ class MemorySeries:
     """Resident memory of one process, by the requests it served. 64 KB at most."""
 
     __slots__ = (
+        "_against",
         "_base",
+        "_before",
         "_bytes",
         "_each",
         "_faults",
@@ -51,6 +65,7 @@ class MemorySeries:
         "_looks",
         "_next",
         "_pending",
+        "_reasons",
         "_requests",
         "_restarts",
         "_served",
@@ -73,7 +88,10 @@ class MemorySeries:
         self._taken_at = 0
         self._swing = math.inf  # highest less lowest reading of the latest look, by request: no slope there is steeper
         self._look: list[tuple[float, float]] | None = None  # minima of the latest look's blocks
-        self._restarts: list[str] = []
+        self._before: tuple[int, float] | None = None  # requests and last quarter's slope of the look before
+        self._against: tuple[int, int, list[tuple[float, float]], int, float] | None = None  # see _reference
+        self._reasons: list[str] = []  # of the latest ten restarts
+        self._restarts = 0  # without those of workers only: pools recycle theirs
         self._faults = 0
 
     def add(self, requests: int, bytes_: int) -> None:
@@ -93,6 +111,9 @@ class MemorySeries:
             self._thin()
         if served >= self._next:
             self._looks += 1
+            end = self._end_slope()
+            first = self._next == self._first  # the look before was of another process, if there was one
+            self._before = (self._taken_at, end) if end is not None and not first else None
             self._taken_at = served
             self._look = _minima(self._requests, self._bytes)
             self._swing = _swing(self._requests, self._bytes)
@@ -100,10 +121,15 @@ class MemorySeries:
                 self._next *= 2
 
     def restarted(self, requests: int, reason: str, fault: bool = False) -> None:
-        """The process is another one: a finding of its own (a failure if ``fault``: killed or crashed), and the series
-        begins anew. What the latest look found stands until the next."""
-        self._restarts = [*self._restarts[-9:], reason] if self._restarts else [reason]
+        """The process is another one: a note (a failure if ``fault``: killed or crashed, or if it is repeated), and the
+        series begins anew. What the latest look found stands until the next."""
+        self._reasons = [*self._reasons[-9:], reason]
+        self._restarts += not reason.startswith("workers changed")
         self._faults += fault
+        self.begin_anew(requests)
+
+    def begin_anew(self, requests: int) -> None:
+        """Forget the readings: the other side's process was started anew, and the two are compared over one time."""
         self._base = requests
         self._each, self._pending, self._served = 1, 0, 0
         self._requests = array("q")
@@ -111,12 +137,18 @@ class MemorySeries:
         self._next = self._first
 
     def judge(
-        self, margin: float = 256.0, alpha: float = 0.005, alpha_pass: float = 0.05, required: bool = True
+        self,
+        margin: float = 256.0,
+        alpha: float = 0.005,
+        alpha_pass: float = 0.05,
+        required: bool = True,
+        reference: MemorySeries | None = None,
     ) -> list[Judgement]:
-        """ "memory", and "restarts" if there were any. ``margin`` in bytes per request."""
-        found = [self._memory(margin, alpha, alpha_pass, required)]
-        if self._restarts:
-            found.append(self._restarted())
+        """ "memory", and "restarts" if there were any. ``margin`` in bytes per request; ``reference`` is the series of
+        production's process by production's requests, where it is seen."""
+        found = [self._memory(margin, alpha, alpha_pass, required, reference)]
+        if self._reasons:
+            found.append(self._restarted(reference))
         return found
 
     def points(self) -> list[tuple[int, int]]:
@@ -135,10 +167,57 @@ class MemorySeries:
         spent = 1 / (self._looks * (self._looks + 1))
         return theil_sen(self._look, alpha * spent, alpha_pass * spent)
 
-    def _memory(self, margin: float, alpha: float, alpha_pass: float, required: bool) -> Judgement:
+    def _end_slope(self) -> float | None:
+        """Slope of the latest look's last quarter of the series."""
+        if self._look is None or len(self._look) < _MIN_BLOCKS:
+            return None
+        fitted = theil_sen(self._look[len(self._look) // 2 :], _CLEARLY, _CLEARLY)
+        return fitted[0] if fitted is not None else None
+
+    def _reference(
+        self, reference: MemorySeries | None, alpha: float, alpha_pass: float
+    ) -> tuple[float, float, float, bool] | None:
+        """(slope, low, high) of production in bytes per request, not below 0, and whether the candidate's memory lies
+        clearly above production's. Taken once for each look of this series. None where there is too little."""
+        if reference is None or self._look is None:
+            return None
+        if self._against is None or self._against[0] != self._looks:
+            points = _minima(reference._requests, reference._bytes) if len(reference._requests) > 1 else []
+            swing = _swing(reference._requests, reference._bytes) if points else math.inf
+            lowest = max(int(size) for _, size in points) if points else 0
+            self._against = (self._looks, lowest, points, reference._served, swing)
+        _, level, points, asked, swing = self._against
+        spent = 1 / (self._looks * (self._looks + 1))
+        fitted = theil_sen(points, alpha_pass * spent, alpha * spent) if len(points) >= _MIN_BLOCKS else None
+        if fitted is None:  # a flat line with a few steps in it has no rhythm; no slope is steeper than all it moved
+            if not math.isfinite(swing):
+                return None
+            fitted = 0.0, -swing, swing
+        times = (1.0, asked / self._taken_at)  # by production's own requests, and by time: per the shadow's requests
+        slope, low, high = (max(0.0, value) for value in fitted)
+        above = self._look[-1][1] > _LEVEL * level
+        return slope * max(times), low * min(times), high * max(times), above
+
+    def _confirmed(self, slope: float, margin: float) -> bool:
+        """Two looks in a row, late enough, grew alike."""
+        late = _CONFIRM * min(1.0, self._first / _DEMO)
+        if self._before is None or self._before[0] < late:
+            return False
+        return self._before[1] > margin and slope >= _SLOWER * self._before[1]
+
+    def _memory(
+        self, margin: float, alpha: float, alpha_pass: float, required: bool, reference: MemorySeries | None
+    ) -> Judgement:
         served = self._served
         needed = max(0, self._next - served)
         fitted = self._fitted(alpha, alpha_pass)
+        against, own = None, 0.0
+        if fitted is not None:
+            against = self._reference(reference, 0.1 * alpha, 0.1 * alpha_pass)
+            if against is not None:  # both intervals must hold: they share the level
+                mine = self._fitted(0.9 * alpha, 0.9 * alpha_pass) or fitted
+                own = mine[0]
+                fitted = mine[0] - against[0], mine[1] - against[2], min(fitted[2], mine[2] - against[1])
         result: Result = "inconclusive"
         slope, low, high = fitted or (0.0, -math.inf, math.inf)
         end = more(needed, "requests")
@@ -158,10 +237,14 @@ class MemorySeries:
                 f"sawtooth is too long for them; {end}"
             )
         else:
-            grows = f"memory grows by {slope:,.0f} bytes per request" if slope >= 0.5 else "memory does not grow"
+            than = " more than production's" if against is not None else ""
+            grows = f"memory grows by {slope:,.0f} bytes per request{than}" if slope >= 0.5 else "memory does not grow"
+            grows += than if slope < 0.5 else ""
             bounds = f"interval {_number(low)}…{_number(high)}, margin {margin:,.0f}, at {self._taken_at:,} requests"
             steady = self._steady(margin)
-            if low > margin and steady:
+            flat = against is not None and against[3] and against[2] <= margin
+            believed = flat or self._confirmed(own if against is not None else slope, margin)
+            if low > margin and steady and believed:
                 result = "fail"
                 sentence = f"{grows} ({bounds})"
             elif high <= margin:
@@ -170,6 +253,18 @@ class MemorySeries:
                     f"{grows} at {self._taken_at:,} requests; more than {high:,.0f} bytes per request would have been "
                     "noticed"
                 )
+            elif low > margin and steady:
+                why = (
+                    "production's process is not seen, so a cache that fills cannot be told from a leak yet"
+                    if reference is None
+                    else "production's memory is too restless to compare with yet"
+                    if against is None
+                    else "production's grows too, so both may be warming up"
+                    if against[2] > margin
+                    else "it may still be warming up to production's"
+                )
+                watch = " (--production-metrics shows it)" if reference is None else ""
+                sentence = f"{grows} ({bounds}), but {why}{watch}; {end}"
             elif low > margin:
                 sentence = f"{grows} ({bounds}), but ever more slowly, like a warm-up; {end}"
             else:
@@ -200,18 +295,29 @@ class MemorySeries:
         slower = last[0] < _SLOWER * before[0] and last[2] < before[1]
         return last[0] > margin and not slower
 
-    def _restarted(self) -> Judgement:
-        times = len(self._restarts)
-        what = "once" if times == 1 else f"{times} times" if times < 10 else "ten times or more"
+    def _restarted(self, reference: MemorySeries | None) -> Judgement:
+        times = self._restarts
+        beyond = times - (reference._restarts if reference is not None else 0)
+        last = self._reasons[-1]
+        if self._faults:
+            result: Result = "fail"
+            sentence = f"the shadow's process changed {_often(len(self._reasons))}: {last}"
+        elif beyond >= _RESTARTS:
+            result = "fail"
+            than = f", production's {_often(times - beyond)}" if reference is not None else ""
+            sentence = f"the shadow's process was restarted {_often(times)} in this run{than}: {last}"
+        else:
+            result = "pass"
+            sentence = f"noted: the shadow's process changed {_often(len(self._reasons))} ({last})"
         return Judgement(
             judge="restarts",
-            result="fail" if self._faults else "inconclusive",
+            result=result,
             effect=float(times),
             low=float(times),
             high=float(times),
             unit="restarts",
-            samples=times,
-            sentence=f"the shadow's process changed {what}: {self._restarts[-1]}",
+            samples=max(1, times),
+            sentence=sentence,
         )
 
     def _thin(self) -> None:
@@ -223,6 +329,10 @@ class MemorySeries:
             sizes.append(self._bytes[lower])
         self._requests, self._bytes = requests, sizes
         self._each *= 2
+
+
+def _often(times: int) -> str:
+    return ("never", "once", "twice")[times] if times < 3 else f"{times} times"
 
 
 def _swing(requests: Sequence[int], sizes: Sequence[int]) -> float:

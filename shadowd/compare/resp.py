@@ -20,6 +20,7 @@ import json
 import re
 from typing import Any
 
+from shadowd.compare.alike import Alike
 from shadowd.compare.difference import Differences, Options
 from shadowd.compare.jsondiff import Unbounded, diff_documents
 
@@ -60,7 +61,9 @@ def parse_turn_untrusted(turn: bytes) -> list[Any]:
     return replies
 
 
-def compare_turns(production: bytes, candidate: bytes, options: Options) -> Differences | None:
+def compare_turns(
+    production: bytes, candidate: bytes, options: Options, alike: Alike | None = None
+) -> Differences | None:
     """Differences at ``turn`` paths: ``$`` is the reply, or the array of replies if either side sent not exactly one.
     None if either turn is not whole RESP. Equal structures are equal turns: sets in another order, for example."""
     if production[:1] not in _FIRST or candidate[:1] not in _FIRST:
@@ -69,7 +72,7 @@ def compare_turns(production: bytes, candidate: bytes, options: Options) -> Diff
         p, c = parse_turn_untrusted(production), parse_turn_untrusted(candidate)
         if len(p) == len(c) == 1:
             p, c = p[0], c[0]
-        return diff_documents(p, c, options, "turn")
+        return diff_documents(p, c, options, "turn", alike)
     except (RespError, Unbounded):
         return None
 

@@ -4,8 +4,9 @@ A rule is a plain dict, as the store and the control socket carry it::
 
     {"where": "body", "path": "$.requestId", "endpoint": "", "change": ""}
 
-``endpoint`` "" means any, ``change`` "" any kind of difference. A path matches itself and what lies below it
-(``$.meta`` also matches ``$.meta.time`` and ``$.meta[*]``); ``*`` at its end matches any ending.
+``endpoint`` "" means any, one without an operation (``POST /graphql``) all of its operations; ``change`` "" any kind of
+difference. A path matches itself and what lies below it (``$.meta`` also matches ``$.meta.time`` and ``$.meta[*]``);
+``*`` at its end matches any ending.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _REMEMBERED = 4096
 
 def matches(rule: Mapping[str, str], endpoint: str, where: str, path: str, kind: str) -> bool:
     """Whether a difference of this place and kind is meant by the rule."""
-    if rule.get("where", "body") != where or rule.get("endpoint") not in ("", None, endpoint):
+    of = rule.get("endpoint")
+    if rule.get("where", "body") != where or (of and of != endpoint and not endpoint.startswith(f"{of} ")):
         return False
     if rule.get("change") not in ("", None, kind):
         return False

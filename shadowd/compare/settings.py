@@ -19,12 +19,16 @@ class Settings:
         "critical_endpoints",
         "first_look",
         "margins",
+        "min_span",
         "options",
+        "preserve_host",
         "prices",
+        "refusal",
         "routes",
         "run_key",
         "similarity",
         "twin",
+        "warmup",
     )  # fmt: skip
 
     def __init__(
@@ -41,7 +45,16 @@ class Settings:
         prices: Sequence[Price] = (),
         citations: str = "",
         similarity: str = "",
+        min_span: float = 60.0,
+        warmup: float | None = None,
+        preserve_host: bool = False,
+        refusal: str = "",
     ) -> None:
+        self.refusal = refusal  # the operator's own pattern of refusals in prose
+        self.preserve_host = preserve_host  # the shadow is asked with production's Host
+        self.min_span = round(min_span * 1e9)  # ns of evidence before anything passes or fails
+        #: ns of the candidate's first exchanges that are no evidence; None: while its latency falls, 5 minutes at most
+        self.warmup = None if warmup is None else round(warmup * 1e9)
         self.similarity = similarity  # folder of an embedding model; "": by edits
         self.prices = tuple(prices)  # of models: what a conversation costs is judged if there are any
         self.citations = citations  # JSON path of what an answer cites, "" if it is not looked for

@@ -1,9 +1,10 @@
 """Error signatures: the same fault has the same fingerprint, wherever and whenever it strikes (sans-IO).
 
 What is looked for, the first that is found counts: a transport failure; a stack trace (Python, Java, Go, Node.js) in
-any body; an error event in a server-sent stream; a 5xx answer; a JSON error object in a 4xx answer. The fingerprint is
-of the exception's type, message and frames, or of the error's code and message, after everything that varies from one
-strike to the next was taken out: numbers, UUIDs, hex, addresses, times, quoted values, line numbers.
+any body; an error event in a server-sent stream; a 5xx answer; a JSON error object in a 4xx answer. Errors in answers
+whose status says that all is well are ``shadowd.compare.inband``'s. The fingerprint is of the exception's type, message
+and frames, or of the error's code and message, after everything that varies from one strike to the next was taken out:
+numbers, UUIDs, hex, addresses, times, quoted values, line numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -42,7 +44,9 @@ _TRANSPORT = {
 
 class Signature:
     """``fingerprint``: 16 hex digits. ``kind``: ``5xx`` | ``stack trace`` | ``json error`` | ``sse error`` |
-    ``transport``. ``title``: one line of at most 160 characters; values that vary are in angle brackets."""
+    ``transport``, or in-band: ``graphql error`` | ``json-rpc error`` | ``tool error`` | ``error reply`` |
+    ``grpc error`` | ``soap fault``. ``title``: one line of at most 160 characters; values that vary are in angle
+    brackets."""
 
     __slots__ = ("fingerprint", "kind", "title")
 
@@ -103,23 +107,24 @@ def _json_error(data: bytes, content: Content) -> str | None:
     if document.get("error"):
         outer = {k: v for k, v in document.items() if k != "error"}
         inner = document["error"]
-        return _join(_told(inner), _described(outer, ("code", "error_description", "message")))
+        return _join(told(inner), _described(outer, ("code", "error_description", "message")))
     errors = document.get("errors")
     if errors:
         first = errors[0] if isinstance(errors, list) else errors
-        return _join(_told(first), "")
+        return _join(told(first), "")
     if "message" in document or "detail" in document or "title" in document:
         return _described(document, ("code", "type", "title", "message", "detail")) or None
     return None
 
 
-def _told(value: Any) -> str:
+def told(value: Any) -> str:
+    """An error object in a line: its type, code and message."""
     if isinstance(value, dict):
         return _described(
             value, ("type", "code", "status", "name", "title", "message", "detail", "reason")
         ) or _described(value, tuple(str(key) for key in list(value)[:4]))
     if isinstance(value, list):
-        return _told(value[0]) if value and not isinstance(value[0], list) else ""
+        return told(value[0]) if value and not isinstance(value[0], list) else ""
     return "" if isinstance(value, bool) or value is None else str(value)[:MESSAGE]
 
 
@@ -157,8 +162,9 @@ def _parsed(data: bytes | str) -> Any:
         return None
 
 
-def _stream_error(data: bytes) -> str | None:
-    """The first ``event: error``, or ``data:`` that is an error object (WHATWG HTML §9.2: server-sent events)."""
+def error_events(data: bytes) -> Iterator[Any]:
+    """What each erring event of a server-sent stream says: an object, or the text of an ``event: error`` that is none
+    (WHATWG HTML §9.2: server-sent events). Also answers of tools with ``isError`` (MCP)."""
     event = ""
     for line in data.decode("utf-8", errors="replace").splitlines()[: 4 * EVENTS]:
         name, _, value = line.partition(":")
@@ -170,14 +176,21 @@ def _stream_error(data: bytes) -> str | None:
         elif name == "data":
             if event == "error":
                 document = _parsed(value)
-                if isinstance(document, dict):
-                    inner = document.get("error") or document
-                    return _told(inner) or "error"
-                return value[:MESSAGE].strip() or "error"
-            if value.startswith("{") and '"error"' in value:
+                yield document if isinstance(document, dict) else value[:MESSAGE].strip()
+            elif value.startswith(("{", "[")) and ('"error"' in value or '"isError"' in value):
                 document = _parsed(value)
-                if isinstance(document, dict) and document.get("error"):
-                    return _told(document["error"]) or "error"
+                for one in document[:EVENTS] if isinstance(document, list) else (document,):
+                    if isinstance(one, dict) and (one.get("error") or "isError" in value):
+                        yield one
+
+
+def _stream_error(data: bytes) -> str | None:
+    """The first of them."""
+    for found in error_events(data):
+        if not isinstance(found, dict):
+            return str(found) or "error"
+        if found.get("error") or "result" not in found:
+            return told(found.get("error") or found) or "error"
     return None
 
 

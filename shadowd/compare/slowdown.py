@@ -5,6 +5,10 @@ The median is judged by blocks of time: one vote each, the median of the paired 
 the two sides' quantiles are compared (``tails.py``), with fewer samples the more they come in bursts (``bursts.py``).
 What was never answered, or shed because the shadow lagged, counts as longer than everything.
 
+Both must hold over stretches of the run as well (``stretches.py``, ``pace.py``): each side's own slow minute is no
+release's fault. For the median that is the mean of the stretches' medians; for a tail, how the exceedances of the two
+sides differ from stretch to stretch says how far the candidate's quantile may be off by chance.
+
 A regression needs both: beyond the margin as a ratio, and beyond the floor as a difference. So for a short reference
 the floor is a larger margin, max(margin, floor/quantile).
 """
@@ -12,22 +16,43 @@ the floor is a larger margin, max(margin, floor/quantile).
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
 
+from shadowd.compare.betting import log_e_above
 from shadowd.compare.blocks import Blocks
 from shadowd.compare.bursts import NEVER, Bursts
 from shadowd.compare.judgement import Judgement, Result, more, percent, span
 from shadowd.compare.latency import LatencySketch
+from shadowd.compare.pace import WARM_ROWS, Pace
+from shadowd.compare.stretches import GROUPS, LEAST_GROUPS, STRETCHES, Window, rate, windows
+from shadowd.compare.student import upper_quantile
 from shadowd.compare.tails import Ranks, ranks_longer, ranks_shorter
 from shadowd.compare.verdict import QUANTILE_SHARES
 
 _BLOCK_NS = 500_000_000  # longer than most bursts and pauses; ten seconds then give a median at the strictest level
 _BLOCK_MIN = 8  # pairs: fewer say little of their time
 _BLOCK_MAX = 256  # ratios kept of a block: its median errs by 1/13 of a standard deviation, and 8 KB are enough
+MILLISECOND = 1_000_000
+MINUTE = 60_000_000_000
+#: A late window that is looked at apart lasts that many shortest windows: either side's own slow minutes would be found
+#: in one as short as a minute.
+LATE_SPANS = 4
+#: Services are warm after that long: what is slower then is slower (``--warmup auto``).
+WARMUP = 5 * MINUTE
 _FORESEEABLE = 1 << 20  # times the samples so far: more is not a forecast
 
 #: (reference's, candidate's) durations in ns; infinite if never answered.
 _Values = list[tuple[float, float]]
+#: (result, effect, low, high, needed, log e)
+_Said = tuple[Result, float, float, float, int | None, float]
+_BAND = (0.8, 0.9, 1.0, 1.1, 1.25)  # of a tail
+#: An effect of bursts from which on it is told.
+_BURSTY = 10
+#: Of the level of a pass, where the stretches alone must certify a tail because it is made of bursts.
+_ALONE = 0.2
+#: Level at which the candidate must be the slower one over the connections, beside all other levels.
+_OF_FEW = 0.01
 
 _POINTS = {
     "first_byte": "first byte", "last_byte": "last byte", "first_content": "first content",
@@ -44,20 +69,40 @@ class LatencyEvidence:
     """
 
     __slots__ = (
+        "_after",
+        "_began",
         "_blocks",
         "_bursts",
         "_pairs",
         "_ratios",
         "_until",
+        "_wandered",
         "candidate",
         "candidate_lost",
         "count",
+        "first",
+        "floor",
+        "groups",
         "late",
+        "least",
+        "pace",
         "reference",
         "reference_lost",
+        "warmed",
+        "warmup",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, warmup: int = WARMUP, least: int = MINUTE, floor: int = MILLISECOND) -> None:
+        self.floor = floor  # ns that nobody minds: a warm-up that is shorter is none
+        self.least = least  # ns of evidence before anything is said (``--min-span``)
+        self.warmup = warmup  # ns after the first pair in which a slower beginning that falls is forgotten; 0: never
+        self.first = 0  # time of the first pair (ns)
+        self.warmed = 0  # pairs forgotten so
+        self._wandered = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Evidence begins, or begins anew."""
         self.count = 0  # pairs, lost ones included
         self.late = 0
         self.reference = LatencySketch()
@@ -66,12 +111,17 @@ class LatencyEvidence:
         self.candidate_lost = 0
         self._blocks = Blocks()
         self._bursts = Bursts()
+        self._after = WARM_ROWS  # blocks until the next look for a warm-up
         self._ratios: list[float] = []  # of the open block, candidate by reference
         self._pairs = 0  # in the open block
+        self._began = 0  # when the open block did
         self._until = -1
+        self.pace = Pace()
+        self.groups: array[int] | None = None  # of connections: pairs, then those with the candidate the slower
 
-    def add(self, time_ns: int, reference_ns: int, candidate_ns: int) -> None:
-        """A pair's durations; what is not positive (clocks of different CPUs) counts as 1 ns."""
+    def add(self, time_ns: int, reference_ns: int, candidate_ns: int, group: int = -1) -> None:
+        """A pair's durations; what is not positive (clocks of different CPUs) counts as 1 ns. ``group``: of the
+        connection (``stretches.py``)."""
         if reference_ns < 1:
             reference_ns = 1
         if candidate_ns < 1:
@@ -89,6 +139,13 @@ class LatencyEvidence:
             bursts.count_candidate(candidate_ns)
         self.reference.add(reference_ns)
         self.candidate.add(candidate_ns)
+        if group >= 0:
+            groups = self.groups
+            if groups is None:
+                groups = self.groups = array("I", bytes(8 * GROUPS))
+            groups[group] += 1
+            if candidate_ns > reference_ns:
+                groups[GROUPS + group] += 1
 
     def add_lost(self, time_ns: int, side: str) -> None:
         """A pair of which one side ("candidate" or "reference") never answered, or too late to be sent."""
@@ -117,20 +174,25 @@ class LatencyEvidence:
         alpha_fail: Callable[[int], float] | float = 0.0045,
         alpha_pass: float = 0.05,
         required: bool = False,
+        wandered: float = 0.0,
     ) -> list[Judgement]:
         """Judgements of p50, p90 and p99 of ``point`` ("first_byte" or "last_byte").
 
         ``reference``: "production" or "baseline"; ``margins`` by quantile, as relative increase; ``alpha_fail`` by
-        percentile (50, 90, 99), or one level to be shared by the three. Effects are relative increases (unit "ratio").
+        percentile (50, 90, 99), or one level to be shared by the three; ``wandered``: how far the pace
+        of all endpoints together may have strayed by chance (``wandering``). Effects are relative increases (unit
+        "ratio").
         """
+        self._wandered = wandered
+        looks = windows(self.pace.begin, self.pace.latest, self.least)
         found = []
         for percentile, margin in zip((50, 90, 99), margins, strict=True):
             alpha = alpha_fail(percentile) if callable(alpha_fail) else alpha_fail * QUANTILE_SHARES[percentile]
             least = self._least(percentile, margin, floor_ns)
             if percentile == 50:
-                said = self._median(least, alpha, alpha_pass, required)
+                said = self._steady(self._median(least, alpha, alpha_pass, required), least, alpha, alpha_pass, looks)
             else:
-                said = self._tail(percentile, margin, floor_ns, alpha, alpha_pass, required)
+                said = self._tail(percentile, margin, floor_ns, alpha, alpha_pass, required, looks)
             result, effect, low, high, needed, log_e = said
             judgement = Judgement(
                 judge="latency",
@@ -151,10 +213,18 @@ class LatencyEvidence:
             found.append(judgement)
         return found
 
+    def wandering(self) -> float:
+        """How far the pace may have strayed by chance at the latest look, as a log-ratio."""
+        looks = windows(self.pace.begin, self.pace.latest, self.least)
+        found = self.pace.medians(looks[0].begin, looks[0].end, STRETCHES) if looks else None
+        return found.wandered if found is not None else 0.0
+
     def median(self, least: float, alpha_fail: float, alpha_pass: float) -> tuple[Result, float, float, float, float]:
         """The median paired ratio against the relative margin ``least``, of whatever was added: (result, effect, low,
         high, log e)."""
-        result, effect, low, high, _, log_e = self._median(least, alpha_fail, alpha_pass, False)
+        looks = windows(self.pace.begin, self.pace.latest, self.least)
+        said = self._steady(self._median(least, alpha_fail, alpha_pass, False), least, alpha_fail, alpha_pass, looks)
+        result, effect, low, high, _, log_e = said
         return result, effect, low, high, log_e
 
     # --- blocks -------------------------------------------------------------------------------------------------------
@@ -164,11 +234,28 @@ class LatencyEvidence:
         if self._until >= 0:
             if self._pairs < _BLOCK_MIN:
                 return
-            self._blocks.add(_log(_middle(self._ratios)))
-            self._bursts.close(self._pairs, self._quantiles)
+            middle = _log(_middle(self._ratios))
+            self._blocks.add(middle)
+            self.pace.add(self._began, time_ns, middle, (self._pairs, *self._bursts.counted))
+            if self._bursts.close(self._pairs, self._quantiles):
+                self.pace.thresholds_changed()
             self._ratios.clear()
             self._pairs = 0
+            if time_ns - self.first <= self.warmup:
+                self._warm()
+        elif not self.first:
+            self.first = time_ns
+        self._began = time_ns
         self._until = time_ns + _BLOCK_NS
+
+    def _warm(self) -> None:
+        """A candidate that was started a moment ago is slow at first: what it did then is no evidence."""
+        if self._blocks.count >= self._after:
+            self._after = self._after * 3 // 2
+            middle = self._reference_value(0.5)
+            if self.pace.falls(math.log1p(self.floor / middle) / 2 if middle > 0 else 0.0):
+                self.warmed += self.count
+                self._begin()
 
     def _quantiles(self, tail: float) -> tuple[float, float]:
         return self._reference_value(tail), self._candidate_value(tail)
@@ -187,9 +274,7 @@ class LatencyEvidence:
         quantile = self._reference_value(1 - percentile / 100)
         return max(margin, floor_ns / quantile) if quantile > 0 and math.isfinite(quantile) else margin
 
-    def _median(
-        self, least: float, alpha_fail: float, alpha_pass: float, required: bool
-    ) -> tuple[Result, float, float, float, int | None, float]:
+    def _median(self, least: float, alpha_fail: float, alpha_pass: float, required: bool) -> _Said:
         blocks, threshold = self._blocks, math.log1p(least)
         low, high = blocks.bounds(alpha_fail, alpha_pass)
         log_e = blocks.evidence_above(threshold)
@@ -205,12 +290,53 @@ class LatencyEvidence:
             needed = None if further is None else max(1, math.ceil(further * each))
         return result, math.expm1(blocks.median()), _relative(low), _relative(high), needed, log_e
 
+    def _steady(
+        self, said: _Said, least: float, alpha_fail: float, alpha_pass: float, looks: Sequence[Window]
+    ) -> _Said:
+        """What the blocks' votes say of the median, if the stretches say so too."""
+        threshold = math.log1p(least)
+        result, effect, low, high, needed, log_e = said
+        failed = False
+        for number, look in enumerate(looks):
+            level = alpha_fail * look.spent
+            if number and look.end - look.begin < LATE_SPANS * self.least:
+                continue
+            if result != "fail" and (number == 0 or not self._votes(look, threshold, level)):
+                continue
+            found = self.pace.medians(look.begin, look.end, STRETCHES)
+            failed = failed or (found is not None and found.moved(self._wandered).low(level) > threshold)
+        if failed and self._of_few_connections():
+            failed = False
+        passed = False
+        if result == "pass" and looks:
+            found = self.pace.medians(looks[0].begin, looks[0].end, STRETCHES)
+            passed = found is not None and found.rate.high(alpha_pass) <= threshold
+        return ("fail" if failed else "pass" if passed else "inconclusive"), effect, low, high, needed, log_e
+
+    def _votes(self, look: Window, threshold: float, alpha: float) -> bool:
+        """Whether the blocks of a late window alone say that the candidate is slower."""
+        above, many = self.pace.signs(look.begin, look.end, threshold)
+        effect = self._blocks.design_effect(threshold)
+        counts = ((1.0, above / effect), (0.0, (many - above) / effect))
+        return log_e_above(counts, 0.5, 0.0, 1.0) >= -math.log(alpha)
+
+    def _of_few_connections(self) -> bool:
+        """Whether it is some connections' candidate that is slower, and not the candidate at large."""
+        if self.groups is None:
+            return False
+        pairs, slower = self.groups[:GROUPS], self.groups[GROUPS:]
+        found = rate(slower, pairs, 2)
+        if found is not None and found.parts >= LEAST_GROUPS:
+            return found.low(_OF_FEW) <= 0.5
+        return min(s / n for s, n in zip(slower, pairs, strict=True) if n) <= 0.5
+
     def _tail(
-        self, percentile: int, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float, required: bool
-    ) -> tuple[Result, float, float, float, int | None, float]:
+        self, percentile: int, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float, required: bool,
+        looks: Sequence[Window],
+    ) -> _Said:  # fmt: skip
         tail = (100 - percentile) / 100
-        spread = self._bursts.effect(tail)
-        reference, candidate = self._reference_value(tail), self._candidate_value(tail)
+        spread = self._bursts.effect(tail, self._pairs)
+        reference, candidate = _around(self._reference_value, tail), _around(self._candidate_value, tail)
         effect = _ratio(candidate, reference) - 1 if self.count else 0.0
         low, high = -1.0, math.inf
         result: Result = "inconclusive"
@@ -220,9 +346,37 @@ class LatencyEvidence:
             low = min((_ratio(c, r) - 1 for r, c in longer), default=low)
             high = max((_ratio(c, r) - 1 for r, c in shorter), default=high)
             result = _decided(longer, shorter, margin, floor_ns)
+            if result == "inconclusive" and not shorter:  # bursts leave too few of the samples for any rank
+                result, alpha_pass = "pass", alpha_pass * _ALONE
+            result, bound = self._lasting(result, tail, margin, floor_ns, alpha_fail, alpha_pass, looks)
+            high = min(high, bound) if result == "pass" else high
         if result == "inconclusive" and required:
             needed = self._needed(tail, spread or 1.0, margin, floor_ns, alpha_fail, alpha_pass)
         return result, effect, low, high, needed, -math.log(alpha_fail) if result == "fail" else 0.0
+
+    def _lasting(
+        self, result: Result, tail: float, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float,
+        looks: Sequence[Window],
+    ) -> tuple[Result, float]:  # fmt: skip
+        """What the ranks say of a tail, if it stays so when the candidate's quantile is moved as far as the stretches
+        differ among each other; and how much slower it is then."""
+        if result == "inconclusive" or not looks:
+            return "inconclusive", math.inf
+        look = looks[0]
+        found = self.pace.exceedances(0 if tail > 0.05 else 1, look.begin, look.end, STRETCHES)
+        middle = self.pace.medians(look.begin, look.end, STRETCHES)
+        if found is None or middle is None:
+            return "inconclusive", math.inf
+        level = alpha_fail * look.spent if result == "fail" else alpha_pass
+        far = upper_quantile(level, found.parts - 1)
+        away = tail + far * found.error if result == "fail" else tail - far * found.error
+        reference, candidate = _around(self._reference_value, tail), math.inf
+        if away > 0:
+            candidate = _around(self._candidate_value, min(1.0, away))
+        if result == "fail":  # a pace that wanders moves the tails along
+            candidate *= math.exp(-far * max(middle.wandered, self._wandered))
+        beyond = candidate > max(reference * (1 + margin), reference + floor_ns)
+        return result if beyond == (result == "fail") else "inconclusive", _ratio(candidate, reference) - 1
 
     def _values(self, tail: float, worth: float, alpha_fail: float, alpha_pass: float) -> tuple[_Values, _Values]:
         """Durations (reference's, candidate's) whose ratio bounds that of the quantiles from below, and from above."""
@@ -232,7 +386,7 @@ class LatencyEvidence:
         )
 
     def _looked_up(self, ranks: Ranks | None) -> _Values:
-        return [(self._reference_value(k), self._candidate_value(j)) for k, j in ranks or ()]
+        return [(_around(self._reference_value, k), _around(self._candidate_value, j)) for k, j in ranks or ()]
 
     def _needed(
         self, tail: float, spread: float, margin: float, floor_ns: int, alpha_fail: float, alpha_pass: float
@@ -280,12 +434,16 @@ class LatencyEvidence:
         if said.low > -1 or math.isfinite(said.high):
             bounds = f"interval {span(said.low, said.high)}"
         if said.result == "fail":
-            return f"{subject} {effect} ({bounds}, {allowed})"
+            when = self.pace.beyond(math.log1p(said.margin), STRETCHES) if percentile == 50 else ""
+            return f"{subject} {effect} {when} ({bounds}, {allowed})".replace("  (", " (")
         if said.result == "pass" and said.high > margin:
             return f"{subject} {effect}, which is within {floor_ns / 1e6:g} ms (interval {span(said.low, said.high)})"
         if said.result == "pass":
             return f"{subject} {effect}; a slowdown beyond {percent(max(0.0, said.high))} would have been noticed"
         end = f"; {more(said.needed)}" if said.required else ""
+        spread = self._bursts.effect((100 - percentile) / 100) if percentile != 50 else None
+        if end and spread is not None and spread > _BURSTY:
+            end = "; the slowest answers come in bursts, and a burst is one event: a longer run is needed"
         return f"{subject} {effect} ({bounds}, {allowed}){end}"
 
 
@@ -300,6 +458,12 @@ def _decided(longer: _Values, shorter: _Values, margin: float, floor_ns: int) ->
     if shorter and not any(beyond(r, c) for r, c in shorter):
         return "pass"
     return "inconclusive"
+
+
+def _around(value: Callable[[float], float], share: float) -> float:
+    """The duration that about this share exceeds, the mean of a band: where a timer makes steps of 10 ms, a quantile
+    that lies on the edge of one says nothing, and its neighbourhood does."""
+    return sum(value(min(1.0, share * factor)) for factor in _BAND) / len(_BAND)
 
 
 def _middle(values: Sequence[float]) -> float:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from shadowd.compare.clock import Clock
 from shadowd.compare.judgement import Judgement
 from shadowd.compare.latency import LatencySketch
 from shadowd.compare.pieces import content_type, encoded, pieces
-from shadowd.compare.slowdown import LatencyEvidence
 from shadowd.exchange import Response
 from shadowd.protocols.event_stream import EventStream, Lines, StreamError, reader_of
 
@@ -75,9 +75,10 @@ class StreamEvidence:
 
     __slots__ = ("_order", "events", "first_event", "gap", "gaps", "streams", "total")
 
-    def __init__(self, order: Callable[[], int] | None) -> None:
-        self.first_event = LatencyEvidence()
-        self.gap = LatencyEvidence()  # the median of an answer
+    def __init__(self, order: Callable[[], int] | None, clock: Clock | None = None) -> None:
+        clock = clock or Clock()
+        self.first_event = clock.latencies()
+        self.gap = clock.latencies()  # the median of an answer
         self.gaps = (LatencySketch(), LatencySketch())  # all of them: production's or the baseline's, the candidate's
         self.total = (LatencySketch(), LatencySketch())
         self.streams = 0

@@ -1,71 +1,79 @@
-"""Texts compared line by line (sans-IO).
+"""Texts compared by the position of their lines, and lines by that of their words (sans-IO).
 
-At path ``line`` at most one difference of each kind: ``value`` (lines that were changed), ``missing``, ``extra``, and
-``order`` (the same lines in another order); the first such line is the example. The cost is bounded: after the common
-beginning and end are set aside, ``difflib`` aligns what is left only if that is small; a larger rest is compared as two
-multisets of lines, in linear time.
+    line[3]           the third line of production's text was changed, or is missing
+    line[3].word[2]   its second word was, where both lines have the same blanks and punctuation around as many words
+    line              the same lines in another order
+
+So a token in one line does not hide a price in another. A line that was inserted or removed moves no other: the lines
+both sides have hold the texts together (``aligned.py``).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from difflib import SequenceMatcher
+import re
 
+from shadowd.compare.aligned import gaps
+from shadowd.compare.alike import Alike
 from shadowd.compare.difference import NONE, Collector, Difference, Differences
 
-#: Lines a side, and pairs of equal lines, that difflib may see: its worst case is their product, here some 20 ms.
-ALIGNED_LINES = 200
-ALIGNED_PAIRS = 1000
 PATH = "line"
+#: Words of a line that are told apart; a longer line is a minified page, one field.
+WORDS = 64
+#: Characters of such a line.
+_LONGEST = 4096
+#: Lines that are listed one by one, whatever ``Options`` allows: of a text that is another one nobody reads more.
+_LISTED = 64
+
+_WORD = re.compile(r"[^\s,;|=&\"'<>(){}\[\]]+")
 
 
-def diff_texts(production: str, candidate: str, where: str = "body") -> Differences:
-    """Lines end at LF, which belongs to none of them; a CR before it does."""
+def diff_texts(
+    production: str, candidate: str, where: str = "body", alike: Alike | None = None, limit: int = _LISTED
+) -> Differences:
+    """Lines end at LF, which belongs to none of them; a CR before it does. At most ``limit`` are listed."""
     if production == candidate:
         return NONE
-    p, c = production.split("\n"), candidate.split("\n")
-    shorter = min(len(p), len(c))
-    head = tail = 0
-    while head < shorter and p[head] == c[head]:
-        head += 1
-    while tail < shorter - head and p[-1 - tail] == c[-1 - tail]:
-        tail += 1
-    p, c = p[head : len(p) - tail], c[head : len(c) - tail]
-    found = Collector(4)
-    if max(len(p), len(c)) <= ALIGNED_LINES and _pairs(p, c) <= ALIGNED_PAIRS:
-        _align(p, c, where, found)
-    else:
-        _count(p, c, where, found)
+    found = Collector(min(limit, _LISTED))
+    diff_lines(production, candidate, PATH, where, alike, found)
     return found.result()
 
 
-def _pairs(p: list[str], c: list[str]) -> int:
-    there = Counter(c)
-    return sum(there[line] for line in p)
+def diff_lines(production: str, candidate: str, path: str, where: str, alike: Alike | None, found: Collector) -> None:
+    """Two texts of one place, line by line: ``path[3]``."""
+    p, c = production.split("\n"), candidate.split("\n")
+    if len(p) == len(c) and sorted(p) == sorted(c):
+        at = next((i for i, line in enumerate(p) if line != c[i]), -1)
+        if at >= 0:
+            found.add(Difference(where, path, "order", p[at], c[at]))
+        return
+    for a, b, x, y in gaps(p, c):
+        paired = min(b - a, y - x)
+        for i in range(paired):
+            if found.full():  # the rest is counted
+                found.more += paired - i
+                break
+            diff_words(p[a + i], c[x + i], f"{path}[{a + i + 1}]", where, alike, found)
+        if b - a > paired:
+            found.add(Difference(where, f"{path}[{a + paired + 1}]", "missing", _some(p[a + paired : b])))
+        elif y - x > paired:
+            found.add(Difference(where, f"{path}[{a + paired + 1}]", "extra", "", _some(c[x + paired : y])))
 
 
-def _align(p: list[str], c: list[str], where: str, found: Collector) -> None:
-    for tag, a, b, x, y in SequenceMatcher(None, p, c, autojunk=False).get_opcodes():
-        if tag == "replace":
-            found.add(Difference(where, PATH, "value", p[a], c[x]))
-        elif tag == "delete":
-            found.add(Difference(where, PATH, "missing", _some(p[a:b])))
-        elif tag == "insert":
-            found.add(Difference(where, PATH, "extra", "", _some(c[x:y])))
-
-
-def _count(p: list[str], c: list[str], where: str, found: Collector) -> None:
-    missing = next(iter(Counter(p) - Counter(c)), None)
-    extra = next(iter(Counter(c) - Counter(p)), None)
-    if missing is not None and extra is not None:
-        found.add(Difference(where, PATH, "value", missing, extra))
-    elif missing is not None:
-        found.add(Difference(where, PATH, "missing", missing))
-    elif extra is not None:
-        found.add(Difference(where, PATH, "extra", "", extra))
-    else:
-        at = next(i for i, line in enumerate(p) if line != c[i])
-        found.add(Difference(where, PATH, "order", p[at], c[at]))
+def diff_words(production: str, candidate: str, path: str, where: str, alike: Alike | None, found: Collector) -> None:
+    """Two texts of one place, word by word if they are built alike."""
+    if production == candidate:
+        return
+    p, c = (production, candidate) if alike is None else alike.marked(production, candidate)
+    if p == c:
+        return
+    if max(len(p), len(c)) <= _LONGEST:
+        ours, theirs = _WORD.findall(p), _WORD.findall(c)
+        if 1 < len(ours) == len(theirs) <= WORDS and _WORD.sub("w", p) == _WORD.sub("w", c):
+            for number, (a, b) in enumerate(zip(ours, theirs, strict=True), 1):
+                if a != b:
+                    found.add(Difference(where, f"{path}.word[{number}]", "value", a, b))
+            return
+    found.add(Difference(where, path, "value", production, candidate))
 
 
 def _some(lines: list[str]) -> str:

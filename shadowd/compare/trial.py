@@ -23,7 +23,7 @@ UNKNOWN = -1
 class Side:
     """What came of the request at one target. The replay's ``Leg`` is one."""
 
-    __slots__ = ("done", "failure", "first_byte", "last_byte", "late", "response", "shed")
+    __slots__ = ("done", "failure", "first_byte", "last_byte", "late", "response", "sent_at", "shed")
 
     def __init__(self, shed: str = "") -> None:
         self.done = True  # nothing more will come of it
@@ -32,7 +32,18 @@ class Side:
         self.response: Response | None = None
         self.first_byte = UNKNOWN  # ns from the request's last byte to the answer's first; kernel times, RTT taken off
         self.last_byte = UNKNOWN
+        self.sent_at = 0  # when it left (ns); 0: nobody knows
         self.late = False  # the request left late through the daemon's own fault: its latency says nothing
+
+    @property
+    def authority(self) -> bytes:
+        """The Host that was sent there; b"" if it was production's."""
+        return b""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it was asked over TLS."""
+        return False
 
 
 class Trial:

@@ -28,15 +28,22 @@ ALPHA = 0.05
 #: How α is divided. Latency has six hypotheses for all traffic together and six more for every endpoint, and its
 #: evidence is cheap to come by but hard to compress, so it gets most; memory gets two or three looks in a run; CPU
 #: fails nothing unless made critical.
-SHARES = {"errors": 0.20, "content": 0.20, "latency": 0.36, "memory": 0.10, "capacity": 0.10, "cpu": 0.04}
+SHARES = {
+    "errors": 0.18, "content": 0.20, "decisions": 0.06, "latency": 0.30, "slow": 0.06, "memory": 0.10, "capacity": 0.06,
+    "cpu": 0.04,
+}  # fmt: skip
+#: Of the errors' share: exchanges that fail, those that are refused, and endpoints apart.
+ERRORS_PARTS = {"failing": 0.6, "refused": 0.2, "endpoints": 0.2}
 
 #: Within latency: half for all traffic together; first and last byte alike; the median is what most slowdowns move.
 _OVERALL = 0.5
 _POINTS = 0.5
-QUANTILE_SHARES = {50: 0.5, 90: 0.25, 99: 0.25}
+QUANTILE_SHARES = {50: 0.6, 90: 0.2, 99: 0.2}
 
 #: The score's weights, before scaling to the judges present: what a user notices first weighs most.
-WEIGHTS = {"errors": 30, "content": 30, "latency": 20, "memory": 10, "capacity": 5, "cpu": 5, "restarts": 5}
+WEIGHTS = {
+    "errors": 30, "content": 30, "latency": 15, "slow": 5, "memory": 10, "capacity": 5, "cpu": 5, "restarts": 5,
+}  # fmt: skip
 
 #: State drift beyond this share of the compared exchanges caps a pass: the label must not become a hiding place.
 MAX_DRIFT = 0.05
@@ -49,7 +56,8 @@ class Margins:
     """What an operator minds: margins, limits and which judges are critical. ValueError for values out of range.
 
     Shares are 0…1; ``max_slowdown`` is the relative increase of (p50, p90, p99); ``latency_floor`` in ns;
-    ``max_leak`` in bytes per request; ``min_duration`` in seconds. Of models' answers: ``max_decision_increase`` is the
+    ``slow_floor`` in ns: an answer is slow beyond twice the reference's p99 and beyond that; ``max_leak`` in bytes per
+    request; ``min_duration`` in seconds. Of models' answers: ``max_decision_increase`` is the
     share that is refused, calls tools or ends otherwise, which a model that samples moves by itself; tokens, the time
     per token and cost are relative increases of the median (what changes the bill and the wait noticeably);
     ``max_similarity_loss`` is on a scale of 0…1: a rephrasing prompt moves it by 0.02–0.04, another intention by 0.2.
@@ -65,12 +73,14 @@ class Margins:
         "max_error_increase",
         "max_leak",
         "max_similarity_loss",
+        "max_slow_increase",
         "max_slowdown",
         "max_token_increase",
         "max_token_time_increase",
         "min_coverage",
         "min_duration",
         "min_samples",
+        "slow_floor",
     )
 
     def __init__(
@@ -91,6 +101,8 @@ class Margins:
         max_token_time_increase: float = 0.15,
         max_cost_increase: float = 0.10,
         max_similarity_loss: float = 0.05,
+        max_slow_increase: float = 0.005,
+        slow_floor: int = 50_000_000,
     ) -> None:
         self.max_error_increase = _within("the largest increase of errors", max_error_increase, 0.0, 1.0)
         self.max_diff_share = _within("the largest share of differences", max_diff_share, 0.0, 1.0)
@@ -109,6 +121,8 @@ class Margins:
         self.max_token_time_increase = _within("the largest increase per token", max_token_time_increase, 0.0, 1000.0)
         self.max_cost_increase = _within("the largest increase of cost", max_cost_increase, 0.0, 1000.0)
         self.max_similarity_loss = _within("the largest loss of similarity", max_similarity_loss, 0.0, 1.0)
+        self.max_slow_increase = _within("the largest increase of slow answers", max_slow_increase, 0.0, 1.0)
+        self.slow_floor = int(_within("the floor of slow answers in ns", slow_floor, 0, 3600e9))
         self.critical = frozenset(critical)
         unknown = sorted(self.critical - WEIGHTS.keys())
         if unknown:
@@ -128,13 +142,23 @@ def weight(order: int) -> float:
     return 1.0 / (order * (order + 1))
 
 
-def errors_alpha() -> float:
-    return ALPHA * SHARES["errors"]
+def errors_alpha(part: str = "") -> float:
+    """Of all errors, or of one of ``ERRORS_PARTS``."""
+    return ALPHA * SHARES["errors"] * (ERRORS_PARTS[part] if part else 1.0)
+
+
+def slow_alpha() -> float:
+    return ALPHA * SHARES["slow"]
 
 
 def field_alpha(order: int) -> float:
     """Level of the ``order``-th field (over all endpoints, from 1, in order of first existence)."""
     return ALPHA * SHARES["content"] * weight(order)
+
+
+def decision_alpha(many: int) -> float:
+    """Level of each of ``many`` decisions of models (refusals, tool calls …) that are known beforehand."""
+    return ALPHA * SHARES["decisions"] / many
 
 
 def latency_alpha(order: int | None = None) -> Callable[[int], float]:
@@ -198,26 +222,23 @@ def decide(
     seconds: float,
     drift_share: float = 0.0,
     notes: Sequence[str] = (),
-    whole: str = "",
 ) -> Verdict:
     """Fail if a critical judge fails; pass if every required one passes and nothing caps it; else inconclusive.
 
-    ``coverage`` is the share compared of (seen − filtered); ``notes`` are appended to the reasons; what the endpoint
-    ``whole`` fails by is no reason at its parts again. Judgements are marked critical as the margins say.
+    ``coverage`` is the share compared of (seen − filtered); ``notes`` are appended to the reasons. Judgements are
+    marked critical as the margins say.
     """
     for judgement in judgements:
         judgement.critical = judgement.judge in margins.critical
     failed = sorted(
         (j for j in judgements if j.critical and j.result == "fail"),
-        key=lambda j: (list(WEIGHTS).index(j.judge), j.endpoint not in ("", whole), -j.log_e),
+        key=lambda j: (list(WEIGHTS).index(j.judge), j.endpoint, -j.log_e),
     )
-    said = {(j.judge, j.path, j.kind) for j in failed if whole and j.endpoint == whole}
     required = [j for j in judgements if j.required and j.critical]
     missing = _missing(required, coverage, margins, samples, seconds, drift_share)
     verdict: Result
     if failed:
-        told = [j for j in failed if j.endpoint in ("", whole) or (j.judge, j.path, j.kind) not in said]
-        verdict, reasons = "fail", [j.sentence for j in told]
+        verdict, reasons = "fail", [j.sentence for j in failed]
     elif missing:
         verdict, reasons = "inconclusive", missing
     else:
@@ -242,18 +263,19 @@ def _missing(
     """What stands between now and a pass."""
     if samples <= 0:
         return ["no exchange was compared yet, and no data is not a pass"]
-    missing = [j.sentence for j in required if j.result != "pass"]
+    missing = []
+    if drift_share > MAX_DRIFT:
+        missing.append(
+            f"{percent(drift_share)} of the exchanges differ where the shadow's state has drifted "
+            f"(more than {percent(MAX_DRIFT)}): writes that were not mirrored may hide regressions"
+        )
+    missing += [j.sentence for j in required if j.result != "pass"]
     if not required:
         missing.append("no judge that a pass requires has spoken")
     if not coverage >= margins.min_coverage:
         missing.append(
             f"only {percent(coverage)} of the requests that were to be compared were compared "
             f"({percent(margins.min_coverage)} are asked for)"
-        )
-    if drift_share > MAX_DRIFT:
-        missing.append(
-            f"{percent(drift_share)} of the exchanges differ where the shadow's state has drifted "
-            f"(more than {percent(MAX_DRIFT)}): writes that were not mirrored may hide regressions"
         )
     if samples < margins.min_samples:
         missing.append(f"{samples:,} of at least {margins.min_samples:,} exchanges were compared")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from collections import deque
 from urllib.parse import urlencode
 
 import trio
@@ -33,14 +34,18 @@ class Chatter(Job):
         self.conversation = conversation
 
 
+#: Idle connections to the weather API before one is used again: what only one of them showed would tell of one server.
+POOL = 8
+
+
 class ChatLoad(Load):
-    """The running load. Connections to the weather API are kept and shared."""
+    """The running load. Connections to the weather API are a pool, used in turn."""
 
     def __init__(self, port: int, weather: int, rate: float, seconds: float) -> None:
         super().__init__(port, rate, seconds)
         self.weather = weather
         self.conversations = 0
-        self._idle: list[tuple[trio.SocketStream, AnswerReader]] = []
+        self._idle: deque[tuple[trio.SocketStream, AnswerReader]] = deque()
 
     def next_job(self, dice: random.Random) -> Job:
         return Chatter(next_conversation(dice))
@@ -82,8 +87,8 @@ class ChatLoad(Load):
         """What the tool says; an error of the weather API is one of ours. Raises Broken."""
         if call.name != "get_weather":
             return look_up(call.arguments)
-        if self._idle:
-            stream, reader = self._idle.pop()
+        if len(self._idle) >= POOL:
+            stream, reader = self._idle.popleft()
         else:
             stream = await trio.open_tcp_stream("127.0.0.1", self.weather)
             reader = AnswerReader(stream)

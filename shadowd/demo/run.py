@@ -48,6 +48,8 @@ LONGER = 90.0
 MEMORY_AFTER = "2000"
 #: Load, services and daemon share this machine's cores: what is slower by less is the machine, not the version.
 LATENCY_FLOOR = "10ms"
+#: Of evidence before anything passes or fails: the demo lasts half a minute, and its weather is short.
+MIN_SPAN = "10s"
 DEFAULT_HTTP = "127.0.0.1:9750"
 CONNECTIONS = 8  # of the load: several flows at once, and few enough to follow
 
@@ -181,7 +183,7 @@ class Demo:
 
     def _add_filters(self, ports: list[int]) -> None:
         production, shadow, *baseline = ports
-        words = ["--memory-after", MEMORY_AFTER, "--latency-floor", LATENCY_FLOOR]
+        words = ["--memory-after", MEMORY_AFTER, "--latency-floor", LATENCY_FLOOR, "--min-span", MIN_SPAN]
         if baseline:
             words = ["--baseline", f"http://127.0.0.1:{baseline[0]}", *words]
         self._add_filter(FILTER, production, shadow, words)

@@ -45,10 +45,26 @@ _FAILED = {
     "reset": ("the target ends connections without an answer", "look into its log"),
     "truncated": ("the target ends connections within an answer", "look into its log"),
     "tls": ("no TLS with the target", "check --ca, --server-name, --insecure, and that the port speaks TLS"),
-    "malformed": ("what the target answers is not HTTP/1", "is it the right port?"),
+    "malformed": ("what the target answers is not HTTP/1, and production's answer is", "is it the right port?"),
 }
 _SHED = {
-    "lag": ("the target is slower than production", "raise --max-connections or --max-lag, or --sample less"),
+    "own_lag": (
+        "this host is too busy: we read the traffic, or sent it, too late",
+        "give the daemon more CPU (CPUWeight=, nice), or --sample less",
+    ),
+    "shadow_lag": (
+        "the target is slower than production",
+        "is it smaller? raise --max-connections or --max-lag, or "
+        "--sample less; --order connection allows one request at a time on a connection",
+    ),
+    "own_limit": (
+        "this host has no descriptor, port or memory for one more connection",
+        "raise LimitNOFILE=, look at net.ipv4.ip_local_port_range, or --max-connections less",
+    ),
+    "stray": (
+        "the target said more than its answer, and a request that writes was under way behind it",
+        "see which answers are followed by bytes: HEAD, 204, a wrong Content-Length",
+    ),
     "target_memory": ("too many bytes wait for the target", "raise --max-buffered, or --sample less"),
     "memory": ("the daemon's memory budget is used up", "raise memory_max, or --sample less"),
     "pressure": ("this host is busy, and production comes first", "--sample less, or raise cpu_guard and cpu_max"),
@@ -143,5 +159,14 @@ def _requests(ledger: View) -> Iterator[Finding]:
                 level = "error" if not target["mirrored"] and key == "failed" else "warning"
                 what = f"{target['url']}: {count} of {offered} are {key}({reason})"
                 yield Finding(f"{key}_{reason}", level if remedy else "note", what, meaning, remedy)
+        if target.get("stray_bytes"):
+            yield Finding("stray_bytes", "warning", f"{target['url']}: {target['stray_bytes']} answers were followed by"
+                          " bytes that belong to none", "a body after a 204 or for HEAD, or more than Content-Length; "
+                          "each costs a connection",
+                          "clients read them as the next answer: look at the server")  # fmt: skip
+        if target.get("spread"):
+            yield Finding("spread", "note", f"{target['url']}: {target['spread']} safe requests went out of order",
+                          "the target is slower than production, so they did not wait for each other",
+                          "--order connection, if their order matters more than that all are mirrored")  # fmt: skip
         if target["mirrored"]:
             yield Finding("mirrored", "ok", f"{target['url']}: {target['mirrored']} of {offered} requests are mirrored")

@@ -52,7 +52,7 @@ def section(data: Row, verdict: Row) -> str:
     overall = part(found[0], "talk")
     result += _distribution(part(overall, "first_content_ms"), "Time to the first content", milliseconds)
     result += _distribution(part(overall, "tokens"), "Output tokens", _tokens)
-    result += f"<h3>Prompts</h3>{_prompts(found, verdict)}"
+    result += f"<h3>Prompts</h3>{_prompts(found, verdict)}{_answering(part(overall, 'models'))}"
     decided = [row for row in rows(data, "differences") if row.get("where") == "llm" and row.get("endpoint") == WHOLE]
     if decided:
         result += f"<h3>What the model does otherwise</h3>{sections.difference_table(sections.ranked(decided))}"
@@ -106,6 +106,18 @@ def _prompts(found: list[Row], verdict: Row) -> str:
     rest = f'<p class="muted">and {plural(left, "more prompt")}, in the report as JSON</p>' if left > 0 else ""
     note = "Medians; cost is the mean of a conversation, in the currency of the prices given." if priced else "Medians."
     return table((*_COLUMNS, *_COSTS) if priced else _COLUMNS, body) + rest + f'<p class="muted">{note}</p>'
+
+
+def _answering(models: Row) -> str:
+    """Which models answered: another one than asked shows here, after a fallback or a rewritten request."""
+    told = []
+    for side, name in (("production", "production"), ("candidate", "the shadow")):
+        known = part(models, side)
+        ranked = sorted(known, key=lambda model: -whole(known.get(model)))
+        listed = [f"{code(model)} ({count(known.get(model))})" for model in ranked if model]
+        if listed:
+            told.append(f"{name}: {', '.join(listed)}")
+    return f'<p class="muted">Answered by &#8211; {"; ".join(told)}.</p>' if told else ""
 
 
 def _costs(cost: Row) -> list[str]:

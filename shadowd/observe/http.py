@@ -6,6 +6,11 @@ and not for a verdict; what went wrong stands in ``error``, and the verdict is t
 ``/flagger/NAME/rollback`` 200 to roll back. Connections are accepted here and handed to hypercorn one by one, so that
 their number is bounded and a broken one ends alone.
 
+With ``label=`` a verdict belongs to that build: 409 while another one is judged. ``POST /run/NAME?label=`` begins a
+run, and ``POST /flagger/NAME/start`` does as Flagger asks. Both change something, so a web page must not be able to
+ask for it: they want a header that no page can send elsewhere without leave (``X-Shadowd``, or JSON as the content's
+type), and no leave is ever given.
+
 ``GET /healthz`` and ``GET /readyz`` are for orchestrators: 200, or 503 with the reason.
 
 The door knows no users: it listens on the loopback address unless told otherwise, and there it answers only to names
@@ -18,9 +23,7 @@ This module imports starlette and hypercorn (about 7 MB): import it only where t
 from __future__ import annotations
 
 import ipaddress
-import json
 import logging
-import math
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -41,6 +44,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shadowd.errors import ShadowdError, UsageError
+from shadowd.observe.answering import (
+    CHECKSUM,
+    flagger_label,
+    from_a_page,
+    json_response,
+    sentence,
+    undecided,
+    unknown,
+)
 from shadowd.observe.page import code, document, empty, result_of, table, tag
 from shadowd.observe.quoting import html, visible
 from shadowd.observe.report import render_html
@@ -74,8 +86,12 @@ class Sources(Protocol):
         """The filters there are."""
         ...
 
-    async def verdict(self, name: str) -> dict[str, Any]:
-        """The verdict as ``GET /verdict`` answers it."""
+    async def verdict(self, name: str, label: str = "") -> dict[str, Any]:
+        """The verdict as ``GET /verdict`` answers it; ``judged`` is in it where another build is judged."""
+        ...
+
+    async def start_run(self, name: str, label: str, restart: bool = False) -> dict[str, Any]:
+        """Begin a run for a build, or go on with the one it has."""
         ...
 
     async def report(self, name: str) -> dict[str, Any]:
@@ -333,6 +349,8 @@ def _application(sources: Sources | None, monitor: Monitor) -> Starlette:
             Route("/report/{name}", pages.report, methods=["GET"]),
             Route("/flagger/{name}", pages.flagger, methods=["POST"]),
             Route("/flagger/{name}/rollback", pages.rollback, methods=["POST"]),
+            Route("/flagger/{name}/start", pages.flagger_start, methods=["POST"]),
+            Route("/run/{name}", pages.start, methods=["POST"]),
         ]
     return Starlette(routes=routes)
 
@@ -377,53 +395,79 @@ class _Pages:
             names = self._sources.names()
             if len(names) != 1:
                 listed = ", ".join(names[:20]) or "there are none yet"
-                return _json(_undecided(UsageError("the parameter filter is missing", f"filters: {listed}")))
+                return json_response(undecided(UsageError("the parameter filter is missing", f"filters: {listed}")))
             name = names[0]
-        return _json(await self._verdict_of(name))
+        found = await self._verdict_of(name, request.query_params.get("label", ""))
+        return json_response(found, 409 if "judged" in found else 200)
+
+    async def start(self, request: Request) -> Response:
+        await _read(request)
+        asked = request.query_params
+        refusal = from_a_page(request)
+        return refusal or await self._start(request, asked.get("label", ""), asked.get("restart") in ("true", "1"))
+
+    async def flagger_start(self, request: Request) -> Response:
+        """Flagger's ``pre-rollout``."""
+        label = flagger_label(await _read(request))
+        return from_a_page(request) or await self._start(request, label, False)
+
+    async def _start(self, request: Request, label: str, restart: bool) -> Response:
+        name, names = request.path_params["name"], self._sources.names()
+        if name not in names:
+            return json_response({"error": str(unknown(name, names))}, 404)
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                return json_response(await self._sources.start_run(name, label, restart))
+        except UsageError as error:
+            return json_response({"error": str(error)}, 400)
+        except Exception as error:
+            return json_response({"error": str(_told(error, f"the run of {name}"))}, 409 if _is_ours(error) else 500)
 
     async def flagger(self, request: Request) -> Response:
-        await _read(request)
-        found = await self._verdict_of(request.path_params["name"])
-        return PlainTextResponse(_sentence(found), 200 if found.get("verdict") == "pass" else 412)
+        found = await self._verdict_for_flagger(request)
+        return PlainTextResponse(sentence(found), 200 if found.get("verdict") == "pass" else 412)
 
     async def rollback(self, request: Request) -> Response:
-        await _read(request)
-        found = await self._verdict_of(request.path_params["name"])
-        return PlainTextResponse(_sentence(found), 200 if found.get("verdict") == "fail" else 412)
+        found = await self._verdict_for_flagger(request)
+        return PlainTextResponse(sentence(found), 200 if found.get("verdict") == "fail" else 412)
+
+    async def _verdict_for_flagger(self, request: Request) -> dict[str, Any]:
+        """Of the build that Flagger names; one that it began itself is asked for by the same name."""
+        label = flagger_label(await _read(request))
+        name = request.path_params["name"]
+        found = await self._verdict_of(name, label)
+        if label.startswith(CHECKSUM) and "judged" in found and not str(found["judged"]).startswith(CHECKSUM):
+            return await self._verdict_of(name)  # the run was begun by somebody else, and Flagger was told no label
+        return found
 
     async def report(self, request: Request) -> Response:
         asked: str = request.path_params["name"]
         as_json = asked.endswith(".json")
         name = asked.removesuffix(".json")
         if name not in self._sources.names():
-            error = _unknown(name, self._sources.names())
-            return _json({"error": str(error)}, 404) if as_json else PlainTextResponse(f"{error}\n", 404)
+            error = unknown(name, self._sources.names())
+            return json_response({"error": str(error)}, 404) if as_json else PlainTextResponse(f"{error}\n", 404)
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 data = await self._sources.report(name)
             if as_json:
-                return _json(data)
+                return json_response(data)
             # In a thread: a page takes tens of milliseconds, and the loop has traffic to mirror.
             return HTMLResponse(await trio.to_thread.run_sync(partial(render_html, data)))
         except Exception as error:
             told = _told(error, f"the report of {name}")
-        return _json({"error": str(told)}, 500) if as_json else PlainTextResponse(f"{told}\n", 500)
+        return json_response({"error": str(told)}, 500) if as_json else PlainTextResponse(f"{told}\n", 500)
 
-    async def _verdict_of(self, name: str) -> dict[str, Any]:
+    async def _verdict_of(self, name: str, label: str = "") -> dict[str, Any]:
         """The verdict; where there is none, ``inconclusive`` with the reason."""
         names = self._sources.names()
         if name not in names:
-            return _undecided(_unknown(name, names))
+            return undecided(unknown(name, names))
         try:
             with trio.fail_after(ANSWER_SECONDS):
-                return await self._sources.verdict(name)
+                return await (self._sources.verdict(name, label) if label else self._sources.verdict(name))
         except Exception as error:
-            return _undecided(_told(error, f"the verdict of {name}"))
-
-
-def _unknown(name: str, names: list[str]) -> ShadowdError:
-    listed = f"filters: {', '.join(names[:20])}" if names else "there are no filters yet"
-    return UsageError(f"there is no filter {visible(name, 64)}", listed)
+            return undecided(_told(error, f"the verdict of {name}"))
 
 
 def _told(error: Exception, what: str) -> ShadowdError:
@@ -436,42 +480,17 @@ def _told(error: Exception, what: str) -> ShadowdError:
     return ShadowdError(f"{what} failed: {_named(error)}", "see the daemon's log")
 
 
-def _undecided(error: ShadowdError) -> dict[str, Any]:
-    return {"verdict": "inconclusive", "score": None, "reasons": [str(error)], "error": str(error)}
-
-
-def _sentence(found: dict[str, Any]) -> str:
-    """What Flagger puts into its log and events."""
-    reasons = [visible(reason, 300) for reason in (found.get("reasons") or [])[:5]]
-    return f"{found.get('verdict')}: {'; '.join(reasons) or 'no reason was given'}\n"
-
-
-async def _read(request: Request) -> None:
-    """The body, so that the connection can go on; it is not needed."""
+async def _read(request: Request) -> bytes:
+    """The body, so that the connection can go on."""
+    pieces: list[bytes] = []
     try:
         with trio.move_on_after(ANSWER_SECONDS):
-            async for _ in request.stream():
-                pass
+            async for piece in request.stream():
+                pieces.append(piece)
     except ClientDisconnect:
         pass  # there is nobody to answer
+    return b"".join(pieces)
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    try:
-        body = json.dumps(value, allow_nan=False, ensure_ascii=True)
-    except (ValueError, TypeError):
-        body = json.dumps(_plain(value), allow_nan=False, ensure_ascii=True)
-    return Response(f"{body}\n", status, media_type="application/json")
-
-
-def _plain(value: Any) -> Any:
-    """The same in what JSON has: no NaN, no infinity, and text for anything strange."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int, bool)):
-        return value
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value)
+def _is_ours(error: Exception) -> bool:
+    return isinstance(error, ShadowdError)

@@ -152,6 +152,9 @@ def _errors(data: Row) -> str:
     for one in found[:_SIGNATURES]:
         where = ", ".join(markdown_code(endpoint, 80) for endpoint in texts(one, "endpoints")[:3])
         title = f"- **{markdown(text(one, 'title') or 'error', 200)}**, {count(one.get('count'))} times"
+        if one.get("fingerprint"):
+            name = text(data, "filter") or "NAME"
+            where += f" ({markdown_code('shadowctl diffs ' + name + ' ' + text(one, 'fingerprint'), 100)})"
         blocks.append(title + (f" on {where}" if where else ""))
         if one.get("example"):
             shown = markdown_block(text(one, "example"))

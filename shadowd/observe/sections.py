@@ -190,11 +190,15 @@ def _share(endpoint: Row, name: str) -> str:
 
 
 def ranked(found: Sequence[Row]) -> list[Row]:
-    """Most harmful first: by label, then by how often."""
+    """Another status first, then the most harmful: by label, then by how often."""
     order = list(LABELS)
     return sorted(
         found,
-        key=lambda d: (order.index(text(d, "label")) if text(d, "label") in LABELS else 2, -whole(d.get("count"))),
+        key=lambda d: (
+            text(d, "where") != "status" or text(d, "label") not in _HARMFUL,
+            order.index(text(d, "label")) if text(d, "label") in LABELS else 2,
+            -whole(d.get("count")),
+        ),
     )
 
 
@@ -278,6 +282,10 @@ def signatures(data: Row) -> str:
         shown, left = _cut(known, "signature")
         body = "".join(_signature(signature, False) for signature in shown) + left
         result += more(f"{plural(len(known), 'signature')} that production has as well", body)
+    first = text(found[0], "fingerprint")
+    if first:
+        command = code(f"shadowctl diffs {text(data, 'filter') or 'NAME'} {first}")
+        result += f"<p class=\"after\">Request, production's answer and the shadow's, side by side: {command}</p>"
     return result
 
 

@@ -41,36 +41,45 @@ class Event:
 
 
 class _LineReader:
-    """Lines of a stream that comes in pieces."""
+    """Lines of a stream that comes in pieces. Every byte is searched once and copied once, however long a line is and
+    however small the pieces: what is unfinished is only ever added to."""
 
     __slots__ = ("_begun", "_skip_newline", "_tail")
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._tail = bytearray()  # of the line that is not finished; MAX_LINE at most
         self._begun = False
         self._skip_newline = False  # the piece before ended with CR: a newline that follows belongs to it
 
     def lines(self, data: bytes) -> list[bytes]:
+        if not self._begun:
+            data = bytes(self._tail) + data  # three bytes at most
+            self._tail.clear()
+            if len(data) < len(_MARK) and _MARK.startswith(data):
+                self._tail += data
+                return []
+            self._begun = True
+            data = data.removeprefix(_MARK)
         if self._skip_newline and data:
             data = data.removeprefix(b"\n")
             self._skip_newline = False
-        whole = self._tail + data
-        if not self._begun:
-            if len(whole) < len(_MARK) and _MARK.startswith(whole):
-                self._tail = whole
-                return []
-            self._begun = True
-            whole = whole.removeprefix(_MARK)
-        found = _BREAK.split(whole)
-        self._tail = found.pop()
-        self._skip_newline = whole.endswith(b"\r")
+        found = _BREAK.split(data)
+        rest = found.pop()
+        if found:
+            if self._tail:
+                self._tail += found[0]
+                found[0] = bytes(self._tail)
+                self._tail.clear()
+            self._skip_newline = data.endswith(b"\r")
+        self._tail += rest
         if len(self._tail) > MAX_LINE or any(len(line) > MAX_LINE for line in found):
-            self._tail = b""
+            self._tail.clear()
             raise StreamError(f"a line is longer than {MAX_LINE} bytes")
         return found
 
     def rest(self) -> bytes:
-        rest, self._tail = self._tail, b""
+        rest = bytes(self._tail)
+        self._tail.clear()
         return rest
 
 
@@ -103,7 +112,7 @@ class EventStream:
         name, _, raw = line.partition(b":")
         value = raw.removeprefix(b" ").decode("utf-8", "replace")
         if name == b"data":
-            self._size += len(raw)
+            self._size += len(raw) + 1  # with its newline: lines without data are no way around the limit
             if self._size > MAX_DATA:
                 raise StreamError(f"an event has more than {MAX_DATA} bytes of data")
             self._data.append(value)

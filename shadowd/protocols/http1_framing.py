@@ -44,6 +44,7 @@ HEAD_END = b"\r\n\r\n"
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?\r\n")
 _CONNECTION = re.compile(rb"\r\nconnection:([^\r\n]*)")
 _FOLD = re.compile(rb"\r\n([^\r\n: \t]*)[^\r\n]*(?:\r\n[ \t][^\r\n]*)+")
+_LENGTH_FIELD = re.compile(rb"\r\ncontent-length:([^\r\n]*)", re.IGNORECASE)
 _FOLD_BREAK = re.compile(rb"\r\n(?=[ \t])")
 #: A folded one of these may mean different things to different parsers (RFC 9112 §5.2, §11.2): rejected.
 _FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"host", b""})
@@ -84,6 +85,8 @@ def content_length(lowered: bytes) -> int:
     if at < 0:
         return 0
     value = lowered[at + 17 : lowered.find(b"\r", at + 17)].strip(b" \t")
+    if not value.isdigit():  # a list of one number again and again: see `one_length`
+        value = value.partition(b",")[0].rstrip(b" \t")
     if len(value) > MAX_LENGTH_DIGITS:
         raise ProtocolError("malformed", "overlong Content-Length")
     return int(value) if value.isdigit() else 0
@@ -107,6 +110,20 @@ def unfold(head: bytes) -> bytes | None:
     if any(fold[1].lower() in _FRAMING_FIELDS for fold in _FOLD.finditer(fields)) or fields[2:3] in (b" ", b"\t"):
         return None
     return head[: len(head) - len(fields)] + _FOLD_BREAK.sub(b"  ", fields)
+
+
+def one_length(head: bytes) -> bytes | None:
+    """The head with one Content-Length where several, or a list, say the same (RFC 9112 §6.3, rule 5); None where they
+    contradict each other."""
+    fields = _LENGTH_FIELD.findall(head)
+    if not fields:
+        return head
+    values: set[bytes] = {value.strip(b" \t") for field in fields for value in field.split(b",")}
+    value = values.pop()
+    if values or not value.isdigit():
+        return None
+    start = head.find(b"\r\n")
+    return head[:start] + b"\r\nContent-Length: " + value + _LENGTH_FIELD.sub(b"", head[start:])
 
 
 class MessageReader(ABC, Generic[MessageT]):

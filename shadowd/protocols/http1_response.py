@@ -26,6 +26,7 @@ from shadowd.protocols.http1_framing import (
     MessageReader,
     ProtocolError,
     content_length,
+    one_length,
     persistent,
     unfold,
 )
@@ -38,6 +39,8 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
 _STREAMED = re.compile(rb"\r\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
 #: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. 64 KB at most.
 MAX_MARKS = 4096
+#: Content-Length more than once, or a list of them, in a head of which the rest may be missing.
+_LENGTHS = re.compile(rb"\r\ncontent-length(?=:|$)|(?<=\r\ncontent-length:)[^\r\n]*,", re.IGNORECASE)
 _TRANSFER_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
 
 
@@ -282,13 +285,16 @@ class ResponseReader(MessageReader[Response]):
 
     def _mendable(self, error: Exception) -> bool:
         buffer = self._buffer
-        return _STATUS_LINE.match(buffer) is not None and (b"\r\n " in buffer or b"\r\n\t" in buffer)
+        if _STATUS_LINE.match(buffer) is None:
+            return False
+        return b"\r\n " in buffer or b"\r\n\t" in buffer or len(_LENGTHS.findall(buffer)) > 1
 
     def _mend(self, head: bytes, error: Exception) -> bytes | None:
         if not self._awaited and head[9:12] == b"101":
             return b""
         unfolded = unfold(head)
-        return unfolded if unfolded != head else None
+        mended = None if unfolded is None else one_length(unfolded)
+        return mended if mended != head else None
 
     def _overfull(self) -> None:
         raise ProtocolError("head_too_large")

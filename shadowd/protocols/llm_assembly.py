@@ -1,9 +1,11 @@
-"""How each vendor's pieces of an answer become one message (sans-IO).
+"""How each vendor's pieces of an answer become one message: what is common to all (sans-IO).
 
 An ``Assembler`` takes the JSON of one event, or of a whole answer, and writes to its ``Message``. Pieces of a tool
-call are joined by index (OpenAI chat), by item (OpenAI responses) or by content block (Anthropic), as the vendors' own
-clients do. Usage that is told several times is cumulative: the last one counts. Anything of another shape than expected
-is counted in ``unknown`` and left out.
+call are joined by their index, item or content block, as the vendors' own clients do; two calls with one index are told
+apart by their ids. Usage that is told several times is cumulative: the last one counts, and so does the last model that
+is named. Anything of another shape than expected is counted in ``unknown`` and left out: nothing here raises.
+
+One module has one vendor's interface: ``llm_openai``, ``llm_anthropic``, ``llm_gemini``, ``llm_ollama``.
 """
 
 from __future__ import annotations
@@ -15,17 +17,22 @@ from typing import Any
 MAX_TEXT = 1 << 20
 MAX_ARGUMENTS = 256 << 10  # of one tool call: OpenAI's own limit on a string of input is about this
 MAX_TOOL_CALLS = 256
+MAX_ITEMS = 256  # output items that are neither text nor calls
+_NAME = 200  # characters of a name, an id, a kind
 
 
 class ToolCall:
-    """``arguments`` is JSON text as the model wrote it."""
+    """``arguments`` is JSON text as the model wrote it; ``free``: text of any form, as custom tools take it.
+    ``hosted``: the provider runs it itself (web search, code interpreter …)."""
 
-    __slots__ = ("_pieces", "_size", "arguments", "id", "name")
+    __slots__ = ("_pieces", "_size", "arguments", "free", "hosted", "id", "name")
 
-    def __init__(self, id_: str = "", name: str = "", arguments: str = "") -> None:
+    def __init__(self, id_: str = "", name: str = "", arguments: str = "", hosted: bool = False) -> None:
         self.id = id_
         self.name = name
         self.arguments = arguments
+        self.hosted = hosted
+        self.free = False
         self._pieces: list[str] = []
         self._size = 0
 
@@ -34,7 +41,8 @@ class ToolCall:
         self._size += len(piece)
         if self._size > MAX_ARGUMENTS:
             return False
-        self._pieces.append(piece)
+        if piece:
+            self._pieces.append(piece)
         return True
 
     def replace(self, arguments: str) -> bool:
@@ -42,8 +50,19 @@ class ToolCall:
         self._pieces, self._size = [], 0
         return self.add(arguments)
 
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether one piece brought what looks like all of the arguments."""
+        return len(self._pieces) == 1 and self._pieces[0].lstrip()[:1] == "{" and self._pieces[0].rstrip()[-1:] == "}"
+
     def close(self) -> None:
-        self.arguments = "".join(self._pieces)
+        self.arguments = clean("".join(self._pieces))
+        self.id, self.name = clean(self.id), clean(self.name)
+
+    @property
+    def empty(self) -> bool:
+        """Neither name nor arguments: some servers put one beside every answer that calls nothing."""
+        return not self.name and self.arguments.strip() in ("", "{}", "null")
 
     def __repr__(self) -> str:
         return f"<{self.name}({self.arguments[:80]})>"
@@ -54,16 +73,24 @@ class Message:
 
     ``outcome``: whole; ``unterminated`` (finished, but the stream's own end is missing); ``cut`` (it ends in the
     middle); ``open`` (it went on when the book was closed); ``error`` (told in the answer, or it is no answer).
+    ``tool_calls`` are those of the client's tools and of tool servers that it named; ``hosted`` those of the provider's
+    own tools; ``items`` what else the output has (results, images, kinds of tomorrow), by kind and, where it failed, by
+    its error. ``model`` is who answered, ``fallback`` who had begun to, "" if that is the same.
     """
 
     __slots__ = (
+        "broken",
         "cached_tokens",
         "clipped",
+        "declined",
         "deltas",
         "error",
         "events",
+        "fallback",
         "finish_reason",
+        "hosted",
         "input_tokens",
+        "items",
         "model",
         "outcome",
         "output_tokens",
@@ -72,14 +99,19 @@ class Message:
         "text",
         "tool_calls",
         "unknown",
+        "unread",
     )
 
     def __init__(self) -> None:
         self.text = ""
         self.refusal = ""
+        self.declined = False  # a refusal in prose, which only a reader of the text can tell (compare/refusals.py)
         self.tool_calls: list[ToolCall] = []
+        self.hosted: list[ToolCall] = []
+        self.items: list[str] = []
         self.finish_reason = ""
         self.model = ""
+        self.fallback = ""
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.cached_tokens: int | None = None
@@ -89,11 +121,20 @@ class Message:
         self.events = 0
         self.deltas = 0  # events with text, refusal or arguments
         self.unknown = 0
+        self.unread = ""  # a digest of what could not be read at all
+        self.broken = 0  # of the unknown, events that are no JSON
         self.clipped = False  # a limit of this module was reached
 
     @property
     def refused(self) -> bool:
-        return bool(self.refusal) or self.finish_reason in ("refusal", "content_filter", "SAFETY", "PROHIBITED_CONTENT")
+        return self.declined or bool(self.refusal) or self.finish_reason in _REFUSALS
+
+
+#: Finish reasons that are refusals: Anthropic's; OpenAI's; Gemini's, whose filters have a reason each.
+_REFUSALS = frozenset({
+    "refusal", "content_filter", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+})  # fmt: skip
 
 
 def text_of(value: object) -> str:
@@ -106,16 +147,41 @@ def text_of(value: object) -> str:
     return ""
 
 
-def _table(value: object) -> dict[str, Any]:
+def clean(text: str) -> str:
+    """``text`` as it can be written: halves of a surrogate pair, escaped apart, become one; a lone one is U+FFFD."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _items(value: object) -> list[dict[str, Any]]:
+def items(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def _string(value: object) -> str:
+def string(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def place_of(value: object) -> int | None:
+    """An index as it may come; None if it is none. Servers in languages without integers write 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def dumped(value: object) -> str:
+    try:
+        return json.dumps(value if value is not None else {}, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:  # it was read at a shallower place of our own stack
+        return '"nested too deeply"'
 
 
 def _number(value: object) -> int | None:
@@ -125,16 +191,16 @@ def _number(value: object) -> int | None:
 def _error_text(value: object) -> str:
     """``error`` of any vendor: a string, or a table with a message and a kind."""
     if isinstance(value, str):
-        return value[:1000]
-    told = _table(value)
-    kind = _string(told.get("type")) or _string(told.get("code")) or _string(told.get("status"))
-    return f"{kind}: {_string(told.get('message'))}".strip(": ")[:1000] or "an error without a message"
+        return value[:1000] or "an error without a message"
+    told = table(value)
+    kind = string(told.get("type")) or string(told.get("code")) or string(told.get("status"))
+    return f"{kind}: {string(told.get('message'))}".strip(": ")[:1000] or "an error without a message"
 
 
 class Assembler:
     """One answer of one vendor."""
 
-    __slots__ = ("_calls", "_refusal", "_size", "_text", "message", "terminated")
+    __slots__ = ("_calls", "_open", "_refusal", "_size", "_text", "message", "terminated")
 
     def __init__(self, status: int = 200) -> None:
         self.message = Message()
@@ -142,7 +208,8 @@ class Assembler:
         self._text: list[str] = []
         self._refusal: list[str] = []
         self._size = 0
-        self._calls: dict[object, ToolCall] = {}  # by what their pieces are joined by, in order of first appearance
+        self._calls: list[ToolCall] = []  # in order of first appearance
+        self._open: dict[object, ToolCall] = {}  # by what further pieces are joined by
         if status >= 400:
             self.message.error = f"status {status}"
 
@@ -157,10 +224,15 @@ class Assembler:
     def close(self) -> None:
         """Nothing more comes: joins the pieces."""
         message = self.message
-        message.text, message.refusal = "".join(self._text), "".join(self._refusal)
-        for call in self._calls.values():
+        message.text, message.refusal = clean("".join(self._text)), clean("".join(self._refusal))
+        for name in ("error", "model", "fallback", "finish_reason"):
+            setattr(message, name, clean(getattr(message, name)))
+        for call in self._calls:
             call.close()
-        message.tool_calls = list(self._calls.values())
+        calls = [call for call in self._calls if not call.empty]
+        message.tool_calls = [call for call in calls if not call.hosted]
+        message.hosted = [call for call in calls if call.hosted]
+        message.items = [clean(item) for item in message.items]
 
     # --- pieces -------------------------------------------------------------------------------------------------------
 
@@ -174,27 +246,46 @@ class Assembler:
             self._size += len(text)
             (self._text if parts is None else parts).append(text)
 
-    def _call(self, key: object, id_: str = "", name: str = "") -> ToolCall | None:
-        call = self._calls.get(key)
+    def _call(self, key: object, id_: str = "", name: str = "", hosted: bool = False) -> ToolCall | None:
+        """The call whose pieces are joined by ``key``; None beyond MAX_TOOL_CALLS."""
+        call = self._open.get(key)
         if call is None:
             if len(self._calls) >= MAX_TOOL_CALLS:
                 self.message.clipped = True
                 return None
-            call = self._calls[key] = ToolCall()
-        call.id = call.id or id_[:200]
-        call.name = call.name or name[:200]
+            call = self._open[key] = ToolCall(hosted=hosted)
+            self._calls.append(call)
+        call.id = call.id or id_[:_NAME]
+        call.name = call.name or name[:_NAME]
         return call
 
+    def _new_call(self, id_: str, name: str, hosted: bool = False) -> ToolCall | None:
+        """A call that comes whole."""
+        return self._call(("whole", len(self._calls)), id_, name, hosted)
+
     def _add_arguments(self, call: ToolCall | None, piece: object) -> None:
-        if call is not None and isinstance(piece, str):
+        """A piece of a call's arguments; a table is all of them."""
+        if call is None or piece is None:
+            return
+        if isinstance(piece, str):
             self.message.deltas += bool(piece)
             self.message.clipped |= not call.add(piece)
+        else:
+            self.message.deltas += 1
+            self._set_arguments(call, piece)
 
     def _set_arguments(self, call: ToolCall | None, arguments: object) -> None:
         """All of a call's arguments at once."""
         if call is not None:
-            text = arguments if isinstance(arguments, str) else _dumped(arguments)
+            text = arguments if isinstance(arguments, str) else dumped(arguments)
             self.message.clipped |= not call.replace(text)
+
+    def _item(self, kind: str, error: str = "") -> None:
+        """An output item that is neither text nor a call, once it is whole."""
+        if len(self.message.items) < MAX_ITEMS:
+            self.message.items.append(f"{kind[:_NAME]}: {error[:_NAME]}" if error else kind[:_NAME])
+        else:
+            self.message.clipped = True
 
     def _usage(self, asked: object, answered: object, cached: object = None, reasoning: object = None) -> None:
         message = self.message
@@ -207,251 +298,14 @@ class Assembler:
     def _error(self, value: object) -> None:
         self.message.error = _error_text(value)
 
+    def _finish(self, reason: object) -> None:
+        """Why it ended; the last reason that is told counts."""
+        self.message.finish_reason = string(reason)[:_NAME] or self.message.finish_reason
+
     def _model(self, value: object) -> None:
-        self.message.model = self.message.model or _string(value)[:200]
-
-
-def _dumped(value: object) -> str:
-    return json.dumps(value if value is not None else {}, ensure_ascii=False, separators=(",", ":"))
-
-
-class Chat(Assembler):
-    """OpenAI Chat Completions; the first choice counts."""
-
-    __slots__ = ()
-
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        if data.get("error"):
-            self._error(data["error"])
-            return
-        choices = _items(data.get("choices"))
-        self._model(data.get("model"))
-        self._read_usage(data.get("usage") or _table(data.get("x_groq")).get("usage"))
-        for choice in choices:
-            if choice.get("index") not in (0, None):
-                continue
-            self._piece(_table(choice.get("delta")))
-            if "text" in choice:  # the older completions
-                self._add_text(choice["text"])
-            if choice.get("error"):
-                self._error(choice["error"])
-            self.message.finish_reason = _string(choice.get("finish_reason")) or self.message.finish_reason
-        if not choices and "usage" not in data and "x_groq" not in data:
-            self.message.unknown += 1
-
-    def _piece(self, delta: dict[str, Any]) -> None:
-        self._add_text(delta.get("content"))
-        self._add_text(delta.get("refusal"), self._refusal)
-        for piece in _items(delta.get("tool_calls")):
-            function = _table(piece.get("function"))
-            index = piece.get("index")
-            # servers that leave the index out send whole calls, each with an id
-            key: object = index if isinstance(index, int) else _string(piece.get("id")) or len(self._calls)
-            call = self._call(key, _string(piece.get("id")))
-            if call is not None and isinstance(function.get("name"), str):
-                call.name = (call.name + function["name"])[
-                    :200
-                ]  # a name in two pieces is joined, as OpenAI's client does
-            self._add_arguments(call, function.get("arguments"))
-        if isinstance(delta.get("function_call"), dict):
-            call = self._call("function_call", "", _string(delta["function_call"].get("name")))
-            self._add_arguments(call, delta["function_call"].get("arguments"))
-
-    def _read_usage(self, usage: object) -> None:
-        if isinstance(usage, dict):
-            details = _table(usage.get("completion_tokens_details"))
-            cached = _table(usage.get("prompt_tokens_details")).get("cached_tokens")
-            self._usage(usage.get("prompt_tokens"), usage.get("completion_tokens"), cached,
-                        details.get("reasoning_tokens"))  # fmt: skip
-
-    def whole(self, data: dict[str, Any]) -> None:
-        if data.get("error"):
-            self._error(data["error"])
-            return
-        self._model(data.get("model"))
-        self._read_usage(data.get("usage"))
-        for choice in _items(data.get("choices"))[:1]:
-            self._piece(_table(choice.get("message")))
-            if "text" in choice:
-                self._add_text(choice["text"])
-            self.message.finish_reason = _string(choice.get("finish_reason"))
-        if not _items(data.get("choices")):
-            self.message.error = self.message.error or "the answer has no choices"
-
-
-class Responses(Assembler):
-    """OpenAI Responses: items by their place in the output."""
-
-    __slots__ = ()
-
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        kind = _string(data.get("type")) or kind
-        place = data.get("output_index")
-        if kind == "response.output_text.delta":
-            self._add_text(data.get("delta"))
-        elif kind == "response.refusal.delta":
-            self._add_text(data.get("delta"), self._refusal)
-        elif kind in ("response.output_item.added", "response.output_item.done"):
-            self._item(place, _table(data.get("item")), kind.endswith("done"))
-        elif kind == "response.function_call_arguments.delta":
-            self._add_arguments(self._call(place), data.get("delta"))
-        elif kind in ("response.completed", "response.incomplete", "response.failed"):
-            self.terminated = True
-            self._end(_table(data.get("response")))
-        elif kind == "error":
-            self._error(data.get("error") or data)
-        elif kind in ("response.created", "response.in_progress", "response.queued"):
-            self._model(_table(data.get("response")).get("model"))
-        elif not kind.startswith("response."):
-            self.message.unknown += 1
-
-    def _item(self, place: object, item: dict[str, Any], whole: bool) -> None:
-        if item.get("type") != "function_call" or not isinstance(place, int):
-            return
-        call = self._call(place, _string(item.get("call_id")) or _string(item.get("id")), _string(item.get("name")))
-        if whole and isinstance(item.get("arguments"), str):
-            self._set_arguments(call, item["arguments"])
-
-    def _end(self, response: dict[str, Any]) -> None:
-        message = self.message
-        self._model(response.get("model"))
-        if response.get("model"):
-            message.model = _string(response["model"])[:200]
-        usage = _table(response.get("usage"))
-        self._usage(usage.get("input_tokens"), usage.get("output_tokens"),
-                    _table(usage.get("input_tokens_details")).get("cached_tokens"),
-                    _table(usage.get("output_tokens_details")).get("reasoning_tokens"))  # fmt: skip
-        message.finish_reason = _string(response.get("status"))
-        if message.finish_reason == "incomplete":
-            message.finish_reason = _string(_table(response.get("incomplete_details")).get("reason")) or "incomplete"
-        if message.finish_reason == "failed" or response.get("error"):
-            self._error(response.get("error"))
-
-    def whole(self, data: dict[str, Any]) -> None:
-        if "output" not in data:
-            self._error(data.get("error") or "the answer has no output")
-            return
-        for place, item in enumerate(_items(data.get("output"))):
-            self._item(place, item, whole=True)
-            for part in _items(item.get("content")) if item.get("type") == "message" else []:
-                self._add_text(part.get("text"))
-                self._add_text(part.get("refusal"), self._refusal)
-        self._end(data)
-
-
-class Anthropic(Assembler):
-    """Anthropic Messages: content blocks by index. Tools that the server runs itself (``server_tool_use``,
-    ``mcp_tool_use``) are tool calls like the client's."""
-
-    __slots__ = ()
-
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        kind = _string(data.get("type")) or kind
-        if kind == "message_start":
-            started = _table(data.get("message"))
-            self._model(started.get("model"))
-            self._read_usage(started.get("usage"))
-        elif kind == "content_block_start":
-            self._block(data.get("index"), _table(data.get("content_block")), whole=False)
-        elif kind == "content_block_delta":
-            delta = _table(data.get("delta"))
-            if delta.get("type") == "text_delta":
-                self._add_text(delta.get("text"))
-            elif delta.get("type") == "input_json_delta" and data.get("index") in self._calls:
-                self._add_arguments(self._calls[data.get("index")], delta.get("partial_json"))
-        elif kind == "message_delta":
-            self.message.finish_reason = (
-                _string(_table(data.get("delta")).get("stop_reason")) or self.message.finish_reason
-            )
-            self._read_usage(data.get("usage"))
-        elif kind == "message_stop":
-            self.terminated = True
-        elif kind == "error":
-            self._error(data.get("error"))
-        elif kind not in ("ping", "content_block_stop"):
-            self.message.unknown += 1
-
-    def _block(self, index: object, block: dict[str, Any], whole: bool) -> None:
-        if block.get("type") == "text":
-            self._add_text(block.get("text"))
-        elif _string(block.get("type")).endswith("tool_use") and isinstance(index, int):
-            call = self._call(index, _string(block.get("id")), _string(block.get("name")))
-            if whole or block.get("input"):
-                self._set_arguments(call, block.get("input"))
-                self.message.deltas += 1
-
-    def _read_usage(self, usage: object) -> None:
-        if isinstance(usage, dict):
-            self._usage(usage.get("input_tokens"), usage.get("output_tokens"), usage.get("cache_read_input_tokens"))
-
-    def close(self) -> None:
-        super().close()
-        for call in self.message.tool_calls:
-            call.arguments = call.arguments or "{}"  # a tool without arguments streams none
-
-    def whole(self, data: dict[str, Any]) -> None:
-        if data.get("type") == "error" or "content" not in data:
-            self._error(data.get("error") or "the answer has no content")
-            return
-        self._model(data.get("model"))
-        self._read_usage(data.get("usage"))
-        for index, block in enumerate(_items(data.get("content"))):
-            self._block(index, block, whole=True)
-        self.message.finish_reason = _string(data.get("stop_reason"))
-
-
-class Ollama(Assembler):
-    """Ollama's own API: every line has a piece, the last the reason and the counts."""
-
-    __slots__ = ()
-
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        if data.get("error"):
-            self._error(data["error"])
-            return
-        self._model(data.get("model"))
-        message = _table(data.get("message"))
-        self._add_text(message.get("content"))
-        self._add_text(data.get("response"))
-        for piece in _items(message.get("tool_calls")):
-            function = _table(piece.get("function"))
-            call = self._call(len(self._calls), _string(piece.get("id")), _string(function.get("name")))
-            self._set_arguments(call, function.get("arguments"))
-            self.message.deltas += 1
-        if data.get("done") is True:
-            self.terminated = True
-            self.message.finish_reason = _string(data.get("done_reason")) or "stop"
-            self._usage(data.get("prompt_eval_count"), data.get("eval_count"))
-
-    def whole(self, data: dict[str, Any]) -> None:
-        self.event("message", data)
-
-
-class Gemini(Assembler):
-    """Google's generateContent; the first candidate counts. The stream has no end of its own but the finish reason."""
-
-    __slots__ = ()
-
-    def event(self, kind: str, data: dict[str, Any]) -> None:
-        if data.get("error"):
-            self._error(data["error"])
-            return
-        self._model(data.get("modelVersion"))
-        usage = _table(data.get("usageMetadata"))
-        self._usage(usage.get("promptTokenCount"), usage.get("candidatesTokenCount"),
-                    usage.get("cachedContentTokenCount"), usage.get("thoughtsTokenCount"))  # fmt: skip
-        for candidate in _items(data.get("candidates"))[:1]:
-            for part in _items(_table(candidate.get("content")).get("parts")):
-                if not part.get("thought"):
-                    self._add_text(part.get("text"))
-                called = _table(part.get("functionCall"))
-                if called:
-                    call = self._call(len(self._calls), _string(called.get("id")), _string(called.get("name")))
-                    self._set_arguments(call, called.get("args"))
-                    self.message.deltas += 1
-            if _string(candidate.get("finishReason")):
-                self.message.finish_reason = candidate["finishReason"]
-                self.terminated = True
-
-    def whole(self, data: dict[str, Any]) -> None:
-        self.event("message", data)
+        """Who answers. Where another takes over, the last one named has said the answer."""
+        name, message = string(value)[:_NAME], self.message
+        if name and name != message.model:
+            if message.model and not name.startswith(message.model):  # a name with its date is the same model
+                message.fallback = message.fallback or message.model
+            message.model = name

@@ -11,7 +11,7 @@ from shadowd.exchange import Response
 from shadowd.protocols.http1_response import ResponseReader
 
 if TYPE_CHECKING:
-    from shadowd.replay.connection import Leg
+    from shadowd.replay.leg import Leg
 
 #: A raw answer that stays shorter than production's is over when the shadow has been silent this long (ns).
 RAW_QUIET = 200_000_000
@@ -68,6 +68,8 @@ class RawAnswers:
     """
 
     __slots__ = ("_begin", "_body_limit", "_charge", "_current", "_legs", "_offset")
+
+    error = None  # no bytes are wrong here
 
     def __init__(self, body_limit: int = 0, budget: Budget = UNBOUNDED) -> None:
         self._charge = Charge(budget)

@@ -18,16 +18,16 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shadowd.compare.trial import UNKNOWN, Side
 from shadowd.exchange import Exchange, Response
 from shadowd.protocols.http1_reader import ProtocolError
+from shadowd.protocols.http1_response import ResponseReader
 from shadowd.replay.answers import HttpAnswers, RawAnswers
 from shadowd.replay.timing import SegmentTimes
 
 if TYPE_CHECKING:
-    from shadowd.compare.trial import Trial
     from shadowd.replay.engine import Engine
     from shadowd.replay.lane import Lane
+    from shadowd.replay.leg import Leg
     from shadowd.replay.target import Address, Target
 
 CONNECTING, HANDSHAKE, OPEN, CLOSED = range(4)
@@ -40,46 +40,6 @@ _READABLE = select.EPOLLIN | _ENDING
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
-class Leg(Side):
-    """One exchange on its way to one target. ``twin``: a second copy for the comparison, outside the ledger."""
-
-    __slots__ = (
-        "connection",
-        "deadline",
-        "exchange",
-        "lane",
-        "received_before",
-        "retried",
-        "sent_at",
-        "sent_end",
-        "since",
-        "size",
-        "trials",
-        "twin",
-        "wire",
-    )
-
-    def __init__(self, exchange: Exchange, wire: bytes, lane: Lane, since: int, twin: bool = False) -> None:
-        self.shed = self.failure = ""
-        self.response = None
-        self.first_byte = self.last_byte = UNKNOWN
-        self.late = False
-        self.done = False
-        self.trials: tuple[Trial, ...] = ()
-        self.twin = twin
-        self.exchange = exchange
-        self.since = since  # it could have been sent from then on (ns); a raw turn is known when production answers it
-        self.sent_at = 0
-        self.wire = wire
-        self.size = len(wire)
-        self.lane = lane
-        self.deadline = 0
-        self.connection: Connection | None = None
-        self.received_before = 0  # stream offset of the answers when it became the oldest in flight
-        self.sent_end = 0  # stream offset after the last byte, as sent
-        self.retried = False
-
-
 class Connection:
     """See the module's head. ``owner`` is the lane it serves; None while it idles in the target's pool."""
 
@@ -89,6 +49,7 @@ class Connection:
         "_feed",
         "_marks",
         "_out",
+        "_reader",
         "_received",
         "_tls",
         "_tls_in",
@@ -122,7 +83,8 @@ class Connection:
             RawAnswers(limit, engine.budget) if raw else HttpAnswers(limit, engine.budget)
         )
         answers = self._answers
-        self._feed = answers.reader.feed_untrusted if isinstance(answers, HttpAnswers) else answers.feed_untrusted
+        self._reader = answers.reader if isinstance(answers, HttpAnswers) else answers
+        self._feed = self._reader.feed_untrusted
         self._out = bytearray()
         self._written = 0  # stream bytes handed to the socket or waiting in _out (ciphertext with TLS)
         self._received = 0
@@ -147,6 +109,7 @@ class Connection:
         self.state = CONNECTING
         self.connect_deadline = now + target.limits.connect_timeout
         target.connections += 1
+        target.connecting += 1
         engine.register(self, _EVENTS)  # before the SYN: it carries the sequence number that times are counted from
         code = self.sock.connect_ex(sockaddr)
         if code not in (0, errno.EINPROGRESS):
@@ -176,8 +139,9 @@ class Connection:
                 if greets and self.state == HANDSHAKE:
                     self._read(now, events & _ENDING)
             else:
+                self.state = OPEN
+                self.target.connecting -= 1
                 if greets and isinstance(self._answers, RawAnswers):
-                    self.state = OPEN
                     self._read(now, events & _ENDING)  # before the first turn, whose answer it is not
                     greets = False
                 if self.state != CLOSED:
@@ -191,7 +155,6 @@ class Connection:
             self._read(now, events & _ENDING)
 
     def _opened(self, now: int) -> None:
-        self.state = OPEN
         self.target.connected(self.address)
         if self.owner is not None:
             self.owner.opened(self, now)
@@ -209,6 +172,8 @@ class Connection:
             return
         self._write(self._tls_out.read(), now)
         if self.state != CLOSED:
+            self.state = OPEN
+            self.target.connecting -= 1
             self._opened(now)
 
     def _read(self, now: int, ending: int) -> None:
@@ -270,24 +235,55 @@ class Connection:
 
     def _deliver(self, data: bytes, now: int) -> None:
         if not self.in_flight:
-            # an answer nobody asked for, or the rest of a raw one; HTTP cannot go on after it
-            if self._answers.reusable:
-                owner = self.owner
-                self.close(now)
-                if owner is not None:
-                    owner.disconnected([], now)
-            elif isinstance(self._answers, RawAnswers):
-                self._feed(data, now)  # counts them
+            self._unasked(data, now)
             return
         try:
             responses = self._feed(data, now)
         except ProtocolError:
-            self.fail("malformed", now)
+            self._unreadable(data, now)
             return
         if responses:
+            spoilt = self._reader.error is not None
+            if spoilt:
+                self.keep_alive = False  # whatever is said here from now on may be the rest of this answer
+                if len(responses) == len(self.in_flight):
+                    self.target.account.stray += 1
             self._answer(responses, now)
+            if spoilt and self.in_flight:
+                self._unreadable(data, now)
         elif self._received - self.in_flight[0].received_before > self.target.answer_limit:
-            self.fail("malformed", now)
+            self.fail("own_limit" if self._as_long(self.in_flight[0].exchange) else "malformed", now)
+
+    def _unasked(self, data: bytes, now: int) -> None:
+        """Bytes that no answer owns: HTTP cannot go on after them, blank lines apart; raw only counts them."""
+        answers = self._answers
+        if isinstance(answers, RawAnswers):
+            self._feed(data, now)
+        elif answers.reusable and data.strip(b"\r\n"):
+            if data[9:12] != _GOOD_BYE:
+                self.target.account.stray += 1
+            owner = self.owner
+            self.close(now)
+            if owner is not None:
+                owner.disconnected([], now)
+
+    def _unreadable(self, data: bytes, now: int) -> None:
+        """What came for the oldest request in flight is no answer: a broken one, which is the shadow's fault, or bytes
+        that follow an earlier answer of this connection (a body after a 204 or for HEAD, more than Content-Length). Of
+        those the next request knows nothing: it is asked again elsewhere if that is safe."""
+        reader = self._reader
+        stray = False
+        if self.answered and isinstance(reader, ResponseReader):
+            begin = reader.boundary - (reader.offset - len(data))
+            stray = not self.keep_alive or (begin >= 0 and not data.startswith(b"HTTP/", begin))
+        if stray:
+            self.target.account.stray += 1
+        self.fail("stray" if stray else "malformed", now)
+
+    def _as_long(self, exchange: Exchange) -> bool:
+        """Production's answer is as long as the shadow's, as far as is known: then it is only that we read no more."""
+        response = exchange.response
+        return not exchange.answered or (response is not None and response.body_length > self.target.answer_limit // 2)
 
     def _answer(self, responses: Sequence[Response], now: int) -> None:
         in_flight = self.in_flight
@@ -317,6 +313,11 @@ class Connection:
         if not self.in_flight or self.in_flight[0].deadline > now:
             return
         leg, timeout = self.in_flight[0], self.target.limits.timeout
+        stalled = self._engine.stalls.within(leg.sent_at, now)
+        if stalled and leg.deadline < leg.sent_at + timeout + stalled:  # the answer may have come while we stood still
+            leg.deadline = leg.sent_at + timeout + stalled
+            if leg.deadline > now:
+                return
         if self._answers.in_time(leg, now, timeout):  # raw: production was silent as long itself
             leg.deadline = min(now + timeout, max(now, leg.sent_at + self.target.limits.stream_window))
             return
@@ -400,7 +401,8 @@ class Connection:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def fail(self, reason: str, now: int) -> None:
-        """Close; what is in flight failed by ``reason``, or is tried again if the shadow closed an idle connection."""
+        """Close; what is in flight failed by ``reason``, or is tried again if the shadow closed an idle connection. By
+        ``stray`` and ``own_limit`` nothing fails: it is tried again, or shed."""
         if self.state == CLOSED:
             return
         if self.state == HANDSHAKE and reason != "tls":  # it closed, or said nothing in time
@@ -409,7 +411,7 @@ class Connection:
         connecting = self.state in (CONNECTING, HANDSHAKE)
         begun = self._answer_begun()
         legs, self.in_flight = self.in_flight, deque()
-        stale = reason == "reset" and self.answered > 0 and not begun
+        stale = reason in _SHED or (reason == "reset" and self.answered > 0 and not begun)
         owner = self.owner
         self.close(now)
         if connecting:
@@ -418,11 +420,15 @@ class Connection:
                 owner.connect_failed(reason, now)
             return
         retry = []
+        if reason == "own_limit":
+            self._engine.shed(legs.popleft(), reason)
         for leg in legs:
             # a race between our request and the server's idle close: RFC 9110 §9.2.2 lets safe requests go again
             if stale and not leg.retried and leg.wire and leg.lane is owner and leg.exchange.request.method in _RETRIED:
                 leg.retried = True
                 retry.append(leg)
+            elif reason in _SHED:
+                self._engine.shed(leg, reason)
             else:
                 self._engine.failed(leg, reason)
         if owner is not None:
@@ -432,6 +438,8 @@ class Connection:
         """Leave the epoll set and close. Legs still in flight are the caller's."""
         if self.state == CLOSED:
             return
+        if self.state != OPEN:
+            self.target.connecting -= 1
         self.state = CLOSED
         self.target.connections -= 1
         self.target.idle.pop(self, None)
@@ -474,3 +482,6 @@ class Connection:
 
 
 _RETRIED = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_SHED = frozenset({"own_limit", "stray"})  # of the ledger's
+#: Status of a server that ends an idle connection (RFC 9110 §15.5.9): no bytes astray.
+_GOOD_BYE = b"408"

@@ -7,6 +7,7 @@ have their timing records by now), ``dispatch``, ``tick``. Every end of a reques
 
 from __future__ import annotations
 
+import errno
 import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING
 from shadowd.budget import Budget
 from shadowd.compare.trial import Side
 from shadowd.protocols.content_digest import drop_body
-from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection, Leg
+from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection
+from shadowd.replay.lateness import Stalls
+from shadowd.replay.leg import Leg
 from shadowd.replay.target import IDLE_KEEP, SECOND, Target
 from shadowd.replay.timing import SegmentTimes
 
@@ -30,6 +33,12 @@ SWEEP = SECOND // 20
 
 #: Bytes of production's answers kept for shadows that are slower; above it answers are compared by digest.
 MAX_KEPT = 32 << 20
+
+
+#: What this host lacks, not the target: descriptors, ephemeral ports, memory of the kernel.
+OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+#: How long no more connections are opened beside those that order needs when this host lacked something for one.
+SHORT = SECOND
 
 
 class Engine:
@@ -49,6 +58,7 @@ class Engine:
         self.max_buffered = max_buffered
         self.budget = budget or Budget()
         self.buffered = 0
+        self.stalls = Stalls()  # the pump notes them
         self.targets: list[Target] = []
         self.epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
@@ -142,7 +152,10 @@ class Engine:
             if connection.state not in (CONNECTING, HANDSHAKE):
                 self._connecting.discard(connection)
             elif connection.connect_deadline <= now:
-                connection.fail("connect", now)
+                began = connection.connect_deadline - connection.target.limits.connect_timeout
+                stalled = self.stalls.within(began, now)  # the handshake may be over, and we have not looked
+                if connection.connect_deadline + stalled <= now:
+                    connection.fail("connect", now)
         for target in self.targets:
             excess = target.ration_times(now)
             if excess:
@@ -205,7 +218,7 @@ class Engine:
         edit = target.role != "baseline"
         wire = policy.rewrite(request, target.host_header, edit) if request.method else request.body
         since = request.ended if request.method else now
-        leg = Leg(exchange, wire, lane, since, twin)  # type: ignore[arg-type]  # a pool puts its own lane in
+        leg = Leg(exchange, wire, lane, since, now, twin)  # type: ignore[arg-type]  # a pool puts its own lane in
         if twin:
             account.twins_in_flight += 1
         else:
@@ -245,12 +258,31 @@ class Engine:
         self._ended.append(leg)  # its latency is known when the next drain of the ring has brought the times
 
     def failed(self, leg: Leg, reason: str) -> None:
+        exchange = leg.exchange
+        if reason == "malformed":
+            if not exchange.answered:  # production may say the very same: the request is in flight until that is known
+                leg.failure = reason
+                if exchange.early is None:
+                    exchange.early = []
+                exchange.early.append(leg)
+                return
+            if exchange.response is None and not exchange.failure and not leg.twin:
+                self._unreadable_twice(leg)
+                return
         account = self._end(leg).account
         if leg.twin:
             account.twins["failed"] += 1
         else:
             account.failed[reason] += 1
         leg.failure = reason
+        if leg.trials:
+            self._ended.append(leg)
+
+    def _unreadable_twice(self, leg: Leg) -> None:
+        """Production's answer could not be read either: that the shadow's cannot is no fault, and no comparison."""
+        account = self._end(leg).account
+        account.mirrored += 1
+        account.uncomparable += 1
         if leg.trials:
             self._ended.append(leg)
 
@@ -267,9 +299,12 @@ class Engine:
     def primary_known(self, exchange: Exchange) -> None:
         """Production's answer is over; trials whose sides are too can be examined."""
         if exchange.early is not None:
-            for leg in exchange.early:
-                self.pair(leg)
-            exchange.early = None
+            early, exchange.early = exchange.early, None
+            for leg in early:
+                if leg.done:
+                    self.pair(leg)
+                else:
+                    self.failed(leg, leg.failure)
         self._waiting.pop(exchange, None)
         response = exchange.response
         trials, exchange.trials = exchange.trials, ()
@@ -306,15 +341,21 @@ class Engine:
     # --- connections ------------------------------------------------------------------------------------------------
 
     def connect(self, lane: Lane, now: int) -> Connection | None:
-        """Begin a connection for ``lane``; a refusal at once counts as a failed connect."""
+        """Begin a connection for ``lane``; a refusal at once is a failed connect, but not what this host lacks."""
         target = lane.target
         while (address := target.next_address(now)) is not None:
             try:
                 connection = Connection(self, target, lane, address, lane.raw, now)
-            except OSError:
-                target.connect_failed(address, now)
-                if target.has_another(now):
-                    continue
+            except OSError as error:
+                lacking = error.errno in OWN_LIMITS
+                if not lacking or (error.errno == errno.EADDRNOTAVAIL and len(target.addresses) > 1):
+                    target.connect_failed(address, now)  # not available: also an IPv6 address where there is no IPv6
+                    if target.has_another(now):
+                        continue
+                if lacking:
+                    target.short_until = now + SHORT
+                    lane.shed_all("own_limit")
+                    return None
                 while lane.queue:
                     self.failed(lane.queue.popleft(), "connect")
                 return None

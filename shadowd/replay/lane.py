@@ -1,71 +1,112 @@
 """Order and causality: the way of one production connection's requests to one target.
 
-``Lane`` (order: connection) keeps their order on one shadow connection at a time. A request waits while an earlier
-one whose answer production's client had received before sending it (``Exchange.after``) is unanswered by the shadow;
-pipelined requests do not wait. ``Pool`` (order: none) gives each request to any free connection.
+``Lane`` keeps their order on one shadow connection at a time. A request waits while an earlier one whose answer
+production's client had received before sending it (``Exchange.after``) is unanswered by the shadow; pipelined requests
+do not wait. When production's connection is over and everything is answered, an HTTP connection goes to the target's
+idle pool for the next production connection: a new one per request exhausts the ephemeral ports within a minute at
+1,000/s.
 
-When production's connection is over and everything is answered, an HTTP connection goes to the target's idle pool
-for the next production connection: a new one per request exhausts the ephemeral ports within a minute at 1,000/s.
+Order costs pace: production's connections are as many as a *fast* service needs, and a shadow that takes 500 ms answers
+two requests a second on each. So with ``--order auto`` a lane whose oldest request has waited ``BEHIND`` gives it up
+where nobody can tell the difference, and spreads:
+
+==============  ===================================================================================================
+request         while the lane is behind (``Spread``)
+==============  ===================================================================================================
+safe            goes at once, on the lane's own connection if that is free, else on a *branch*: another connection
+                of the target, for this one request
+unsafe          a barrier: waits until everything before it is answered, and what comes after it waits for it
+==============  ===================================================================================================
+
+When a request comes and nothing is unanswered, the shadow keeps pace again and the lane keeps order again. Safe are
+GET, HEAD and OPTIONS (RFC 9110 §9.2.1) without a body: the shadow's state is the same whichever of them comes first.
+
+How the growth is bounded: a branch takes an idle connection before it opens one, so that there are never more of them
+than requests in flight (rate times latency, Little's law), and idle ones are closed after ``IDLE_KEEP``; never more
+than ``max_connections``, and no more than ``CONNECTING`` in the handshake; beyond that requests wait, each lane in its
+turn, and are ``shed(shadow_lag)`` after ``max_lag``. What has piled up does not become a burst: a request that comes
+lets ``GROWTH`` go, an answer one; and while we catch up after a long stall of our own, one and none.
+
+``Pool`` (order: none) sends every request so, whether behind or not.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
-from shadowd.replay.connection import OPEN, Connection, Leg
+from shadowd.replay.connection import OPEN, Connection
+from shadowd.replay.lateness import STALL
+from shadowd.replay.leg import Leg
 
 if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
     from shadowd.replay.target import Target
 
-#: A request that leaves so much later than it could (ns) met another moment of the shadow: five of the pump's naps.
-LATE = 20_000_000
+#: A request that leaves so much later than it could through us (ns) met another moment of the shadow.
+LATE = STALL
+#: A lane whose oldest request has waited so long (ns) is behind: a sweep's length. The pump's batches alone make a
+#: shadow that keeps pace look a few ms late.
+BEHIND = 50_000_000
+#: Waiting requests that one that comes lets go: twice production's pace, so that a lane catches up.
+GROWTH = 2
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+
+def spreadable(leg: Leg) -> bool:
+    """Whether order says nothing to this request."""
+    request = leg.exchange.request
+    return request.method in _SAFE and not request.body and not request.upgrade
 
 
 class Lane:
-    """See the module's head. ``preamble`` is sent first on every connection (a forwarded PROXY header)."""
+    """See the module's head. ``preamble`` is sent first on every connection (a forwarded PROXY header, which such a
+    connection is for: it is never shared, and ``auto`` means nothing there)."""
 
     __slots__ = (
         "_broken",
         "_engine",
-        "_shared",
-        "_waited",
+        "_opened_at",
+        "auto",
         "connection",
         "finished",
         "given_up",
         "preamble",
         "queue",
         "raw",
+        "spread",
         "target",
     )
 
     def __init__(
-        self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"", shared: bool = False
+        self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"", auto: bool = False
     ) -> None:
         self._engine = engine
-        self._shared = shared  # by several production connections: their requests' numbers say nothing of each other
         self.target = target
         self.raw = raw
         self.preamble = preamble
+        self.auto = auto and not raw and not preamble
         self.queue: deque[Leg] = deque()
         self.connection: Connection | None = None
+        self.spread: Spread | None = None  # while the lane is behind
         self.finished = False
-        self._waited = 0  # when the shadow, not we, last kept a request back (ns)
+        self._opened_at = 0  # its first connection
         self._broken = ""  # raw: why the shadow connection ended, and its state with it
         self.given_up = ""  # raw: why a turn was shed; without it the rest would be another conversation
 
-    @property
-    def load(self) -> int:
-        """Requests queued or sent."""
-        return len(self.queue) + (len(self.connection.in_flight) if self.connection is not None else 0)
-
     def submit(self, leg: Leg, now: int) -> None:
         self.queue.append(leg)
-        self.advance(now)
+        if self.spread is None:
+            self.advance(now)
+        else:
+            self.spread.advance(now, GROWTH)
 
     def advance(self, now: int) -> None:
         """Send what may be sent."""
+        if self.spread is not None:
+            self.spread.advance(now)
+            return
         queue = self.queue
         connection = self.connection
         if self.raw and connection is not None and connection.in_flight:
@@ -76,33 +117,51 @@ class Lane:
                 self._engine.failed(queue.popleft(), self._broken)
                 continue
             if connection is None:
-                connection = self._connect(now)
+                connection = self.connect(now)
                 if connection is None:
                     break
             if connection.state != OPEN:
-                self._waited = now
                 break
             leg = queue[0]
             waits = connection.in_flight
-            if waits and (self._shared or waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
-                self._waited = now
+            if waits and (waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
+                if self.auto and now - leg.queued_at > BEHIND and self._waits_for_the_shadow(leg, now):
+                    self.spread = Spread(self._engine, self)
+                    self.spread.advance(now)
+                    return
                 break
             queue.popleft()
-            if now - leg.since > self.target.limits.max_lag:
-                self._shed(leg, "lag")
+            if now - leg.since > LATE and not self.in_time(leg, now):
                 continue
-            if now - leg.since > LATE and now - self._waited > LATE:
-                leg.late = True
             connection.send(leg, now)
             connection = self.connection
-        if queue:
+        self.rest(now)
+
+    def _waits_for_the_shadow(self, leg: Leg, now: int) -> bool:
+        """Longer than ``BEHIND``. An answer that came while we stood still is not waited for, and what came before
+        there was a connection (the name was looked up) has waited for no answer yet."""
+        begun = max(leg.queued_at, self._opened_at)
+        return now - begun - self._engine.stalls.within(begun, now) > BEHIND
+
+    def in_time(self, leg: Leg, now: int) -> bool:
+        """Whether a request that is late may be sent all the same; else it is shed."""
+        stalls = self._engine.stalls
+        if now - leg.since > self.target.limits.max_lag:
+            self._shed(leg, stalls.blame(leg.since, leg.queued_at, now, self.target.limits.max_lag))
+            return False
+        leg.late = stalls.share(leg.since, leg.queued_at, now) > LATE
+        return True
+
+    def rest(self, now: int) -> None:
+        """Nothing more can be sent now."""
+        if self.queue:
             self.target.blocked.add(self)
         else:
             self.target.blocked.discard(self)
             if self.finished:
                 self._release(now)
 
-    def _connect(self, now: int) -> Connection | None:
+    def connect(self, now: int) -> Connection | None:
         """A connection for the head of the queue: an idle one, a new one, or none now."""
         target = self.target
         # a request that met a connection the shadow had closed goes to a new one: the others may be closed as well
@@ -119,23 +178,26 @@ class Lane:
                 self._broken = "resolve" if self.raw else ""
             return None
         if target.breaker_until > now:
-            self._shed_all("circuit_open")
+            self.shed_all("circuit_open")
             return None
         if target.connections >= target.limits.max_connections:
             if target.idle:
                 next(iter(target.idle)).close(now)
+            elif self.auto and target.branches:  # they have taken the room, and will give it back
+                target.starved[self] = None
+                return None
             else:
-                self._shed_all("max_connections")
+                self.shed_all("max_connections")
                 return None
         self.connection = self._engine.connect(self, now)
-        if self.connection is None and self.raw:
+        if self.connection is None and self.raw and not self.given_up:
             self._broken = "connect"
         return self.connection
 
     def shed_lagging(self, now: int) -> None:
         """Shed what has waited longer than ``max_lag``."""
         while self.queue and now - self.queue[0].since > self.target.limits.max_lag:
-            self._shed(self.queue.popleft(), "lag")
+            self.in_time(self.queue.popleft(), now)
 
     def _shed(self, leg: Leg, reason: str) -> None:
         self._engine.shed(leg, reason)
@@ -144,7 +206,8 @@ class Lane:
             while self.queue:
                 self._engine.shed(self.queue.popleft(), reason)
 
-    def _shed_all(self, reason: str) -> None:
+    def shed_all(self, reason: str) -> None:
+        """What is queued is given up."""
         while self.queue:
             self._shed(self.queue.popleft(), reason)
 
@@ -155,6 +218,8 @@ class Lane:
     # --- told by the connection ---------------------------------------------------------------------------------------
 
     def opened(self, connection: Connection, now: int) -> None:
+        if not self._opened_at:
+            self._opened_at = now
         if self.preamble:
             connection.send_preamble(self.preamble, now)
         self.advance(now)
@@ -163,7 +228,7 @@ class Lane:
         if connection.state != OPEN and self.connection is connection:
             self.connection = None
             self._broken = "reset" if self.raw else ""
-        if self.queue or self.finished:
+        if self.queue or self.finished or self.spread is not None:
             self.advance(now)
 
     def connect_failed(self, reason: str, now: int) -> None:
@@ -198,8 +263,12 @@ class Lane:
             connection.close(now)
             for leg in legs:
                 self._engine.shed(leg, reason)
-        self._shed_all(reason)
+        self.shed_all(reason)
+        spread, self.spread = self.spread, None
+        if spread is not None:
+            spread.abandon_branches(reason, now)
         self.target.blocked.discard(self)
+        self.target.starved.pop(self, None)
 
     def _release(self, now: int) -> None:
         connection = self.connection
@@ -214,31 +283,166 @@ class Lane:
             connection.close(now)
 
 
-class Pool:
-    """``--order none``: requests of all production connections share the target's connections, one at a time each."""
+class Branch(Lane):
+    """The way of one request that need not keep order: a lane that is finished from the first."""
 
-    __slots__ = ("_engine", "_lanes", "given_up", "queue", "target")
+    __slots__ = ("_fan",)
 
-    #: Connections of the pool: requests in flight are bounded by max_in_flight, connections by max_connections too.
-    SIZE = 64
+    def __init__(self, engine: Engine, fan: Fan) -> None:
+        super().__init__(engine, fan.target)
+        self._fan: Fan | None = fan
+        self.finished = True
+
+    def opened(self, connection: Connection, now: int) -> None:
+        super().opened(connection, now)
+        self.target.wake(now)  # one fewer in the handshake
+
+    def abandon(self, reason: str, now: int) -> None:
+        self._fan = None
+        self.target.branches -= 1
+        super().abandon(reason, now)
+
+    def _release(self, now: int) -> None:
+        if self.connection is not None and self.connection.in_flight:
+            return
+        super()._release(now)
+        fan, self._fan = self._fan, None
+        if fan is not None:
+            self.target.branches -= 1
+            fan.returned(self, now)
+
+
+class Fan(ABC):
+    """Whoever sends requests by branches."""
+
+    __slots__ = ("_branches", "_engine", "_sending", "target")
 
     def __init__(self, engine: Engine, target: Target) -> None:
         self._engine = engine
         self.target = target
-        self._lanes: list[Lane] = []
+        self._branches: set[Branch] = set()
+        self._sending = False  # a branch that ends at once must not begin the next within its own
+
+    @abstractmethod
+    def advance(self, now: int, permits: int = 1) -> None:
+        """Send what may be sent, ``permits`` at most where that is limited."""
+
+    def _branch(self, leg: Leg, now: int) -> None:
+        branch = leg.lane = Branch(self._engine, self)
+        self._branches.add(branch)
+        self.target.branches += 1
+        self._sending = True
+        branch.submit(leg, now)
+        self._sending = False
+
+    def returned(self, branch: Branch, now: int) -> None:
+        """A branch is over, and its connection is free for another."""
+        self._branches.discard(branch)
+        if not self._sending:
+            self.target.wake(now)
+            self.advance(now)
+
+    def abandon_branches(self, reason: str, now: int) -> None:
+        branches, self._branches = self._branches, set()
+        for branch in branches:
+            branch.abandon(reason, now)
+
+
+class Spread(Fan):
+    """A lane that is behind; see the module's head."""
+
+    __slots__ = ("_barrier", "_lane")
+
+    def __init__(self, engine: Engine, lane: Lane) -> None:
+        super().__init__(engine, lane.target)
+        self._lane = lane
+        sent = lane.connection.in_flight if lane.connection is not None else ()
+        self._barrier = not all(map(spreadable, sent))  # an unsafe request is under way, on the lane's own connection
+
+    def advance(self, now: int, permits: int = 1) -> None:
+        if self._sending:
+            return
+        lane, target = self._lane, self.target
+        queue = lane.queue
+        if lane.connection is None or not lane.connection.in_flight:
+            self._barrier = False
+            if len(queue) < 2 and not self._branches:
+                lane.spread = None  # the shadow keeps pace
+                lane.advance(now)
+                return
+        if self._engine.stalls.caught_up > now:
+            permits -= 1
+        while queue and not self._barrier:
+            leg = queue[0]
+            if now - leg.since > LATE and not lane.in_time(leg, now):
+                queue.popleft()
+                continue
+            connection = lane.connection
+            if not spreadable(leg):
+                if self._branches:
+                    break
+                if connection is None:
+                    connection = lane.connect(now)
+                if connection is None or connection.state != OPEN or connection.in_flight:
+                    break
+                self._barrier = True
+                connection.send(queue.popleft(), now)
+                break
+            if connection is not None and connection.state == OPEN and not connection.in_flight:
+                connection.send(queue.popleft(), now)
+                continue
+            if not permits:
+                break
+            if not target.may_connect(now):
+                target.starved[lane] = None
+                break
+            permits -= 1
+            target.account.spread += 1
+            self._branch(queue.popleft(), now)
+        lane.rest(now)
+
+    def returned(self, branch: Branch, now: int) -> None:
+        if self._lane.spread is self:
+            super().returned(branch, now)
+
+
+class Pool(Fan):
+    """``--order none``: the requests of all production connections go to any free connection, one at a time each."""
+
+    __slots__ = ("given_up", "queue")
+
+    def __init__(self, engine: Engine, target: Target) -> None:
+        super().__init__(engine, target)
+        self.queue: deque[Leg] = deque()
         self.given_up = ""  # never: raw flows have lanes of their own
 
     def submit(self, leg: Leg, now: int) -> None:
-        best = next((lane for lane in self._lanes if not lane.load), None)
-        if best is None and len(self._lanes) < min(self.SIZE, self.target.limits.max_connections):
-            best = Lane(self._engine, self.target, shared=True)
-            self._lanes.append(best)
-        if best is None:
-            best = min(self._lanes, key=lambda lane: lane.load)
-        leg.lane = best
-        best.submit(leg, now)
+        self.queue.append(leg)
+        self.advance(now)
+
+    def advance(self, now: int, permits: int = 1) -> None:
+        if self._sending:
+            return
+        queue, target = self.queue, self.target
+        while queue and target.may_connect(now):
+            self._branch(queue.popleft(), now)
+        if queue:
+            target.blocked.add(self)
+            target.starved[self] = None
+        else:
+            target.blocked.discard(self)
+            target.starved.pop(self, None)
+
+    def shed_lagging(self, now: int) -> None:
+        """Shed what has waited longer than ``max_lag``."""
+        while self.queue and now - self.queue[0].since > self.target.limits.max_lag:
+            leg = self.queue.popleft()
+            blamed = self._engine.stalls.blame(leg.since, leg.queued_at, now, self.target.limits.max_lag)
+            self._engine.shed(leg, blamed)
 
     def abandon(self, reason: str, now: int) -> None:
-        for lane in self._lanes:
-            lane.abandon(reason, now)
-        self._lanes = []
+        while self.queue:
+            self._engine.shed(self.queue.popleft(), reason)
+        self.abandon_branches(reason, now)
+        self.target.blocked.discard(self)
+        self.target.starved.pop(self, None)

@@ -13,7 +13,7 @@ from shadowd.ledger import TargetAccount
 
 if TYPE_CHECKING:
     from shadowd.replay.connection import Connection
-    from shadowd.replay.lane import Lane
+    from shadowd.replay.lane import Lane, Pool
 
 Address = tuple[int, tuple[str, int] | tuple[str, int, int, int]]  # family, sockaddr
 
@@ -29,6 +29,9 @@ ALWAYS_TIMED = 4
 TIMED_SHARE = 4
 #: Answers a second below which that fifth is not worth saving: 2,000 cost 2 % of a core.
 LIGHT = 2_000
+#: Connections in the handshake at once when more are opened because the shadow is slow: half of the accept queue that
+#: servers commonly ask for (128).
+CONNECTING = 64
 #: Idle connections wait for the next production connection: less than Node.js's keep-alive of 5 s, so we close first.
 IDLE_KEEP = 4 * SECOND
 
@@ -54,7 +57,7 @@ class TargetLimits:
     ) -> None:
         self.stream_window = stream_window  # ns: a stream of events that goes on is compared by what came until then
         self.timeout = timeout  # ns from sending to the whole answer: failed(timeout)
-        self.max_lag = max_lag  # ns from capture to sending: shed(lag)
+        self.max_lag = max_lag  # ns from capture to sending: shed(own_lag) or shed(shadow_lag)
         self.max_rps = max_rps  # shed(max_rps)
         self.max_connections = max_connections  # shed(max_connections)
         self.max_in_flight = max_in_flight  # queued or sent: shed(max_in_flight)
@@ -79,9 +82,11 @@ class Target:
         "addresses",
         "answer_limit",
         "blocked",
+        "branches",
         "breaker_until",
         "buffered",
         "busy",
+        "connecting",
         "connections",
         "host",
         "host_header",
@@ -95,6 +100,8 @@ class Target:
         "scheme",
         "server_name",
         "shadow_latency",
+        "short_until",
+        "starved",
         "status_differences",
         "timed",
         "tls",
@@ -133,7 +140,11 @@ class Target:
         self.buffered = 0
         self.connections = 0
         self.idle: dict[Connection, None] = {}  # open ones nobody uses, the one that idles longest first
-        self.blocked: set[Lane] = set()  # lanes with requests waiting
+        self.connecting = 0  # of the connections
+        self.branches = 0  # requests on their way by a branch (lane.py)
+        self.blocked: set[Lane | Pool] = set()  # lanes with requests waiting
+        self.starved: dict[Lane | Pool, None] = {}  # of those, the ones that wait for a connection, in their turn
+        self.short_until = 0  # this host had no descriptor or port for a connection: no more of them until then
         self.answer_limit = 256 << 20  # bytes of one answer that are read before it counts as malformed
         self.breaker_until = 0
         self._breaker_rest = BREAKER_FIRST
@@ -184,6 +195,24 @@ class Target:
     def has_another(self, now: int) -> bool:
         """Whether an address is left that does not rest: a name of two families often answers in one."""
         return any(self._resting.get(address, 0) <= now for address in self.addresses)
+
+    def may_connect(self, now: int) -> bool:
+        """Whether a branch may have a connection: an idle one, or one more."""
+        return bool(self.idle) or (
+            self.connections < self.limits.max_connections
+            and self.connecting < CONNECTING
+            and self.short_until <= now
+            and bool(self.addresses or self.resolve_error)
+        )
+
+    def wake(self, now: int) -> None:
+        """There may be room for a connection: who has waited longest for one goes on."""
+        while self.starved:
+            lane = next(iter(self.starved))
+            del self.starved[lane]
+            if lane.queue:  # else it was served, or gave up, meanwhile
+                lane.advance(now)
+                return
 
     def admits(self, size: int, now: int) -> str:
         """The reason to shed a request of ``size`` bytes at once, or ""."""

@@ -72,10 +72,20 @@ class VerdictRow(TypedDict):
     details: dict[str, Any]  # anything JSON
 
 
+class EvidenceRow(TypedDict):
+    """What a run has counted, so that it can go on after a restart; replaces what was there of the run."""
+
+    run: int
+    time: float
+    boot: str  # of the host: times in it are of its monotonic clock
+    spec: str  # equal for filters that mirror and compare alike
+    data: bytes
+
+
 class Batch:
     """Rows to write in one transaction, in this order."""
 
-    __slots__ = ("examples", "groups", "rollups", "signatures", "verdicts")
+    __slots__ = ("evidence", "examples", "groups", "rollups", "signatures", "verdicts")
 
     def __init__(self) -> None:
         self.rollups: list[Rollup] = []
@@ -83,6 +93,7 @@ class Batch:
         self.examples: list[Example] = []
         self.signatures: list[SignatureRow] = []
         self.verdicts: list[VerdictRow] = []
+        self.evidence: list[EvidenceRow] = []
 
     def __len__(self) -> int:
         return sum(len(getattr(self, name)) for name in Batch.__slots__)
@@ -92,7 +103,7 @@ class Batch:
         if len(self) <= rows:
             yield self
             return
-        for name in ("rollups", "groups", "examples", "signatures", "verdicts"):
+        for name in ("rollups", "groups", "examples", "signatures", "verdicts", "evidence"):
             all_rows = getattr(self, name)
             for start in range(0, len(all_rows), rows):
                 part = Batch()

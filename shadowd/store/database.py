@@ -34,7 +34,8 @@ _PAGE = 4096
 _CHUNK = 256  # rows deleted in one transaction: the WAL that a deletion needs stays below the size that it frees
 _VACUUM_PAGES = 2048  # 8 MB of log at most, for the same reason
 _FILL = 0.9  # of the size a prune leaves: not each minute's rows must prune again
-_RUN_TABLES = ("examples", "rollups", "verdicts", "signatures", '"groups"')
+_EVIDENCE_SECONDS = 7200.0  # of a run that is over: twice as long as it may be taken up again
+_RUN_TABLES = ("evidence", "examples", "rollups", "verdicts", "signatures", '"groups"')
 
 
 class Database:
@@ -97,6 +98,23 @@ class Database:
                 "UPDATE runs SET ended = ?, reason = ? WHERE id = ? AND ended IS NULL", (now, _text(reason), run)
             )
 
+    def resume_run(self, run: int) -> None:
+        """``run`` goes on: its end was the daemon's."""
+        with self._told(), self._transaction() as connection:
+            connection.execute("UPDATE runs SET ended = NULL, reason = '' WHERE id = ?", (run,))
+
+    def resumable(self, since: float, reasons: Sequence[str]) -> list[dict[str, Any]]:
+        """The latest run of each filter and target if it ended after ``since`` for one of the reasons and has evidence:
+        ``EvidenceRow`` with the run's filter, target, label and started."""
+        marks = ", ".join("?" * len(reasons))
+        return self._rows(
+            f"""SELECT evidence.*, runs.filter, runs.target, runs.label, runs.started
+            FROM runs JOIN evidence ON evidence.run = runs.id
+            WHERE runs.id IN (SELECT max(id) FROM runs GROUP BY filter, target)
+            AND runs.reason IN ({marks}) AND max(runs.ended, evidence.time) >= ?""",
+            (*reasons, since),
+        )
+
     def runs(self, filter: str | None = None) -> list[dict[str, Any]]:  # noqa: A002
         """Newest first: id, filter, target, label, key, started, ended (None while it lasts), reason, and the last
         verdict and score (None before the first)."""
@@ -149,6 +167,14 @@ class Database:
             )
             self._write_examples(batch, runs)
             self._write_verdicts(batch, runs)
+            connection.executemany(
+                "INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?, ?)",
+                (
+                    (row["run"], row["time"], row["boot"], row["spec"], row["data"])
+                    for row in batch.evidence
+                    if row["run"] in runs
+                ),
+            )
 
     def _write_examples(self, batch: Batch, runs: set[int]) -> None:
         execute = self._connection.execute
@@ -246,6 +272,9 @@ class Database:
         deleted = {"runs": 0, "rows": 0}
         with self._told():
             self._prune_old(now - self._keep, deleted)
+            over = "SELECT run FROM evidence JOIN runs ON id = run WHERE ended < ?"
+            while self._delete(over, "evidence", (now - _EVIDENCE_SECONDS,), deleted):
+                pass
             self._give_back()
             if self.size() > self._max_bytes:
                 # what is used decides, and not the file: a reader may keep the log from being emptied for now

@@ -12,13 +12,21 @@ from pathlib import Path
 
 from shadowd.errors import ShadowdError
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x73686477  # "shdw"
 
 _MAGIC = b"SQLite format 3\0"
 _CHECKED_BYTES = 256 << 20  # a whole check takes 0.2 s for so many; larger stores show their faults when they are read
 
-TABLES = """
+_EVIDENCE = """
+CREATE TABLE evidence (
+  run INTEGER PRIMARY KEY REFERENCES runs ON DELETE CASCADE, time REAL NOT NULL, boot TEXT NOT NULL,
+  spec TEXT NOT NULL, data BLOB NOT NULL);
+"""
+#: What makes a store of the version before one of this: added to, never rewritten.
+MIGRATIONS = {1: _EVIDENCE}
+
+TABLES = f"""{_EVIDENCE}
 CREATE TABLE runs (
   id INTEGER PRIMARY KEY AUTOINCREMENT, filter TEXT NOT NULL, target TEXT NOT NULL, label TEXT NOT NULL,
   key TEXT NOT NULL, started REAL NOT NULL, ended REAL, reason TEXT NOT NULL DEFAULT '');
@@ -93,6 +101,10 @@ def prepare(connection: sqlite3.Connection, path: Path, exists: bool) -> None:
             if verdict != "ok":
                 raise corrupt(path, verdict.splitlines()[-1][:120])
         connection.execute("SELECT count(*) FROM runs").fetchone()
+        for before in range(version, VERSION):  # each whole or not at all: a crash leaves a store of a known version
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {MIGRATIONS[before]} PRAGMA user_version = {before + 1}; COMMIT;"
+            )
     else:  # one transaction, and in the main file before WAL begins: after a crash there is all of it or nothing
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         script = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"

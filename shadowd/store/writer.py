@@ -63,7 +63,6 @@ class StoreWriter:
         "_failures",
         "_keep",
         "_lock",
-        "_max_bytes",
         "_path",
         "_prune_seconds",
         "_queue",
@@ -73,6 +72,7 @@ class StoreWriter:
         "_rows",
         "_wake",
         "_written",
+        "max_bytes",
         "opened",
         "problem",
     )
@@ -88,7 +88,7 @@ class StoreWriter:
     ) -> None:
         self._path = path
         self._keep = keep_seconds
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._retry_seconds = retry_seconds
         self._prune_seconds = prune_seconds
         self._database: Database | None = None
@@ -177,7 +177,7 @@ class StoreWriter:
             if self._database is None:
                 return  # and the queue is empty
             self._leave(self._failures == failures)
-            if self._bytes > self._max_bytes and trio.current_time() >= self._crowded:
+            if self._bytes > self.max_bytes and trio.current_time() >= self._crowded:
                 self._crowded = trio.current_time() + _CROWDED_SECONDS
                 await self._work(_prune)
 
@@ -213,7 +213,7 @@ class StoreWriter:
         unfinished = None if self.opened else "daemon ended"
 
         def open_() -> Database:
-            return Database(self._path, self._keep, self._max_bytes, unfinished=unfinished)
+            return Database(self._path, self._keep, self.max_bytes, unfinished=unfinished)
 
         async with self._lock:
             try:

@@ -29,13 +29,27 @@ class Filters:
 
     def __init__(self, verdicts: dict[str, Any]) -> None:
         self.verdicts = verdicts
+        self.labels: dict[str, str] = {}
 
     def names(self) -> list[str]:
         return list(self.verdicts)
 
-    async def verdict(self, name: str) -> dict[str, Any]:
+    async def start_run(self, name: str, label: str, restart: bool = False) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        if len(label) > 20:
+            raise UsageError("the label is not a line of text", "give less")
+        if name == "broken":
+            raise ShadowdError("the filter broken compares nothing", "give it a candidate")
+        started = restart or self.labels.get(name) != label
+        self.labels[name] = label
+        return {"filter": name, "label": label, "started": started}
+
+    async def verdict(self, name: str, label: str = "") -> dict[str, Any]:
         await trio.lowlevel.checkpoint()
         found = self.verdicts[name]
+        if label and self.labels.get(name, "") != label:
+            judged = self.labels.get(name, "")
+            return {"verdict": "inconclusive", "reasons": [f"judges {judged}"], "error": "another", "judged": judged}
         if isinstance(found, Exception):
             raise found
         if found == "stuck":
@@ -375,3 +389,51 @@ def test_the_metrics_page_and_one_that_fails() -> None:
     assert (good[0][1]["content-type"], good[0][2]) == ("text/plain; version=0.0.4", b"up 1\n")
     assert bad[0][0] == 500
     assert b"secret" not in bad[0][2]
+
+
+def test_a_verdict_belongs_to_a_build() -> None:
+    found = answers(
+        ("POST", "/run/good?label=v2"), ("POST", "/run/good?label=v2"), ("GET", "/verdict?filter=good&label=v2"),
+        ("GET", "/verdict?filter=good&label=v3"), ("POST", "/run/good?label=v2&restart=true"),
+        ("POST", "/run/nope?label=v2"), ("POST", "/run/good?label=" + "x" * 50), ("POST", "/run/broken?label=v2"),
+        X_Shadowd="run",
+    )  # fmt: skip
+    assert [status for status, _, _ in found] == [200, 200, 200, 409, 200, 404, 400, 409]
+    told = [json.loads(body) for _, _, body in found]
+    assert [told[index]["started"] for index in (0, 1, 4)] == [True, False, True], "pipelines try again"
+    assert (told[2]["verdict"], told[3]["verdict"], told[3]["judged"]) == ("pass", "inconclusive", "v2")
+    assert all("error" in told[index] for index in (3, 5, 6, 7))
+
+
+@pytest.mark.parametrize("path", ["/run/good?label=v2", "/flagger/good/start"])
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_no_web_page_can_begin_a_run(path: str, kind: str) -> None:
+    """Those are the types that a page may send to anybody without asking."""
+    ((status, _, body),) = answers(("POST", path), **({"Content_Type": kind} if kind else {}))
+    assert status == 403
+    assert "X-Shadowd" in json.loads(body)["error"]
+
+
+def webhooks(*calls: tuple[str, dict[str, Any]]) -> list[int]:
+    found: list[int] = []
+
+    async def test(host: str, port: int) -> None:
+        for path, payload in calls:
+            body = json.dumps(payload).encode()
+            told = await trio.to_thread.run_sync(
+                lambda p=path, b=body: ask(host, port, "POST", p, b, Content_Type="application/json")
+            )
+            found.append(told[0])
+
+    serving(test)
+    return found
+
+
+def test_flagger_is_told_of_its_own_rollout_alone() -> None:
+    first, second = {"name": "shop", "checksum": "aaa"}, {"name": "shop", "checksum": "bbb"}
+    named = {"metadata": {"label": "v9"}}
+    assert webhooks(
+        ("/flagger/good", first), ("/flagger/good/start", first), ("/flagger/good", first), ("/flagger/good", second),
+        ("/flagger/good/start", second), ("/flagger/good", second), ("/flagger/good", first), ("/flagger/good", named),
+        ("/flagger/good/start", named), ("/flagger/good", named), ("/flagger/good", first),
+    ) == [200, 200, 200, 412, 200, 200, 412, 412, 200, 200, 200]  # fmt: skip

@@ -365,8 +365,8 @@ def test_lagging_sheds_whole_requests(daemon: Daemon, name: str, stuck: Server) 
     """One slow shadow, one quick one: the slow connection sheds by lag, the quick target has everything."""
     quick = Server()
     with production_under_load() as (production, traffic):
-        daemon.add(name, production.port, stuck.url, quick.url, max_lag=3, timeout=60)
-        wait_for("the slow one sheds", lambda: target(daemon.ledger(name))["shed"].get("lag", 0) >= 30)
+        daemon.add(name, production.port, stuck.url, quick.url, order="connection", max_lag=3, timeout=60)
+        wait_for("the slow one sheds", lambda: target(daemon.ledger(name))["shed"].get("shadow_lag", 0) >= 30)
         assert target(daemon.ledger(name))["mirrored"] == 0
         count = target(daemon.ledger(name), 1)["mirrored"]
         traffic.more(60)
@@ -374,7 +374,7 @@ def test_lagging_sheds_whole_requests(daemon: Daemon, name: str, stuck: Server) 
         stuck.release.set()  # type: ignore[attr-defined]
         wait_for("the slow one goes on when it can", lambda: target(daemon.ledger(name))["mirrored"] >= 30)
     ledger = daemon.settled(name)
-    assert set(target(ledger)["shed"]) == {"lag"}
+    assert set(target(ledger)["shed"]) == {"shadow_lag"}
     assert target(ledger, 1)["mirrored"] == ledger["seen"] - sum(ledger["lost"].values())
     assert all(request.count(b"GET ") == 1 for request in stuck.requests)
     quick.close()
@@ -547,10 +547,10 @@ def test_https(
 def test_latency_of_production_is_not_the_shadows(daemon: Daemon, name: str, production: Server) -> None:
     """A shadow that takes half a second for each answer: production's clients do not wait for it."""
     shadow = Server(answer=lambda number, head, body: (time.sleep(0.5), ok(b"slow"))[1])
-    daemon.add(name, production.port, shadow.url, max_lag=0.5)
+    daemon.add(name, production.port, shadow.url, order="connection", max_lag=0.5)
     ask(production.port, 200)
     # had production waited for the shadow, each of its 200 answers would have found the shadow's behind it
     assert len(shadow.requests) < 100
     ledger = daemon.settled(name, lambda found: found["seen"] == 200)
-    assert target(ledger)["mirrored"] + target(ledger)["shed"].get("lag", 0) == 200
+    assert target(ledger)["mirrored"] + target(ledger)["shed"].get("shadow_lag", 0) == 200
     shadow.close()

@@ -98,8 +98,10 @@ class Daemon:
         return self.client.call(op, **args)
 
     def add(self, name: str, port: int | str, *urls: str, **fields: object) -> Any:
-        # without twins: tests count what reaches the shadow; those of the comparison ask for them
-        spec = {"name": name, "ports": [str(port)], "targets": [{"url": url} for url in urls], "twin": 0, **fields}
+        # without twins: tests count what reaches the shadow; those of the comparison ask for them. A test's traffic
+        # lasts a second, and its weather is none of anybody's.
+        targets = [{"url": url} for url in urls]
+        spec = {"name": name, "ports": [str(port)], "targets": targets, "twin": 0, "min_span": 1, **fields}
         return self.call("filter.add", spec=spec)
 
     def ledger(self, name: str) -> dict[str, Any]:

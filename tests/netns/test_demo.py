@@ -23,7 +23,7 @@ def test_the_demo_names_what_was_planted(tmp_path: Path) -> None:
         "demo",
         "--json",
         "--seconds",
-        "25",
+        "60",  # beside other tests: a share of the machine is enough then
         "--report",
         str(report),
     ]

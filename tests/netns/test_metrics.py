@@ -85,18 +85,19 @@ def test_the_page_says_what_the_ledger_says(host: Host) -> None:
     for reason in LOST:
         assert value("shadowd_requests_lost_total", filter="shop", reason=reason) == ledger["lost"].get(reason, 0)
     for target in ledger["targets"]:
-        place = {"filter": "shop", "target": target["url"]}
+        place = {"filter": "shop", "target": target["url"], "role": "candidate"}
         assert value("shadowd_requests_mirrored_total", **place) == target["mirrored"]
         for reason in SHED:
             assert value("shadowd_requests_shed_total", **place, reason=reason) == target["shed"].get(reason, 0)
         for reason in FAILED:
             assert value("shadowd_requests_failed_total", **place, reason=reason) == target["failed"].get(reason, 0)
     good = {"filter": "shop", "target": ledger["targets"][0]["url"]}
+    timed = {**good, "role": "candidate"}
     for side in ("production", "shadow"):
-        count = value("http_server_request_duration_seconds_count", **good, side=side)
+        count = value("http_server_request_duration_seconds_count", **timed, side=side)
         assert 0 < count <= ledger["targets"][0]["mirrored"]
-        assert value("http_server_request_duration_seconds_bucket", **good, side=side, le="+Inf") == count
-        assert value("http_server_request_duration_seconds_sum", **good, side=side) > 0
+        assert value("http_server_request_duration_seconds_bucket", **timed, side=side, le="+Inf") == count
+        assert value("http_server_request_duration_seconds_sum", **timed, side=side) > 0
     states = [value("shadowd_verdict_state", **good, state=state) for state in ("pass", "fail", "inconclusive")]
     assert sorted(states) == [0, 0, 1]
     assert value("shadowd_kernel_bytes_total", kind="matched") == ledger["kernel"]["bytes"]

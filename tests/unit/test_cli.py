@@ -86,7 +86,7 @@ LEDGER = {
     "filters": [
         {
             "name": "shop", "seen": 20, "in_flight": 1, "filtered": {"method": 3}, "lost": {"gap": 1}, "balanced": True,
-            "targets": [{"url": "http://next:80", "mirrored": 13, "shed": {"lag": 1}, "failed": {"reset": 1},
+            "targets": [{"url": "http://next:80", "mirrored": 13, "shed": {"shadow_lag": 1}, "failed": {"reset": 1},
                          "in_flight": 1}],
         }
     ],
@@ -127,9 +127,12 @@ def command(program: str, *words: str, **settings: str) -> subprocess.CompletedP
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int) -> str:
-    """The one line of an error; nothing on stdout, no traceback."""
+    """The one line of an error; nothing on stdout but the object of --json, no traceback."""
     assert done.returncode == code, done.stderr
-    assert done.stdout == ""
+    if "--json" in done.args:
+        assert json.loads(done.stdout)["error"]["exit"] == code
+    else:
+        assert done.stdout == ""
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
@@ -173,13 +176,15 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "--set-json": "$.model=next",
         "--proxy-protocol": "forward", "--order": "none", "--max-lag": "2s", "--max-rps": "500", "--timeout": "500ms",
         "--stream-window": "1m", "--price": "aria=1,2", "--citations": "$.ids", "--similarity": "/srv/model",
+        "--refusal": "^our policy",
         "--max-connections": "10", "--max-in-flight": "20", "--max-buffered": "1MB", "--ca": "ca.pem",
         "--client-cert": "/c.pem", "--client-key": "/k.pem", "--server-name": "api.example",
         "--twin": "10%", "--route": "/users/{id}", "--run-key": "X-Version", "--max-error-increase": "0.2%",
         "--max-diff-share": "1%", "--max-slowdown": "5%,10%,20%", "--latency-floor": "2ms", "--max-leak": "0.5KB",
         "--max-cpu": "50%", "--min-coverage": "90%", "--min-samples": "100", "--min-duration": "1m",
+        "--min-span": "30s", "--warmup": "10s", "--max-slow-increase": "1%", "--slow-floor": "80ms",
         "--critical": "errors,cpu", "--critical-endpoint": "GET /pay", "--memory-after": "2000",
-        "--ignore-header": "ETag", "--unordered": "$.tags",
+        "--ignore-header": "ETag", "--compare-header": "X-Cache", "--unordered": "$.tags",
         "--max-decision-increase": "2%", "--max-token-increase": "20%", "--max-token-time-increase": "30%",
         "--max-cost-increase": "40%", "--max-similarity-loss": "6%",
         "--tolerance": "0.1%", "--shadow-metrics": "http://a/metrics", "--production-metrics": "http://b/metrics",
@@ -206,11 +211,13 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "max_buffered": 1 << 20,
         "paused": True, "compare": False, "no_content": True, "prices": ["aria=1,2"], "citations": "$.ids",
         "similarity": "/srv/model",
+        "refusal": "^our policy",
         "twin": 0.1, "routes": ["/users/{id}"], "run_key": "X-Version",
         "max_error_increase": 0.002, "max_diff_share": 0.01, "max_slowdown": [0.05, 0.1, 0.2], "latency_floor": 0.002,
         "max_leak": 512, "max_cpu": 0.5, "min_coverage": 0.9, "min_samples": 100, "min_duration": 60.0,
+            "min_span": 30.0, "warmup": "10s", "max_slow_increase": 0.01, "slow_floor": 0.08,
         "critical": ["errors", "cpu"], "critical_endpoint": ["GET /pay"], "memory_after": 2000,
-        "ignore_header": ["ETag"], "unordered": ["$.tags"],
+        "ignore_header": ["ETag"], "compare_header": ["X-Cache"], "unordered": ["$.tags"],
         "max_decision_increase": 0.02, "max_token_increase": 0.2, "max_token_time_increase": 0.3,
         "max_cost_increase": 0.4, "max_similarity_loss": 0.06,
         "tolerance": 0.001, "strict_types": True, "shadow_metrics": "http://a/metrics",

@@ -203,7 +203,7 @@ def test_wait_ends_undecided_and_says_so(canned: tuple[Served, Canned]) -> None:
 def test_an_answer_that_is_none_is_one_line(canned: tuple[Served, Canned], tmp_path: Path) -> None:
     shadowctl, daemon = canned
     daemon.verdict = ["not", "a", "verdict"]
-    assert "is no verdict" in refused(shadowctl("verdict", "shop"), 1)
+    assert "is no verdict" in refused(shadowctl("verdict", "shop"), 4)
     daemon.verdict = {
         "verdict": "pass",
         "coverage": None,
@@ -261,6 +261,8 @@ def test_a_report_that_cannot_be_written(canned: tuple[Served, Canned], path: st
         (["--tolerance", "inf"], "tolerance: 'inf' is out of range"),
         (["--twin", "60%"], "twin: '60%' is out of range"),
         (["--route", "users"], "routes: 'users' is not a route"),
+        (["--refusal", "(sorry"], "refusal: '(sorry' is not a regular expression"),
+        (["--refusal", "x" * 1100], "is longer than 1024 characters"),
         (["--unordered", "tags"], "unordered: 'tags' is not a JSON path"),
         (["--run-key", "a b"], "run_key: 'a b' is not"),
         (["--shadow-metrics", "https://x/m"], "shadow_metrics: 'https://x/m' is not a metrics address"),

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from shadowd.cli.diffs import _lines
 from shadowd.compare.assessment import Assessment
 from shadowd.compare.examiner import Examiner, Settings
 from shadowd.compare.rules import Rules
@@ -23,7 +24,7 @@ from shadowd.errors import UsageError
 from shadowd.recording import Recorder
 from shadowd.store.redaction import Redactor
 from tests.unit.compare.exchanges import MS, answer, examine, request, side
-from tests.unit.test_cli import Filters, Served, refused, worked
+from tests.unit.test_cli import Filters, Served, command, refused, worked
 
 
 class Judged(Filters):
@@ -42,7 +43,9 @@ class Judged(Filters):
             wrong = self.fault and number % 3 == 0
             candidate = answer({"n": number, "total": f"{self.fault}\x1b[31m;$(reboot)" if wrong else 7})
             twin = side(candidate) if dice.random() < 0.5 else None
-            asked = request("/orders/7?q=';reboot'", time=number * 10 * MS, headers="X-A: it's\r\n")
+            asked = request(
+                "/orders/7?q=';reboot'", time=number * (100 if self.fault else 10) * MS, headers="X-A: it's\r\n"
+            )
             examine(examiner, asked, answer({"n": number, "total": 7}), side(candidate), twin=twin)
         assessment = Assessment(examiner, examiner.compared, 90.0)
         assessment.finish()
@@ -57,6 +60,8 @@ class Judged(Filters):
         differences = self.recorder.differences(assessment)
         match op:
             case "verdict":
+                if args.get("label") not in (None, "v2"):
+                    return {"verdict": "inconclusive", "judged": "v2", "reasons": ["shop judges the build v2"]}
                 self.looks += 1
                 if self.looks <= self.decided_after:
                     return {**assessment.verdict, "verdict": "inconclusive"}
@@ -166,3 +171,47 @@ def test_a_rule_names_one_place(judged: tuple[Served, Judged]) -> None:
         {"where": "body", "path": "$.requestId", "endpoint": "", "change": ""},
         {"where": "body", "path": "$.currency", "endpoint": "", "change": "extra"},
     ]
+
+
+def test_another_build_is_inconclusive_at_once(judged: tuple[Served, Judged]) -> None:
+    shadowctl, daemon = judged
+    done = shadowctl("verdict", "shop", "--gate", "--label", "v3", "--wait", "60s")
+    assert (done.returncode, done.stdout, daemon.looks) == (3, "inconclusive\n", 0)
+    assert "judges the build v2" in done.stderr
+    assert shadowctl("verdict", "shop", "--gate", "--label", "v2").returncode == 1
+
+
+def test_who_cannot_be_asked_is_no_fail() -> None:
+    for words in (("--gate",), ("--json",), ()):
+        done = command("shadowctl", "--socket", "/nowhere/s", "verdict", "shop", *words)
+        assert done.returncode == 4
+        assert "no daemon answers" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("verdict", "shop", "--json"), 4), (("status", "--json"), 1), (("diffs", "shop", "--json"), 1),
+        (("filter", "ls", "--json"), 1), (("verdict", "shop", "--json", "--wait", "soon"), 2),
+        (("verdict", "--json"), 2), (("verdict", "shop", "--json", "--nonsense"), 2),
+    ],
+)  # fmt: skip
+def test_json_is_one_object_also_where_it_goes_wrong(words: tuple[str, ...], code: int) -> None:
+    done = command("shadowctl", "--socket", "/nowhere/s", *words)
+    assert done.returncode == code
+    told = json.loads(done.stdout)
+    assert told["verdict"] is None
+    assert told["error"]["exit"] == code
+    assert told["error"]["message"] in done.stderr
+
+
+def test_a_side_without_an_answer_is_shown_as_such() -> None:
+    example = type("Kept", (), {})()
+    example.group, example.endpoint, example.time = "0123456789abcdef", "GET /a", 1
+    example.request = (b"GET", b"/a", b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n", b"")
+    example.production, example.production_failure = (200, b"HTTP/1.1 200 OK\r\n\r\n", b"fine"), ""
+    example.candidate, example.failure = None, "timeout"
+    shown = Recorder(Redactor(b"k" * 32), "edge-1").example(example)
+    assert shown["candidate"] == {"failure": "timeout"}
+    assert (shown["production"]["status"], shown["production"]["body"]) == (200, "fine")
+    assert _lines(shown["candidate"]) == ["no answer: timeout"]

@@ -36,7 +36,7 @@ def test_defaults() -> None:
         "auto",
         "safe",
     )
-    assert (shop.proxy_protocol, shop.order, shop.max_lag, shop.timeout) == ("strip", "connection", 5, 10)
+    assert (shop.proxy_protocol, shop.order, shop.max_lag, shop.timeout) == ("strip", "auto", 5, 10)
     assert (shop.max_rps, shop.max_connections, shop.max_in_flight, shop.max_buffered) == (None, 1024, 4096, 16 << 20)
     assert (shop.allow_writes, shop.preserve_host, shop.paused) == (False, False, False)
 
@@ -423,3 +423,13 @@ def test_overrides_are_checked_and_keep_the_rest() -> None:
     assert config.log_format == "text"
     with pytest.raises(ConfigError, match="log_format: 'xml' is not known"):
         config.with_overrides(log_format="xml")
+
+
+def test_candidate_and_baseline_may_be_one_host() -> None:
+    targets = ["http://one", {"url": "http://one", "role": "baseline"}]
+    spec = FilterSpec.from_wire({"name": "a", "ports": ["80"], "targets": targets})
+    assert [(target.url, target.role) for target in spec.targets] == [
+        ("http://one:80", "candidate"), ("http://one:80", "baseline"),
+    ]  # fmt: skip
+    again = FilterSpec.from_wire(spec.to_wire())
+    assert again == spec

@@ -414,7 +414,9 @@ def sample(balanced: bool = True, errors: dict[str, int] | None = None, before: 
         "in_flight": 0,
         "filtered": {"method": 190},
         "lost": {"gap": 2},
-        "targets": [{"url": "http://x", "mirrored": 800, "shed": {"lag": 5}, "failed": {"reset": 3}, "in_flight": 0}],
+        "targets": [
+            {"url": "http://x", "mirrored": 800, "shed": {"shadow_lag": 5}, "failed": {"reset": 3}, "in_flight": 0}
+        ],
         "balanced": balanced,
     }
     latency = {"production": {"p50": 0.5, "p99": 6.25}, "shadow": {"p50": 0.75, "p99": 14.5}}
@@ -424,7 +426,15 @@ def sample(balanced: bool = True, errors: dict[str, int] | None = None, before: 
 
 def test_the_summary_tells_every_number_and_does_not_hide_a_fault() -> None:
     text = "\n".join(summary(sample()))
-    for words in ("method 190", "gap 2", "lag 5", "reset 3", "replayed 800", "The ledger balances", "p99 14.50 ms"):
+    for words in (
+        "method 190",
+        "gap 2",
+        "shadow_lag 5",
+        "reset 3",
+        "replayed 800",
+        "The ledger balances",
+        "p99 14.50 ms",
+    ):
         assert words in text
     bad = "\n".join(summary(sample(balanced=False, errors={"status": 7})))
     assert "DOES NOT BALANCE" in bad

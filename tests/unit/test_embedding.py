@@ -22,7 +22,9 @@ from shadowd.compare.rules import Rules
 from shadowd.embedding import Embedding, Weighing, check_model
 from shadowd.errors import ShadowdError, UsageError
 from tests.unit.compare.exchanges import SECOND, examine
-from tests.unit.compare.test_llm import GAP, Model, asked, side_of
+from tests.unit.compare.test_llm import Model, asked, side_of
+
+GAP = 30_000_000  # ns between conversations
 
 STAND_IN = """
 import os, zlib
@@ -103,7 +105,7 @@ async def weighed(examiner: Examiner, folder: str, problems: dict[str, str]) -> 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Embedding(lambda: [run], problems).run)
-            while examiner.unweighed and not problems:
+            while examiner.conversations.unweighed and not problems:
                 await trio.sleep(0.05)
             await trio.sleep(0.2)  # the last answer
             nursery.cancel_scope.cancel()
@@ -113,7 +115,7 @@ def test_what_it_says_becomes_evidence(model: Path) -> None:
     examiner, problems = examined(str(model)), dict[str, str]()
     talk = examiner.endpoints[ALL_PROMPTS].talk
     assert talk is not None
-    waiting = len(examiner.unweighed)
+    waiting = len(examiner.conversations.unweighed)
     assert waiting > 30
     assert not talk.likeness, "nothing is judged by edits meanwhile"
     trio.run(weighed, examiner, str(model), problems)
@@ -130,7 +132,7 @@ def test_a_model_that_fails_is_told_and_loses_nothing_else(tmp_path: Path, model
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert examined("/srv/model", 20).unweighed.maxlen == 256
+    assert examined("/srv/model", 20).conversations.unweighed.maxlen == 256
 
 
 def test_a_filter_with_a_model_that_cannot_be_used_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

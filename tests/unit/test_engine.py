@@ -135,7 +135,7 @@ def test_what_waits_for_a_connection_is_shed_when_it_lags(mirror: Mirror) -> Non
     lane = limited(mirror, deaf, TargetLimits(connect_timeout=20 * SECOND, max_lag=SECOND))
     mirror.ask(lane, 0)
     mirror.sweep(SECOND + SAFELY_LATER)
-    assert mirror.ledger() == {"lag": 1}
+    assert mirror.ledger() == {"shadow_lag": 1}
     for sock in crowd:
         sock.close()
 

@@ -420,6 +420,43 @@ def test_eof_in_the_middle_is_truncation() -> None:
     assert not idle.eof()
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 2\r\nContent-Length: 2",
+        b"Content-Length: 2\r\nX-Between: 1\r\ncontent-length:2",
+        b"Content-Length: 2, 2",
+        b"Content-Length: 2 ,2\r\nA: b\r\nCONTENT-LENGTH:\t2",
+    ],
+)
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_length_that_is_told_twice_is_one(fields: bytes, step: int) -> None:
+    """RFC 9112 §6.3, rule 5; the head stays as it was on the wire."""
+    head = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\n"
+    reader = ResponseReader(body_limit=100)
+    found = []
+    for method in (b"GET", b"HEAD", b"GET"):
+        reader.expect(method)
+    text = head + b"ok" + head + head + b"ok"
+    for start in range(0, len(text), step):
+        found += reader.feed_untrusted(text[start : start + step], 1)
+    assert [(answer.status, answer.head, answer.body) for answer in found] == [
+        (200, head, b"ok"),
+        (200, head, b""),
+        (200, head, b"ok"),
+    ]
+
+
+@pytest.mark.parametrize("fields", [b"Content-Length: 2, 3", b"Content-Length: 2\r\nContent-Length: 3, 2",
+                                    b"Content-Length: 2,", b"Content-Length: 2\r\nContent-Length:",
+                                    b"Content-Length: a, a"])  # fmt: skip
+@pytest.mark.parametrize("cut", [0, 1])
+def test_lengths_that_contradict_each_other_are_malformed(fields: bytes, cut: int) -> None:
+    reader = ResponseReader()
+    reader.expect(b"GET")
+    assert rejects(reader, b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\nabc", cut) == "malformed"
+
+
 def test_unsolicited_and_malformed_responses() -> None:
     assert rejects(ResponseReader(), OK) == "unsolicited"
     for wire in (

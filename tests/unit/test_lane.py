@@ -131,13 +131,13 @@ def test_a_lagging_connection_sheds_whole_requests(mirror: Mirror, shadow: Shado
     mirror.sweep(SECOND - 1)
     assert mirror.ledger() == {"in_flight": 4}
     mirror.sweep(SAFELY_LATER)
-    assert mirror.ledger() == {"in_flight": 1, "lag": 3}
+    assert mirror.ledger() == {"in_flight": 1, "shadow_lag": 3}
     mirror.ask(lane, 4, after=1)
     mirror.now += SECOND + 1
     mirror.ask(lane, 5, after=1)
     mirror.answer(peer, ok())  # before the sweep: the first that waited is shed as it would be sent
     mirror.arrives(peer, 0, 5)
-    assert mirror.ledger() == {"mirrored": 1, "in_flight": 1, "lag": 4}
+    assert mirror.ledger() == {"mirrored": 1, "in_flight": 1, "shadow_lag": 4}
 
 
 # --- connections are kept, and found closed ---------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shadowd.doctor.mirroring import _FAILED, _LOST, _SHED, _requests
 from shadowd.ledger import FAILED, FILTERED, LOST, SHED, FilterAccount, describe, totals
 
 URLS = ["http://one", "http://two", "tcp://three"]
@@ -87,7 +90,7 @@ def test_a_mistake_in_any_one_term_shows(term: str) -> None:
     elif term in ("in_flight", "mirrored"):
         setattr(target, term, getattr(target, term) + 1)
     elif term in ("shed", "failed"):
-        getattr(target, term)["timeout" if term == "failed" else "lag"] += 1
+        getattr(target, term)["timeout" if term == "failed" else "shadow_lag"] += 1
     else:
         getattr(account, term)["loop" if term == "filtered" else "gap"] += 1
     assert not account.balanced
@@ -138,6 +141,7 @@ def test_a_view_shows_only_what_happened() -> None:
         "targets": [
             {
                 "url": "http://one",
+                "role": "candidate",
                 "mirrored": 0,
                 "shed": {},
                 "failed": {"tls": 1},
@@ -182,3 +186,50 @@ def test_totals_count_each_target() -> None:
         account.add_target("http://one").mirrored += 3
     account.seen, other.seen = 3, 4
     assert totals([account, other]) == (7, 6)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("own_lag", "http://one: 7 came too late through us: this host is too busy"),
+        ("shadow_lag", "http://one: 7 waited too long: the shadow is slower than production"),
+        ("own_limit", "http://one: 7 not sent: this host has no descriptors or ports for more"),
+        (
+            "spread",
+            "http://one: 7 safe requests went out of order, on further connections, while the shadow was slower",
+        ),
+        ("stray", "http://one: 7 answers were followed by bytes that belong to none"),
+    ],
+)
+def test_who_is_late_is_said_in_words(reason: str, words: str) -> None:
+    account = FilterAccount("shop")
+    target = account.add_target("http://one")
+    account.seen = 7
+    if reason in ("spread", "stray"):
+        setattr(target, reason, 7)
+    else:
+        target.shed[reason] = 7
+    (said,) = describe(account, 1)
+    assert said.startswith(words)
+
+
+def test_the_doctor_and_its_page_know_every_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
+    for prefix, reasons, table in (("shed", SHED, _SHED), ("failed", FAILED, _FAILED), ("lost", LOST, _LOST)):
+        assert set(table) == reasons
+        assert all(f"`{prefix}_{reason}`" in page for reason in reasons)
+
+
+def test_the_doctor_says_whose_lag_it_is_and_what_is_no_loss() -> None:
+    account = FilterAccount("shop")
+    target = account.add_target("http://one")
+    account.seen = target.mirrored = 10
+    account.seen += 2
+    target.shed["own_lag"] = target.shed["shadow_lag"] = 1
+    target.spread = target.stray = 3
+    found = {one.code: one for one in _requests(account.view())}
+    assert found["shed_own_lag"].meaning.startswith("this host is too busy")
+    assert found["shed_shadow_lag"].meaning == "the target is slower than production"
+    assert (found["spread"].level, found["stray_bytes"].level) == ("note", "warning")
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
+    assert all(f"`{code}`" in page for code in ("spread", "stray_bytes"))

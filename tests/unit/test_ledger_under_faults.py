@@ -136,7 +136,7 @@ class Scene:
         tight = TargetLimits(max_connections=2, max_in_flight=5, max_lag=SECOND, timeout=2 * SECOND)
         host.target(self.http.port)
         host.target(unused_port())
-        pool = host.add(Filter("pool", Policy(b"here/pool", preserve_host=True), ordered=False))
+        pool = host.add(Filter("pool", Policy(b"here/pool", preserve_host=True), order="none"))
         host.target(self.pooled.port, tight, of=pool)
         raw = host.add(Filter("raw", Policy(b"here/raw"), protocol="raw", allow_writes=True))
         host.target(self.raw.port, TargetLimits(timeout=3 * SECOND), scheme="tcp", of=raw)

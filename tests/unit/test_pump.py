@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 from shadowd.capture.abi import DIRECTION_CLIENT, DIRECTION_SERVER, RECORD, RECORD_SEGMENT
 from shadowd.pump import TURN_BYTES, Pump
 from shadowd.replay.engine import Engine
+from shadowd.replay.lateness import STALL
 from shadowd.stream.table import FlowLimits
 from tests.unit.test_ring import Bench
 
@@ -99,3 +101,68 @@ def test_a_connection_does_not_expire_while_what_it_said_waits(behind: Behind) -
     flow = behind.pump.table.get((1).to_bytes(48, "little"))
     assert flow is not None
     assert not flow.midstream
+
+
+# --- our own lateness -------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time that passes only when somebody sleeps, or stands still."""
+
+    def __init__(self) -> None:
+        self.now = 1000 * SECOND
+
+    def monotonic_ns(self) -> int:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now / SECOND
+
+    def sleep(self, seconds: float) -> None:
+        self.now += int(seconds * SECOND)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("shadowd.pump.time", made)
+    return made
+
+
+@pytest.mark.parametrize(("away", "counts"), [(STALL, False), (STALL + 1, True), (8 * SECOND, True)])
+def test_a_pump_that_did_not_run_says_so(clock: Clock, behind: Behind, away: int, counts: bool) -> None:
+    stalls = behind.engine.stalls
+    clock.now += 5 * SECOND
+    behind.pump.turn()  # there was none before it
+    assert stalls.latest == 0
+    begun = clock.now
+    clock.now += away
+    behind.pump.turn()
+    assert stalls.within(0, clock.now) == (away if counts else 0)
+    assert stalls.within(begun + away // 2, begun + away) == (away - away // 2 if counts else 0)
+
+
+@pytest.mark.parametrize("more", [0, STALL, 3 * SECOND])
+def test_an_idle_pumps_wait_is_no_stall(clock: Clock, behind: Behind, more: int) -> None:
+    """Waiting for a wake-up takes ``IDLE_WAIT``; what it takes beyond that is ours."""
+    pump, waits = behind.pump, []
+
+    class Idle(Pump):
+        __slots__ = ()
+
+        async def _wait_sockets(self, limit: int) -> None:
+            waits.append(limit)
+            clock.now += limit + more * (len(waits) == 3)
+            await trio.lowlevel.checkpoint()
+            if len(waits) == 6:
+                scope.cancel()
+
+    async def run() -> None:
+        with scope:
+            await pump.run()
+
+    scope = trio.CancelScope()
+    pump.__class__ = Idle
+    trio.run(run)
+    assert len(waits) >= 5
+    assert behind.engine.stalls.within(0, clock.now) == (more if more > STALL else 0)

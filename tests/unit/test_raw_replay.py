@@ -275,7 +275,7 @@ def test_a_shed_turn_ends_the_conversation(mirror: Mirror, shadow: Shadow, later
     heard(mirror, peer, b"SET a 1")
     mirror.say(lane, 1, b"INCR a", after=1, reply=2)
     mirror.sweep(SECOND + SWEEP)
-    reason = "lag" if later else "max_in_flight"
+    reason = "shadow_lag" if later else "max_in_flight"
     assert mirror.ledger() == {"in_flight": 1, reason: 1}
     mirror.answer(peer, b"ok")
     mirror.say(lane, 2, b"GET a", after=2, reply=2)

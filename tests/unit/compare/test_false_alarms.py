@@ -35,6 +35,9 @@ def autocorrelated(generator: np.random.Generator, many: int, rho: float) -> np.
     return np.array(values)
 
 
+LEAST = 4_000_000_000  # ns of evidence before anything is said: the runs here are short, so that they are many
+
+
 class Run:
     """An A/A run: errors and refusals at the margin's own rates or none, volatile fields, two endpoints' latencies."""
 
@@ -50,7 +53,7 @@ class Run:
             for rate in (volatility / 2).tolist()
         ]
         self.refused = self.generator.binomial(steps, 0.0002).cumsum().tolist()
-        self.latency = [LatencyEvidence(), LatencyEvidence(), LatencyEvidence()]  # overall, two endpoints
+        self.latency = [LatencyEvidence(0, LEAST) for _ in range(3)]  # overall, two endpoints
         spread = self.generator.uniform(0.1, 0.7)
         sides = [
             (20 * MS * factor * np.exp(spread * autocorrelated(self.generator, exchanges, rho))).astype(int).tolist()
@@ -138,7 +141,7 @@ def watched(effect: float, pairs: int, rate: float, rho: float, seed: int) -> se
     generator = np.random.default_rng(seed)
     reference = (20 * MS * np.exp(0.5 * autocorrelated(generator, pairs, rho))).astype(int).tolist()
     candidate = (20 * MS * effect * np.exp(0.5 * autocorrelated(generator, pairs, rho))).astype(int).tolist()
-    evidence = LatencyEvidence()
+    evidence = LatencyEvidence(0, LEAST)
     failed: set[str] = set()
     look = 100
     for index in range(pairs):

@@ -89,6 +89,31 @@ def test_longer_answers_are_told_once() -> None:
     assert "it follows from the longer answers" in cost["sentence"]
 
 
+def test_refusals_in_prose_and_in_the_operators_words_are_found() -> None:
+    """Worded anew each time; 6 % instead of 1 %, by openings that are known and by one that the operator gives."""
+    dice = random.Random(4)
+    known = (
+        "I'm sorry, but I can't help with that.",
+        "I am not able to discuss that topic.",
+        "Sorry, I can't do that.",
+    )
+    own = ("This desk answers billing questions.", "This desk only knows about billing, as you see.")
+
+    def said(share: float, words: tuple[str, ...]) -> Response:
+        text = dice.choice(words) if dice.random() < share else dice.choice(("Of course: yes.", "Yes.", "It is so."))
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return answered(50, choices=[choice])
+
+    for words, refusal in ((known, ""), (own, "^this desk")):
+        settings = Settings(baseline=True, refusal=refusal)
+        _, made = talk(settings, lambda n, words=words: said(0.01, words), lambda n, words=words: said(0.06, words))
+        assert (ALL_PROMPTS, "llm refusal") in failing(made)
+    _, made = talk(Settings(baseline=True), lambda n: said(0.01, own), lambda n: said(0.06, own), 500)
+    assert not any("refusal" in one["path"] for one in made["judges"])
+    _, made = talk(Settings(baseline=True), lambda n: said(0.03, known), lambda n: said(0.03, known))
+    assert not failing(made)
+
+
 def test_other_citations_are_found_and_their_order_is_none() -> None:
     dice = random.Random(2)
 
@@ -143,7 +168,7 @@ def test_nothing_that_is_answered_hurts(body: bytes, kind: str) -> None:
 
 def test_what_is_counted_for_the_metrics_page() -> None:
     examiner, _ = talk(Settings(baseline=True), lambda n: answered(50), lambda n: answered(300, "aria-2"), 20)
-    series = examiner.genai.series
+    series = examiner.conversations.measures.series
     assert set(series) == {(name, "openai", "aria-1") for name in ("production", "shadow", "baseline")}
     ours, theirs = series["production", "openai", "aria-1"], series["shadow", "openai", "aria-1"]
     assert list(ours.durations) == ["stop"]
@@ -161,7 +186,7 @@ def test_models_are_bounded() -> None:
         production = answered(5)
         production.first_byte = production.last_byte = request.ended + MS
         examine(examiner, request, production, side(answered(5)), baseline=side(answered(5)))
-    names = {model for _, _, model in examiner.genai.series}
+    names = {model for _, _, model in examiner.conversations.measures.series}
     assert len(names) == MAX_MODELS + 1
     assert "other" in names
 

@@ -24,15 +24,25 @@ def sawtooth(leak: float, period: int = 1500, height: float = 20 * MB) -> Memory
     return lambda generator, requests: line(generator, requests) + height * (requests % period) / period
 
 
+def production(until: int, each: int = 100, first_look: int = 10_000) -> MemorySeries:
+    """That does not grow."""
+    generator = np.random.default_rng(77)
+    series = MemorySeries(first_look=first_look)
+    for requests in range(0, until + 1, max(1, each // 10)):
+        series.add(requests, int(100 * MB + generator.normal() * 0.05 * MB))
+    return series
+
+
 def results(memory: Memory, until: int, seed: int, each: int = 100, first_look: int = 10_000) -> dict[int, str]:
-    """Result by look, judged after every reading."""
+    """Result by look, judged after every reading, beside a production that does not grow."""
+    beside = production(first_look, each, first_look)
     generator = np.random.default_rng(seed)
     series = MemorySeries(first_look=first_look)
     found: dict[int, str] = {}
     for requests in range(0, until + 1, each):
         series.add(requests, int(memory(generator, requests)))
         if requests % first_look == 0 and requests:
-            said = series.judge()[0]
+            said = series.judge(reference=beside)[0]
             found[said.samples] = said.result
     return found
 
@@ -108,11 +118,11 @@ def test_noise_is_no_leak(memory: Memory) -> None:
 
 
 def test_it_looks_only_at_doublings() -> None:
-    series = MemorySeries()
+    series, beside = MemorySeries(), production(10_000)
     seen = []
     for requests in range(0, 50_001, 500):
         series.add(requests, 100 * MB + 2000 * requests)
-        said = series.judge()[0]
+        said = series.judge(reference=beside)[0]
         seen.append((said.result, said.samples))
         if requests < 10_000:
             assert said.result == "inconclusive"
@@ -130,10 +140,11 @@ def test_the_sentence_of_a_leak() -> None:
     series = MemorySeries()
     for requests in range(0, 10_001, 100):
         series.add(requests, 100 * MB + 1024 * requests + requests % 300)
-    (said,) = series.judge()
+    (said,) = series.judge(reference=production(10_000))
     assert said.result == "fail"
     assert said.required
-    assert said.sentence.startswith("memory grows by 1,024 bytes per request (interval 1,02")
+    assert said.sentence.startswith("memory grows by 1,02")
+    assert "bytes per request more than production's (interval 1,0" in said.sentence
     assert said.low <= said.effect <= said.high
     fit = series.fit()
     assert fit is not None
@@ -148,16 +159,50 @@ def test_a_restart_is_a_finding_and_begins_anew() -> None:
     series.restarted(1500, "restarted: another process")
     memory, restart = series.judge()
     assert memory.result == "pass"  # of the latest look
-    assert (restart.judge, restart.result, restart.critical) == ("restarts", "inconclusive", True)
-    assert "once: restarted: another process" in restart.sentence
+    assert (restart.judge, restart.result, restart.critical) == ("restarts", "pass", True)
+    assert "noted: the shadow's process changed once (restarted: another process)" in restart.sentence
     assert series.points() == []
     for requests in range(1500, 2501, 20):
         series.add(requests, 10 * MB + 5000 * (requests - 1500))
     assert series.points()[0] == (1500, 10 * MB)
-    assert series.judge()[0].result == "fail"
+    assert series.judge(reference=production(1000, 20, 1000))[0].result == "inconclusive"  # below production's
+    assert "warming up to production's" in series.judge(reference=production(1000, 20, 1000))[0].sentence
     series.restarted(2600, "killed for want of memory", fault=True)
-    assert [said.result for said in series.judge()] == ["fail", "fail"]
-    assert "2 times: killed for want of memory" in series.judge()[1].sentence
+    assert [said.result for said in series.judge()] == ["inconclusive", "fail"]
+    assert "twice: killed for want of memory" in series.judge()[1].sentence
+
+
+def test_restarts_beyond_productions_fail_when_repeated() -> None:
+    series, beside = MemorySeries(), MemorySeries()
+    for time in range(3):
+        series.add(100 * time, 100 * MB)
+        series.restarted(100 * time + 50, "restarted: the process's start time changed")
+        assert series.judge()[1].result == ("fail" if time == 2 else "pass")
+    assert "was restarted 3 times in this run: restarted" in series.judge()[1].sentence
+    beside.restarted(100, "restarted: the process's start time changed")
+    assert series.judge(reference=beside)[1].result == "pass"
+    series.restarted(500, "restarted: the process's start time changed")
+    said = series.judge(reference=beside)[1]
+    assert said.result == "fail"
+    assert "4 times in this run, production's once" in said.sentence
+
+
+def test_workers_that_are_recycled_are_no_restarts() -> None:
+    series = MemorySeries()
+    for time in range(20):
+        series.restarted(100 * time, "workers changed: 1 ended, 1 began, 4 run now")
+    assert series.judge()[1].result == "pass"
+
+
+def test_a_look_of_the_process_before_confirms_nothing() -> None:
+    series = MemorySeries()
+    for requests in range(0, 80_001, 200):
+        series.add(requests, 100 * MB + 1024 * requests)
+        if requests == 79_800:
+            series.restarted(requests, "restarted: another process")
+    for requests in range(80_000, 91_000, 100):
+        series.add(requests, 100 * MB + 1024 * requests)
+    assert series.judge()[0].result == "inconclusive"
 
 
 def test_too_few_readings_are_left_open() -> None:
@@ -190,7 +235,7 @@ def test_a_leak_is_found_after_any_number_of_readings() -> None:
     series = MemorySeries()
     for requests in range(40_001):
         series.add(requests, int(100 * MB + 1024 * requests + generator.normal() * 0.2 * MB))
-    (said,) = series.judge()
+    (said,) = series.judge(reference=production(40_000))
     assert (said.result, said.samples) == ("fail", 40_000)
     assert said.effect == pytest.approx(1024, rel=0.05)
 

@@ -26,7 +26,7 @@ SECOND = 1_000_000_000
 def measured(
     slower: float,
     pairs: int = 6000,
-    rate: float = 200.0,
+    rate: float = 60.0,
     middle: float = 20 * MS,
     spread: float = 0.5,
     lost: float = 0.0,
@@ -52,7 +52,7 @@ def judged(evidence: LatencyEvidence, required: bool = True) -> dict[str, Judgem
 
 
 def test_alike_passes_and_says_what_would_have_been_noticed() -> None:
-    found = judged(measured(1.0, pairs=20_000, rate=300))
+    found = judged(measured(1.0, pairs=20_000, rate=200))
     assert [said.result for said in found.values()] == ["pass", "pass", "pass"]
     for said in found.values():
         assert said.low < 0 < said.high < said.margin
@@ -68,7 +68,7 @@ def test_twice_as_slow_fails_everywhere() -> None:
         assert margin < said.low < 1.0 < said.high
         assert said.effect == pytest.approx(1.0, abs=0.15)
     assert found["p50"].sentence.startswith("GET /x: first byte is ")
-    assert "slower than production's at the median (interval " in found["p50"].sentence
+    assert "slower than production's at the median in 16 of 16 stretches of " in found["p50"].sentence
     assert found["p50"].sentence.endswith("margin 10 %)")
 
 
@@ -78,7 +78,7 @@ def test_a_tail_alone_is_seen_in_the_tail_alone() -> None:
     evidence = LatencyEvidence()
     for index in range(12_000):
         a, b = (20 * MS * generator.lognormal(0, 0.3, 2)).tolist()
-        evidence.add(index * SECOND // 300, int(a), int(b * (10 if generator.random() < 0.05 else 1)))
+        evidence.add(index * SECOND // 120, int(a), int(b * (10 if generator.random() < 0.05 else 1)))
     found = judged(evidence)
     assert found["p50"].result == "pass"
     assert found["p99"].result == "fail"
@@ -88,9 +88,9 @@ def test_what_slows_both_sides_cancels_in_the_median() -> None:
     generator = np.random.default_rng(5)
     evidence = LatencyEvidence()
     for index in range(6000):
-        load = 1 + 20 * ((index // 600) % 2)  # every other three seconds
+        load = 1 + 20 * ((index // 180) % 2)  # every other three seconds
         a, b = (20 * MS * load * generator.lognormal(0, 0.1, 2)).tolist()
-        evidence.add(index * SECOND // 200, int(a), int(b))
+        evidence.add(index * SECOND // 60, int(a), int(b))
     said = judged(evidence)["p50"]
     assert said.result == "pass"
     assert abs(said.effect) < 0.02
@@ -101,7 +101,7 @@ def test_a_stall_of_50_ms_now_and_then_moves_the_median_by_less_than_1_percent()
     calm, stalled = LatencyEvidence(), LatencyEvidence()
     for index in range(6000):
         a, b = (20 * MS * generator.lognormal(0, 0.2, 2)).astype(int).tolist()
-        time = index * SECOND // 200
+        time = index * SECOND // 60
         calm.add(time, a, b)
         stalled.add(time, a, b + (50 * MS if generator.random() < 0.01 else 0))
     assert abs(judged(calm)["p50"].effect - judged(stalled)["p50"].effect) < 0.01
@@ -125,7 +125,7 @@ def test_beyond_the_floor_but_within_the_margin_is_no_regression() -> None:
 
 
 def test_lost_answers_are_longer_than_everything() -> None:
-    found = judged(measured(1.0, pairs=12_000, rate=300, lost=0.03))
+    found = judged(measured(1.0, pairs=12_000, rate=120, lost=0.03))
     assert found["p50"].result == "pass"
     assert found["p99"].result == "fail"
     assert found["p99"].effect == math.inf
@@ -317,7 +317,8 @@ def test_independent_exceedances_are_worth_themselves() -> None:
 
 
 def test_bursts_of_ten_are_worth_a_tenth() -> None:
-    assert 6 < bursts_of(lambda generator: 10 * int(generator.binomial(10, 0.1))) < 16
+    # the largest that was ever known counts: of a variance of some twenty blocks, up to twice its value
+    assert 6 < bursts_of(lambda generator: 10 * int(generator.binomial(10, 0.1))) < 20
 
 
 def test_an_effect_takes_sixteen_blocks() -> None:

@@ -96,12 +96,12 @@ def run(late: float = 1.0, apart: float = 1.0, exchanges: int = 1500) -> dict[st
         return [base + at for at in accumulate(gaps)]
 
     for number in range(exchanges):
-        asked = request("/events", time=SECOND + number * 30 * MS)
+        asked = request("/events", time=SECOND + number * 60 * MS)
         examine(
             examiner, asked, streamed(times(asked.ended, 1, 1)), side(streamed(times(0, late, apart))),
             baseline=side(streamed(times(0, 1, 1))),
         )  # fmt: skip
-    assessment = Assessment(examiner, exchanges, exchanges * 0.03)
+    assessment = Assessment(examiner, exchanges, exchanges * 0.06)
     return {"verdict": assessment.finish(), "endpoint": assessment.endpoints[0]}
 
 

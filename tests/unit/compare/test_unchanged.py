@@ -17,7 +17,7 @@ from tests.unit.compare.exchanges import MS, answer, examine, request, side
 RUNS = 100
 EXCHANGES = 20_000
 LOOKS = (500, 1_000, 2_000, 4_000, 7_000, 10_000, 14_000, 20_000)
-RATE = 1_000 * MS // 400
+RATE = 1_000 * MS // 120
 
 
 STEADY = [answer({"id": number, "price": number * 7 % 1000}) for number in range(97)]
@@ -74,4 +74,4 @@ def one_run(seed: int) -> tuple[bool, str]:
 def test_a_hundred_releases_that_changed_nothing() -> None:
     runs = [one_run(seed) for seed in range(RUNS)]
     assert sum(1 for named, _ in runs if not named) >= 95
-    assert sum(1 for _, verdict in runs if verdict == "pass") >= 90
+    assert sum(1 for _, verdict in runs if verdict == "pass") >= 80, "the catalogue's bound"

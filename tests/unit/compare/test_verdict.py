@@ -20,10 +20,12 @@ from shadowd.compare.verdict import (
     capacity_alpha,
     cpu_alpha,
     decide,
+    decision_alpha,
     errors_alpha,
     field_alpha,
     latency_alpha,
     memory_alpha,
+    slow_alpha,
     weight,
 )
 
@@ -152,7 +154,11 @@ def test_alpha_is_not_spent_twice() -> None:
     fields = sum(field_alpha(j) for j in many)
     assert latency == pytest.approx(ALPHA * SHARES["latency"], rel=1e-3)
     assert fields == pytest.approx(ALPHA * SHARES["content"], rel=1e-3)
-    total = latency + fields + errors_alpha() + memory_alpha() + capacity_alpha() + cpu_alpha()
+    errors = errors_alpha("failing") + errors_alpha("refused")
+    errors += 2 * sum(errors_alpha("endpoints") / 2 * weight(j) for j in many)  # an endpoint's failing, and refused
+    assert errors == pytest.approx(ALPHA * SHARES["errors"], rel=1e-3)
+    total = latency + fields + errors + slow_alpha() + memory_alpha() + capacity_alpha() + cpu_alpha()
+    total += 5 * decision_alpha(5)
     assert 0.99 * ALPHA < total <= ALPHA
     assert [weight(1), weight(2), weight(3)] == [1 / 2, 1 / 6, 1 / 12]
     with pytest.raises(ValueError, match="from 1"):
@@ -183,7 +189,7 @@ def test_margins_out_of_range_say_so(name: str, value: Any) -> None:
 
 def test_margins_by_default() -> None:
     margins = Margins()
-    assert margins.critical == {"errors", "content", "latency", "memory", "capacity", "restarts"}
+    assert margins.critical == {"errors", "content", "latency", "slow", "memory", "capacity", "restarts"}
     assert margins.max_slowdown == (0.10, 0.15, 0.25)
 
 
@@ -197,7 +203,10 @@ def test_margins_by_default() -> None:
         (0.05, "5 %"),
         (2.1, "210 %"),
         (-0.035, "-3.5 %"),
-        (54.321, "5,432 %"),
+        (9.99, "999 %"),
+        (54.321, "54 times"),
+        (-1234.5, "-1,234 times"),
+        (2e6, "over a million times"),
         (math.inf, "∞ %"),
         (-1e-9, "0 %"),
     ],

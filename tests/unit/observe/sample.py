@@ -27,6 +27,7 @@ def conversations(name: str, buckets: bool) -> dict[str, Any]:
         "talk": {
             "first_content_ms": {"production": side(1), "candidate": side(1.3)},
             "tokens": {"production": side(0.5), "candidate": side(0.6)},
+            "models": {"production": {"aria-1": 900}, "candidate": {"aria-2": 880, "aria-mini": 20}},
             "too_long": 2,
             "cost": {"conversations": 900, "production": 0.00123, "candidate": 0.00148},
         },
@@ -266,7 +267,7 @@ def sample() -> dict[str, Any]:
                 {
                     "url": "http://shadow:8080",
                     "mirrored": 12_010,
-                    "shed": {"lag": 44},
+                    "shed": {"shadow_lag": 44},
                     "failed": {"reset": 21, "timeout": 4},
                     "in_flight": 2,
                     "uncomparable": 10,

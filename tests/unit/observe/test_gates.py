@@ -82,7 +82,7 @@ def test_the_check_of_commands_can_fail(words: str) -> None:
 
 
 def test_argo_reads_all_three_verdicts() -> None:
-    template, rollout = documents("argo-rollouts.yaml")
+    _, template, rollout = documents("argo-rollouts.yaml")
     assert (template["apiVersion"], template["kind"]) == ("argoproj.io/v1alpha1", "AnalysisTemplate")
     (metric,) = template["spec"]["metrics"]
     assert metric["successCondition"] == 'result.verdict == "pass"'
@@ -90,21 +90,36 @@ def test_argo_reads_all_three_verdicts() -> None:
     assert metric["failureLimit"] == 0
     assert metric["inconclusiveLimit"] * int(metric["interval"].removesuffix("s")) == 600
     web = metric["provider"]["web"]
-    assert web["url"].endswith("/verdict?filter={{ args.filter }}")
+    assert web["url"].endswith("/verdict?filter={{ args.filter }}&label={{ args.build }}")
     assert "jsonPath" not in web  # the result is then the whole object
     used = set(re.findall(r"{{ args\.(\w+) }}", web["url"]))
     assert used == {arg["name"] for arg in template["spec"]["args"]}
-    (step,) = [step["analysis"] for step in rollout["spec"]["strategy"]["canary"]["steps"] if "analysis" in step]
+    first, step = [step["analysis"] for step in rollout["spec"]["strategy"]["canary"]["steps"] if "analysis" in step]
     assert step["templates"] == [{"templateName": template["metadata"]["name"]}]
-    assert {arg["name"] for arg in step["args"]} == {"filter"}
+    assert {arg["name"] for arg in step["args"]} == {"filter", "build"}
+    assert step["args"] == first["args"], "both speak of one build"
 
 
-def test_flagger_promotes_by_one_door_and_rolls_back_by_the_other() -> None:
+def test_argo_begins_a_run_before_it_asks_and_before_any_user() -> None:
+    begin, _, rollout = documents("argo-rollouts.yaml")
+    (metric,) = begin["spec"]["metrics"]
+    web = metric["provider"]["web"]
+    assert (web["method"], metric["count"]) == ("POST", 1)
+    assert web["url"].endswith("/run/{{ args.filter }}?label={{ args.build }}")
+    assert [header["key"] for header in web["headers"]] == ["X-Shadowd"]
+    assert set(re.findall(r"{{ args\.(\w+) }}", web["url"])) == {arg["name"] for arg in begin["spec"]["args"]}
+    steps = rollout["spec"]["strategy"]["canary"]["steps"]
+    assert [next(iter(step)) for step in steps[:4]] == ["setCanaryScale", "analysis", "analysis", "setWeight"]
+    assert steps[1]["analysis"]["templates"] == [{"templateName": begin["metadata"]["name"]}]
+
+
+def test_flagger_begins_a_run_asks_before_any_user_and_rolls_back() -> None:
     (canary,) = documents("flagger.yaml")
     assert (canary["apiVersion"], canary["kind"]) == ("flagger.app/v1beta1", "Canary")
     hooks = {hook["type"]: hook["url"] for hook in canary["spec"]["analysis"]["webhooks"]}
-    assert hooks["confirm-promotion"].endswith("/flagger/shop")
-    assert hooks["rollback"] == hooks["confirm-promotion"] + "/rollback"
+    gate = hooks["confirm-traffic-increase"]
+    assert gate.endswith("/flagger/shop")
+    assert (hooks["pre-rollout"], hooks["rollback"]) == (f"{gate}/start", f"{gate}/rollback")
 
 
 def test_pipelines_report_also_when_the_gate_is_shut() -> None:

@@ -71,7 +71,7 @@ def test_everything_is_on_the_page() -> None:
         "$.items[*].price",
         "19.99",
         "20.00",
-        "shadowctl diffs shop 1f3a09bc",
+        "shadowctl diffs shop 5e00aa10",
         "KeyError: 'discount'",
         "new in the shadow",
         "+1 KB per request",
@@ -89,7 +89,7 @@ def test_conversations_and_streams_have_parts_of_their_own() -> None:
     said = Page(render_html(sample())).said
     for text in ("Conversations", "Time to the first content", "Output tokens", "You help with travel.", "Streams",
                  "874", "52,431", "63,118 shadow", "0.00123", "0.00148", "+20 %", "First event",
-                 "2 answers too long"):  # fmt: skip
+                 "2 answers too long", "Answered by", "aria-mini (20)"):  # fmt: skip
         assert text in said, text
     plain = sample()
     plain["endpoints"] = [one for one in plain["endpoints"] if "talk" not in one]
@@ -128,7 +128,7 @@ def test_results_are_words_and_marks_and_not_colour_alone() -> None:
 def test_the_most_harmful_comes_first() -> None:
     said = Page(render_html(sample())).said
     differences = said[said.index("Grouped by endpoint") :]
-    order = [differences.index(name) for name in ("1f3a09bc", "5e00aa10", "aa12ff00", "0d1c2b3a", "77aa01bc")]
+    order = [differences.index(name) for name in ("5e00aa10", "1f3a09bc", "aa12ff00", "0d1c2b3a", "77aa01bc")]
     assert order == sorted(order)
     errors = said[said.index("new in the shadow") :]
     assert errors.index("KeyError") < errors.index("upstream timed out")
@@ -168,7 +168,7 @@ def everywhere(data: Any, evil: str) -> Any:
     """The same data with a stranger's text in every text of it, names of reasons too."""
     if isinstance(data, dict):
         return {
-            key if key not in ("method", "path", "gap", "lag", "reset") else evil: everywhere(value, evil)
+            key if key not in ("method", "path", "gap", "shadow_lag", "reset") else evil: everywhere(value, evil)
             for key, value in data.items()
         }
     if isinstance(data, list):
@@ -284,3 +284,8 @@ def small() -> dict[str, Any]:
 
 
 SAMPLE = small()
+
+
+def test_errors_say_how_to_look_at_them() -> None:
+    for page in (Page(render_html(sample())).said, render_markdown(sample())):
+        assert "shadowctl diffs shop 9b1f0c22" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -86,6 +87,57 @@ def test_lines_and_data_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     reader.feed_untrusted(b"data: " + b"x" * 80 + b"\n")
     with pytest.raises(StreamError):
         reader.feed_untrusted(b"data: " + b"x" * 80 + b"\n")
+
+
+class Counted:
+    """The pattern that finds ends of lines, and how many bytes it was given."""
+
+    def __init__(self) -> None:
+        self.searched = 0
+
+    def split(self, data: bytes) -> list[bytes]:
+        self.searched += len(data)
+        return re.split(rb"\r\n|\n|\r", data)
+
+
+@pytest.mark.parametrize("step", [1, 7, 1400])
+@pytest.mark.parametrize("before", [b"", b"data: x\n\n"])
+def test_a_long_line_costs_what_it_is_long(monkeypatch: pytest.MonkeyPatch, step: int, before: bytes) -> None:
+    """Twice the line, twice the work: each byte is searched once, and what waits is the line and no copies of it."""
+    work = []
+    for size in (20_000, 40_000, 80_000):
+        counted = Counted()
+        monkeypatch.setattr(event_stream, "_BREAK", counted)
+        stream = before + b"data: " + b"A" * size + b"\n\n"
+        reader, events = EventStream(), 0
+        for at in range(0, len(stream), step):
+            events += len(reader.feed_untrusted(stream[at : at + step]))
+        assert events == 1 + bool(before)
+        assert counted.searched <= len(stream) + 3  # the first three bytes may be a mark
+        work.append(counted.searched)
+    assert work[2] - work[1] == pytest.approx(2 * (work[1] - work[0]), rel=0.01)
+
+
+def test_what_waits_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory of a line that comes byte by byte is its length, and the limit holds across pieces."""
+    tracemalloc.start()
+    reader = EventStream()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(100_000):
+        reader.feed_untrusted(b"A")
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 3 * 100_000
+    monkeypatch.setattr(event_stream, "MAX_LINE", 100_001)
+    reader.feed_untrusted(b"A")
+    with pytest.raises(StreamError):
+        reader.feed_untrusted(b"A")
+
+
+def test_lines_without_data_are_no_way_around_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "MAX_DATA", 150)
+    with pytest.raises(StreamError):
+        EventStream().feed_untrusted(b"data\n" * 200)
 
 
 @given(st.lists(st.sampled_from([b'{"a":1}', b"", b"  ", b"x"])), st.sampled_from([b"\n", b"\r\n"]), st.integers(1, 9))

@@ -37,6 +37,16 @@ def test_openai_chat_and_its_relatives() -> None:
     assert told(ask("/v1/chat/completions", body))[4] == {}
 
 
+def test_the_older_completions_and_custom_tools() -> None:
+    assert told(ask("/v1/completions", {"model": "m", "prompt": "Say it.", "stream": True})) == (
+        "chat", "m", "", {}, None, True,
+    )  # fmt: skip
+    tools = [{"type": "custom", "custom": {"name": "sql"}}, {"type": "function", "function": {"name": "weather"}}]
+    assert told(ask("/v1/chat/completions", {"model": "m", "messages": [], "tools": tools}))[3].keys() == {
+        "sql", "weather",
+    }  # fmt: skip
+
+
 def test_responses() -> None:
     body = {
         "model": "m", "instructions": "Be brief.", "input": [{"role": "developer", "content": "And kind."}],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ def check(entry: dict[str, Any], message: Message) -> None:
         assert message.input_tokens == told[0]
         told = [usage[key] for key in ("output_tokens", "completion_tokens", "candidatesTokenCount") if key in usage]
         assert message.output_tokens == (told[0] if told else None)
+    if "output_types" in reference:  # every item is told: as text, as a call, or by its kind
+        kinds = Counter(kind for kind in reference["output_types"] if kind not in ("message", "reasoning"))
+        told_kinds = Counter([call.name for call in message.hosted] + message.items)
+        assert told_kinds + Counter(function_call=len(message.tool_calls)) == kinds
+    if "block_types" in reference:
+        results = [kind for kind in reference["block_types"] if kind.endswith("_result")]
+        assert [item.partition(":")[0] for item in message.items] == results
     if "tool_calls" not in reference:
         return
     expected = [(call["name"], _arguments(call)) for call in reference["tool_calls"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sqlite3
@@ -471,3 +472,29 @@ def test_a_store_that_cannot_become_small_enough_ends_pruning(path: Path) -> Non
     store.prune(1.0)
     assert store.groups(run) == [group(run)]
     store.close()
+
+
+def test_a_store_of_the_version_before_is_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with contextlib.closing(Database(path, 1e9, 1 << 30)) as database:
+        run = database.begin_run("shop", "http://a", "v1", "", 1.0)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP TABLE evidence; PRAGMA user_version = 1;")
+    with contextlib.closing(Database(path, 1e9, 1 << 30)) as database:
+        batch = Batch()
+        batch.evidence += [
+            {"run": run, "time": 5.0, "boot": "b", "spec": "s", "data": b"old"},
+            {"run": run, "time": 9.0, "boot": "b", "spec": "s", "data": b"new"},
+            {"run": run + 1, "time": 9.0, "boot": "b", "spec": "s", "data": b"of no run"},
+        ]
+        database.write(batch)
+        (found,) = database.resumable(8.0, ("daemon ended",))
+        assert (found["run"], found["data"], found["label"]) == (run, b"new", "v1")
+        assert database.resumable(10.0, ("daemon ended",)) == []
+        assert database.resumable(8.0, ("daemon stopped",)) == []
+        database.resume_run(run)
+        assert database.runs("shop")[0]["ended"] is None
+        database.end_run(run, 10.0, "a new run was started")
+        assert database.resumable(0.0, ("daemon ended", "daemon stopped")) == []
+        database.prune(10.0 + 7201)
+        assert database.resumable(0.0, ("a new run was started",)) == []
