@@ -529,6 +529,7 @@ def test_https(
         for key, value in options.items()
     }
     spec = {"name": name, "ports": [str(production.port)], "targets": [{"url": shadow.url, **places}], "twin": 0}
+    spec["order"] = "connection"  # a slow handshake would spread the others
     daemon.call("filter.add", spec=spec)
     ask(production.port, 4)
     ledger = daemon.settled(name, lambda found: found["seen"] == 4)
