@@ -60,7 +60,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _is_unit(item: pytest.Item) -> bool:
-    return item.path.is_relative_to(ROOT / "tests" / "unit")
+    """Whether it only computes: the catalogue does, too."""
+    return item.path.relative_to(ROOT / "tests").parts[0] in ("unit", "catalogue")
 
 
 @pytest.fixture(scope="session")
