@@ -259,6 +259,7 @@ class Assessment:
             "is judged; if that is meant, say so (shadowctl noise add --endpoint, --path '*')"
             for name in self._fields.unjudged
         ]
+        missing += _another_production(self._fields.moving)
         if decided.verdict == "pass" and missing:
             decided.verdict, decided.reasons, decided.score = "inconclusive", missing, min(decided.score, 99)
         decided.reasons = limited(decided.reasons)
@@ -371,3 +372,16 @@ def _latencies(endpoint: Endpoint) -> dict[str, float | None]:
         for name, q in (("p50", 0.5), ("p99", 0.99))
         for value in (sketch.quantile(q),)
     }
+
+
+def _another_production(moving: dict[tuple[str, str], list[str]]) -> list[str]:
+    """What is said where production has become another in mid-run, and is so still: the worst place names it."""
+    if not moving:
+        return []
+    (where, path), endpoints = max(moving.items(), key=lambda one: len(one[1]))
+    more = f" and {len(endpoints) - 1} more endpoints" if len(endpoints) > 1 else ""
+    return [
+        f"production's own answers changed in mid-run ({where} {path} at {endpoints[0]}{more}), and the candidate says "
+        "what they were before: another version is in production, so begin a run (shadowctl run start), or give a "
+        "--baseline"
+    ]

@@ -22,6 +22,7 @@ from shadowd.compare.conversing import ALL_PROMPTS, OTHER_PROMPTS, Conversations
 from shadowd.compare.credentials import carried, opaque
 from shadowd.compare.difference import Differences
 from shadowd.compare.drift import Drift, explains
+from shadowd.compare.earlier import is_power_of_two
 from shadowd.compare.endpoints import Endpoints
 from shadowd.compare.evidence import Endpoint, Example, Outcomes, SignatureCount
 from shadowd.compare.inband import NEITHER, in_band_error_untrusted, in_band_errors_untrusted
@@ -240,7 +241,7 @@ class Examiner:
             self.timing.note_events(trial, endpoint, production, candidate)
         compare = Pairing(trial, self.contents.epoch, self.settings.preserve_host)
         differences = compare(production, candidate, self.settings.options)
-        if differences or third is not None or endpoint.fields:
+        if differences or third is not None or endpoint.fields or is_power_of_two(endpoint.pairs):
             drifting = self._content_drifts(trial, endpoint, differences)
             self.contents.judge(trial, endpoint, differences, third, moment, drifting, compare)
 
