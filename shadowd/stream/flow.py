@@ -299,7 +299,7 @@ class Flow:
         if payload:
             if not direction:
                 self.before = own.next_seq
-            data = own.push(seq, payload)
+            data = own.push(seq, payload, bool(flags & FIN))
             if data:
                 self.sink.data(direction, data, time)
                 self.speaker = direction
