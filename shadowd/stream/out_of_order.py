@@ -158,7 +158,7 @@ class OutOfOrderQueue:
             self._last = run
         return Added(buffered, duplicate, conflicts)
 
-    # --- the tree: lib/rbtree.c, each mirrored pair of cases written once ------------------------------------------------
+    # --- the tree: lib/rbtree.c, each mirrored pair of cases written once ------------------------------------------
 
     def _insert(self, run: Run, parent: Run | None, side: int) -> None:
         self._count += 1
