@@ -138,8 +138,10 @@ class _StreamSink:
             self._pending[direction] = 0
 
     def closed(self, state: str, time: int) -> None:
-        self.result["c2s"]["conflicts"] = self._flow.client.conflicts
-        self.result["s2c"]["conflicts"] = self._flow.server.conflicts
+        for side, stream in (("c2s", self._flow.client), ("s2c", self._flow.server)):
+            self.result[side]["conflicts"] = stream.conflicts
+            if stream.discarded:
+                self.result[side]["discarded"] = stream.discarded
         if state in ("closed", "reset"):
             self.result["state"] = state
 
@@ -179,7 +181,8 @@ def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None 
     """Write every TCP connection's two streams to ``out/N.c2s`` and ``out/N.s2c``; returns what ``--json`` prints.
 
     A connection's ``gaps`` are ``[stream offset, length]``; at a gap the file goes on with what came after the hole.
-    ``conflicts`` are bytes of queued copies that differed. Connections without their SYN are ``midstream`` until they
+    ``conflicts`` are bytes of queued copies that differed; ``discarded``, where there are any, bytes that belong to no
+    stream, by the reasons of ``Assembler.discarded``. Connections without their SYN are ``midstream`` until they
     end. Raises ``ShadowdError``, as ``PartialStreamsError`` if the file is cut short or corrupt.
     """
     packets_of_file = read_packets(path, progress)
@@ -262,6 +265,8 @@ def _describe(stream: dict[str, Any]) -> str:
             text += f", {len(side['gaps'])} gaps ({sum(length for _, length in side['gaps'])} bytes)"
         if side["conflicts"]:
             text += f", {side['conflicts']} bytes in conflict"
+        for reason, length in side.get("discarded", {}).items():
+            text += f", {length} bytes left out ({reason})"
         sides.append(text)
     return f"{stream['n']}  {stream['client']} → {stream['server']}  {stream['state']}  {';  '.join(sides)}"
 

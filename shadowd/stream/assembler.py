@@ -96,7 +96,8 @@ class Assembler:
     def anchor(self, seq: int) -> None:
         """The stream's first byte has number ``seq``. May be called again until the first byte is handed out.
 
-        What is queued keeps its sequence numbers; what then lies before the start is discarded (``before_start``).
+        What is queued keeps its sequence numbers; what then lies before the start or beyond any window is discarded, and
+        a FIN there is forgotten.
         """
         if self.offset:
             raise ValueError("a stream that has begun cannot be anchored again")
@@ -104,12 +105,13 @@ class Assembler:
         for run in self._queue if moved else ():
             run.start += moved
             run.end += moved
-            if run.start < 0:
+            if not 0 <= run.start <= MAX_WINDOW:
                 self._queue.remove(run)
                 self.buffered -= len(run.data)
-                self.refuse("before_start", len(run.data))
+                self.refuse("before_start" if run.start < 0 else "outside_window", len(run.data))
         if self.anchored and self.end >= 0:
-            self.end = max(0, self.end + distance(seq, self.next_seq))
+            end = self.end + distance(seq, self.next_seq)
+            self.end = end if 0 <= end <= MAX_WINDOW else -1
         self.anchored = True
         self.next_seq = seq & MASK
 
@@ -134,8 +136,10 @@ class Assembler:
         return True
 
     def push(self, seq: int, data: bytes, fin: bool = False) -> bytes:
-        """Take a segment's payload. Returns the bytes that are now in order, ``b""`` if none. ``fin``: it had that flag,
-        which makes it longer by one where copies compete; tell ``finish`` too."""
+        """Take a segment's payload. Returns the bytes that are now in order, ``b""`` if none.
+
+        ``fin``: it had that flag, which makes it longer by one where copies compete; tell ``finish`` too.
+        """
         expected = self.next_seq
         if seq == expected and not self.buffered and self.end < 0:
             length = len(data)

@@ -9,6 +9,10 @@ captured (NAT hides the SYN-ACK from one of our hooks). A provisional anchor mov
 as long as nothing was handed out. A flow without any SYN is *midstream*: each direction begins at its first segment
 with payload or FIN, and older bytes that come later are discarded (``before_start``): the stream began without them.
 
+A segment that comes before its side's SYN is *held*: a host that waits for the SYN drops it (RFC 9293 §3.10.7.3), but it
+may also have been captured too early. The SYN, or the other side's ACK, tells where the stream begins; what is held is
+then in it or not. Of several SYN-ACKs with different numbers the first acknowledged one counts (RFC 9293 §3.10.7.4).
+
 *Holes.* A hole is a loss (``gap``), when
 
 * the peer has acknowledged bytes beyond it, and data or the FIN behind it was captured (an ACK may be captured before
@@ -46,6 +50,9 @@ GAP_TIMEOUT = 30_000_000_000
 #: How far from the expected number a RST is believed: Linux's largest default receive buffer (tcp_rmem, 6 MiB) rounded
 #: up. A blind forgery hits it once in 256 tries.
 RST_WINDOW = 1 << 23
+
+#: Unacknowledged SYN-ACKs that are remembered: a server repeats itself five times (tcp_synack_retries).
+_MAX_RIVALS = 8
 
 #: state → event → state. Events are what segments show (``client_fin`` and ``server_fin``, reached in order; ``reset``)
 #: and what the table decides (``expired``, ``replaced``, ``removed``). States without events are final.
@@ -104,22 +111,50 @@ NOBODY = _Nobody()
 class Stream(Assembler):
     """An assembler and what its flow knows of the direction."""
 
-    __slots__ = ("acked", "ended", "hole_since", "isn", "told")
+    __slots__ = ("acked", "confirmed", "ended", "held", "hole_since", "isn", "rivals", "told")
 
     def __init__(self, max_buffered: int = 1 << 20, max_ranges: int = 256) -> None:
         super().__init__(max_buffered, max_ranges)
         self.isn = -1  # initial sequence number, -1 unknown
+        self.rivals: tuple[int, ...] = ()  # those of other SYN-ACKs, while none is acknowledged
+        self.confirmed = False  # the peer has acknowledged the SYN
+        self.held = False  # the anchor is one below the first byte captured, until it is known where the stream begins
         self.acked = 0  # sequence number up to which the peer has acknowledged, its highest
         self.told = -1  # the peer's latest ACK before the first byte was seen, -1 none
         self.ended = False  # eof was told
         self.hole_since = -1  # when the first hole was first seen, -1 without one
 
-    def begin(self, seq: int) -> None:
-        """Anchor; what lies before ``seq`` counts as acknowledged, unless the peer's ACKs so far say that it is not."""
-        if not self.anchored or distance(seq, self.acked) < 0:
+    def begin(self, seq: int, anew: bool = False) -> None:
+        """Anchor; what lies before ``seq`` counts as acknowledged, unless the peer's ACKs so far say that it is not.
+        ``anew``: the stream was thought to begin elsewhere."""
+        if anew or not self.anchored or distance(seq, self.acked) < 0:
             behind = self.told >= 0 and 0 < distance(self.told, seq) <= MAX_WINDOW
             self.acked = self.told if behind else seq & MASK
         self.anchor(seq)
+
+    def hold(self, seq: int) -> None:
+        """Anchor so that bytes and FIN at ``seq`` wait."""
+        self.begin(add(seq, -1))
+        self.held = True
+
+    def release(self, seq: int | None = None) -> None:
+        """The stream begins at ``seq``, or with what is held. Then ``take``."""
+        self.held = False
+        self.begin(self.held_from if seq is None else seq, anew=True)
+
+    @property
+    def held_from(self) -> int:
+        """Sequence number of the first byte or FIN that is held."""
+        hole = self.hole()
+        return add(self.next_seq, hole[1] if hole else 1)
+
+    def choose(self, ack: int) -> None:
+        """The peer's first ACK: which of the SYN-ACKs it took."""
+        self.confirmed = True
+        if self.rivals and add(ack, -1) in self.rivals and not self.offset:
+            self.isn = add(ack, -1)
+            self.begin(ack, anew=True)
+        self.rivals = ()
 
     def acknowledge(self, ack: int) -> None:
         """The peer's ACK; older ones and those beyond any window are ignored (RFC 9293 §3.10.7.4)."""
@@ -293,6 +328,8 @@ class Flow:
             if not peer.anchored:
                 peer.told = ack
             else:
+                if not peer.confirmed:
+                    self._confirm(peer, ack)
                 peer.acknowledge(ack)
                 if peer.waiting:
                     self._advance(1 - direction, peer, time)
@@ -312,13 +349,17 @@ class Flow:
         """A SYN or SYN-ACK of this connection. False: stale, ignore it."""
         first = add(seq, 1)
         if own.isn < 0:
-            if not own.offset:
+            if own.held:
+                own.release(first)
+            elif not own.offset:
                 own.begin(first)
             own.isn = seq
         elif own.isn != seq:
-            if own.offset or own.waiting or (peer.isn >= 0 and ack != add(peer.isn, 1)):
+            if own.confirmed or own.offset or own.waiting or (peer.isn >= 0 and ack != add(peer.isn, 1)):
                 return False
-            own.begin(first)  # the server answered the repeated SYN anew: nothing of the first answer was used
+            if len(own.rivals) < _MAX_RIVALS:
+                own.rivals += (own.isn,)
+            own.begin(first, anew=True)  # the server answered the repeated SYN anew; the first is not acknowledged
             own.isn = seq
         if flags & ACK and not peer.anchored:
             peer.begin(ack)
@@ -328,7 +369,14 @@ class Flow:
     def _anchor(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int, payload: bytes) -> None:
         if not own.anchored:
             if payload or flags & FIN:
-                own.begin(seq)
+                if peer.isn >= 0 or (self._patient and self.midstream):
+                    own.hold(seq)
+                else:
+                    own.begin(seq)
+        elif own.held:
+            lower = -distance(own.held_from, seq)
+            if payload and 0 < lower <= RST_WINDOW and not (lower == 1 and len(payload) == 1):
+                own.hold(seq)
         elif own.isn < 0 and not own.offset and not self.midstream:
             lower = -distance(own.next_seq, seq)
             probe = lower == 1 and len(payload) <= 1
@@ -336,6 +384,21 @@ class Flow:
                 own.begin(seq)
         if flags & ACK and not peer.anchored and not self.midstream:
             peer.begin(ack)
+
+    def _confirm(self, stream: Stream, ack: int) -> None:
+        """An ACK tells where the other side's stream begins."""
+        if not stream.held:
+            if stream.isn >= 0:
+                stream.choose(ack)
+            return
+        ahead = distance(stream.held_from, ack)
+        if self.midstream:
+            if ahead > 0:  # nothing before it is missing
+                stream.release()
+        elif 0 < ahead <= MAX_WINDOW and (stream.buffered or ahead == 1):
+            stream.release()  # the SYN and the first ACK were not captured
+        else:
+            stream.release(ack)
 
     def _is_near(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int) -> bool:
         """A RST that the other end would take: near the expected number, or answering what it sent."""
@@ -360,6 +423,14 @@ class Flow:
 
     def _advance(self, direction: int, own: Stream, time: int) -> None:
         """Declare lost what is, and tell the end when it is reached."""
+        if own.held:
+            if not own.over_limit:
+                if own.hole_since < 0:
+                    own.hole_since = time
+                return
+            own.release()
+        if own.buffered:
+            self._hand_out(direction, own, time)
         hole = own.hole()
         while hole is not None:
             seq, length = hole
@@ -384,11 +455,19 @@ class Flow:
         self.sink.gap(direction, length, time)
         if direction == CLIENT:
             self.before = own.next_seq
+        self._hand_out(direction, own, time)
+
+    def _hand_out(self, direction: int, own: Stream, time: int) -> None:
+        """What has become contiguous otherwise than by a segment."""
         data = own.take()
         if data:
             self.sink.data(direction, data, time)
+            self.speaker = direction
 
     def _give_up(self, direction: int, own: Stream, time: int) -> None:
+        if own.held:
+            own.release()
+            self._hand_out(direction, own, time)
         while own.hole() is not None:
             self._lose(direction, own, time)
         if not self.over:
@@ -411,5 +490,6 @@ class Flow:
             and server.end < 0
             and not client.buffered
             and not server.buffered
+            and not server.rivals
             and not self.over
         )

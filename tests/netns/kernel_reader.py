@@ -1,8 +1,8 @@
 """What this machine's kernel hands an application of segments in a given order.
 
-Run ``python -m tests.netns.kernel_reader`` in a network namespace of its own, as root. One JSON list of cases on stdin,
-each a list of segments ``[stream offset, hex bytes, flags, urgent pointer]``; the answer is a JSON list of what ``recv``
-returned, in hex. The segments go in through a TUN device, so that the kernel sees them in exactly this order.
+Run ``python -m tests.netns.kernel_reader`` in a network namespace of its own, as root. One JSON list of cases on
+stdin, each a list of segments ``[stream offset, hex bytes, flags, urgent pointer]``; the answer is a JSON list of what
+``recv`` returned, in hex. The segments go in through a TUN device, so that the kernel sees them in exactly this order.
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ def check(results: list[dict[str, Any]], expected: list[Stream], out: Path) -> N
         assert result["s2c"]["gaps"] == [list(gap) for gap in stream.server_gaps]
         assert result["c2s"]["conflicts"] == stream.conflicts
         assert result["state"] == stream.state
+        if stream.client_discarded is not None:
+            assert result["c2s"]["discarded"] == stream.client_discarded
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
