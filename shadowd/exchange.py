@@ -10,7 +10,8 @@ from typing import Any
 
 
 class Request:
-    """One client message, byte for byte as production's client sent it.
+    """One client message, byte for byte as production's client sent it, but for line ends and chunk lines that are not
+    quite HTTP (``protocols.http1_loose``): these are put right.
 
     HTTP: ``head`` runs from the request line to the blank line inclusive, ``body`` is what follows on the wire
     (chunk framing and trailers included). Raw: ``head`` is empty and ``body`` is the client's turn.
@@ -45,7 +46,7 @@ class Request:
     @property
     def size(self) -> int:
         """Bytes on the wire."""
-        return len(self.head) + len(self.body)
+        return self.end - self.begin
 
 
 class Response:

@@ -5,11 +5,12 @@ The client's and the server's direction each have a state:
 ==========  ============================================  ===================================================
 client      what its bytes do                             leaves it
 ==========  ============================================  ===================================================
-``CUT``     are cut into requests                         unparsable → DONE; gap → SEEK; upgrade request → HOLD
-``SEEK``    are discarded, the place is lost (gap, or     an idle point → PROBE
-            flow first seen in the middle)
-``PROBE``   may begin a request; kept until a head is     whole valid head → CUT; else → SEEK, the third
-            whole                                         time → DONE; server speaks before → SEEK
+``CUT``     are cut into requests                         unparsable, gap → SEEK; upgrade request → HOLD
+``SEEK``    are discarded, the place is lost (gap,        an idle point → PROBE
+            unparsable, or first seen in the middle)
+``PROBE``   may begin a request; kept until a head is     whole valid head → CUT; else → SEEK, the third time
+            whole                                         → DONE (not if it was unparsable: it is HTTP); server
+                                                          speaks before → SEEK
 ``HOLD``    wait for the answer to an upgrade request     101 / CONNECT 2xx → DONE; another answer → CUT
 ``DONE``    are discarded: given up, or upgraded          never
 ==========  ============================================  ===================================================
@@ -22,6 +23,9 @@ server      what its bytes do                             leaves it
 ``SEEK``    are discarded; requests are uncomparable      a request that begins at an idle point → CUT
 ``DONE``    are discarded                                 never
 ==========  ============================================  ===================================================
+
+A request that cannot be parsed is one that somebody's server may have answered: its answer is waited for, each further
+answer before the next idle point counts one more ``unparsable`` request, and there the flow goes on.
 
 A response may come before its request is whole (100 Continue, or a refusal of an upload): the request's slot is then
 taken *early*, and an early response waits for the request.
@@ -61,32 +65,11 @@ class Http1Codec:
     ``max_head``, ``max_body``: a request above is ``lost("too_large")``; ``start``: offsets of the first bytes."""
 
     __slots__ = (
-        "_after",
-        "_body_limit",
-        "_budget",
-        "_client",
-        "_client_offset",
-        "_continued",
-        "_counted",
-        "_early",
-        "_early_response",
-        "_ends",
-        "_flow",
-        "_index",
-        "_max_body",
-        "_max_head",
-        "_partial_after",
-        "_probes",
-        "_reason",
-        "_requests",
-        "_responses",
-        "_server",
-        "_server_offset",
-        "_server_reason",
-        "_sink",
-        "_slots",
+        "_after", "_body_limit", "_budget", "_client", "_client_offset", "_continued", "_counted", "_early",
+        "_early_response", "_ends", "_flow", "_index", "_max_body", "_max_head", "_partial_after", "_probes",
+        "_reason", "_requests", "_responses", "_server", "_server_offset", "_server_reason", "_sink", "_slots",
         "_withheld",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -183,10 +166,7 @@ class Http1Codec:
         if requests.skipped:
             self._count_blank(requests)
         if requests.error is not None:
-            self._sink.filtered("unparsable")
-            self._drop_partial("unparsable")
-            self._client = DONE
-            self._reason = "unparsable"
+            self._unparsable()
         elif done and done[-1].upgrade:
             self._ask_upgrade(requests.trailing, time, after)
 
@@ -234,6 +214,20 @@ class Http1Codec:
             else:
                 self._slots[-1] = reason
 
+    def _unparsable(self) -> None:
+        """A request whose end nobody can be sure of; its method tells whether its answer has a body."""
+        self._sink.filtered("unparsable")
+        answered = self._early
+        self._drop_partial("unparsable")
+        if not answered:
+            self._expect_unknown(self._requests.failed_method)
+        self._lose_client("unparsable", counted=True)
+
+    def _expect_unknown(self, method: bytes) -> None:
+        if self._server == CUT:
+            self._slots.append("unparsable")
+            self._responses.expect(method)
+
     # --- a lost place -------------------------------------------------------------------------------------------------
 
     def _seek(self, data: bytes, time: int) -> None:
@@ -270,6 +264,9 @@ class Http1Codec:
 
     def _probe_failed(self) -> None:
         requests = self._requests
+        if self._reason == "unparsable":
+            self._unparsable()
+            return
         self._probes += 1
         self._client = DONE if self._probes >= MAX_PROBES else SEEK
         if requests.partial_bytes:
@@ -390,6 +387,9 @@ class Http1Codec:
         requests = self._requests
         if client == CUT and requests.offset != requests.boundary and not self._early:
             self._expect_early()
+        elif client == SEEK and self._reason == "unparsable" and not self._slots:
+            self._sink.filtered("unparsable")  # more answers than requests were seen
+            self._expect_unknown(b"")
         responses = self._responses
         try:
             done = responses.feed_untrusted(data, time)

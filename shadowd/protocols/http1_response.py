@@ -15,6 +15,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Response
 from shadowd.protocols.content_digest import ContentDigest
+from shadowd.protocols.http1_fields import ProtocolError, content_length, one_length, persistent, softened
 from shadowd.protocols.http1_framing import (
     CHUNKED,
     HEAD,
@@ -24,12 +25,8 @@ from shadowd.protocols.http1_framing import (
     STOPPED,
     UNTIL_EOF,
     MessageReader,
-    ProtocolError,
-    content_length,
-    one_length,
-    persistent,
-    unfold,
 )
+from shadowd.protocols.http1_loose import CONTROL
 
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _BODYLESS_METHODS = frozenset({b"HEAD", b"CONNECT"})
@@ -287,13 +284,14 @@ class ResponseReader(MessageReader[Response]):
         buffer = self._buffer
         if _STATUS_LINE.match(buffer) is None:
             return False
-        return b"\r\n " in buffer or b"\r\n\t" in buffer or len(_LENGTHS.findall(buffer)) > 1
+        folded = b"\r\n " in buffer or b"\r\n\t" in buffer
+        return folded or CONTROL.search(buffer) is not None or len(_LENGTHS.findall(buffer)) > 1
 
     def _mend(self, head: bytes, error: Exception) -> bytes | None:
         if not self._awaited and head[9:12] == b"101":
             return b""
-        unfolded = unfold(head)
-        mended = None if unfolded is None else one_length(unfolded)
+        soft = softened(head)
+        mended = None if soft is None else one_length(soft)
         return mended if mended != head else None
 
     def _overfull(self) -> None:
@@ -318,7 +316,7 @@ class ResponseReader(MessageReader[Response]):
         status = int(head[9:12])
         if 100 <= status < 200 and status != 101:
             self.interim += 1
-            self.interim_bytes += len(head)
+            self.interim_bytes += end - self._begin
             self._renew()  # an HTTP/1.0 interim response would close llhttp
             return None
         method = self._expected.popleft()

@@ -96,8 +96,8 @@ class Assembler:
     def anchor(self, seq: int) -> None:
         """The stream's first byte has number ``seq``. May be called again until the first byte is handed out.
 
-        What is queued keeps its sequence numbers; what then lies before the start or beyond any window is discarded, and
-        a FIN there is forgotten.
+        What is queued keeps its sequence numbers; what then lies before the start or beyond any window is discarded,
+        and a FIN there is forgotten.
         """
         if self.offset:
             raise ValueError("a stream that has begun cannot be anchored again")

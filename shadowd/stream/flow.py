@@ -9,9 +9,9 @@ captured (NAT hides the SYN-ACK from one of our hooks). A provisional anchor mov
 as long as nothing was handed out. A flow without any SYN is *midstream*: each direction begins at its first segment
 with payload or FIN, and older bytes that come later are discarded (``before_start``): the stream began without them.
 
-A segment that comes before its side's SYN is *held*: a host that waits for the SYN drops it (RFC 9293 §3.10.7.3), but it
-may also have been captured too early. The SYN, or the other side's ACK, tells where the stream begins; what is held is
-then in it or not. Of several SYN-ACKs with different numbers the first acknowledged one counts (RFC 9293 §3.10.7.4).
+A segment that comes before its side's SYN is *held*: a host that waits for the SYN drops it (RFC 9293 §3.10.7.3), but
+it may also have been captured too early. The SYN, or the other side's ACK, tells where the stream begins; what is held
+is then in it or not. Of several SYN-ACKs with different numbers the first acknowledged one counts (RFC 9293 §3.10.7.4).
 
 *Holes.* A hole is a loss (``gap``), when
 

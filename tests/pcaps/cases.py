@@ -206,7 +206,7 @@ def two_syn_acks() -> tuple[bytes, list[Stream]]:
         for at in order[:2]:
             talk.server(at, flags=SYN | ACK)
         talk.client(0)
-        for at in order[2:]:
+        if len(order) > 2:
             talk.server(77_000, flags=SYN | ACK)
         talks.append(talk.client(0, REQUEST).server(0, ANSWER, ack=len(REQUEST)))
     return _raw(*talks), [Stream(REQUEST, ANSWER, "open")] * 3

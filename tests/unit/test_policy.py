@@ -263,8 +263,7 @@ def test_a_body_is_never_changed() -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        b"GET / HTTP/1.1\nHost: p\n\n",
-        b"GET / HTTP/1.1\r\nA: 1\nX-Shadowd: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: 1\nContent-Length: 0\r\nX-Shadowd: 1\r\n\r\n",
         b"GET / HTTP/1.1\r\nA: 1\rHost: q\r\nHost: p\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost : p\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost:\r\n p\r\n\r\n",
@@ -275,6 +274,15 @@ def test_a_body_is_never_changed() -> None:
 def test_heads_that_could_be_read_in_two_ways_never_reach_the_policy(wire: bytes) -> None:
     with pytest.raises(ProtocolError):
         RequestReader().feed_untrusted(wire, 1)
+
+
+def test_bare_line_feeds_hide_nothing_from_the_policy() -> None:
+    """They are line ends: what the shadow is sent has CRLF, and can be read in one way only."""
+    assert Policy(LOOP).refuse(request(b"GET / HTTP/1.1\r\nA: 1\nX-Shadowd: 1\r\n\r\n")) == "loop"
+    out = Policy(LOOP, remove_headers=["Cookie"]).rewrite(request(b"GET / HTTP/1.1\nHost: p\nCookie: a\n\n"), HOST)
+    first, fields, body = split(out)
+    assert (first, body) == (b"GET / HTTP/1.1", b"")
+    assert fields == [b"Host: " + HOST, b"X-Shadowd: " + LOOP]
 
 
 @pytest.mark.parametrize("bad", ["a\r\nX: 1", "a\nX: 1", "a\rX", "a\0"])
