@@ -23,6 +23,7 @@ from shadowd.capture.attach import drain_events, list_interfaces, open_link_even
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.capture.selection import RESELECT, select
+from shadowd.comparer import Comparer
 from shadowd.config import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.embedding import Embedding
@@ -91,11 +92,17 @@ class Daemon:
         self.standing = Standing(config, programs, self.pump, self.roster, self.runs, self.guard)
         self.problems = self.standing.problems
         self.embedding = Embedding(lambda: list(self.runs.current.values()), self.problems)
+        self.comparer = Comparer(self.engine.examining, self.problems)
+        self.engine.examining.on_failure = self._comparison_failed
         self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
         self._read = read
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
+
+    def _comparison_failed(self, place: str, error: BaseException) -> None:
+        """Once for each place."""
+        self.log("comparison failed", place=place, error=type(error).__name__)
 
     def _tls_error(self, target: Target, error: Exception) -> None:
         now = time.monotonic()
@@ -447,7 +454,7 @@ async def run_daemon(
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.guard.run,
                      daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
-                     daemon.watch_selections, daemon.embedding.run)  # fmt: skip
+                     daemon.watch_selections, daemon.embedding.run, daemon.comparer.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:
