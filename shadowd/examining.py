@@ -213,7 +213,7 @@ class Examining:
     def _charge(self, began: int) -> None:
         spent = self._clock() - began
         self._spent += spent
-        self._allowance -= spent
+        self._allowance = max(-SAVED, self._allowance - spent)  # a debt, but none for ever
 
     # --- what else an examiner is told --------------------------------------------------------------------------------
 

@@ -44,9 +44,20 @@ LAYERS = [
         "filters",
     },
     {"control", "observe"},
-    {"config", "capture", "replay", "examining", "store", "pcap", "statefile", "filterspec", "targetspec", "comparespec"},
+    {
+        "config",
+        "capture",
+        "replay",
+        "examining",
+        "store",
+        "pcap",
+        "statefile",
+        "filterspec",
+        "targetspec",
+        "comparespec",
+    },
     {"stream", "protocols", "policy", "ledger", "compare", "control.wire", "pressure", "jsonedit"},
-    {"exchange", "budget", "errors", "fieldtypes", "protocols.base"},
+    {"exchange", "budget", "errors", "patterns", "fieldtypes", "protocols.base"},
 ]
 # The client is used by the commands, but stands on the wire format alone.
 LAYER_OF = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

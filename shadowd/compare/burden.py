@@ -14,6 +14,8 @@ from shadowd.exchange import Response
 
 #: Values of all answers of one exchange that the pump compares itself.
 LIGHT = 12_000
+#: Values that anybody compares: four times the default of ``Options.max_nodes``, some 300 ms.
+MOST = 400_000
 #: The same of answers of a model: they are read, not aligned.
 LIGHT_READ = 40_000
 #: Bytes after decompression that the pump looks at; undoing them costs a millisecond.
