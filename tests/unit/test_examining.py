@@ -135,8 +135,9 @@ def test_comparing_has_a_share_of_a_core() -> None:
         examining.go_on(now)
     most = (10 * SECOND * SHARE + SAVED) / (MS / 2)
     assert 0.9 * most < judged.compared - judged.by_digest <= most + 20
-    assert examining.statistics().waiting == MAX_WAITING
-    assert judged.by_digest == examining.by_digest == 25_000 - MAX_WAITING - (judged.compared - judged.by_digest)
+    waiting = examining.statistics().waiting
+    assert MAX_WAITING - 20 <= waiting <= MAX_WAITING
+    assert judged.by_digest == examining.by_digest == 25_000 - waiting - (judged.compared - judged.by_digest)
 
 
 # --- what is heavy ----------------------------------------------------------------------------------------------------
