@@ -37,6 +37,7 @@ from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target
+from shadowd.resolving import Resolving
 from shadowd.roster import Roster
 from shadowd.runs import Runs
 from shadowd.standing import Standing
@@ -48,8 +49,6 @@ from shadowd.verdicts import Verdicts
 
 DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 CLOSE_SECONDS = 2.0  # for the store, after that
-RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
-RESOLVE_LIMIT = 5.0
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
 
 
@@ -84,6 +83,7 @@ class Daemon:
         self.roster = Roster(config, programs, self.pump)
         store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
         recorder = Recorder(Redactor(load_key(config.state_dir)), config.node)
+        self.resolving = Resolving(self.roster, self.engine)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
@@ -96,7 +96,6 @@ class Daemon:
         self.engine.examining.on_failure = self._comparison_failed
         self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
         self._read = read
-        self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
 
@@ -134,7 +133,7 @@ class Daemon:
             except ShadowdError as error:
                 self.problems[f"filter {spec.name}"] = f"the stored filter {spec.name} could not be started: {error}"
                 self.log("filter not started", name=spec.name, error=str(error))
-        self.resolve_soon()
+        self.resolving.soon()
 
     async def _persist(self, undo: Callable[[], object] | None = None) -> None:
         """In a thread: it waits for the disk, and the pump must not. Raises ShadowdError where nothing can be stored:
@@ -194,7 +193,7 @@ class Daemon:
                 changed += 1
         removed = len(gone)
         self.config.filters = fresh.filters
-        self.resolve_soon()
+        self.resolving.soon()
         note = f"{', '.join(fixed)} take effect at the next start" if fixed else ""
         self.log("reloaded", added=added, changed=changed, removed=removed, note=note)
         return {"added": added, "changed": changed, "removed": removed, "note": note}
@@ -222,9 +221,12 @@ class Daemon:
         return await result if inspect.isawaitable(result) else result
 
     async def _filter_add(self, args: dict[str, Any]) -> object:
-        entry = self.roster.add(FilterSpec.from_wire(args.get("spec", {})), "control")
+        wanted = FilterSpec.from_wire(args.get("spec", {}))
+        self.roster.check([wanted])
+        await self.resolving.check(wanted)
+        entry = self.roster.add(wanted, "control")
         await self._persist(undo=lambda: self.roster.remove(entry.spec.name))
-        self.resolve_soon()
+        self.resolving.soon()
         self.log("filter added", name=entry.spec.name)
         return self.roster.view(entry)
 
@@ -235,9 +237,10 @@ class Daemon:
             raise UsageError("changes must be a map", "use a shadowctl of the daemon's version")
         spec = FilterSpec.from_wire({**entry.spec.to_wire(), **changes, "name": entry.spec.name})
         before = entry.spec
+        await self.resolving.check(spec)
         self.roster.change(spec.name, spec)
         await self._persist(undo=lambda: self.roster.change(spec.name, before))
-        self.resolve_soon()
+        self.resolving.soon()
         self.log("filter changed", name=spec.name)
         return self.roster.view(entry)
 
@@ -263,32 +266,6 @@ class Daemon:
             raise UsageError(f"the filter {name} belongs to the configuration file", remedy)
 
     # --- tasks --------------------------------------------------------------------------------------------------------
-
-    def resolve_soon(self) -> None:
-        self._resolve_now.set()
-
-    async def resolve_names(self) -> None:
-        """Look up the targets' names, off the hot path, again and again; the last good answer stays in use."""
-        while True:
-            self._resolve_now = trio.Event()
-            async with trio.open_nursery() as nursery:
-                for target in list(self.engine.targets):
-                    nursery.start_soon(self._resolve, target)
-            with trio.move_on_after(RESOLVE_EVERY):
-                await self._resolve_now.wait()
-
-    async def _resolve(self, target: Target) -> None:
-        error = f"no answer in {RESOLVE_LIMIT:.0f} s"
-        with trio.move_on_after(RESOLVE_LIMIT):
-            try:
-                found = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
-                target.addresses = [(int(family), sockaddr) for family, _, _, _, sockaddr in found]  # type: ignore[misc]
-                target.resolve_error = ""
-                return
-            except OSError as failure:
-                error = str(failure.strerror or failure)
-        if not target.addresses:
-            target.resolve_error = f"{target.host} does not resolve: {error}"
 
     async def open_http(self, setting: str, sources: Verdicts | None) -> None:
         """Health and metrics, with ``sources`` verdicts and reports. An address that is taken is told, and mirroring
@@ -452,8 +429,8 @@ async def run_daemon(
             await nursery.start(daemon.runs.writer.run)
             await daemon.runs.recall()
             daemon.start_filters()
-            tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.guard.run,
-                     daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
+            tasks = (daemon.pump.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
+                     daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
                      daemon.watch_selections, daemon.embedding.run, daemon.comparer.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)

@@ -88,6 +88,8 @@ class Standing:
         for target in (target for entry in self.roster.entries.values() for target in entry.filter.targets):
             if target.resolve_error:
                 told[f"{target.resolve_error} — check the name and this host's resolver"] = None
+            if target.itself:
+                told[target.itself] = None
             if target.tls_error:
                 told[
                     f"{target.tls_error} — check --ca, --insecure, the target's certificate, and that it speaks TLS"

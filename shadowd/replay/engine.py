@@ -7,6 +7,7 @@ have their timing records by now), ``dispatch``, ``tick``. Every end of a reques
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import time
@@ -416,6 +417,25 @@ class Engine:
     def note_tls_error(self, target: Target, error: Exception) -> None:
         if self._on_tls_error is not None:
             self._on_tls_error(target, error)
+
+    def local_ends(self, target: Target) -> list[tuple[str, int]]:
+        """Where two of its open connections begin on this host."""
+        found = []
+        for connection in self._connections.values():
+            if connection.target is target and connection.state not in (CONNECTING, CLOSED):
+                with contextlib.suppress(OSError):
+                    found.append(connection.sock.getsockname()[:2])
+                if len(found) == 2:
+                    break
+        return found
+
+    def cut(self, target: Target, now: int) -> None:
+        """Close its connections: nothing more is sent there."""
+        for connection in [one for one in self._connections.values() if one.target is target]:
+            if connection.in_flight:
+                connection.fail("reset", now)
+            else:
+                connection.close(now)
 
     def remove_target(self, target: Target, now: int) -> None:
         """Forget a target whose lanes were abandoned."""
