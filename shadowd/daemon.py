@@ -6,10 +6,12 @@ reload); the resolver of target names; the watcher of interfaces; what tells the
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,7 +32,7 @@ from shadowd.embedding import Embedding
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.guard import host_guard
 from shadowd.health import Health
-from shadowd.log import Forward, Log
+from shadowd.log import Forward, Log, Seldom
 from shadowd.notify import Notifier, keep_told
 from shadowd.privileges import give_up
 from shadowd.pump import Pump
@@ -396,6 +398,9 @@ async def run_daemon(
     """
     log = Log(config.log_format)
     logging.getLogger("shadowd").addHandler(Forward(log))
+    accepting = logging.getLogger("trio.serve_listeners")  # tells of each try where this host lacks descriptors
+    accepting.handlers, accepting.filters, accepting.propagate = [Forward(log)], [Seldom()], False
+    _raise_file_limit()
     notifier = Notifier.from_environment()
     check_host()
     os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
@@ -447,3 +452,10 @@ async def run_daemon(
             daemon.close()
             log("stopped")
         notifier.close()
+
+
+def _raise_file_limit() -> None:
+    """Each connection to a shadow is a descriptor; the soft limit of 1,024 is select(2)'s, which nobody calls here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
