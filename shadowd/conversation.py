@@ -88,7 +88,7 @@ class Group(CodecSink):
                 if reason == "method" and chosen.examiners:
                     exchange.writes += tuple(chosen.examiners.values())
                     for examiner in chosen.examiners.values():
-                        examiner.note_write(exchange.request)
+                        engine.examining.note_write(examiner, exchange.request)
                 continue
             lanes = participant.lanes
             if len(lanes) != len(chosen.targets) or not lanes:
@@ -125,7 +125,8 @@ class Group(CodecSink):
                 continue
             trial = Trial(examiner, exchange, side, baseline)
             trials.append(trial)
-            if baseline is None and examiner.wants_twin(exchange.request, random()):
+            examining = self._outer.engine.examining
+            if baseline is None and examining.wants_twin(examiner, exchange.request, random()):
                 trial.twin = self._send_twin(participant, lane.target, exchange)
                 _await(trial, trial.twin)
             _await(trial, side)
@@ -165,7 +166,7 @@ class Group(CodecSink):
         if exchange.trials or exchange.early is not None:
             self._outer.engine.primary_known(exchange)
         for examiner in exchange.writes:
-            examiner.note_written(exchange)
+            self._outer.engine.examining.note_written(examiner, exchange)
 
     def filtered(self, reason: str) -> None:
         for participant in self.participants:

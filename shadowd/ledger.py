@@ -37,6 +37,7 @@ SHED = frozenset(
         "own_lag",  # older than max_lag because this daemon was late: stopped, starved of CPU, behind in the ring
         "shadow_lag",  # older than max_lag because the shadow was: waiting for its answers, or for a connection to it
         "own_limit",  # this host had no descriptor, port or memory for it
+        "itself",  # the target is production itself
         "stray",  # the shadow said what belongs to no answer, and a request that is not safe was under way behind it
         "target_memory",  # the target's byte limit
         "memory",  # the daemon's byte limit

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from shadowd.exchange import Request
 from shadowd.jsonedit import JsonEdit, edit_request
+from shadowd.patterns import compiled
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # safe in RFC 9110 §9.2.1, TRACE left out: it echoes secrets
 LOOP_HEADER = b"X-Shadowd"
@@ -71,11 +72,9 @@ class Policy:
         self._json_edits = list(json_edits)
         self.unedited = 0  # requests with a body in which not all edits could be made: sent as they were
         self._methods = None if methods is None else frozenset(methods)
-        self._match_path = re.compile(match_path.encode()) if match_path else None
-        self._exclude_path = re.compile(exclude_path.encode()) if exclude_path else None
-        self._match_headers = [
-            (header_line(name.encode()), re.compile(value.encode())) for name, value in match_headers
-        ]
+        self._match_path = compiled(match_path.encode()) if match_path else None
+        self._exclude_path = compiled(exclude_path.encode()) if exclude_path else None
+        self._match_headers = [(header_line(name.encode()), compiled(value.encode())) for name, value in match_headers]
         self._removed = [header_line(name.encode()) for name in (*remove_headers, *(name for name, _ in set_headers))]
         self._preserve_host = preserve_host
         self._loop_key = loop_key

@@ -211,6 +211,7 @@ class Pump(RingSink):
                 if not engine.waiting or not engine.poll():
                     break
                 engine.dispatch(begun)
+        engine.examining.go_on(begun)
         engine.tick(begun)
         if begun >= self._alive_at and not (self.stopping or self.holding):
             self._alive_at = begun + KEEP_ALIVE_EVERY

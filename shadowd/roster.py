@@ -15,10 +15,11 @@ from typing import Any
 
 from shadowd.capture.abi import MAX_FILTERS
 from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
+from shadowd.capture.itself import leads_to
 from shadowd.capture.preflight import find_cgroup2
 from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
-from shadowd.capture.selection import Selected, Wanted, select
+from shadowd.capture.selection import Ranges, Selected, Wanted, select
 from shadowd.config import Config, FilterSpec, TargetSpec
 from shadowd.embedding import check_model
 from shadowd.errors import ShadowdError, UsageError
@@ -130,6 +131,7 @@ class Roster:
         for spec in specs:
             wanted[spec.name] = spec
             self._contexts(spec)
+            self._refuse_itself(spec)
             known = self.entries.get(spec.name)
             if spec.cgroup is not None and (known is None or known.spec.cgroup != spec.cgroup):
                 resolve_cgroup(spec.cgroup)
@@ -141,6 +143,18 @@ class Roster:
             compile_prefixes([_rule(bit, spec, any_cgroup) for bit, spec in enumerate(wanted.values())])
         except ValueError as error:
             raise UsageError(str(error), "give fewer or wider networks") from None
+
+    @staticmethod
+    def ports_of(spec: FilterSpec) -> Ranges:
+        """What a filter selects by port now."""
+        return select(_wanted(spec)).ports
+
+    def _refuse_itself(self, spec: FilterSpec) -> None:
+        ports = self.ports_of(spec)
+        for target in spec.targets:
+            host = "127.0.0.1" if target.host == "localhost" else target.host
+            if is_itself(spec, ports, host, target.port):
+                raise UsageError(*itself(target.url))
 
     def remove(self, name: str) -> None:
         entry = self.find(name)
@@ -450,3 +464,17 @@ def _tls_context(wanted: TargetSpec) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def is_itself(spec: FilterSpec, ports: Ranges, host: str, port: int) -> bool:
+    """Whether a target's literal address is production's own, and that is not meant."""
+    if spec.allow_self or spec.direction == "outbound":
+        return False
+    return leads_to(host, port, ports, spec.server_cidrs)
+
+
+def itself(url: str) -> tuple[str, str]:
+    """What is said of such a target, and what to do."""
+    return f"{url} is production itself: it would serve every request twice", (
+        "give the shadow another address or port, or --allow-self if that is meant"
+    )

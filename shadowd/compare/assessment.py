@@ -305,6 +305,15 @@ class Assessment:
                 f"{self._fields.sessions:,} answers are 401 or 403 at the candidate alone: logins that were not "
                 "mirrored leave sessions it does not know, and a fault there would look the same. A --baseline tells."
             )
+        if examiner.by_digest:
+            limits.append(
+                f"{examiner.by_digest:,} exchanges were compared by digest: their answers hold more values than can be "
+                "compared one by one beside production."
+            )
+        if examiner.faults:
+            limits.append(
+                f"{examiner.faults:,} exchanges could not be compared through a fault of shadowd (shadowctl status)."
+            )
         if self._fields.moved:
             limits.append(
                 f"{self._fields.moved:,} differences began when production's own answers changed: another version, or "

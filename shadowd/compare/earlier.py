@@ -31,6 +31,8 @@ from shadowd.exchange import Request, Response
 MAX_REQUESTS = 128  # whose earlier answers are kept, of up to MAX_BODY bytes: 1 MB
 OF_ENDPOINT = 2  # of 500 endpoints at most: 8 MB, if all their answers are that large
 MAX_BODY = 8 << 10
+#: How much earlier than a difference's beginning (ns): exchanges that were under way then may show either.
+BEFORE = 1_000_000_000
 #: Looks at the past for one field: enough to tell, and no more work than that.
 LOOKS = 64
 
@@ -84,7 +86,7 @@ class Earlier:
         known = self._of_requests.get((request.target, request.head))
         if known is not None:
             of_request = known[1]
-            here = [field for field in asked if of_request.last_byte < field.began]
+            here = [field for field in asked if of_request.last_byte + BEFORE < field.began]
             if here:
                 moved, apart = places(of_request, production), places(of_request, candidate)
                 for field in here:
@@ -93,7 +95,7 @@ class Earlier:
                     field.stayed += place not in moved
                 return
         before = self._of_endpoints.get(endpoint.name, ())
-        here = [field for field in asked if all(old.last_byte < field.began for old in before)]
+        here = [field for field in asked if all(old.last_byte + BEFORE < field.began for old in before)]
         if len(before) < OF_ENDPOINT or not here:
             return
         always = set.intersection(*(places(old, production) for old in before))

@@ -69,6 +69,8 @@ class Examiner:
         self.shed: dict[str, int] = {}  # not compared, because the candidate was not asked
         self.uncomparable = 0  # production's own answer is not known whole
         self.incomparable = 0  # answers that cannot be compared: the request carries production's validator
+        self.by_digest = 0  # of the compared ones those whose answers were too much to compare otherwise
+        self.faults = 0  # of the compared ones those that ended in a fault of ours
         self.compared = 0  # answered, or failed, by the candidate
         self.warmed = 0  # exchanges that were compared while the candidate warmed up: listed, no evidence
         self.twins = 0  # second copies

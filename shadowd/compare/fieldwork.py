@@ -51,8 +51,11 @@ _NOBODY = 0.95
 _FEW = 4
 #: Pairs without a difference after which one that appears while production's own answers change is production's.
 _SETTLED = 100
-#: What counts as all, where errors and the edges of stretches are left out; and how much must have come in such.
-_NEARLY, _MOSTLY, _PARTS = 0.9, 0.75, 64
+#: Of looks at production's past those that must say so.
+_NEARLY = 0.9
+#: Stretches, the share of pairs that is all of one (the slots of two tallies do not cut it alike), and the share of the
+#: differences that must have come in such (two stretches are cut by the beginning and the end).
+_PARTS, _ALL, _MOSTLY = 24, 0.75, 0.75
 _RANKS = {"regression": 0, "undecided": 1, "drift": 2, "not judged": 3, "expected": 4, "noise": 5}
 
 
@@ -241,14 +244,14 @@ def _production_moved(endpoint: Endpoint, field: Field, latest: int) -> bool:
 def _lasts(field: Field, latest: int) -> bool:
     """Whether it differed up to now, or nearly."""
     last = max((group.last for group in field.groups.values()), default=field.began)
-    return (latest - last) * _PARTS < (latest - field.began) * 4
+    return (latest - last) * 16 < latest - field.began
 
 
 def _all_or_none(endpoint: Endpoint, field: Field, latest: int) -> bool:
     """Whether nearly all of its differences came while nearly every pair differed in it."""
     differing = field.differing.slots.cut(field.began, latest, _PARTS)
     there = endpoint.outcomes.total.slots.cut(field.began, latest, _PARTS)
-    whole = sum(some for some, many in zip(differing, there, strict=True) if some >= _NEARLY * many)
+    whole = sum(some for some, many in zip(differing, there, strict=True) if some >= _ALL * many)
     return whole >= _MOSTLY * sum(differing)
 
 

@@ -61,6 +61,7 @@ _SHED = {
         "this host has no descriptor, port or memory for one more connection",
         "raise LimitNOFILE=, look at net.ipv4.ip_local_port_range, or --max-connections less",
     ),
+    "itself": ("the target is production itself", "give the shadow another address, or --allow-self if that is meant"),
     "stray": (
         "the target said more than its answer, and a request that writes was under way behind it",
         "see which answers are followed by bytes: HEAD, 204, a wrong Content-Length",

@@ -34,8 +34,9 @@ _BODYLESS_METHODS = frozenset({b"HEAD", b"CONNECT"})
 _FINAL = {b"HTTP/1.1 %d" % status: status for status in range(200, 600) if status not in (204, 304)}
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
 _STREAMED = re.compile(rb"\r\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
-#: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. 64 KB at most.
+#: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. Half a megabyte at most.
 MAX_MARKS = 4096
+MARK_BYTES = 128  # of memory: a tuple of two integers, and its place in the list
 #: Content-Length more than once, or a list of them, in a head of which the rest may be missing.
 _LENGTHS = re.compile(rb"\r\ncontent-length(?=:|$)|(?<=\r\ncontent-length:)[^\r\n]*,", re.IGNORECASE)
 _TRANSFER_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
@@ -275,10 +276,11 @@ class ResponseReader(MessageReader[Response]):
     def _mark(self, offset: int, time: int) -> None:
         marks = self._marks
         assert marks is not None
-        if len(marks) < MAX_MARKS:
+        if len(marks) < MAX_MARKS and not self._charge.exhausted:
             marks.append((offset, time))
+            self._charge.hold(len(self._buffer) + len(self._body) + MARK_BYTES * len(marks))
         else:
-            marks[-1] = (offset, time)
+            marks[-1:] = [(offset, time)]
 
     def _mendable(self, error: Exception) -> bool:
         buffer = self._buffer

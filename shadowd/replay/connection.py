@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from shadowd.exchange import Exchange, Response
 from shadowd.protocols.http1_reader import ProtocolError
 from shadowd.protocols.http1_response import ResponseReader
-from shadowd.replay.answers import HttpAnswers, RawAnswers
+from shadowd.replay.answers import HttpAnswers, RawAnswers, stream_ends
 from shadowd.replay.timing import SegmentTimes
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ CONNECTING, HANDSHAKE, OPEN, CLOSED = range(4)
 _SO_COOKIE = 57  # asm-generic/socket.h
 _SO_MARK = 36
 _RECV_BYTES = 1 << 16
-_RECV_TURN = 1 << 20  # bytes read from one connection before the others have their turn
+_RECV_TURN = 128 << 10  # bytes read from one connection before the others have their turn
 _ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _READABLE = select.EPOLLIN | _ENDING
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -319,9 +319,9 @@ class Connection:
             if leg.deadline > now:
                 return
         if self._answers.in_time(leg, now, timeout):  # raw: production was silent as long itself
-            leg.deadline = min(now + timeout, max(now, leg.sent_at + self.target.limits.stream_window))
+            leg.deadline = min(now + timeout, max(now, stream_ends(leg)))
             return
-        window_over = now >= leg.sent_at + self.target.limits.stream_window
+        window_over = now >= stream_ends(leg)
         response = self._answers.so_far() if window_over else None
         if response is not None:
             self._answer((response,), now)

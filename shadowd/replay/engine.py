@@ -7,13 +7,16 @@ have their timing records by now), ``dispatch``, ``tick``. Every end of a reques
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from shadowd.budget import Budget
 from shadowd.compare.trial import Side
+from shadowd.examining import Examining
 from shadowd.protocols.content_digest import drop_body
 from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection
 from shadowd.replay.lateness import Stalls
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 #: How often queues are looked through for lag and silence, connections for time-outs: a fiftieth of the shortest
 #: default. Looking costs less than keeping a list of deadlines, which would hold on to what ended long before.
 SWEEP = SECOND // 20
+
+#: Of one round of reading answers (ns): the ring is not to wait longer for a shadow that floods.
+DISPATCH = SECOND // 125
 
 #: Bytes of production's answers kept for shadows that are slower; above it answers are compared by digest.
 MAX_KEPT = 32 << 20
@@ -57,6 +63,7 @@ class Engine:
         self.body_limit = body_limit
         self.max_buffered = max_buffered
         self.budget = budget or Budget()
+        self.examining = Examining(self.budget)
         self.buffered = 0
         self.stalls = Stalls()  # the pump notes them
         self.targets: list[Target] = []
@@ -124,18 +131,28 @@ class Engine:
             self._retired.clear()
 
     def dispatch(self, now: int) -> None:
-        connections, closed = self._connections, self._closed
-        for fd, events in self._ready:
+        """Answers and writable sockets, for ``DISPATCH`` at most: what is left is for the next turn."""
+        connections, closed, clock = self._connections, self._closed, time.monotonic_ns
+        until = clock() + DISPATCH
+        ready = self._ready
+        for index, (fd, events) in enumerate(ready):
             connection = connections.get(fd)
             if connection is not None and fd not in closed:
                 connection.on_event(events, now)
-        self._ready = []
-        closed.clear()
-        if self._again:
+                if clock() > until:
+                    self._ready = ready[index + 1 :]
+                    break
+        else:
+            self._ready = []
+            closed.clear()
+        if self._again and not self._ready:
             again, self._again = self._again, []
-            for connection in again:
+            for index, connection in enumerate(again):
                 if connection.state != CLOSED:
                     connection.on_event(select.EPOLLIN | select.EPOLLRDHUP, now)  # the FIN may have been told before
+                    if clock() > until:
+                        self._again += again[index + 1 :]
+                        break
         if self._broken:
             broken, self._broken = self._broken, []
             for connection in broken:
@@ -323,7 +340,7 @@ class Engine:
             self.kept -= trial.kept
             self.budget.change(-trial.kept)
             trial.kept = 0
-        trial.examiner.examine(trial)
+        self.examining.take(trial)
 
     def pair(self, leg: Leg) -> None:
         """Both answers are known: the figures that ``status`` shows of each target."""
@@ -390,7 +407,7 @@ class Engine:
     @property
     def pending(self) -> bool:
         """Work is left for the next turn whatever the descriptors say."""
-        return bool(self._again or self._broken or self._ended)
+        return bool(self._ready or self._again or self._broken or self._ended or self.examining.pending)
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         record = self._timings.get(cookie)
@@ -400,6 +417,25 @@ class Engine:
     def note_tls_error(self, target: Target, error: Exception) -> None:
         if self._on_tls_error is not None:
             self._on_tls_error(target, error)
+
+    def local_ends(self, target: Target) -> list[tuple[str, int]]:
+        """Where two of its open connections begin on this host."""
+        found = []
+        for connection in self._connections.values():
+            if connection.target is target and connection.state not in (CONNECTING, CLOSED):
+                with contextlib.suppress(OSError):
+                    found.append(connection.sock.getsockname()[:2])
+                if len(found) == 2:
+                    break
+        return found
+
+    def cut(self, target: Target, now: int) -> None:
+        """Close its connections: nothing more is sent there."""
+        for connection in [one for one in self._connections.values() if one.target is target]:
+            if connection.in_flight:
+                connection.fail("reset", now)
+            else:
+                connection.close(now)
 
     def remove_target(self, target: Target, now: int) -> None:
         """Forget a target whose lanes were abandoned."""
