@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 1
+#define ABI_VERSION 2
 
 #define MAX_FILTERS 64     /* one bit of a u64 each */
 #define MAX_PREFIXES 4096  /* CIDRs over all filters, a trie for each end */
@@ -37,7 +37,8 @@
 #define VIEW_TC 2       /* tc hook: on an interface */
 #define VIEW_OWN 3      /* our own connection, as it left */
 
-#define MARK_MPTCP 1 /* the SYN carries an MPTCP option (RFC 8684, kind 30) */
+#define MARK_MPTCP 1  /* the SYN carries an MPTCP option (RFC 8684, kind 30) */
+#define MARK_URGENT 2 /* no segment: `seq` is of the urgent byte that the next segment tells of (RFC 9293 §3.8.5) */
 
 /* Who talks to whom, the same for both directions. */
 struct flow_key {

@@ -65,6 +65,20 @@ inline_always void emit_head(const struct record *head, struct counters *n)
     COUNT(n, COUNT_RECORDS, 1);
 }
 
+/* Before the segment, as Linux looks at the urgent pointer before it takes the data. */
+inline_always void emit_urgent(struct record *r, const struct segment *s, struct counters *n)
+{
+    r->marks = MARK_URGENT;
+    r->seq = s->urgent;
+    r->payload_length = 0;
+    r->tcp_flags = TCP_ACK;
+    emit_head(r, n);
+    r->marks = 0;
+    r->seq = s->seq;
+    r->payload_length = s->length;
+    r->tcp_flags = s->flags;
+}
+
 #define CHUNK_COPIED 0
 #define CHUNK_NO_ROOM 1
 #define CHUNK_NOT_READ 2
@@ -307,6 +321,8 @@ inline_always void capture(struct __sk_buff *skb, const struct segment *s, struc
     r->tcp_flags = s->flags;
     if (s->flags & TCP_SYN && has_mptcp(skb, (struct segment *)s))
         r->marks = MARK_MPTCP;
+    if (s->flags & TCP_URG && s->length)
+        emit_urgent(r, s, n);
     emit_segment(skb, r, s, n);
 }
 

@@ -223,6 +223,7 @@ class Conversation:
         "_outer",
         "_preamble",
         "_start",
+        "_urgent",
         "client",
         "data",
         "filters",
@@ -243,6 +244,7 @@ class Conversation:
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
         self._given_up = False
+        self._urgent = -1  # direction in which urgent data was seen
         self._start = (0, 0)  # stream offsets, client→server and server→client, of the first bytes a codec is fed
         #: the stream layer's way in; with one codec, the common case, it leads there without a detour
         self.data: Callable[[int, bytes, int], None] = self._deliver
@@ -293,6 +295,12 @@ class Conversation:
             else:
                 group.codec.server_eof(time)
             group.finish(self._outer.now)
+
+    def urgent(self, direction: int, time: int) -> None:
+        self._urgent = direction
+        self._outer.discarded("urgent", 1)
+        for group in self._groups.values():
+            group.codec.urgent(direction)
 
     def closed(self, state: str, time: int) -> None:
         if not self._kind and self._opening:
@@ -409,6 +417,8 @@ class Conversation:
             draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
             group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble, draw)
             self._groups[mode] = group
+            if self._urgent >= 0:
+                group.codec.urgent(self._urgent)
             self.data = group.deliver if len(self._groups) == 1 and self._kind else self._deliver
         group.participants.append(Participant(member))
 

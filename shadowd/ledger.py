@@ -31,7 +31,7 @@ from typing import NotRequired, TypedDict
 FILTERED = frozenset(
     {"method", "path", "header", "loop", "encrypted", "http2", "not_http", "unparsable", "mptcp", "writes"}
 )
-LOST = frozenset({"gap", "midstream", "truncated", "too_large", "memory", "flow_limit"})
+LOST = frozenset({"gap", "midstream", "truncated", "too_large", "memory", "flow_limit", "urgent"})
 SHED = frozenset(
     {
         "own_lag",  # older than max_lag because this daemon was late: stopped, starved of CPU, behind in the ring

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 MAX_FILTERS = 64
 MAX_PREFIXES = 4096
 MAX_CGROUPS = 1024
@@ -26,6 +26,7 @@ VIEW_OUTBOUND = 1
 VIEW_TC = 2
 VIEW_OWN = 3
 MARK_MPTCP = 1
+MARK_URGENT = 2
 
 #: struct record without its key: time, filters (or cookie), seq, ack, payload_length, chunk_offset, chunk_length,
 #: type, direction, tcp_flags, marks

@@ -31,7 +31,8 @@ _SFLOW_PORT = 6343
 _TUNNELS = {4: _IP4, 41: _IP6}
 _EXTENSIONS = {0, 43, 60, 135, 139, 140}  # hop-by-hop, routing, destination, mobility, HIP, shim6 (RFC 8200 §4)
 
-_TCP_HEAD = struct.Struct("!HHIIBB")
+_TCP_HEAD = struct.Struct("!HHIIBB4xH")
+_URG = 0x20
 
 
 class Segment(NamedTuple):
@@ -44,6 +45,7 @@ class Segment(NamedTuple):
     flags: int
     payload: bytes
     missing: int  # bytes of the payload's end that were on the wire and not captured (snap length)
+    urgent: int = -1  # sequence number of the urgent byte that it tells of
 
 
 class _Unreadable(Exception):
@@ -222,7 +224,7 @@ class FrameReader:
             raise _Sampled(_sflow_frames_untrusted(body[8:]))
         if protocol != _TCP:
             raise _Unreadable("not_tcp")
-        _, _, seq, ack, words, flags = _TCP_HEAD.unpack_from(body)
+        _, _, seq, ack, words, flags, pointer = _TCP_HEAD.unpack_from(body)
         head = (words >> 4) * 4
         if head < 20:
             raise _Unreadable("malformed")
@@ -230,7 +232,8 @@ class FrameReader:
             raise _Unreadable("malformed")
         if head > len(body):  # the options were cut off, and all payload with them
             missing -= head - len(body)
-        return Segment(source + body[:2], target + body[2:4], seq, ack, flags, body[head:], missing)
+        urgent = seq + max(0, pointer - 1) & 0xFFFFFFFF if flags & _URG else -1  # as Linux counts (tcp_stdurg = 0)
+        return Segment(source + body[:2], target + body[2:4], seq, ack, flags, body[head:], missing, urgent)
 
     # --- fragments ----------------------------------------------------------------------------------------------------
 

@@ -35,8 +35,8 @@ class RingSink:
         """A segment of one of our own connections."""
         raise AssertionError("a sink has every method")
 
-    def marked(self, key: bytes, direction: int, marks: int) -> None:
-        """The segment just given carried ``MARK_*``."""
+    def marked(self, key: bytes, direction: int, marks: int, seq: int) -> None:
+        """The record just given carried ``MARK_*`` and this sequence number."""
         raise AssertionError("a sink has every method")
 
 
@@ -131,7 +131,7 @@ class Ring:
                     body = at + _PAYLOAD
                     segment(key, direction, seq, ack, flags, data[body : body + size], time, filters)
                     if marks:
-                        sink.marked(key, direction, marks)
+                        sink.marked(key, direction, marks, seq)
                 count += 1
                 position += (length + 15) & ~7
         finally:

@@ -129,6 +129,12 @@ class _StreamSink:
     def eof(self, direction: int, time: int) -> None:
         self._confirm(direction)
 
+    def urgent(self, direction: int, time: int) -> None:
+        self._confirm(direction)
+        side = self._side(direction)
+        side.setdefault("urgent", []).append(self._at[direction])
+        self._at[direction] += 1
+
     def _confirm(self, direction: int) -> None:
         """Data or FIN stand behind the hole. A stray ACK beyond the last byte alone is no evidence in a file."""
         length = self._pending[direction]
@@ -181,6 +187,7 @@ def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None 
     """Write every TCP connection's two streams to ``out/N.c2s`` and ``out/N.s2c``; returns what ``--json`` prints.
 
     A connection's ``gaps`` are ``[stream offset, length]``; at a gap the file goes on with what came after the hole.
+    ``urgent``, where there are any, the stream offsets of bytes that an application reads apart from the stream;
     ``conflicts`` are bytes of queued copies that differed; ``discarded``, where there are any, bytes that belong to no
     stream, by the reasons of ``Assembler.discarded``. Connections without their SYN are ``midstream`` until they
     end. Raises ``ShadowdError``, as ``PartialStreamsError`` if the file is cut short or corrupt.
@@ -228,7 +235,11 @@ def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None 
 
 
 def _feed(table: FlowTable, key: bytes, direction: int, segment: Segment, now: int) -> None:
-    _, _, seq, ack, flags, payload, missing = segment
+    _, _, seq, ack, flags, payload, missing, urgent = segment
+    if urgent >= 0 and payload:
+        flow = table.get(key)
+        if flow is not None:
+            flow.mark_urgent(direction, urgent)
     if missing and flags & FIN:  # the FIN stands behind bytes that were not captured
         table.segment(key, direction, seq, ack, flags & ~FIN, payload, now)
         seq = add(seq, len(payload) + missing + (1 if flags & SYN else 0))
@@ -265,6 +276,8 @@ def _describe(stream: dict[str, Any]) -> str:
             text += f", {len(side['gaps'])} gaps ({sum(length for _, length in side['gaps'])} bytes)"
         if side["conflicts"]:
             text += f", {side['conflicts']} bytes in conflict"
+        if side.get("urgent"):
+            text += f", {len(side['urgent'])} urgent bytes left out"
         for reason, length in side.get("discarded", {}).items():
             text += f", {length} bytes left out ({reason})"
         sides.append(text)

@@ -37,6 +37,7 @@ _LOST = {
     "too_large": ("bodies above 16 MB are not kept", ""),
     "memory": ("the daemon's memory budget is used up", "raise memory_max, or --sample less"),
     "flow_limit": ("more connections than the daemon follows", "raise max_flows, or --sample less"),
+    "urgent": ("a client sent TCP urgent data, and without that byte its requests cannot be read", ""),
 }  # fmt: skip
 _FAILED = {
     "connect": ("the target refuses connections", "is it running, at this address and port?"),

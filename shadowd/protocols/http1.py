@@ -33,7 +33,7 @@ taken *early*, and an early response waits for the request.
 Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending (``client_pending``,
 ``server_pending``). Reasons: ``gap``, ``midstream``, ``truncated``, ``too_large``, ``unparsable``, ``upgraded``,
 ``unsolicited`` (a response nobody asked for), ``interim`` (1xx), ``blank`` (empty lines), ``pipeline`` (too many),
-``open`` (the rest of a stream on which the book is closed).
+``open`` (the rest of a stream on which the book is closed), ``urgent`` (for ``unparsable`` where a byte was taken out).
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ CUT, SEEK, PROBE, HOLD, DONE = range(5)
 
 #: Idle points at which a lost codec tries; a flow that speaks HTTP shows a request at the first or second.
 MAX_PROBES = 3
+_UNPARSABLE = ("unparsable", "urgent")
 #: Requests without a response on one connection. Servers read a few ahead (nginx: one); this is memory's bound only.
 MAX_OUTSTANDING = 1024
 
@@ -68,20 +69,13 @@ class Http1Codec:
         "_after", "_body_limit", "_budget", "_client", "_client_offset", "_continued", "_counted", "_early",
         "_early_response", "_ends", "_flow", "_index", "_max_body", "_max_head", "_partial_after", "_probes",
         "_reason", "_requests", "_responses", "_server", "_server_offset", "_server_reason", "_sink", "_slots",
-        "_withheld",
+        "_urgent", "_withheld",
     )  # fmt: skip
 
     def __init__(
-        self,
-        sink: CodecSink,
-        flow: FlowView,
-        midstream: bool = False,
-        body_limit: int = 0,
-        max_head: int = MAX_HEAD,
-        max_body: int = MAX_BODY,
-        start: tuple[int, int] = (0, 0),
-        budget: Budget = UNBOUNDED,
-    ) -> None:
+        self, sink: CodecSink, flow: FlowView, midstream: bool = False, body_limit: int = 0, max_head: int = MAX_HEAD,
+        max_body: int = MAX_BODY, start: tuple[int, int] = (0, 0), budget: Budget = UNBOUNDED,
+    ) -> None:  # fmt: skip
         self._sink = sink
         self._flow = flow
         self._body_limit = body_limit
@@ -97,6 +91,7 @@ class Http1Codec:
         self._counted = False  # the requests that SEEK skips have been counted as lost
         self._continued = False  # the server's latest words were 100 Continue: what follows is a body
         self._probes = 0
+        self._urgent = ""
         self._index = 0
         self._slots: deque[Exchange | str] = deque()  # requests without a response; a reason if not an exchange
         self._early, self._early_response = False, cast(Response | None, None)
@@ -183,12 +178,7 @@ class Http1Codec:
             slot = Exchange(index, request, after, self)
             sink.request(slot)
         if self._early:
-            self._early = False
-            response, self._early_response = self._early_response, None
-            if response is not None:
-                self._pair(slot, response)
-            else:
-                self._slots[-1] = slot
+            self._settle_early(slot)
         elif self._server == CUT:
             self._slots.append(slot)
             self._responses.expect(request.method)
@@ -207,26 +197,39 @@ class Http1Codec:
         if self._requests.partial_bytes:
             self._sink.discarded(reason, self._requests.partial_bytes)
         if self._early:
-            self._early = False
-            response, self._early_response = self._early_response, None
-            if response is not None:
-                self._pair(reason, response)
-            else:
-                self._slots[-1] = reason
+            self._settle_early(reason)
+
+    def _settle_early(self, slot: Exchange | str) -> None:
+        self._early = False
+        response, self._early_response = self._early_response, None
+        if response is not None:
+            self._pair(slot, response)
+        else:
+            self._slots[-1] = slot
 
     def _unparsable(self) -> None:
         """A request whose end nobody can be sure of; its method tells whether its answer has a body."""
-        self._sink.filtered("unparsable")
+        reason = self._count_unparsable()
         answered = self._early
-        self._drop_partial("unparsable")
+        self._drop_partial(reason)
+        self._lose_client(reason, counted=True)
         if not answered:
             self._expect_unknown(self._requests.failed_method)
-        self._lose_client("unparsable", counted=True)
+
+    def _count_unparsable(self) -> str:
+        if self._urgent:  # it may be our reading that is wrong
+            self._sink.lost("urgent")
+            return "urgent"
+        self._sink.filtered("unparsable")
+        return "unparsable"
 
     def _expect_unknown(self, method: bytes) -> None:
         if self._server == CUT:
-            self._slots.append("unparsable")
+            self._slots.append(self._reason)
             self._responses.expect(method)
+
+    def urgent(self, direction: int) -> None:
+        self._urgent = "urgent"
 
     # --- a lost place -------------------------------------------------------------------------------------------------
 
@@ -264,7 +267,7 @@ class Http1Codec:
 
     def _probe_failed(self) -> None:
         requests = self._requests
-        if self._reason == "unparsable":
+        if self._reason in _UNPARSABLE:
             self._unparsable()
             return
         self._probes += 1
@@ -273,10 +276,7 @@ class Http1Codec:
             self._skip(requests.partial_bytes)
 
     def _lose_client(self, reason: str, counted: bool) -> None:
-        self._client = SEEK
-        self._reason = reason
-        self._counted = counted
-        self._continued = False
+        self._client, self._reason, self._counted, self._continued = SEEK, reason, counted, False
 
     def _resynchronise(self) -> None:
         """An idle point: the client has received an answer to everything it asked so far."""
@@ -387,8 +387,8 @@ class Http1Codec:
         requests = self._requests
         if client == CUT and requests.offset != requests.boundary and not self._early:
             self._expect_early()
-        elif client == SEEK and self._reason == "unparsable" and not self._slots:
-            self._sink.filtered("unparsable")  # more answers than requests were seen
+        elif client == SEEK and self._reason in _UNPARSABLE and not self._slots:
+            self._count_unparsable()  # more answers than requests were seen
             self._expect_unknown(b"")
         responses = self._responses
         try:
@@ -410,7 +410,7 @@ class Http1Codec:
         if responses.error is not None:
             reason = responses.error.reason
             if reason != "unsolicited":
-                self._lose_responses("unparsable" if reason != "truncated" else reason)
+                self._lose_responses((self._urgent or "unparsable") if reason != "truncated" else reason)
             else:
                 self._lose_responses(self._reason if self._client in (SEEK, DONE) else reason)
         elif responses.upgraded:

@@ -26,15 +26,18 @@ A *patient* flow is for capture files, where segments may stand in any order and
 loss, and a RST (late, crossing, or forged) ends the flow only when nothing more can follow.
 
 *End.* Both FINs reached in order, or a RST near the expected number (RFC 5961 §3.2 wants it exact; a passive reader may
-have lost a few segments). A RST's payload is not stream data (RFC 9293 §3.10.7.4 drops it). Urgent data stays in line.
+have lost a few segments). A RST's payload is not stream data (RFC 9293 §3.10.7.4 drops it).
+
+*Urgent data.* Unless an application asks for it in line (SO_OOBINLINE, which nobody else can see), Linux takes the last
+urgent byte out of what it reads (net/ipv4/tcp_input.c, tcp_check_urg). So it is taken out here; the sink is told.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from shadowd.stream.assembler import Assembler
-from shadowd.stream.seq import MASK, MAX_WINDOW, add, distance
+from shadowd.stream.seq import MAX_WINDOW, add, distance
+from shadowd.stream.side import Stream
 
 CLIENT = 0  # client→server
 SERVER = 1  # server→client
@@ -87,6 +90,9 @@ class FlowSink(Protocol):
     def eof(self, direction: int, time: int) -> None:
         """The FIN was reached in order."""
 
+    def urgent(self, direction: int, time: int) -> None:
+        """A byte was taken out here: it was urgent."""
+
     def closed(self, state: str, time: int) -> None:
         """The flow is over: ``closed``, ``reset``, ``expired``, ``replaced`` or ``removed``. Nothing follows."""
 
@@ -102,64 +108,12 @@ class _Nobody:
 
     def eof(self, direction: int, time: int) -> None: ...
 
+    def urgent(self, direction: int, time: int) -> None: ...
+
     def closed(self, state: str, time: int) -> None: ...
 
 
 NOBODY = _Nobody()
-
-
-class Stream(Assembler):
-    """An assembler and what its flow knows of the direction."""
-
-    __slots__ = ("acked", "confirmed", "ended", "held", "hole_since", "isn", "rivals", "told")
-
-    def __init__(self, max_buffered: int = 1 << 20, max_ranges: int = 256) -> None:
-        super().__init__(max_buffered, max_ranges)
-        self.isn = -1  # initial sequence number, -1 unknown
-        self.rivals: tuple[int, ...] = ()  # those of other SYN-ACKs, while none is acknowledged
-        self.confirmed = False  # the peer has acknowledged the SYN
-        self.held = False  # the anchor is one below the first byte captured, until it is known where the stream begins
-        self.acked = 0  # sequence number up to which the peer has acknowledged, its highest
-        self.told = -1  # the peer's latest ACK before the first byte was seen, -1 none
-        self.ended = False  # eof was told
-        self.hole_since = -1  # when the first hole was first seen, -1 without one
-
-    def begin(self, seq: int, anew: bool = False) -> None:
-        """Anchor; what lies before ``seq`` counts as acknowledged, unless the peer's ACKs so far say that it is not.
-        ``anew``: the stream was thought to begin elsewhere."""
-        if anew or not self.anchored or distance(seq, self.acked) < 0:
-            behind = self.told >= 0 and 0 < distance(self.told, seq) <= MAX_WINDOW
-            self.acked = self.told if behind else seq & MASK
-        self.anchor(seq)
-
-    def hold(self, seq: int) -> None:
-        """Anchor so that bytes and FIN at ``seq`` wait."""
-        self.begin(add(seq, -1))
-        self.held = True
-
-    def release(self, seq: int | None = None) -> None:
-        """The stream begins at ``seq``, or with what is held. Then ``take``."""
-        self.held = False
-        self.begin(self.held_from if seq is None else seq, anew=True)
-
-    @property
-    def held_from(self) -> int:
-        """Sequence number of the first byte or FIN that is held."""
-        hole = self.hole()
-        return add(self.next_seq, hole[1] if hole else 1)
-
-    def choose(self, ack: int) -> None:
-        """The peer's first ACK: which of the SYN-ACKs it took."""
-        self.confirmed = True
-        if self.rivals and add(ack, -1) in self.rivals and not self.offset:
-            self.isn = add(ack, -1)
-            self.begin(ack, anew=True)
-        self.rivals = ()
-
-    def acknowledge(self, ack: int) -> None:
-        """The peer's ACK; older ones and those beyond any window are ignored (RFC 9293 §3.10.7.4)."""
-        if 0 < (ack - self.acked) & MASK <= MAX_WINDOW:
-            self.acked = ack
 
 
 class Flow:
@@ -264,6 +218,14 @@ class Flow:
         else:
             self._take(direction, own, peer, seq, ack, flags, payload, time)
 
+    def mark_urgent(self, direction: int, seq: int) -> None:
+        """The segment that is fed next says that the byte of this number is urgent."""
+        own = self.server if direction else self.client
+        ahead = distance(own.next_seq, seq)
+        if own.anchored and 0 <= ahead <= MAX_WINDOW:  # else old; and a newer one takes the place of one to come
+            own.urgent = max(own.urgent, own.offset + ahead)
+            self.steady = False
+
     def starts_another(self, direction: int, seq: int, ack: int, flags: int) -> bool:
         """A SYN of these values belongs to another connection on the same tuple (port reuse), not to this one."""
         own = self.server if direction else self.client
@@ -338,8 +300,7 @@ class Flow:
                 self.before = own.next_seq
             data = own.push(seq, payload, bool(flags & FIN))
             if data:
-                self.sink.data(direction, data, time)
-                self.speaker = direction
+                self._tell(direction, own, data, time)
         if flags & FIN and own.anchored:
             own.finish(add(seq, len(payload)))
         self._advance(direction, own, time)
@@ -461,8 +422,20 @@ class Flow:
         """What has become contiguous otherwise than by a segment."""
         data = own.take()
         if data:
+            self._tell(direction, own, data, time)
+
+    def _tell(self, direction: int, own: Stream, data: bytes, time: int) -> None:
+        """``data`` ends at ``own.offset``."""
+        if own.urgent >= 0 and own.urgent < own.offset:
+            at, own.urgent = own.urgent - own.offset + len(data), -1
+            if at >= 0:  # else it was lost
+                if at:
+                    self.sink.data(direction, data[:at], time)
+                self.sink.urgent(direction, time)
+                data = data[at + 1 :]
+        if data:
             self.sink.data(direction, data, time)
-            self.speaker = direction
+        self.speaker = direction
 
     def _give_up(self, direction: int, own: Stream, time: int) -> None:
         if own.held:
@@ -491,5 +464,7 @@ class Flow:
             and not client.buffered
             and not server.buffered
             and not server.rivals
+            and client.urgent < 0
+            and server.urgent < 0
             and not self.over
         )

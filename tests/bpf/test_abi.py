@@ -44,6 +44,7 @@ CONSTANTS = [
     "VIEW_TC",
     "VIEW_OWN",
     "MARK_MPTCP",
+    "MARK_URGENT",
 ]
 
 

@@ -37,7 +37,7 @@ class Seen(RingSink):
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         self.timings.append((cookie, direction, seq, length, flags, time))
 
-    def marked(self, key: bytes, direction: int, marks: int) -> None:
+    def marked(self, key: bytes, direction: int, marks: int, seq: int) -> None:
         self.segments[-1]["marks"] = marks
 
 

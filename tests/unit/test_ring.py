@@ -104,7 +104,7 @@ class Log(RingSink):
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         self.events.append(("timing", cookie, direction, seq, length, flags, time))
 
-    def marked(self, key: bytes, direction: int, marks: int) -> None:
+    def marked(self, key: bytes, direction: int, marks: int, seq: int) -> None:
         self.events.append(("marked", key, direction, marks))
 
 
