@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 1
+#define ABI_VERSION 2
 
 #define MAX_FILTERS 64     /* one bit of a u64 each */
 #define MAX_PREFIXES 4096  /* CIDRs over all filters, a trie for each end */
@@ -136,6 +136,18 @@ struct control {
 
 struct counters {
     __u64 value[COUNT_MAX];
+};
+
+/* Per-CPU as well, by filter: a loss has an owner, and what was missed can be told from what matched. */
+#define FILTER_MATCHED 0       /* client segments with payload that matched, before they are copied */
+#define FILTER_LOST 1          /* of those, the ones that did not reach the ring whole */
+#define FILTER_DEAD 2          /* client segments with payload that were not looked at: daemon dead, or the guard's hold */
+#define FILTER_OPENINGS_LOST 3 /* SYNs that found no room in the ring */
+#define FILTER_COUNT_MAX 4
+#define MAX_COUNTED 8 /* filters of one segment that are counted, the lowest bits: a flow has one, seldom two */
+
+struct filter_counters {
+    __u64 value[FILTER_COUNT_MAX];
 };
 
 struct sampling {
