@@ -139,6 +139,18 @@ struct counters {
     __u64 value[COUNT_MAX];
 };
 
+/* Per-CPU as well, by filter: a loss has an owner, and what was missed can be told from what matched. */
+#define FILTER_MATCHED 0       /* client segments with payload that matched, before they are copied */
+#define FILTER_LOST 1          /* of those, the ones that did not reach the ring whole */
+#define FILTER_DEAD 2          /* client segments with payload that were not looked at: daemon dead, or the guard's hold */
+#define FILTER_OPENINGS_LOST 3 /* SYNs that found no room in the ring */
+#define FILTER_COUNT_MAX 4
+#define MAX_COUNTED 8 /* filters of one segment that are counted, the lowest bits: a flow has one, seldom two */
+
+struct filter_counters {
+    __u64 value[FILTER_COUNT_MAX];
+};
+
 struct sampling {
     __u64 below[MAX_FILTERS]; /* keep a flow whose 32-bit hash is below this; 1 << 32 keeps all */
 };

@@ -17,7 +17,7 @@ from shadowd.capture.abi import MAX_FILTERS
 from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
 from shadowd.capture.itself import leads_to
 from shadowd.capture.preflight import find_cgroup2
-from shadowd.capture.programs import Programs
+from shadowd.capture.programs import FilterCounters, Programs
 from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.capture.selection import Ranges, Selected, Wanted, select
 from shadowd.config import Config, FilterSpec, TargetSpec
@@ -34,7 +34,7 @@ from shadowd.replay.target import SECOND, Target, TargetLimits
 class Entry:
     """A filter with where it came from and what it selects now. ``bit`` is -1 while paused or in error."""
 
-    __slots__ = ("bit", "filter", "origin", "problem", "selected", "spec")
+    __slots__ = ("bit", "counted", "filter", "origin", "problem", "selected", "spec")
 
     def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
         self.spec = spec
@@ -42,6 +42,7 @@ class Entry:
         self.filter = running
         self.selected = select(_wanted(spec))
         self.bit = -1
+        self.counted = FilterCounters()  # the kernel's counters of the bit when they were last taken over
         self.problem = ""
 
 
@@ -178,6 +179,7 @@ class Roster:
 
     def _retire(self, entry: Entry) -> None:
         if entry.bit >= 0:
+            self._count(entry)
             self._retiring.append((time.monotonic(), entry.bit, entry.filter))
             entry.bit = -1
 
@@ -187,6 +189,7 @@ class Roster:
         self._retire(entry)
         if not entry.spec.paused:
             entry.bit = self._take_bit()
+            entry.counted = self._programs.filter_counters(entry.bit)
         try:
             self._apply()
         except BaseException:
@@ -282,6 +285,20 @@ class Roster:
                     if (target.url, target.role) == (wanted.url, wanted.role)
                 )
         return contexts
+
+    def count(self) -> None:
+        """Take over what the kernel counted for each filter since the last time."""
+        for entry in self.entries.values():
+            if entry.bit >= 0:
+                self._count(entry)
+
+    def _count(self, entry: Entry) -> None:
+        now, before = self._programs.filter_counters(entry.bit), entry.counted
+        entry.counted = now
+        entry.filter.account.note_kernel(
+            now.matched - before.matched, now.lost - before.lost, now.dead - before.dead,
+            now.openings_lost - before.openings_lost,
+        )  # fmt: skip
 
     def rules(self) -> list[Rule]:
         return [_rule(entry.bit, entry.spec, entry.selected) for entry in self.entries.values() if entry.bit >= 0]

@@ -37,6 +37,7 @@ class Standing:
 
     def status(self) -> dict[str, Any]:
         """What ``shadowctl status`` shows."""
+        self.roster.count()
         seen, mirrored = totals(entry.filter.account for entry in self.roster.entries.values())
         rates = {"seen_per_s": self._rate("seen", seen), "mirrored_per_s": self._rate("mirrored", mirrored)}
         return {
@@ -118,6 +119,7 @@ class Standing:
         entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
         before = self.programs.counters()
         await self.pump.catch_up(CATCH_UP)
+        self.roster.count()
         waiting = self.programs.ring.waiting()
         table = self.pump.table.statistics()
         after = self.programs.counters()

@@ -66,6 +66,11 @@ COUNTERS = (
 )
 COUNTERS_STRUCT = struct.Struct(f"={len(COUNTERS)}Q")
 
+#: of one filter, by its bit
+FILTER_COUNTERS = ("matched", "lost", "dead", "openings_lost")
+FILTER_COUNTERS_STRUCT = struct.Struct(f"={len(FILTER_COUNTERS)}Q")
+MAX_COUNTED = 8
+
 #: map name -> (key bytes, value bytes); per-CPU values are one CPU's
 MAPS: dict[str, tuple[int, int]] = {
     "control": (4, CONTROL.size),
@@ -81,6 +86,7 @@ MAPS: dict[str, tuple[int, int]] = {
     "layers": (FLOW_KEY.size, FLOW_LAYER.size),
     "timed": (8, 1),
     "counters": (4, COUNTERS_STRUCT.size),
+    "filter_counters": (4, FILTER_COUNTERS_STRUCT.size),
     "ring": (0, 0),
 }
 

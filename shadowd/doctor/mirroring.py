@@ -35,6 +35,8 @@ _LOST = {
     "gap": ("bytes in the middle were not captured", "look at the kernel's counters: shadowctl ledger NAME --json"),
     "truncated": ("the connection ended in the middle of a request", ""),
     "too_large": ("bodies above 16 MB are not kept", ""),
+    "ring_full": ("connections whose opening found no room in the kernel's ring", "raise ring_bytes, give the daemon "
+                  "more CPU, or --sample less"),
     "memory": ("the daemon's memory budget is used up", "raise memory_max, or --sample less"),
     "flow_limit": ("more connections than the daemon follows", "raise max_flows, or --sample less"),
     "urgent": ("a client sent TCP urgent data, and without that byte its requests cannot be read", ""),

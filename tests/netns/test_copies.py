@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from shadowd.stream.assembler import Assembler
+from shadowd.stream.flow import ACK, CLIENT, SERVER, SYN, Flow
 from tests.conftest import ROOT, need
+from tests.unit.test_flow import Log
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -71,3 +73,31 @@ def test_the_assembler_reads_what_the_kernel_reads() -> None:
         if (ours := assembled(case)) != theirs
     ]
     assert not differing, f"seed {seed}, {len(differing)} of {CASES}: {min(differing, key=lambda d: len(d[0]))}"
+
+
+URG = 0x20
+
+
+@pytest.mark.parametrize(
+    ("segments", "read"),
+    [
+        ([(0, b"abc", 0, 0), (3, b"d!e", URG, 2), (6, b"f", 0, 0)], b"abcdef"),
+        ([(0, b"!bc", URG, 0)], b"bc"),
+        ([(3, b"de", URG, 3), (0, b"abc", 0, 0), (5, b"!f", 0, 0)], b"abcdef"),
+        ([(2, b"!c", URG, 1), (4, b"d!", URG, 2), (0, b"ab", 0, 0)], b"ab!cd"),
+    ],
+)
+def test_the_urgent_byte_is_the_one_that_the_kernel_takes_out(
+    segments: list[tuple[int, bytes, int, int]], read: bytes
+) -> None:
+    """In the flow as in the kernel: the pointer is looked at before the segment's data."""
+    (theirs,) = kernels_word([[(at, data.hex(), flags, urgent) for at, data, flags, urgent in segments]])
+    log = Log()
+    flow = Flow(False, sink=log)
+    flow.segment(CLIENT, 999, 0, SYN, b"", 1)
+    flow.segment(SERVER, 4999, 1000, SYN | ACK, b"", 1)
+    for at, data, flags, urgent in segments:
+        if flags & URG:
+            flow.mark_urgent(CLIENT, 1000 + at + max(0, urgent - 1))
+        flow.segment(CLIENT, 1000 + at, 5000, ACK | flags, data, 2)
+    assert log.text(CLIENT) == theirs == read

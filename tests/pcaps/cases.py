@@ -38,6 +38,7 @@ class Stream(NamedTuple):
     server_gaps: tuple[tuple[int, int], ...] = ()
     conflicts: int = 0
     client_discarded: dict[str, int] | None = None
+    client_urgent: list[int] | None = None
 
 
 def _raw(*talks: Talk) -> bytes:
@@ -223,6 +224,15 @@ def midstream_first_segment_too_late() -> tuple[bytes, list[Stream]]:
     return _raw(talk), [Stream(b"def", b"xyz", "midstream", client_discarded={"before_start": 3})]
 
 
+def urgent_byte() -> tuple[bytes, list[Stream]]:
+    """The pointer of RFC 793, which Linux takes: one beyond the byte."""
+    talk = Talk().shake().client(0, b"abc")
+    packet = bytearray(ip4(CLIENT4[0], SERVER4[0], tcp(CLIENT4[1], SERVER4[1], 1004, 5001, ACK | 0x20, b"d!e")))
+    struct.pack_into("!H", packet, 38, 2)
+    talk.packets.append(bytes(packet))
+    return _raw(talk.client(6, b"f")), [Stream(b"abcdef", b"", "open", client_urgent=[4])]
+
+
 CASES: list[Callable[[], tuple[bytes, list[Stream]]]] = [
     plain,
     reordered_around_the_wrap,
@@ -250,4 +260,5 @@ CASES: list[Callable[[], tuple[bytes, list[Stream]]]] = [
     two_syn_acks,
     midstream_first_segment_late,
     midstream_first_segment_too_late,
+    urgent_byte,
 ]

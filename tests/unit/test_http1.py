@@ -297,6 +297,16 @@ def test_any_number_of_unparsable_requests_counts_each() -> None:
     assert book.unaccounted == 0
 
 
+def test_what_does_not_parse_without_an_urgent_byte_is_lost() -> None:
+    book = Playbook()
+    book.codec.urgent(0)
+    book.client(GET).tells(request()).server(OK).tells(("response", 0, 200))  # it was not needed
+    book.client(b"nonsense\r\n\r\n").tells(("lost", "urgent"), ("discarded", "urgent"))
+    book.server(NOT_FOUND).tells(("discarded", "urgent")).client(GET).tells(request(after=1))
+    book.server(b"nonsense\r\n").tells(("discarded", "urgent"), ("response", 1, None))
+    assert book.unaccounted == 0
+
+
 def test_the_answer_to_an_unparsable_head_request_has_no_body() -> None:
     book = Playbook().client(b"HEAD / HTTP/1.1\r\nno colon\r\n\r\n").tells(*UNPARSABLE)
     book.server(OK[:-2]).client(GET).tells(("discarded", "unparsable"), request()).server(OK).tells(

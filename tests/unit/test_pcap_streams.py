@@ -54,6 +54,7 @@ def check(results: list[dict[str, Any]], expected: list[Stream], out: Path) -> N
         assert result["state"] == stream.state
         if stream.client_discarded is not None:
             assert result["c2s"]["discarded"] == stream.client_discarded
+        assert result["c2s"].get("urgent") == stream.client_urgent
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
