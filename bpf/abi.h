@@ -37,8 +37,11 @@
 #define VIEW_TC 2       /* tc hook: on an interface */
 #define VIEW_OWN 3      /* our own connection, as it left */
 
-#define MARK_MPTCP 1  /* the SYN carries an MPTCP option (RFC 8684, kind 30) */
-#define MARK_URGENT 2 /* no segment: `seq` is of the urgent byte that the next segment tells of (RFC 9293 §3.8.5) */
+#define MARK_MPTCP 1 /* the SYN carries an MPTCP option (RFC 8684, kind 30) */
+
+/* Where the segment's urgent pointer stands in `chunk_length`, which is at most CHUNK_BYTES: seldom needed, so it shall
+ * cost nobody anything. */
+#define URGENT_SHIFT 16
 
 /* Who talks to whom, the same for both directions. */
 struct flow_key {
@@ -58,7 +61,7 @@ struct record {
     __u32 ack;            /* host order */
     __u32 payload_length; /* of the whole segment */
     __u32 chunk_offset;   /* of this piece within the segment */
-    __u32 chunk_length;   /* bytes behind this head */
+    __u32 chunk_length;   /* bytes behind this head; from URGENT_SHIFT on, with URG, one beyond the urgent byte */
     __u8 type;            /* RECORD_* */
     __u8 direction;       /* DIRECTION_* */
     __u8 tcp_flags;       /* of the segment: FIN stands behind its last chunk, SYN before the first */

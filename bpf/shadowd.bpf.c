@@ -110,20 +110,6 @@ inline_always void count_filters(u64 filters, u32 index)
     }
 }
 
-/* Before the segment, as Linux looks at the urgent pointer before it takes the data. */
-inline_always void emit_urgent(struct record *r, const struct segment *s, struct counters *n)
-{
-    r->marks = MARK_URGENT;
-    r->seq = s->urgent;
-    r->payload_length = 0;
-    r->tcp_flags = TCP_ACK;
-    emit_head(r, n);
-    r->marks = 0;
-    r->seq = s->seq;
-    r->payload_length = s->length;
-    r->tcp_flags = s->flags;
-}
-
 #define CHUNK_COPIED 0
 #define CHUNK_NO_ROOM 1
 #define CHUNK_NOT_READ 2
@@ -138,7 +124,7 @@ inline_always int emit_chunk(struct __sk_buff *skb, const struct record *head, u
     struct record *r = (struct record *)out;
     *r = *head;
     r->chunk_offset = offset;
-    r->chunk_length = length;
+    r->chunk_length |= length; /* beside the urgent pointer */
     asm volatile("" : "+r"(length));
     length = ((length - 1) & (room - 1)) + 1; /* 1 .. room for every verifier */
     if (bpf_skb_load_bytes(skb, at, out + sizeof(struct record), length)) {
@@ -369,10 +355,9 @@ inline_always void capture(struct __sk_buff *skb, const struct segment *s, struc
     r->tcp_flags = s->flags;
     if (s->flags & TCP_SYN && has_mptcp(skb, (struct segment *)s))
         r->marks = MARK_MPTCP;
-    if (s->flags & TCP_URG && s->length)
-        emit_urgent(r, s, n);
     if (asking)
         count_filters(filters, FILTER_MATCHED);
+    r->chunk_length = s->urgent; /* here, after the loop: before it the verifier's work would double */
     if (emit_segment(skb, r, s, n))
         return;
     if (asking)

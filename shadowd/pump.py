@@ -24,7 +24,7 @@ import time
 
 import trio
 
-from shadowd.capture.abi import MARK_MPTCP, MARK_URGENT
+from shadowd.capture.abi import MARK_MPTCP
 from shadowd.capture.programs import Programs
 from shadowd.capture.ring import RingSink
 from shadowd.conversation import Conversation
@@ -110,13 +110,14 @@ class Pump(RingSink):
 
     # --- from the ring ------------------------------------------------------------------------------------------------
 
-    def marked(self, key: bytes, direction: int, marks: int, seq: int) -> None:
+    def urgent(self, key: bytes, direction: int, seq: int) -> None:
         flow = self.table.get(key)
-        if flow is None:
-            return
-        if marks & MARK_URGENT:
+        if flow is not None:
             flow.mark_urgent(direction, seq)
-        elif direction and marks & MARK_MPTCP:
+
+    def marked(self, key: bytes, direction: int, marks: int) -> None:
+        flow = self.table.get(key)
+        if flow is not None and direction and marks & MARK_MPTCP:
             flow.sink.multipath()  # type: ignore[attr-defined]  # _open_conversation made it
 
     def _open_conversation(self, key: bytes, time: int, flow: Flow, midstream: bool) -> Conversation:

@@ -26,7 +26,7 @@ VIEW_OUTBOUND = 1
 VIEW_TC = 2
 VIEW_OWN = 3
 MARK_MPTCP = 1
-MARK_URGENT = 2
+URGENT_SHIFT = 16
 
 #: struct record without its key: time, filters (or cookie), seq, ack, payload_length, chunk_offset, chunk_length,
 #: type, direction, tcp_flags, marks

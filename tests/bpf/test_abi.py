@@ -44,7 +44,7 @@ CONSTANTS = [
     "VIEW_TC",
     "VIEW_OWN",
     "MARK_MPTCP",
-    "MARK_URGENT",
+    "URGENT_SHIFT",
     "MAX_COUNTED",
 ]
 
