@@ -29,8 +29,6 @@ from tests.pcaps.cases import ANSWER, CASES, REQUEST, Stream, plain
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus" / "pcap"
 CAPTURES = sorted(CORPUS.glob("*.expected.json"))
-#: Tunnels that the command does not look into.
-NOT_LOOKED_INTO = {"gre", "vxlan"}
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -353,8 +351,6 @@ def test_corpus_is_whole() -> None:
 )
 def test_corpus(answers: Path, tmp_path: Path) -> None:
     known = json.loads(answers.read_text())
-    if NOT_LOOKED_INTO & set(known["protocols"]):
-        pytest.skip("a tunnel that is not looked into")
     results = write_streams(CORPUS / answers.name.removesuffix(".expected.json"), tmp_path)
     for stream in known["streams"]:
         result = results[stream["stream"]]
