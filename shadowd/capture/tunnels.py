@@ -23,8 +23,10 @@ _MAX_EXTENSIONS = 8
 
 #: What cannot be read, and may have carried TCP: by IP protocol, and by UDP port.
 SEALED_PROTOCOLS = {50: "ESP", 47: "GRE", 115: "L2TP", 98: "ENCAP", 97: "EtherIP", 137: "MPLS in IP"}
-SEALED_PORTS = {1701: "L2TP", 4500: "ESP in UDP", 51820: "WireGuard", 1194: "OpenVPN", 3544: "Teredo", 6635: "MPLS in UDP",
-                4789: "VXLAN", 8472: "VXLAN", 4790: "VXLAN-GPE", 6081: "Geneve", 2152: "GTP-U"}  # fmt: skip
+SEALED_PORTS = {
+    1701: "L2TP", 4500: "ESP in UDP", 51820: "WireGuard", 1194: "OpenVPN", 3544: "Teredo", 6635: "MPLS in UDP",
+    4789: "VXLAN", 8472: "VXLAN", 4790: "VXLAN-GPE", 6081: "Geneve", 2152: "GTP-U",
+}  # fmt: skip
 
 
 class Inner(NamedTuple):
