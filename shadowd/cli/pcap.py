@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from shadowd.cli.capture_file import CaptureFile, Progress, endpoint
+from shadowd.cli.exchanges import read_exchanges
 from shadowd.cli.output import AsJson, new_app, print_json
 from shadowd.errors import ShadowdError
+from shadowd.observe.quoting import visible
 from shadowd.stream.flow import Flow
 
 app = new_app("Work with capture files.")
@@ -220,3 +223,48 @@ def streams(
     capture.tell_unread()
     if fault is not None:
         raise fault
+
+
+@app.command()
+def exchanges(
+    file: Annotated[Path, typer.Argument(help="A pcap or pcapng file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the HTTP/1 exchanges of a capture file, in the order of the requests' first bytes.
+
+    Bodies are told by length and SHA-256, without chunk framing and with their content coding. An exchange that is not
+    whole (the answer was cut short, or is not in the file) has `complete: false`. What is no HTTP/1, or could not be
+    read, is counted on standard error.
+
+    \b
+    Examples:
+      shadowctl pcap exchanges traffic.pcapng
+      shadowctl pcap exchanges traffic.pcap --json | jq '.[] | select(.status >= 500) | .target'
+    """
+    progress = Progress(file)
+    try:
+        capture = CaptureFile(file, progress)
+        found = read_exchanges(capture)
+    finally:
+        progress.close()
+    rows = found.exchanges()
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            print(_exchange(row))
+        if not rows:
+            print("no HTTP/1 exchanges")
+    capture.tell_unread()
+    for what, counts in (("connections that are no HTTP/1", found.others), ("requests not shown", found.lost)):
+        if counts:
+            each = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+            print(f"{what}: {sum(counts.values())} ({each})", file=sys.stderr)
+    if capture.fault is not None:
+        raise capture.fault
+
+
+def _exchange(row: dict[str, Any]) -> str:
+    answer = "no answer" if row["status"] is None else f"{row['status']}, {row['response_body_length']} bytes"
+    note = "" if row["complete"] or row["status"] is None else ", cut short"
+    return f"{row['n']}  flow {row['flow']}  {visible(row['method'])} {visible(row['target'])}  {answer}{note}"

@@ -66,10 +66,32 @@ class Http1Codec:
     ``max_head``, ``max_body``: a request above is ``lost("too_large")``; ``start``: offsets of the first bytes."""
 
     __slots__ = (
-        "_after", "_body_limit", "_budget", "_client", "_client_offset", "_continued", "_counted", "_early",
-        "_early_response", "_ends", "_flow", "_index", "_max_body", "_max_head", "_partial_after", "_probes",
-        "_reason", "_requests", "_responses", "_server", "_server_offset", "_server_reason", "_sink", "_slots",
-        "_urgent", "_withheld",
+        "_after",
+        "_body_limit",
+        "_budget",
+        "_client",
+        "_client_offset",
+        "_continued",
+        "_counted",
+        "_early",
+        "_early_response",
+        "_ends",
+        "_flow",
+        "_index",
+        "_max_body",
+        "_max_head",
+        "_partial_after",
+        "_probes",
+        "_reason",
+        "_server",
+        "_server_offset",
+        "_server_reason",
+        "_sink",
+        "_slots",
+        "_urgent",
+        "_withheld",
+        "requests",
+        "responses",
     )  # fmt: skip
 
     def __init__(
@@ -83,8 +105,8 @@ class Http1Codec:
         self._max_body = max_body
         self._budget = budget
         self._withheld = Withheld(budget)
-        self._requests = RequestReader(start[0], max_head, max_body, budget)
-        self._responses = ResponseReader(body_limit, start[1], budget=budget)
+        self.requests = RequestReader(start[0], max_head, max_body, budget)
+        self.responses = ResponseReader(body_limit, start[1], budget=budget)
         self._client = self._server = SEEK if midstream else CUT
         self._reason = "midstream"  # why client bytes are discarded in SEEK and DONE
         self._server_reason = "midstream"
@@ -103,13 +125,13 @@ class Http1Codec:
     @property
     def client_pending(self) -> int:
         """Client bytes in no exchange yet and not discarded."""
-        return self._withheld.size + (self._requests.partial_bytes if self._client in (CUT, PROBE) else 0)
+        return self._withheld.size + (self.requests.partial_bytes if self._client in (CUT, PROBE) else 0)
 
     @property
     def server_pending(self) -> int:
         """Server bytes that are in no exchange yet and not discarded."""
         early = self._early_response
-        partial = self._responses.partial_bytes if self._server == CUT else 0
+        partial = self.responses.partial_bytes if self._server == CUT else 0
         return partial + (early.end - early.begin if early is not None else 0)
 
     # --- the client's direction ---------------------------------------------------------------------------------------
@@ -130,7 +152,7 @@ class Http1Codec:
     def _client_bytes(self, data: bytes, time: int, after: int) -> None:
         state = self._client
         if state == CUT:
-            if self._server == SEEK and self._flow.idle_point and not self._requests.pending:
+            if self._server == SEEK and self._flow.idle_point and not self.requests.pending:
                 self._resynchronise()
                 after = self._after
             self._cut(data, time, after)
@@ -144,7 +166,7 @@ class Http1Codec:
             self._sink.discarded(self._reason, len(data))
 
     def _cut(self, data: bytes, time: int, after: int) -> None:
-        requests = self._requests
+        requests = self.requests
         if requests.offset == requests.boundary:
             self._partial_after = after
         try:
@@ -154,7 +176,7 @@ class Http1Codec:
         self._take_requests(done, time, after)
 
     def _take_requests(self, done: Sequence[Request], time: int, after: int) -> None:
-        requests = self._requests
+        requests = self.requests
         for request in done:
             self._request(request, self._partial_after)
             self._partial_after = after
@@ -181,7 +203,7 @@ class Http1Codec:
             self._settle_early(slot)
         elif self._server == CUT:
             self._slots.append(slot)
-            self._responses.expect(request.method)
+            self.responses.expect(request.method)
             if len(self._slots) > MAX_OUTSTANDING:
                 self._lose_responses("pipeline")
         else:
@@ -194,8 +216,8 @@ class Http1Codec:
 
     def _drop_partial(self, reason: str) -> None:
         """The request that has begun will never be whole."""
-        if self._requests.partial_bytes:
-            self._sink.discarded(reason, self._requests.partial_bytes)
+        if self.requests.partial_bytes:
+            self._sink.discarded(reason, self.requests.partial_bytes)
         if self._early:
             self._settle_early(reason)
 
@@ -214,7 +236,7 @@ class Http1Codec:
         self._drop_partial(reason)
         self._lose_client(reason, counted=True)
         if not answered:
-            self._expect_unknown(self._requests.failed_method)
+            self._expect_unknown(self.requests.failed_method)
 
     def _count_unparsable(self) -> str:
         if self._urgent:  # it may be our reading that is wrong
@@ -226,7 +248,7 @@ class Http1Codec:
     def _expect_unknown(self, method: bytes) -> None:
         if self._server == CUT:
             self._slots.append(self._reason)
-            self._responses.expect(method)
+            self.responses.expect(method)
 
     def urgent(self, direction: int) -> None:
         self._urgent = "urgent"
@@ -234,10 +256,10 @@ class Http1Codec:
     # --- a lost place -------------------------------------------------------------------------------------------------
 
     def _seek(self, data: bytes, time: int) -> None:
-        at_rest = self._server != CUT or not (self._slots or self._responses.pending)
+        at_rest = self._server != CUT or not (self._slots or self.responses.pending)
         if at_rest and not self._continued and self._flow.idle_point:
             begin = self._client_offset - len(data)
-            self._requests = RequestReader(begin, self._max_head, self._max_body, self._budget)
+            self.requests = RequestReader(begin, self._max_head, self._max_body, self._budget)
             self._client = PROBE
             self._probe(data, time)
         else:
@@ -250,7 +272,7 @@ class Http1Codec:
         self._sink.discarded(self._reason, length)
 
     def _probe(self, data: bytes, time: int) -> None:
-        requests, done = self._requests, cast("Sequence[Request]", ())
+        requests, done = self.requests, cast("Sequence[Request]", ())
         try:
             done = requests.feed_untrusted(data, time)
         except ProtocolError:
@@ -266,7 +288,7 @@ class Http1Codec:
             self._probe_failed()
 
     def _probe_failed(self) -> None:
-        requests = self._requests
+        requests = self.requests
         if self._reason in _UNPARSABLE:
             self._unparsable()
             return
@@ -284,7 +306,7 @@ class Http1Codec:
         self._after = self._index
         if self._server != DONE:
             self._server = CUT
-            self._responses = ResponseReader(self._body_limit, self._server_offset, budget=self._budget)
+            self.responses = ResponseReader(self._body_limit, self._server_offset, budget=self._budget)
 
     def client_gap(self, length: int, time: int) -> None:
         self._client_offset += length
@@ -305,7 +327,7 @@ class Http1Codec:
             self._withheld.eof = True
             return
         if state == CUT:
-            if self._requests.pending:
+            if self.requests.pending:
                 self._sink.lost("truncated")
                 self._drop_partial("truncated")
             self._reason = "unsolicited"
@@ -323,7 +345,7 @@ class Http1Codec:
         elif self._server != CUT:
             self._undecided(len(rest))
         else:  # it was refused before the request was whole
-            self._requests.resume()
+            self.requests.resume()
             if rest:
                 self._cut(rest, time, after)
 
@@ -351,7 +373,7 @@ class Http1Codec:
         """The upgrade was refused: what was held is HTTP."""
         held = self._withheld.take()
         self._client = CUT
-        self._requests.resume()
+        self.requests.resume()
         for data, time, after in held:
             if self._client == CUT:
                 self._cut(data, time, after)
@@ -361,7 +383,7 @@ class Http1Codec:
             self.client_eof(0)
 
     def _upgraded(self) -> None:
-        rest = len(self._responses.trailing)
+        rest = len(self.responses.trailing)
         if rest:
             self._sink.discarded("upgraded", rest)
         if self._client in (CUT, PROBE):
@@ -384,13 +406,13 @@ class Http1Codec:
         if self._server != CUT:
             self._sink.discarded(self._server_reason, len(data))
             return
-        requests = self._requests
+        requests = self.requests
         if client == CUT and requests.offset != requests.boundary and not self._early:
             self._expect_early()
         elif client == SEEK and self._reason in _UNPARSABLE and not self._slots:
             self._count_unparsable()  # more answers than requests were seen
             self._expect_unknown(b"")
-        responses = self._responses
+        responses = self.responses
         try:
             done = responses.feed_untrusted(data, time)
         except ProtocolError:
@@ -399,7 +421,7 @@ class Http1Codec:
             self._take_responses(done)
 
     def _take_responses(self, done: Sequence[Response]) -> None:
-        responses = self._responses
+        responses = self.responses
         for response in done:
             self._ends.append(response.end)
             self._pair(self._slots.popleft(), response)
@@ -420,11 +442,11 @@ class Http1Codec:
 
     def _expect_early(self) -> None:
         """The server speaks while a request is partial. A head that is not whole can only be answered by an error."""
-        method = self._requests.partial_method
+        method = self.requests.partial_method
         if method or not self._slots:
             self._early = True
             self._slots.append(_EARLY)
-            self._responses.expect(method)
+            self.responses.expect(method)
 
     def _pair(self, slot: Exchange | str, response: Response) -> None:
         if isinstance(slot, Exchange):
@@ -437,7 +459,7 @@ class Http1Codec:
 
     def close_book(self, exchange: Exchange) -> None:
         """Take what has come of a streamed response that goes on; the rest is discarded."""
-        if self._slots and self._slots[0] is exchange and (response := self._responses.take_so_far()) is not None:
+        if self._slots and self._slots[0] is exchange and (response := self.responses.take_so_far()) is not None:
             self._slots[0] = "open"
             self._pair(exchange, response)
 
@@ -449,8 +471,8 @@ class Http1Codec:
 
     def _lose_responses(self, reason: str) -> None:
         """Which response belongs to which request is no longer known."""
-        if self._responses.partial_bytes:
-            self._sink.discarded(reason, self._responses.partial_bytes)
+        if self.responses.partial_bytes:
+            self._sink.discarded(reason, self.responses.partial_bytes)
         self._server = SEEK
         self._server_reason = reason
         slots, self._slots = self._slots, deque()
@@ -468,13 +490,13 @@ class Http1Codec:
     def server_eof(self, time: int) -> None:
         if self._server == CUT:
             try:
-                done = self._responses.eof()
+                done = self.responses.eof()
             except ProtocolError:
                 done = ()
             self._take_responses(done)
             for slot in self._slots:
                 if isinstance(slot, Exchange):  # production's own failure, unlike a reset or an end we only assume
-                    slot.failure = "truncated" if self._responses.partial_bytes else "reset"
+                    slot.failure = "truncated" if self.responses.partial_bytes else "reset"
         self._end_server()
         if self._client == HOLD:
             self._release()
@@ -496,5 +518,5 @@ class Http1Codec:
         elif self._client != DONE:
             self.client_eof(time)
         self._end_server()
-        self._requests.release()
-        self._responses.release()
+        self.requests.release()
+        self.responses.release()

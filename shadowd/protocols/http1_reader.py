@@ -128,6 +128,14 @@ class RequestReader(MessageReader[Request]):
         """Method of the request that has begun, b"" while its head is not whole."""
         return self._head.split(None, 1)[0] if self.head_complete else b""
 
+    def so_far(self) -> Request | None:
+        """What has come of the request whose body is arriving; None where none is, or it is not kept."""
+        if not self.head_complete or self._large:
+            return None
+        method, target, _ = self._head.split(None, 2)
+        body = bytes(self._body)
+        return Request(method, target, self._head, body, self._begin, self.offset, self._started, self._started, False)
+
     def _fail(self, error: ProtocolError) -> None:
         self.failed_method = bytes((self._head or self._wire or self._buffer)[:_METHOD]).partition(b" ")[0]
         super()._fail(error)

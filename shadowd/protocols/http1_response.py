@@ -224,19 +224,26 @@ class ResponseReader(MessageReader[Response]):
     def take_so_far(self) -> Response | None:
         """What has come of a stream of events that goes on, as a response that is ``open``; None if none is under way.
         What is still to come will be a response that begins here."""
-        if not self.streaming:
+        if not self.streaming or (response := self.so_far()) is None:
             return None
         assert self._marks is not None
+        response.marks = list(self._marks)
+        self._begin = self.boundary = self.offset
+        return response
+
+    def so_far(self) -> Response | None:
+        """What has come of the response whose body is arriving; None where none is."""
+        if not self.head_complete:
+            return None
         response = Response(int(self._head[9:12]), self._head, self._begin, self._started)
         response.body = bytes(self._body)
         response.body_length = self._body_length
         if self._digest is not None:
             response.digest = self._digest.digest()
-        response.marks = list(self._marks)
         response.last_byte = self._last
         response.keep_alive = False
         response.open = True
-        response.end = self._begin = self.boundary = self.offset
+        response.end = self.offset
         return response
 
     def _make_parser(self, callbacks: Any) -> Any:
