@@ -248,6 +248,18 @@ def test_refused_connections_open_the_circuit_and_a_probe_closes_it(mirror: Mirr
     assert mirror.ledger()["in_flight"] == 2
 
 
+def test_connections_refused_at_one_moment_are_one_trial(mirror: Mirror) -> None:
+    """A shadow restarted under many connections is asked again as soon as under one."""
+    target = mirror.target(unused_port())
+    for trial in range(3):
+        for index in range(4 * BREAKER_FAILURES):
+            mirror.ask(Lane(mirror.engine, target), index)
+        mirror.until(lambda: "in_flight" not in mirror.ledger())
+        assert target.breaker_until == mirror.now + (BREAKER_FIRST << trial)
+        mirror.turn(BREAKER_FIRST << trial)
+    assert mirror.ledger() == {"failed connect": 3 * 4 * BREAKER_FAILURES}
+
+
 def test_several_addresses_are_used_in_turn(mirror: Mirror) -> None:
     shadows = [mirror.shadow() for _ in range(3)]
     target = mirror.target(shadows[0].port)
