@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from shadowd.replay.lane import Lane
 from shadowd.replay.target import ADDRESS_REST, BREAKER_FAILURES, Address
 from tests.unit.loopback import Mirror
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as made:
-        yield made
 
 
 def refusing() -> Address:

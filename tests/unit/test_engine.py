@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,17 +12,6 @@ from shadowd.replay.target import BREAKER_FAILURES, BREAKER_FIRST, SECOND, Targe
 from tests.unit.loopback import Mirror, Shadow, ok
 
 SAFELY_LATER = SECOND // 10
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as built:
-        yield built
-
-
-@pytest.fixture
-def shadow(mirror: Mirror) -> Shadow:
-    return mirror.shadow()
 
 
 def limited(mirror: Mirror, shadow: Shadow, limits: TargetLimits | None = None) -> Lane:

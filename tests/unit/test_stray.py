@@ -6,7 +6,6 @@ import contextlib
 import errno
 import resource
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,17 +16,6 @@ from shadowd.replay.target import SECOND
 from tests.unit.loopback import Mirror, Shadow, get, ok
 
 STRAY = [b"0\r\n\r\n", b'{"a":1}', b"\0", b"hello HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as built:
-        yield built
-
-
-@pytest.fixture
-def shadow(mirror: Mirror) -> Shadow:
-    return mirror.shadow()
 
 
 @pytest.fixture
