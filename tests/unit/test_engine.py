@@ -194,7 +194,10 @@ def test_an_answer_without_end_is_given_up(mirror: Mirror, shadow: Shadow) -> No
     for _ in range(2):  # each answer for itself, not all that was asked before the first came
         mirror.answer(peer, ok(b"y" * 90_000))
     peer.send(b"HTTP/1.1 200 OK\r\n\r\n" + b"y" * 110_000)
-    mirror.until(lambda: mirror.ledger() == {"mirrored": 2, "failed malformed": 1})
+    mirror.until(lambda: "in_flight" not in mirror.ledger())
+    assert mirror.ledger() == {"mirrored": 2, "failed malformed": 1}
+    assert lane.target.connections == 0
+    mirror.until(lambda: peer.has(0) and peer.ended, "the connection is closed on the wire")
 
 
 # --- connecting -------------------------------------------------------------------------------------------------------

@@ -105,7 +105,10 @@ def test_garbage_again_on_a_new_connection_is_the_shadows_fault(mirror: Mirror, 
         peer = mirror.peer(shadow, number)
         mirror.until(lambda peer=peer: "1" in peer.paths)  # type: ignore[misc]
         peer.send(STRAY[0])
-    mirror.until(lambda: mirror.ledger() == {"mirrored": 1, "failed malformed": 1})
+    mirror.until(lambda: "in_flight" not in mirror.ledger())
+    assert mirror.ledger() == {"mirrored": 1, "failed malformed": 1}
+    mirror.still()
+    assert [peer.paths for peer in shadow.accept_all()] == [["0", "1"], ["1"]], "not a third time"
 
 
 def test_a_broken_answer_is_no_stray_one(mirror: Mirror, shadow: Shadow, lane: Lane) -> None:
