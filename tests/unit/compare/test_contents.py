@@ -62,8 +62,8 @@ def test_each_triple_counts_as_the_table_says(
 ) -> None:
     examiner = new(baseline)
     wanted = dict.fromkeys(("positive", "negative", "both", "all_differ", "differed", "differing"), 0)
-    known, trials, since = False, 0, 0
-    for production, candidate, third in told:
+    known, trials, since, since_pairs = False, 0, 0, 0
+    for pairs, (production, candidate, third) in enumerate(told, 1):
         if place[0] == "body":
             see(examiner, {"v": production}, {"v": candidate}, None if third is None else {"v": third})
         else:
@@ -76,7 +76,7 @@ def test_each_triple_counts_as_the_table_says(
         wanted["differed"] += ours
         wanted["differing"] += ours and not fresh
         if fresh:
-            since = trials
+            since, since_pairs = trials, pairs
         elif third is None or not (ours or theirs):
             pass
         elif baseline:
@@ -93,6 +93,7 @@ def test_each_triple_counts_as_the_table_says(
     field = endpoint.fields[place]
     assert counts(field) == wanted
     assert (endpoint.denominator(field).count, field.since_trials) == (trials, since)
+    assert (endpoint.pairs, field.since_pairs) == (len(told), since_pairs)
     noisy = wanted["negative"] + wanted["both"] + wanted["all_differ"]
     assert field.noise(endpoint) == (noisy, trials - since)
     for tally in (field.positive, field.negative, field.differing):
@@ -131,6 +132,16 @@ def test_a_write_that_was_not_mirrored_takes_the_third_out_too() -> None:
     field = endpoint_of(examiner).fields["body", "$.v"]
     assert (field.drifted, field.differed, field.positive.count) == (1, 2, 0)
     assert endpoint_of(examiner).trials.count == 1, "both twins miss the same write"
+
+
+def test_nor_of_a_status_that_it_explains() -> None:
+    examiner = new(routes=["/orders/{id}"])
+    see(examiner, {"v": 1}, {"v": 1}, {"v": 1}, (200, 201, 201))
+    for number in (1, 2):
+        examiner.note_write(request(f"/orders/{number}", "PUT"))
+        see(examiner, {"v": 1}, {"v": 1}, {"v": 1}, (200, 404, 404))
+    field = endpoint_of(examiner).fields["status", ""]
+    assert (field.drifted, field.differed, field.positive.count) == (2, 3, 0)
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
