@@ -256,26 +256,32 @@ def test_what_took_long_is_kept_more_seldom(clock: Clock, run: Run) -> None:
     trio.run(work)
 
 
+async def kept_under_load(keeper: Keeper, run: Run, each: int) -> int:
+    """Keep while ``each`` exchanges end between two steps; how many had been compared when it began."""
+
+    async def traffic() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            see(run, each)
+
+    before = run.examiner.compared
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(traffic)
+        await keeper.keep(run)
+        nursery.cancel_scope.cancel()
+    return before
+
+
 @pytest.mark.usefixtures("short_steps")
 def test_traffic_goes_on_meanwhile_and_what_is_kept_is_of_one_moment(clock: Clock, run: Run) -> None:
     told = Told()
     keeper = keeper_of(told)
 
-    async def traffic(task_status: trio.TaskStatus[None]) -> None:
-        task_status.started()
-        while True:
-            see(run, 1)
-            await trio.lowlevel.checkpoint()
-
     async def work() -> None:
         see(run, 300)
         await keeper.keep(run)
         clock.now += EVERY
-        async with trio.open_nursery() as nursery:
-            await nursery.start(traffic)
-            before = run.examiner.compared
-            await keeper.keep(run)
-            nursery.cancel_scope.cancel()
+        before = await kept_under_load(keeper, run, 1)
         assert told.compared == [before]
         kept = resuming._thawed(told.rows[0]["data"])
         assert kept["eligible"] == kept["served"] == before
@@ -290,19 +296,11 @@ def test_too_much_traffic_puts_it_off(clock: Clock, run: Run, monkeypatch: pytes
     told = Told()
     keeper = keeper_of(told)
 
-    async def traffic() -> None:
-        while True:
-            see(run, 4)
-            await trio.lowlevel.checkpoint()
-
     async def work() -> None:
         see(run, 300)
         await keeper.keep(run)
         clock.now += EVERY
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(traffic)
-            await keeper.keep(run)
-            nursery.cancel_scope.cancel()
+        await kept_under_load(keeper, run, 4)
         assert told.rows == []
         assert run.examiner.compared == run.entry.filter.account.seen
         clock.now += EVERY
