@@ -32,6 +32,7 @@ LAYERS = [
         "runs",
         "recording",
         "resuming",
+        "resolving",
         "slices",
         "vitals",
         "embedding",

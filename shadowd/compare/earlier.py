@@ -53,7 +53,7 @@ class Earlier:
     __slots__ = ("_largest", "_of_endpoints", "_of_requests")
 
     def __init__(self) -> None:
-        self._of_requests: dict[tuple[bytes, bytes], tuple[int, Response]] = {}  # check sum of the target, answer
+        self._of_requests: dict[tuple[bytes, bytes], Response] = {}  # by target and head
         self._largest = 1 << 32  # a check sum from which on a target is not in the sample
         self._of_endpoints: dict[str, list[Response]] = {}
 
@@ -65,7 +65,7 @@ class Earlier:
         if check < self._largest:
             key = (request.target, request.head)
             if agreed or key not in self._of_requests:
-                self._of_requests[key] = (check, production)
+                self._of_requests[key] = production
                 if len(self._of_requests) > MAX_REQUESTS:
                     self._shrink()
         if is_power_of_two(endpoint.pairs):  # ever rarer, and so seldom from the last moments alone
@@ -83,9 +83,8 @@ class Earlier:
         asked = [field for field in fields if field.moved + field.stayed + field.turned < LOOKS]
         if not asked:
             return
-        known = self._of_requests.get((request.target, request.head))
-        if known is not None:
-            of_request = known[1]
+        of_request = self._of_requests.get((request.target, request.head))
+        if of_request is not None:
             here = [field for field in asked if of_request.last_byte + BEFORE < field.began]
             if here:
                 moved, apart = places(of_request, production), places(of_request, candidate)
@@ -104,5 +103,5 @@ class Earlier:
             field.turned += (field.where, field.path) in always - never
 
     def _shrink(self) -> None:
-        self._largest = max(check for check, _ in self._of_requests.values())
-        self._of_requests = {key: kept for key, kept in self._of_requests.items() if kept[0] < self._largest}
+        self._largest = max(zlib.crc32(target) for target, _ in self._of_requests)
+        self._of_requests = {key: kept for key, kept in self._of_requests.items() if zlib.crc32(key[0]) < self._largest}

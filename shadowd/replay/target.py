@@ -254,7 +254,7 @@ class Target:
         and one probe follows each rest."""
         self._resting = {other: until for other, until in self._resting.items() if until > now}
         self._resting[address] = now + ADDRESS_REST
-        if self.has_another(now):
+        if self.has_another(now) or self.breaker_until > now:  # connections tried at one moment are one trial
             return
         self._failures += 1
         if self._failures >= BREAKER_FAILURES:

@@ -89,7 +89,9 @@ def test_pcapng(order: str, tmp_path: Path) -> None:
     for packet in packets[5:]:
         old = struct.pack(other + "HHIIII", 0, 0, 0, 5, len(packet), len(packet)) + packet
         capture += craft.block(2, old, other)
-    check(streams_of(capture, tmp_path), [Stream(REQUEST, ANSWER)], tmp_path / "out")
+    results = streams_of(capture, tmp_path)
+    check(results, [Stream(REQUEST, ANSWER)], tmp_path / "out")
+    assert (results[0]["client"], results[0]["server"]) == ("10.0.0.1:40000", "10.0.0.2:80")
 
 
 def test_times(tmp_path: Path) -> None:
