@@ -66,32 +66,10 @@ class Http1Codec:
     ``max_head``, ``max_body``: a request above is ``lost("too_large")``; ``start``: offsets of the first bytes."""
 
     __slots__ = (
-        "_after",
-        "_body_limit",
-        "_budget",
-        "_client",
-        "_client_offset",
-        "_continued",
-        "_counted",
-        "_early",
-        "_early_response",
-        "_ends",
-        "_flow",
-        "_index",
-        "_max_body",
-        "_max_head",
-        "_partial_after",
-        "_probes",
-        "_reason",
-        "_server",
-        "_server_offset",
-        "_server_reason",
-        "_sink",
-        "_slots",
-        "_urgent",
-        "_withheld",
-        "requests",
-        "responses",
+        "_after", "_body_limit", "_budget", "_client", "_client_offset", "_continued", "_counted", "_early",
+        "_early_response", "_ends", "_flow", "_index", "_max_body", "_max_head", "_partial_after", "_probes",
+        "_reason", "_server", "_server_offset", "_server_reason", "_sink", "_slots", "_urgent", "_withheld",
+        "requests", "responses",
     )  # fmt: skip
 
     def __init__(
