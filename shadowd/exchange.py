@@ -67,6 +67,7 @@ class Response:
         "head",
         "keep_alive",
         "last_byte",
+        "loose",
         "marks",
         "open",
         "status",
@@ -84,6 +85,7 @@ class Response:
         self.first_byte = first_byte  # of the final response: interim 1xx do not count (ns)
         self.last_byte = first_byte
         self.keep_alive = True
+        self.loose = False  # came with bare line feeds, or blanks around chunk sizes: kept without
         self.open = False  # a stream that went on when ``stream_window`` was over: what had come by then
 
 

@@ -29,7 +29,7 @@ class Pairing:
         if self._trial.found is not None:
             return self._known(ours, theirs)
         same = ours.body == theirs.body and ours.head == theirs.head and ours.open == theirs.open
-        if same and ours.digest == theirs.digest and ours.body_length == theirs.body_length:
+        if same and ours.digest == theirs.digest and ours.body_length == theirs.body_length and not theirs.loose:
             return NONE
         return compare_answers(ours, theirs, options, self.context(ours, theirs))
 

@@ -70,30 +70,10 @@ class MessageReader(ABC, Generic[MessageT]):
     reset it)."""
 
     __slots__ = (
-        "_awaited",
-        "_begin",
-        "_body",
-        "_body_length",
-        "_buffer",
-        "_charge",
-        "_deferred",
-        "_head",
-        "_line",
-        "_loose",
-        "_lowered",
-        "_max_head",
-        "_parser",
-        "_part",
-        "_remaining",
-        "_started",
-        "_state",
-        "_trailer",
-        "_wire",
-        "boundary",
-        "error",
-        "offset",
-        "skipped",
-    )
+        "_awaited", "_begin", "_body", "_body_length", "_buffer", "_charge", "_deferred", "_head", "_line", "_loose",
+        "_lowered", "_max_head", "_parser", "_part", "_remaining", "_started", "_state", "_strayed", "_trailer",
+        "_wire", "boundary", "error", "offset", "skipped",
+    )  # fmt: skip
 
     def __init__(self, offset: int, max_head: int, budget: Budget) -> None:
         self._max_head = max_head
@@ -106,6 +86,7 @@ class MessageReader(ABC, Generic[MessageT]):
         self._deferred = False  # llhttp shall judge this head when it is whole: it needs mending first
         self._loose = False  # this head has bare line feeds: it is in `_wire`, and in its strict form in `_buffer`
         self._wire = bytearray()
+        self._strayed = False  # this message is kept in another form than it came in
         self._head = b""  # of the message whose body is arriving
         self._lowered = b""
         self._body = bytearray()
@@ -249,7 +230,7 @@ class MessageReader(ABC, Generic[MessageT]):
             self._admit()
             self._started = time
             self._begin = self.offset + pos
-            self._deferred = self._loose = False
+            self._deferred = self._loose = self._strayed = False
             end = data.find(HEAD_END, pos) + 4
             if end > 3:
                 head = data[pos:end]
@@ -337,7 +318,7 @@ class MessageReader(ABC, Generic[MessageT]):
             raise ProtocolError("malformed", "line feeds that servers read in different ways")
         buffer.clear()
         self._wire = bytearray()
-        self._loose = False
+        self._loose, self._strayed = False, True
         self._renew()
         lowered = head.lower()
         length = self._length(head, lowered)
@@ -442,6 +423,7 @@ class MessageReader(ABC, Generic[MessageT]):
                 self._line = line
                 return size
             shown = self._strict_line(line)
+            self._strayed = self._strayed or shown is not line
             if shown is not line or self._line:
                 self._take_unfinished(data[start:begin])
                 self._line = b""

@@ -332,6 +332,7 @@ class ResponseReader(MessageReader[Response]):
         response = Response(status, head, self._begin, self._started)
         response.body = body[: self._body_limit]
         response.body_length = length
+        response.loose = self._strayed
         digest, self._digest = self._digest, None
         if digest is None and length > self._body_limit > 0:  # it came in one piece, with its head
             digest = ContentDigest(chunked=False)

@@ -345,6 +345,7 @@ def test_what_servers_read_is_read(cut: int) -> None:
     assert second.response is not None
     assert second.response.head == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert second.response.body == b"2\r\nhi\r\n0\r\n\r\n"
+    assert [e.response.loose for e in book.exchanges if e.response] == [False, True, False]
     assert second.response.end - second.response.begin == len(LOOSE_ANSWER)
     assert third.request.head == GET
     assert book.unaccounted == 0
