@@ -36,6 +36,7 @@ from shadowd.protocols.http1_loose import (
     BARE_LF,
     BLANK_LINE,
     chunk_line,
+    plain_chunk_line,
     strict_head,
     strict_piece,
 )
@@ -412,6 +413,12 @@ class MessageReader(ABC, Generic[MessageT]):
                     if data[pos : pos + 2] == b"\r\n":
                         pos += 2
                         self._part = CHUNK_LINE
+                continue
+            if self._part == CHUNK_LINE and not self._line and (plain := plain_chunk_line(data, pos)) is not None:
+                self._remaining = int(plain[1], 16)
+                self._part = CHUNK_DATA if self._remaining else TRAILER
+                self._trailer = 0
+                pos = plain.end()
                 continue
             newline = data.find(b"\n", pos)
             begin, pos = pos, newline + 1 if newline >= 0 else size
