@@ -137,6 +137,40 @@ def test_requests_that_no_longer_parse_without_the_urgent_byte_are_lost(
     assert [request.split(b" ")[1] for request in shadow.requests] == [b"/b"]
 
 
+def test_what_production_reads_is_mirrored_in_its_strict_form(daemon: Daemon, shadow: Server, name: str) -> None:
+    """On one connection: loose requests that production answers, one that can be read in two ways, and what is excluded
+    in another form."""
+    asked = [
+        b"GET /lf HTTP/1.1\nHost: prod\nHost: other\n\n",
+        b"GET /control HTTP/1.1\r\nHost: prod\r\nCookie: a=\x01b\r\n\r\n",
+        b"POST /both HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET http://prod/admin/x HTTP/1.1\r\nHost: prod\r\n\r\n",
+        b"GET /%61dmin HTTP/1.1\r\nHost: prod\r\n\r\n",
+        b"POST /chunks HTTP/1.1\r\nHost: prod\r\nTransfer-Encoding: chunked\r\n\r\n2 ; a = b\r\nhi\r\n0  \r\n\r\n",
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        daemon.add(name, listener.getsockname()[1], shadow.url, methods="any", exclude_path="^/admin")
+        client = HttpClient("127.0.0.1", listener.getsockname()[1])
+        connection, _ = listener.accept()
+        with connection:
+            for request in asked:
+                client.send(request)
+                read = b""
+                while len(read) < len(request):
+                    read += connection.recv(65536)
+                connection.sendall(ok(b"fine"))
+                client.receive()
+            client.close()
+    ledger = daemon.settled(name, lambda found: found["seen"] == len(asked))
+    assert ledger["filtered"] == {"unparsable": 1, "path": 2}
+    assert ledger["targets"][0]["mirrored"] == 3
+    lf, control, chunks = (unmarked(request) for request in shadow.requests)
+    host = b"Host: 127.0.0.1:%d\r\n" % shadow.port
+    assert lf == b"GET /lf HTTP/1.1\r\n" + host + b"\r\n"
+    assert control == b"GET /control HTTP/1.1\r\n" + host + b"Cookie: a=\x01b\r\n\r\n"
+    assert chunks.endswith(b"\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+
+
 def queued(client: HttpClient) -> int:
     """Bytes that the other end's kernel has not acknowledged (SIOCOUTQ)."""
     return int.from_bytes(fcntl.ioctl(client.sock, termios.TIOCOUTQ, bytes(4)), "little")
