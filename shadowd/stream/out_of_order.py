@@ -298,7 +298,8 @@ def _neighbour(run: Run, side: int) -> Run | None:
 def _differing(run: Run, start: int, data: bytes | bytearray) -> int:
     """Places that ``run`` and ``data`` at ``start`` share, with another byte in each."""
     low = max(start, run.start)
-    return differing(run.data[low - run.start :], data[low - start :])
+    high = min(start + len(data), run.start + len(run.data))
+    return differing(run.data[low - run.start : high - run.start], data[low - start : high - start])
 
 
 def differing(a: bytes | bytearray, b: bytes | bytearray) -> int:
