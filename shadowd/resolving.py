@@ -71,7 +71,7 @@ class Resolving:
 
     @staticmethod
     def _is_itself(entry: Entry, address: tuple[object, ...]) -> bool:
-        return is_itself(entry.spec, entry.selected.ports, str(address[0]), int(str(address[1])))
+        return is_itself(entry.spec, entry.selected, str(address[0]), int(str(address[1])))
 
     def _refuse(self, target: Target, refused: bool) -> None:
         if target in self._caught:
@@ -89,8 +89,8 @@ class Resolving:
                     found = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
                 except OSError:
                     continue
-                ports = self._roster.ports_of(spec)
-                if any(is_itself(spec, ports, str(address[0]), target.port) for *_, address in found):
+                selected = self._roster.selected_by(spec)
+                if any(is_itself(spec, selected, str(address[0]), target.port) for *_, address in found):
                     raise UsageError(*itself(target.url))
 
     # --- what NAT makes of an address ---------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Resolving:
 
     async def _look(self, entry: Entry, target: Target) -> None:
         ends = self._engine.local_ends(target)
-        if not ends or entry.spec.direction == "outbound" or not entry.selected.ports:
+        if not ends or entry.spec.direction == "outbound" or not entry.selected.ports or entry.selected.cgroups:
             return
         addresses = list(target.addresses)
         try:

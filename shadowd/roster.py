@@ -19,7 +19,7 @@ from shadowd.capture.itself import leads_to
 from shadowd.capture.preflight import find_cgroup2
 from shadowd.capture.programs import FilterCounters, Programs
 from shadowd.capture.rules import Rule, compile_prefixes
-from shadowd.capture.selection import Ranges, Selected, Wanted, select
+from shadowd.capture.selection import Selected, Wanted, select
 from shadowd.config import Config, FilterSpec, TargetSpec
 from shadowd.embedding import check_model
 from shadowd.errors import ShadowdError, UsageError
@@ -146,15 +146,15 @@ class Roster:
             raise UsageError(str(error), "give fewer or wider networks") from None
 
     @staticmethod
-    def ports_of(spec: FilterSpec) -> Ranges:
-        """What a filter selects by port now."""
-        return select(_wanted(spec)).ports
+    def selected_by(spec: FilterSpec) -> Selected:
+        """What a filter selects now."""
+        return select(_wanted(spec))
 
     def _refuse_itself(self, spec: FilterSpec) -> None:
-        ports = self.ports_of(spec)
+        selected = self.selected_by(spec)
         for target in spec.targets:
             host = "127.0.0.1" if target.host == "localhost" else target.host
-            if is_itself(spec, ports, host, target.port):
+            if is_itself(spec, selected, host, target.port):
                 raise UsageError(*itself(target.url))
 
     def remove(self, name: str) -> None:
@@ -483,11 +483,11 @@ def _tls_context(wanted: TargetSpec) -> ssl.SSLContext | None:
     return context
 
 
-def is_itself(spec: FilterSpec, ports: Ranges, host: str, port: int) -> bool:
+def is_itself(spec: FilterSpec, selected: Selected, host: str, port: int) -> bool:
     """Whether a target's literal address is production's own, and that is not meant."""
     if spec.allow_self or spec.direction == "outbound":
         return False
-    return leads_to(host, port, ports, spec.server_cidrs)
+    return leads_to(host, port, selected, spec.server_cidrs)
 
 
 def itself(url: str) -> tuple[str, str]:

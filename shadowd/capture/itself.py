@@ -12,8 +12,8 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from shadowd.capture.selection import Ranges, within
-from shadowd.capture.sockets import established
+from shadowd.capture.selection import Selected, within
+from shadowd.capture.sockets import established, listening
 
 Address = tuple[str, int]
 
@@ -37,13 +37,16 @@ def is_local(host: str) -> bool:
         return False
 
 
-def leads_to(host: str, port: int, ports: Ranges, servers: Sequence[str] = ()) -> bool:
-    """Whether a literal address and port are among what a filter selects on this host (by its ports: a filter that has
-    none selects by cgroup, and only a connection tells). ``servers``: its networks of
-    production's addresses, if it has any."""
-    if not ports or not within(port, ports) or not is_local(host):
+def leads_to(host: str, port: int, selected: Selected, servers: Sequence[str] = ()) -> bool:
+    """Whether a literal address and port are among what a filter selects on this host. ``servers``: its networks of
+    production's addresses, if it has any. Where it selects by cgroup as well, one of those must listen there."""
+    if not selected.ports or not within(port, selected.ports) or not is_local(host):
         return False
-    return not servers or any(ipaddress.ip_address(_plain(host)) in ipaddress.ip_network(one) for one in servers)
+    if servers and not any(ipaddress.ip_address(_plain(host)) in ipaddress.ip_network(one) for one in servers):
+        return False
+    if selected.cgroups is None:
+        return True
+    return any(one.port == port and one.cgroup in selected.cgroups for one in listening())
 
 
 def peer_port(local: Address) -> int:

@@ -35,6 +35,8 @@ _SO_COOKIE = 57  # asm-generic/socket.h
 _SO_MARK = 36
 _RECV_BYTES = 1 << 16
 _RECV_TURN = 128 << 10  # bytes read from one connection before the others have their turn
+#: An answer so much longer than production's, and than this, is not read on: it is a flood, and others wait.
+FLOOD, FLOOD_TIMES = 16 << 20, 16
 _ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _READABLE = select.EPOLLIN | _ENDING
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -251,8 +253,16 @@ class Connection:
             self._answer(responses, now)
             if spoilt and self.in_flight:
                 self._unreadable(data, now)
-        elif self._received - self.in_flight[0].received_before > self.target.answer_limit:
+        elif self._received - self.in_flight[0].received_before > self._answer_limit():
             self.fail("own_limit" if self._as_long(self.in_flight[0].exchange) else "malformed", now)
+
+    def _answer_limit(self) -> int:
+        """Bytes of the oldest answer that are read: far more than production's, where that is known."""
+        most = self.target.answer_limit
+        production = self.in_flight[0].exchange.response
+        if production is None or not self.in_flight[0].exchange.answered:
+            return most
+        return min(most, max(FLOOD, FLOOD_TIMES * production.body_length))
 
     def _unasked(self, data: bytes, now: int) -> None:
         """Bytes that no answer owns: HTTP cannot go on after them, blank lines apart; raw only counts them."""

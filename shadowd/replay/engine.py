@@ -72,7 +72,7 @@ class Engine:
         self._timings: dict[int, Callable[[int, int, int, int, int], None]] = {}  # by socket cookie
         self._ready: list[tuple[int, int]] = []
         self._closed: set[int] = set()  # descriptors closed since `poll`: their events are not of who has them now
-        self._again: list[Connection] = []
+        self._again: dict[Connection, None] = {}  # in the order in which they go on
         self._broken: list[Connection] = []
         self._ended: list[Leg] = []
         self.spared = 0  # of 65,536 parts of the connections, how many are not mirrored now: the guard's decision
@@ -146,12 +146,11 @@ class Engine:
             self._ready = []
             closed.clear()
         if self._again and not self._ready:
-            again, self._again = self._again, []
-            for index, connection in enumerate(again):
+            for connection in list(self._again):
+                del self._again[connection]
                 if connection.state != CLOSED:
                     connection.on_event(select.EPOLLIN | select.EPOLLRDHUP, now)  # the FIN may have been told before
                     if clock() > until:
-                        self._again += again[index + 1 :]
                         break
         if self._broken:
             broken, self._broken = self._broken, []
@@ -399,7 +398,7 @@ class Engine:
         self._connecting.discard(connection)
 
     def read_again(self, connection: Connection) -> None:
-        self._again.append(connection)
+        self._again[connection] = None
 
     def fail_soon(self, connection: Connection) -> None:
         self._broken.append(connection)

@@ -268,7 +268,7 @@ def test_pause_and_resume(daemon: Daemon, production: Server, shadow: Server, na
 def test_shadow_on_the_same_port_of_another_address_is_no_loop(daemon: Daemon, name: str) -> None:
     production = Server("127.0.0.1")
     shadow = Server("127.0.0.2", production.port)
-    daemon.add(name, production.port, shadow.url)
+    daemon.add(name, production.port, shadow.url, allow_self=True)
     client = HttpClient("127.0.0.1", production.port)
     for number in range(20):
         client.get(f"/{number}")
