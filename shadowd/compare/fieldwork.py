@@ -56,6 +56,8 @@ _NEARLY = 0.9
 #: Stretches, the share of pairs that is all of one (the slots of two tallies do not cut it alike), and the share of the
 #: differences that must have come in such (two stretches are cut by the beginning and the end).
 _PARTS, _ALL, _MOSTLY = 24, 0.75, 0.75
+#: Share of the pairs since it began from which on a difference is one of another version.
+_OFTEN = 0.05
 _RANKS = {"regression": 0, "undecided": 1, "drift": 2, "not judged": 3, "expected": 4, "noise": 5}
 
 
@@ -104,7 +106,7 @@ class FieldJudge:
         elif not baseline and _production_moved(endpoint, field, self._examiner.latest):
             shown = "drift"
             self.moved += field.differed
-            if _lasts(field, examiner.latest):
+            if _lasts(endpoint, field, examiner.latest):
                 self.moving.setdefault(place, []).append(endpoint.name)
         elif judged is not None and judged.result == "fail":
             shown, counted = "regression", judged
@@ -241,8 +243,10 @@ def _production_moved(endpoint: Endpoint, field: Field, latest: int) -> bool:
     return field.repeats_differed >= ENOUGH_REPEATS and field.since_pairs >= _SETTLED
 
 
-def _lasts(field: Field, latest: int) -> bool:
-    """Whether it differed up to now, or nearly."""
+def _lasts(endpoint: Endpoint, field: Field, latest: int) -> bool:
+    """Whether it differs up to now, or nearly, and not just now and then: a replica lags behind, too."""
+    if field.differed < _OFTEN * (endpoint.pairs - field.since_pairs):
+        return False
     last = max((group.last for group in field.groups.values()), default=field.began)
     return (latest - last) * 16 < latest - field.began
 

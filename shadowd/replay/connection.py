@@ -194,6 +194,7 @@ class Connection:
                 self._ended(now)
                 return
             self._received += size
+            self._engine.taken += size
             if self._tls is not None:
                 self._decrypt(data, now)
             else:
