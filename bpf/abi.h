@@ -148,7 +148,7 @@ struct counters {
 #define FILTER_DEAD 2          /* client segments with payload that were not looked at: daemon dead, or the guard's hold */
 #define FILTER_OPENINGS_LOST 3 /* SYNs that found no room in the ring */
 #define FILTER_COUNT_MAX 4
-#define MAX_COUNTED 8 /* filters of one segment that are counted, the lowest bits: a flow has one, seldom two */
+#define MAX_COUNTED 2 /* filters of one segment that are counted, the lowest bits: a flow has one, seldom two */
 
 struct filter_counters {
     __u64 value[FILTER_COUNT_MAX];

@@ -67,38 +67,28 @@ inline_always int emit_head(const struct record *head, struct counters *n)
     return 1;
 }
 
-/* Of a value that is not 0; clang's own way crashes bcc's compiler. */
+/* 1 if any bit is set. Without a branch, and without clang's knowledge: each branch doubles the verifier's paths. */
+inline_always u64 any_bit(u64 value)
+{
+    value |= -value;
+    asm volatile("" : "+r"(value));
+    return value >> 63;
+}
+
+/* Of a value that is not 0. clang's own way (ctz) crashes bcc's compiler. */
 inline_always u32 lowest_bit(u64 value)
 {
-    u32 bit = 0;
+    u64 one = value & -value;
 
-    if (!(value & 0xffffffff)) {
-        bit += 32;
-        value >>= 32;
-    }
-    if (!(value & 0xffff)) {
-        bit += 16;
-        value >>= 16;
-    }
-    if (!(value & 0xff)) {
-        bit += 8;
-        value >>= 8;
-    }
-    if (!(value & 0xf)) {
-        bit += 4;
-        value >>= 4;
-    }
-    if (!(value & 3)) {
-        bit += 2;
-        value >>= 2;
-    }
-    return bit + !(value & 1);
+    return any_bit(one & 0xaaaaaaaaaaaaaaaaULL) | any_bit(one & 0xccccccccccccccccULL) << 1 |
+           any_bit(one & 0xf0f0f0f0f0f0f0f0ULL) << 2 | any_bit(one & 0xff00ff00ff00ff00ULL) << 3 |
+           any_bit(one & 0xffff0000ffff0000ULL) << 4 | any_bit(one & 0xffffffff00000000ULL) << 5;
 }
 
 /* One more of `index` for each of the filters. */
 inline_always void count_filters(u64 filters, u32 index)
 {
-#pragma clang loop unroll(disable)
+#pragma unroll
     for (int i = 0; i < MAX_COUNTED; i++) {
         if (!filters)
             break;
@@ -313,6 +303,9 @@ inline_always u64 decide(struct __sk_buff *skb, struct flow_key *k, u64 candidat
     return candidates;
 }
 
+/* Read anew each time: a variable would be two states for all that follows. */
+#define ASKS(s, r) ((s)->length && (r)->direction == DIRECTION_CLIENT)
+
 /* A segment of a flow that some filter's port matches. `layer`: where a tc program sits, 0 on the socket hook. */
 inline_always void capture(struct __sk_buff *skb, const struct segment *s, struct record *r, u64 candidates, u32 layer,
                            struct control *c, struct counters *n)
@@ -320,10 +313,9 @@ inline_always void capture(struct __sk_buff *skb, const struct segment *s, struc
     if (!s->length && !(s->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
         return; /* a pure ACK: the numbers travel with the data */
     u64 now = bpf_ktime_get_ns();
-    int asking = s->length && r->direction == DIRECTION_CLIENT;
     if (now > c->alive_until) {
         COUNT(n, COUNT_DEAD, 1);
-        if (asking)
+        if (ASKS(s, r))
             count_filters(candidates, FILTER_DEAD);
         return;
     }
@@ -355,12 +347,12 @@ inline_always void capture(struct __sk_buff *skb, const struct segment *s, struc
     r->tcp_flags = s->flags;
     if (s->flags & TCP_SYN && has_mptcp(skb, (struct segment *)s))
         r->marks = MARK_MPTCP;
-    if (asking)
+    if (ASKS(s, r))
         count_filters(filters, FILTER_MATCHED);
     r->chunk_length = s->urgent; /* here, after the loop: before it the verifier's work would double */
     if (emit_segment(skb, r, s, n))
         return;
-    if (asking)
+    if (ASKS(s, r))
         count_filters(filters, FILTER_LOST);
     else if (opening)
         count_filters(filters, FILTER_OPENINGS_LOST);

@@ -69,7 +69,7 @@ COUNTERS_STRUCT = struct.Struct(f"={len(COUNTERS)}Q")
 #: of one filter, by its bit
 FILTER_COUNTERS = ("matched", "lost", "dead", "openings_lost")
 FILTER_COUNTERS_STRUCT = struct.Struct(f"={len(FILTER_COUNTERS)}Q")
-MAX_COUNTED = 8
+MAX_COUNTED = 2
 
 #: map name -> (key bytes, value bytes); per-CPU values are one CPU's
 MAPS: dict[str, tuple[int, int]] = {

@@ -15,6 +15,7 @@ import datetime
 import itertools
 import os
 import platform
+import socket
 import statistics
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from tests.faults.test_hostile_answers import ENDLESS, asks, benign, hostile, ow
 from tests.faults.test_shadow import listener
 from tests.faults.traffic import Traffic, echo
 from tests.fuzz.run import seconds
-from tests.netns.lab import Daemon, HttpClient, Server, check_ledger, free_port, sh
+from tests.netns.lab import Daemon, HttpClient, Server, check_ledger, sh
 
 EVERY = 5.0  # seconds between two readings
 GROWTH = 8 << 20  # bytes: what evidence of new endpoints and examples may take
@@ -104,6 +105,15 @@ class Reading:
         self.files = len(os.listdir(f"/proc/{daemon.pid}/fd"))
 
 
+def fixed_port() -> int:
+    """One that no connection of anybody takes while the shadow is away: below the ephemeral ones."""
+    for port in range(21_000, 32_000):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit("no port is free")
+
+
 def slope(readings: list[Reading]) -> float:
     """Bytes a second: the median of the slopes between readings (P. Sen, 1968), at most some 20,000 of them."""
     chosen = readings[:: max(1, len(readings) // 200)]
@@ -125,7 +135,7 @@ def soak(limit: int) -> list[str]:
         stack.callback(daemon.stop)
         production, target = Server(answer=echo), Server(answer=benign)
         bad = stack.enter_context(listener(hostile))
-        trouble = Trouble(daemon, production.port, free_port())
+        trouble = Trouble(daemon, production.port, fixed_port())
         daemon.add("shop", production.port, f"http://127.0.0.1:{trouble._shadow_port}", twin=0.05)
         daemon.add("hostile", target.port, bad.url, methods="any", twin=0.2, timeout=2.0)
         traffic = Traffic(production.port, connections=6, pause=0.005).start()
