@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import unquote_plus
@@ -58,6 +58,8 @@ _DEPTH = 3  # of texts within texts: an address in a parameter of an address in 
 
 _ECHO = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|?#/]{6,200}+")
 _ECHOES = 4096
+_WORDS = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|]{3,200}+")
+_PHRASE = 6  # words: longer values are sentences, whose words are everybody's
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9.]+\Z")
 
 _ADDRESS = re.compile(r"(?<=://)[^\s\"'<>?#]{1,2000}+|(?<![\w/])/[\w.~%@:+-]+/[^\s\"'<>?#]{1,2000}+")
@@ -76,18 +78,23 @@ class Redactor:
     """``key`` makes the hashes. ``names`` and ``patterns`` are the operator's, beside the usual ones: names whose
     values are secret, and RE2 expressions for what is (ValueError for one that is none)."""
 
-    __slots__ = ("_echoes", "_key", "_patterns", "names")
+    __slots__ = ("_echoes", "_key", "_patterns", "heard", "names")
 
     def __init__(self, key: bytes, names: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
         self._key = key
         self.names = SecretNames(names)
         self._patterns = [compile_pattern(pattern) for pattern in patterns]
         self._echoes: dict[int, None] = {}  # hashes of values, the oldest first
+        self.heard: set[int] | None = None  # while it is a set, hashes of all that is masked go into it
 
     def mask(self, value: str) -> str:
         """What stands for ``value``. The empty string and what is a mask already stay."""
         if not value or MASK.fullmatch(value):
             return value
+        if self.heard is not None:
+            words = _WORDS.findall(value[:400])
+            self.heard.update(map(hash, words if len(words) <= _PHRASE else ()))
+            self.heard.add(hash(value))
         digest = hmac.digest(self._key, value.encode("utf-8", "surrogatepass"), "sha256")
         return f"[redacted:{digest[:4].hex()}]"
 
@@ -108,13 +115,16 @@ class Redactor:
 
     # -- text ----------------------------------------------------------------------------------------------------
 
-    def text(self, text: str) -> str:
-        """Plain text: secrets by name (``password=...``, ``"token": "..."``, ``<secret>...``), by look and by echo."""
-        if len(text) < 4:
+    def text(self, text: str, also: Collection[int] = ()) -> str:
+        """Plain text: secrets by name (``password=...``, ``"token": "..."``, ``<secret>...``), by look and by echo;
+        ``also``: of what was ``heard`` elsewhere in the same exchange."""
+        if len(text) < 4 and not also:
             return text
         found = list(self._spans(text, _DEPTH))
         if self._echoes:
             found += self._repeated(text)
+        if also:
+            found += [(*one.span(), one[0]) for one in _WORDS.finditer(text) if hash(one[0]) in also]
         return self._masked(text, found) if found else text
 
     def _spans(self, text: str, depth: int) -> Iterator[tuple[int, int, str]]:
