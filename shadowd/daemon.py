@@ -31,6 +31,7 @@ from shadowd.guard import host_guard
 from shadowd.health import Health
 from shadowd.log import Forward, Log
 from shadowd.notify import Notifier, keep_told
+from shadowd.ownfiles import prepare_directory
 from shadowd.privileges import give_up
 from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
@@ -49,6 +50,8 @@ DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 CLOSE_SECONDS = 2.0  # for the store, after that
 RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
 RESOLVE_LIMIT = 5.0
+#: What the state directory holds; a directory with other things in it is not ours to close.
+_OWN_FILES = frozenset({"filters.json", "shadowd.db", "redaction.key"})
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
 
 
@@ -82,7 +85,9 @@ class Daemon:
         self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
         self.roster = Roster(config, programs, self.pump)
         store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
-        recorder = Recorder(Redactor(load_key(config.state_dir)), config.node)
+        redactor = Redactor(load_key(config.state_dir), config.redact_names, config.redact_patterns)
+        recorder = Recorder(redactor, config.node)
+        log.redacted = redactor.text
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
@@ -415,11 +420,7 @@ async def run_daemon(
     notifier = Notifier.from_environment()
     check_host()
     os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
-    try:
-        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ShadowdError(f"the state directory {config.state_dir} cannot be made: {error.strerror}",
-                           "give another one with --state-dir") from None  # fmt: skip
+    prepare_directory(config.state_dir, _OWN_FILES)
     daemon: Daemon | None = None
 
     async def handle(op: str, args: dict[str, Any]) -> object:

@@ -26,6 +26,7 @@ from shadowd.compare.content import content_untrusted
 from shadowd.compare.evidence import EXAMPLE_BODY, Example
 from shadowd.compare.latency import LatencySketch
 from shadowd.errors import ShadowdError
+from shadowd.ownfiles import check_regular, open_regular
 from shadowd.store.batch import Batch
 from shadowd.store.redaction import Redactor
 
@@ -51,11 +52,12 @@ def load_key(state_dir: Path) -> bytes:
     Raises ShadowdError where it can be neither read nor made."""
     path = state_dir / "redaction.key"
     try:
-        if not path.exists():
+        if not check_regular(path):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(os.urandom(KEY_BYTES))
-        key = path.read_bytes()
+        with os.fdopen(open_regular(path), "rb") as file:
+            key = file.read(KEY_BYTES + 1)
     except OSError as error:
         raise ShadowdError(f"{path} cannot be used: {error.strerror}", "check the state directory's rights") from None
     if len(key) != KEY_BYTES:

@@ -159,6 +159,7 @@ class Runs:
     def __init__(self, writer: StoreWriter, recorder: Recorder, log: Callable[..., None]) -> None:
         self.writer = writer
         self._recorder = recorder
+        self.redacted = recorder.redacted
         self.current: dict[tuple[str, str], Run] = {}  # by filter and target's URL
         self._log = log
         self._rules: dict[str, Rules] = {}

@@ -44,7 +44,7 @@ LAYERS = [
     {"control", "observe"},
     {"config", "capture", "replay", "store", "pcap", "statefile", "filterspec", "targetspec", "comparespec"},
     {"stream", "protocols", "policy", "ledger", "compare", "control.wire", "pressure", "jsonedit"},
-    {"exchange", "budget", "errors", "fieldtypes", "protocols.base"},
+    {"exchange", "budget", "errors", "ownfiles", "fieldtypes", "protocols.base"},
 ]
 # The client is used by the commands, but stands on the wire format alone.
 LAYER_OF = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Protocol
 
 from shadowd.store.names import SecretNames
@@ -18,13 +19,15 @@ _LINE_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|-?[0-9][0-9.eE+-]*+|
 _COLON = re.compile(r"\s*+:")
 #: Members that name what another member of the same object holds.
 _LABELS = frozenset(
-    {"name", "key", "k", "id", "field", "param", "parameter", "header", "property", "attribute", "variable",
-     "setting", "option", "claim", "envvar", "env", "column", "fieldname", "keyname"}
+    {"name", "key", "k", "id", "field", "param", "parameter", "header", "property", "attribute", "variable", "setting",
+     "option", "claim", "envvar", "env", "column", "fieldname", "keyname", "path", "loc", "pointer", "target",
+     "instancepath", "propertypath", "propertyname"}
 )  # fmt: skip
 _KINDS = frozenset({"type", "kind"})  # these too, but of passwords alone: ``token`` is a kind of many things
 _HELD = frozenset(
     {"value", "v", "val", "values", "content", "default", "defaultvalue", "rawvalue", "stringvalue", "plaintext",
-     "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data"}
+     "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data", "input",
+     "rejectedvalue", "received", "actual", "given", "got", "example"}
 )  # fmt: skip
 #: Members of events that repeat and hold no part of a text.
 _REPEATED = frozenset(
@@ -33,19 +36,29 @@ _REPEATED = frozenset(
      "stop_reason", "phase", "responseid", "modelversion"}
 )  # fmt: skip
 _SCORES = frozenset({"logprob", "logprobs", "bytes", "special", "top_logprobs", "prob", "probability", "score", "rank"})
+#: A Secret of Kubernetes: all of its ``data`` is one.
+KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b")
 _PLAIN_WORD = re.compile(r"[A-Za-z_.-]*\Z")
 _NESTED = 3  # documents within strings of documents
 _DEPTH = 400  # containers whose names are told apart; deeper ones share the last's
+
+
+_ID = re.compile(
+    r"(?:\A|[_.-])(?:id|ids|uuid|guid|etag|fingerprint|sha|commit|digest|checksum|revision)\Z"
+    r"|[a-z](?:Id|ID|Ids|Sha|Hash|Digest|Uuid|Guid)\Z|\A(?:ID|Id|SHA|ETag|UUID)\Z"
+)
 
 
 class Redactor(Protocol):
     """What is asked of ``redaction.Redactor``."""
 
     names: SecretNames
+    sealed: SecretNames
 
     def mask(self, value: str) -> str: ...
     def told(self, value: str) -> str: ...
     def text(self, text: str) -> str: ...
+    def identifier(self, text: str) -> str: ...
 
 
 class _Frame:
@@ -69,7 +82,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
     edits: list[tuple[int, int, str] | None] = []
     leaves: dict[str, list[tuple[int, int, str, int]]] = {}
     names: dict[str, tuple[bool, str]] = {}  # of this body: they repeat in every element of a list
-    secret_name = by.names.secret
+    secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
     stack = [_Frame(False, False)]
     named = False  # by the name just read
     pattern = _LINE_TOKEN if split and "\ndata:" in f"\n{text[:65536]}" else _TOKEN
@@ -109,14 +122,17 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                     label = label and (low in _LABELS or "pass" in value.lower() or "secret" in value.lower())
                     frame.label = frame.label or label
                 held = low in _HELD
-            elif frame.before and not _PLAIN_WORD.match(value):  # ["password", "hunter2"], as headers in a row
-                held = frame.label = secret_name(frame.before)
             else:
-                frame.label = False
+                # ["password", "hunter2"], as headers in a row; ["--password", "..."]
+                option = frame.before.startswith("-") and not value.startswith("-")
+                made = option or not _PLAIN_WORD.match(value)
+                held = frame.label = bool(frame.before) and made and secret_name(frame.before)
+                if len(stack) > 2 and stack[-2].key.lower() in _LABELS and len(value) < 100 and secret_name(value):
+                    stack[-2].label = True  # "loc": ["body", "password"]
             if frame.secret or named or (held and frame.label):
                 new = by.told(value)
             else:
-                new = _leaf(value, by, nested)
+                new = by.identifier(value) if frame.is_object and _is_id(frame.key) else _leaf(value, by, nested)
                 if held and frame.is_object:
                     frame.pending.append((found.start(), found.end(), token))
             frame.before = value if len(value) < 100 and " " not in value else ""
@@ -125,7 +141,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
             named = False
             if new != value:
                 edits.append((found.start(), found.end(), _quoted(new, token)))
-            elif split and frame.is_object and value and frame.key.lower() not in _REPEATED:
+            elif split and frame.is_object and value and not (_is_id(frame.key) or frame.key.lower() in _REPEATED):
                 path = "/".join(one.key for one in stack[1:][-12:])
                 leaves.setdefault(path, []).append((found.start(), found.end(), value, len(edits)))
             continue
@@ -168,6 +184,10 @@ def _close(frame: _Frame, edits: list[tuple[int, int, str] | None], by: Redactor
     if frame.score:
         for index in frame.tokens:
             edits[index] = None
+
+
+def _is_id(name: str) -> bool:
+    return len(name) < 64 and _ID.search(name) is not None
 
 
 def _leaf(value: str, by: Redactor, nested: int) -> str:
@@ -254,6 +274,24 @@ def decoded(token: str) -> str:
 def _quoted(value: str, token: str) -> str:
     closed = len(token) > 1 and token[-1] == '"'
     return json.dumps(value) if closed else json.dumps(value)[:-1]
+
+
+def lines(text: str) -> Iterator[tuple[str, bool]]:
+    """Lines that are a document each, alone or behind ``data:``, and what stands between them (False)."""
+    start = at = 0
+    for found in _LINE.finditer(text):
+        document = found[0].removeprefix("data:").strip()
+        if document[:1] in ("{", "[") and is_json(document, ""):
+            if found.start() > start:
+                yield text[start : found.start()], False
+            yield found[0], True
+            start = found.end()
+        at = found.end()
+    if at > start or len(text) > start:
+        yield text[start:], False
+
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 def is_json(text: str, kind: str) -> bool:

@@ -10,7 +10,9 @@ _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});")
 _BACKSLASH = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[\"'\\/nrt])")
 _SHORT = {"n": "\n", "r": "\r", "t": "\t"}
-LAYERED = re.compile(r"%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]")
+_MARK = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,15})(?:\s[^<>]{0,400})?/?>")
+_INLINE = frozenset({"b", "i", "em", "strong", "span", "code", "a", "tt", "font", "u", "kbd", "mark", "small", "samp"})
+LAYERED = re.compile(r"</|%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]")
 
 
 class Layer:
@@ -46,6 +48,8 @@ def layers(text: str) -> Iterator[Layer]:
         yield layer
     if "&" in text and (layer := _without(text, _REFERENCE, unescape)):
         yield layer
+    if "</" in text and (layer := _without(text, _MARK, _mark)):
+        yield layer
     if "\\" in text and (layer := _without(text, _BACKSLASH, _backslash)):
         yield layer
 
@@ -64,6 +68,12 @@ def _without(text: str, pattern: re.Pattern[str], decode: object) -> Layer | Non
         length += len(plain)
         done = found.end()
     return Layer("".join([*pieces, text[done:]]), runs) if runs else None
+
+
+def _mark(tag: str) -> str:
+    """What is emphasised belongs to its sentence."""
+    found = _MARK.match(tag)
+    return "" if found and found[1].lower() in _INLINE else "\n"
 
 
 def _percent(run: str) -> str:

@@ -38,6 +38,8 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
     once = False  # the next text is a secret's
     at = -1  # where text may begin
     naming = False
+    opened = ""
+    held: Span | None = None  # the text of a value just read: its name may follow
     for found in _TAG.finditer(text):
         if found["data"] is not None:
             if inside or once:
@@ -53,10 +55,14 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
                         yield span
                     once = False
                 if naming and names.secret(unescape(text[span[0] : span[1]])):
-                    once = True
+                    once = held is None
+                    if held is not None:
+                        yield held
+                held = span if opened in _VALUES else None if naming else held
         if not found["tag"]:
             continue
         tag = found["tag"].rpartition(":")[2]
+        opened = "" if found["close"] else tag.lower()
         if found["close"]:
             at = found.end()
             naming = False
@@ -136,7 +142,28 @@ def columns(text: str, names: SecretNames) -> Iterator[Span]:
                     if secret and all(map(_is_heading, cells)):
                         yield from _cells(text, end + 1, sign, secret, len(cells))
                         return
+            headings = _WIDE.split(line.strip())
+            secret = {place for place, cell in enumerate(headings) if len(cell) < 64 and names.secret(cell)}
+            if secret and len(headings) > 1 and all(map(_is_heading, headings)):
+                yield from _aligned(text, end + 1, secret, len(headings))
+                return
         at = end + 1
+
+
+_WIDE = re.compile(r" {2,}|\t")
+_WORD = re.compile(r"[^\s]+(?: [^\s]+)*+")
+
+
+def _aligned(text: str, at: int, secret: set[int], width: int) -> Iterator[Span]:
+    """Rows of as many cells, set apart by two blanks or more."""
+    while at < len(text):
+        row = _ROW.match(text, at)
+        if row is None or row.end() == at:
+            return
+        cells = list(_WORD.finditer(text, at, at + len(row[0].rstrip("\r\n"))))
+        if len(cells) == width:
+            yield from (cells[place].span() for place in secret if cells[place][0].strip("-=+"))
+        at = row.end()
 
 
 def _is_heading(cell: str) -> bool:

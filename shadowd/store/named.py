@@ -14,7 +14,7 @@ from shadowd.store.secrets import MASK, Span
 
 #: Names that are also ordinary words: ``unexpected token: end`` holds no secret, ``token: a81f22`` does.
 _WORDS = frozenset(
-    {"token", "session", "card", "authorization", "secret", "signature", "cookie", "pin", "bearer", "auth", "pass",
+    {"token", "session", "card", "authorization", "secret", "signature", "cookie", "pin", "bearer", "auth",
      "cookies", "tokens", "secrets", "credentials", "credential", "mfa", "otp", "csrf", "jwt", "salt", "nonce", "pan"}
 )  # fmt: skip
 SCHEMES = frozenset(
@@ -29,11 +29,12 @@ _NOTHING = frozenset({"null", "none", "nil", "undefined", "true", "false", "requ
 _NAME = r"[^\W\d][\w.-]{0,127}+"  # longer names are not in any list
 _NAMED = re.compile(
     rf"(?<![\w.])(?<!\w-)(?P<name>{_NAME})(?P<close>\\{{0,7}}[\"'`]?[\])]{{0,2}}(?:\[\])?)[ \t]{{0,8}}"
-    rf"(?P<by>=>|:=|->|[=:])(?P<gap>\s{{0,8}})"
+    rf"(?P<by>=>|:=|->|<-|[=:])(?P<gap>\s{{0,8}})"
 )
 #: No value has a name in a text without one.
-SIGN = re.compile(r"[=:]|->")
+SIGN = re.compile(r"[=:]|->|<-|\(")
 _PREFIX = re.compile(r"[bBfFrRuUL@$]{1,2}(?=[\"'`])")
+_YAML_TAG = re.compile(r"[&!][\w!:/.,-]{1,64}[ \t]{1,4}")
 _QUOTED = re.compile(
     r'"""(?s:.){0,4096}?"""|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?', re.DOTALL
 )
@@ -92,6 +93,8 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
         end = text.find(escaped[0], escaped.end())
         yield escaped.end(), len(text) if end < 0 else end
         return
+    if tag := _YAML_TAG.match(text, at):
+        at = tag.end()
     if prefix := _PREFIX.match(text, at):
         at = prefix.end()
     if quoted := _QUOTED.match(text, at):
@@ -118,7 +121,9 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
         return
     if found["by"] == ":" and not found["close"] and plain in _WORDS:
         if not any("0" <= letter <= "9" for letter in bare[0]):
-            return
+            rest = _REST.match(text, at)
+            if line < 0 or rest is None or " " in rest[0].strip() or len(bare[0]) < 8 or bare[0].lower() in _STOP:
+                return
     elif line >= 0 and "\n" not in found["gap"]:
         rest = _REST.match(text, at)
         assert rest is not None
@@ -234,6 +239,13 @@ _MECHANISMS = frozenset(
 _NETRC = re.compile(r"\blogin\s{1,8}\S{1,200}+\s{1,8}password\s{1,8}(\S{1,400}+)")
 _PGPASS = re.compile(r"^[^:\s]{1,200}+:(?:[0-9]{1,5}|\*):[^:\s]{1,64}+:[^:\s]{1,64}+:(\S{1,400}+)$", re.MULTILINE)
 _USER_PASS = re.compile(r"(?<!\S)(?:-u|--user|--proxy-user)[ =]{0,2}[\"']?[^\s:\"']{1,200}:([^\s\"']{1,400})")
+_DIRECTIVE = re.compile(
+    r"\b(?:requirepass|masterauth|sentinel auth-pass \S{1,64}|primaryauth)[ \t]{1,4}(\S{1,400})", re.I
+)
+_OPTION_P = re.compile(
+    r"\b(?:mysql|mariadb|mysqldump|mysqladmin|sshpass|redis-cli|ldapsearch|ldapadd|mongo|mongosh|sqlcmd|bcp)\b"
+    r"[^\r\n|;]{0,200}?\s-(?:p|a|w|P)[ \t]?[\"']?([^\s\"'-][^\s\"']{0,400})"
+)
 _SQL = re.compile(
     r"\b(?:IDENTIFIED\s{1,4}(?:WITH\s{1,4}\S{1,64}\s{1,4})?(?:BY|AS)|PASSWORD|SECRET)(?:\s{1,4}|\s{0,4}\(\s{0,4})'([^'\r\n]{1,400})",
     re.IGNORECASE,
@@ -263,10 +275,42 @@ def unsigned(text: str) -> Iterator[Span]:
                 break
             yield line.span(1)
             at = line.end()
-    for pattern in (_NETRC, _USER_PASS, _SQL):
+    for pattern in (_NETRC, _USER_PASS, _SQL, _DIRECTIVE, _OPTION_P):
         yield from (found.span(1) for found in pattern.finditer(text))
     if ":" in text:
         yield from (found.span(1) for found in _PGPASS.finditer(text))
+
+
+def called(text: str, names: SecretNames) -> Iterator[Span]:
+    """Arguments and rows: ``define("DB_PASS", "…")``, ``setPassword("…")``, ``INSERT … VALUES``, ``name: X`` above
+    ``value: …``."""
+    for pattern in (*_CALLED, _ABOVE, _BELOW):
+        yield from (found.span("value") for found in pattern.finditer(text) if names.secret(found["name"]))
+    for insert in _INSERT.finditer(text):
+        columns = [name.strip(' \t\r\n"`[]') for name in insert["columns"].split(",")]
+        secret = {place for place, name in enumerate(columns) if names.secret(name)}
+        for values in _VALUES.finditer(text, insert.end()) if secret else ():
+            for place, value in enumerate(_CELL.finditer(text, values.start() + 1, values.end() - 1)):
+                if place % len(columns) in secret and value[0].strip():
+                    quoted = value[0].startswith("'")
+                    yield value.start() + quoted, value.end() - (quoted and value[0].endswith("'"))
+
+
+_ARGUMENT = r"\s{0,8}[\"'](?P<value>[^\"'\r\n]{1,400})[\"']"
+_CALLED = (
+    re.compile(rf"\(\s{{0,8}}[\"'](?P<name>[\w.-]{{2,64}})[\"']\s{{0,8}},{_ARGUMENT}"),
+    re.compile(rf"(?<!\w)(?P<name>[A-Za-z_]\w{{1,63}})\({_ARGUMENT}"),
+)
+_NAMING = r"[\"']?(?:name|key|k|field|variable)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?P<name>[\w.-]{2,64})"
+_NAMED_VALUE = r"[\"']?(?:value|val|v|content|default)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?P<value>[^\r\n\"']{1,400})"
+_NEXT_LINE = r"[\"']?[ \t,]*+\r?\n[ \t]*+"
+_ABOVE = re.compile(rf"^[ \t]*+(?:- )?[ \t]*+{_NAMING}{_NEXT_LINE}{_NAMED_VALUE}", re.MULTILINE | re.IGNORECASE)
+_BELOW = re.compile(rf"^[ \t]*+(?:- )?[ \t]*+{_NAMED_VALUE}{_NEXT_LINE}{_NAMING}", re.MULTILINE | re.IGNORECASE)
+_INSERT = re.compile(
+    r"\bINTO\s{1,4}[\w.\"`\[\]]{1,128}\s{0,4}\((?P<columns>[^()]{1,2000})\)\s{0,8}VALUES\b", re.IGNORECASE
+)
+_VALUES = re.compile(r"\((?:'(?:[^']|'')*+'|[^'()])*+\)")
+_CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
 
 
 #: No secret stands behind a noun in a text without one.
@@ -275,6 +319,19 @@ NOUN = re.compile(
     r"|IDENTIFIED|[^\s:]:(?:[0-9]{1,5}|\*):[^:\s]",
     re.IGNORECASE,
 )
+
+
+#: What is said of passwords in error messages and on forms.
+_STOP = frozenset(
+    {"required", "invalid", "incorrect", "wrong", "expired", "missing", "correct", "changed", "updated", "encrypted",
+     "hashed", "stored", "needed", "mandatory", "optional", "unknown", "disabled", "enabled", "protected", "rejected",
+     "accepted", "compromised", "malformed", "unsupported", "unauthorized", "unauthorised", "forbidden", "revoked",
+     "successful", "verified", "confirmed", "identical", "different", "similar", "predictable", "guessable", "redacted",
+     "hidden", "masked", "secure", "insecure", "authenticated", "ignored", "provided", "present", "absent", "available",
+     "unavailable", "returned", "generated", "blacklisted", "blocked", "locked", "matching", "temporary", "permanent",
+     "identifier", "expected", "unexpected", "deprecated", "supported", "allowed", "denied", "failed", "success",
+     "created", "deleted", "removed", "renewed", "refreshed", "another", "nothing", "something", "always", "already"}
+)  # fmt: skip
 
 
 def _is_told(found: re.Match[str], text: str) -> bool:
@@ -287,10 +344,15 @@ def _is_told(found: re.Match[str], text: str) -> bool:
         return not inner.startswith("-")
     strong = noun[:4].lower() in ("pass", "pwd", "kenn", "requ", "mast", "pw")
     if quoted:
-        return (verb is not None or strong) and " " not in inner and len(inner) > 3
+        made = len(inner) >= 12 or (len(inner) >= 6 and any(c.isdigit() for c in inner))
+        return (verb is not None or strong or made) and " " not in inner and len(inner) > 3
     digit, letter = any(c.isdigit() for c in inner), any(c.isalpha() for c in inner)
     if verb is not None and inner.isdigit():
         return len(inner) >= 4
+    if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in _STOP:
+        after = text[found.end("value") : found.end("value") + 1]
+        if (strong or " " in noun) and (after in ("", "\n", "\r", "<", '"', "'", ",") or value[-1] in ".!"):
+            return True
     if noun.isupper() and strong and verb is None and len(noun) > 2:
         start = found.start()
         if text[text.rfind("\n", max(0, start - 80), start) + 1 : start].strip(" \t>") == "" and "\n" not in found[0]:

@@ -23,7 +23,8 @@ DEFAULT_NAMES = (
     "connection string", "mnemonic", "seed phrase", "security answer", "secret answer", "dsn", "ticket granting",
     "credit card", "debit card", "card number", "card no", "cvv", "cvc", "cvn", "csc", "ssn", "social security", "iban",
     "account number", "routing number", "sort code", "tax id", "national id", "passport number", "wep",
-    "integration key", "client key", "requirepass", "masterauth", "masterpass", "apikey", "community string",
+    "integration key", "captcha", "recaptcha", "hcaptcha", "turnstile response", "client key", "requirepass",
+    "masterauth", "masterpass", "apikey", "community string",
 )  # fmt: skip
 
 # Secret as the whole name only, and in the singular: ``cards`` and ``sessions`` are lists of things.
@@ -64,7 +65,7 @@ _COUNTED = frozenset({"input", "output", "completion", "prompt", "total", "cache
                       "thinking", "used", "remaining", "audio", "text", "image", "per", "prediction", "creation",
                       "read", "write", "cache", "budget", "thoughts", "candidates", "generated", "usage"})  # fmt: skip
 #: Secret in a query or a form, where people do not spell them out.
-_QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "t", "tok", "access"})
+_QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access"})
 
 # Words that were written together. Names that begin or end so are secret.
 _WITHIN = re.compile(

@@ -24,7 +24,7 @@ from urllib.parse import unquote_plus
 from shadowd.store import documents, wires
 from shadowd.store.layers import LAYERED, layers
 from shadowd.store.markup import MARKUP, columns, marked_up
-from shadowd.store.named import NOUN, SCHEMES, SIGN, named, unsigned
+from shadowd.store.named import NOUN, SCHEMES, SIGN, called, named, unsigned
 from shadowd.store.names import SecretNames
 from shadowd.store.patterns import compile_pattern, matches
 from shadowd.store.secrets import MASK, Span, is_token, looks
@@ -69,7 +69,7 @@ _ACTIONS = frozenset(
     {"reset", "invite", "invitation", "invitations", "verify", "verification", "confirm", "confirmation",
      "unsubscribe", "activate", "activation", "magic", "magic-link", "magiclink", "login", "sso", "sessions",
      "reset-password", "forgot", "password-reset", "verify-email", "confirm-email", "hook", "hooks", "webhook",
-     "webhooks", "callback", "recover", "keys", "recovery", "unlock", "accept", "signin", "join", "share", "shared",
+     "webhooks", "callback", "recover", "keys", "recovery", "unlock", "accept", "signin", "join",
      "impersonate", "optout", "opt-in"}
 )  # fmt: skip
 
@@ -78,11 +78,12 @@ class Redactor:
     """``key`` makes the hashes. ``names`` and ``patterns`` are the operator's, beside the usual ones: names whose
     values are secret, and RE2 expressions for what is (ValueError for one that is none)."""
 
-    __slots__ = ("_echoes", "_key", "_patterns", "heard", "names")
+    __slots__ = ("_echoes", "_key", "_patterns", "heard", "names", "sealed")
 
-    def __init__(self, key: bytes, names: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
+    def __init__(self, key: bytes, names: Sequence[str] = (), patterns: Iterable[str] = ()) -> None:
         self._key = key
         self.names = SecretNames(names)
+        self.sealed = SecretNames([*names, "data", "string data"])  # within a Secret of Kubernetes
         self._patterns = [compile_pattern(pattern) for pattern in patterns]
         self._echoes: dict[int, None] = {}  # hashes of values, the oldest first
         self.heard: set[int] | None = None  # while it is a set, hashes of all that is masked go into it
@@ -115,6 +116,15 @@ class Redactor:
 
     # -- text ----------------------------------------------------------------------------------------------------
 
+    def identifier(self, text: str) -> str:
+        """The same where an id is expected: what is random and nothing else stays, so that examples can be followed."""
+        found = [(start, end, text[start:end]) for start, end in looks(text, tokens=False)]
+        if self._patterns:
+            found += [(start, end, text[start:end]) for start, end in matches(self._patterns, text)]
+        if self._echoes:
+            found += self._repeated(text)
+        return self._masked(text, found) if found else text
+
     def text(self, text: str, also: Collection[int] = ()) -> str:
         """Plain text: secrets by name (``password=...``, ``"token": "..."``, ``<secret>...``), by look and by echo;
         ``also``: of what was ``heard`` elsewhere in the same exchange."""
@@ -131,7 +141,9 @@ class Redactor:
         """Start, end, and what the mask is made of."""
         by_name: list[Span] = []
         if SIGN.search(text):
-            by_name += named(text, self.names)
+            names = self.sealed if documents.KUBERNETES.search(text) else self.names
+            by_name += named(text, names)
+            by_name += called(text, names)
         if "<" in text and MARKUP.search(text):
             by_name += marked_up(text, self.names)
         if NOUN.search(text):
@@ -248,8 +260,8 @@ class Redactor:
             content = f"{scheme} {self.told(rest.strip())}" if known else self.told(content)
         elif key in _URL_HEADERS:
             content = self.url(content)
-        elif key not in _OPEN_HEADERS:
-            content = self.text(content)
+        else:
+            content = self.identifier(content) if key in _OPEN_HEADERS else self.text(content)
         return self._header_name(name) + colon + lead + content
 
     def _header_name(self, name: str) -> str:
@@ -341,7 +353,9 @@ class Redactor:
             return self.text(self._parts(text))
         if "json" in kind or kind == "text/event-stream" or text.lstrip()[:1] in ("{", "["):
             redacted = documents.redacted(text, self, split="event-stream" in kind or "json" in kind)
-            return redacted if documents.is_json(text, kind) else self.text(redacted)
+            if documents.is_json(text, kind):
+                return redacted
+            return "".join(piece if whole else self.text(piece) for piece, whole in documents.lines(redacted))
         if wires.resp(text, self.names) is not None:
             return self.turn(text.encode("utf-8", "surrogateescape"))[0].decode("utf-8", "surrogateescape")
         return self.text(text)

@@ -22,12 +22,12 @@ _UNREADABLE_LETTERS = 12  # of a token: half of the shortest secret; a date or a
 
 # Nothing below matches a text without one of these: most strings of a JSON document are done after one search.
 _PERHAPS = re.compile(
-    r"[@$]|://|-----BEGIN|[0-9](?:[ -]?[0-9]){8}|[A-Za-z0-9_+/=.-]{16}|eyJ|[Bb][Ee][Aa][Rr][Ee][Rr]\s"
+    r"[@$]|//|-----BEGIN|[0-9](?:[ -]?[0-9]){8}|[A-Za-z0-9_+/=.-]{16}|eyJ|[Bb][Ee][Aa][Rr][Ee][Rr]\s"
     r"|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}|BEGIN PGP|PuTTY|\{S{0,2}HA|[Bb]asic "
 )
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[0-9]: |AGE-SECRET-KEY-1")
-_URL_PASSWORD = re.compile(r"(?<=://)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[]{1,256})@")
+_URL_PASSWORD = re.compile(r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[]{1,256})@")
 _URL_USER = re.compile(r"(?<=://)([A-Za-z0-9_.~%-]{16,256})@(?=[\w.-])")
 _BEARER = re.compile(r"(?i:(?<![\w-])(?:bearer|basic))\s{1,4}([\w.~+/=-]{6,}+)")
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){1,4}+", re.ASCII)
@@ -51,7 +51,7 @@ _PREFIXES = (
     r"pul-[0-9a-f]{16,}+", r"p8e-[\w-]{16,}+", r"(?:sk|pk|tk)\.eyJ[\w.-]{16,}+", r"ops_eyJ[\w-]{16,}+",
     r"tskey-[\w-]{12,}+", r"sbp_[0-9a-f]{16,}+", r"sb_(?:secret|publishable)_[\w-]{12,}+",
     r"nf[pbcu]_[A-Za-z0-9]{16,}+",
-    r"(?:gsk|r8|pplx|xai|fw|tgp|co|csk|nvapi|jina|voyage|tvly|fc|lsv2|phc|phx|whsec|re|evt|sdk|mob|CLOJARS|EZAK|EZTK|oy2)"
+    r"(?:gsk|r8|pplx|xai|fw|tgp|csk|nvapi|jina|voyage|tvly|lsv2|phc|phx|whsec|re|sdk|mob|CLOJARS|EZAK|EZTK|oy2)"
     r"[_-][A-Za-z0-9][\w-]{18,}+",
     r"(?:access|public|link)-(?:sandbox|development|production)-[\w-]{16,}+",
     r"(?:xprv|yprv|zprv)[1-9A-HJ-NP-Za-km-z]{40,}+", r"[5KL][1-9A-HJ-NP-Za-km-z]{50,51}(?![\w])",
@@ -93,13 +93,14 @@ _TURN = re.compile(r"[a-z](?=[A-Z0-9])|[0-9](?=[A-Za-z])|[A-Z](?=[0-9])")
 Span = tuple[int, int]
 
 
-def looks(text: str) -> Iterator[Span]:
-    """Where in ``text`` something looks like a secret; spans may overlap."""
+def looks(text: str, tokens: bool = True) -> Iterator[Span]:
+    """Where in ``text`` something looks like a secret; spans may overlap. Without ``tokens`` long random ones stay:
+    where ids are expected, they are ids."""
     if not _PERHAPS.search(text):
         return
     if "-----BEGIN" in text or "PuTTY" in text or "AGE-" in text:
         yield from _private_keys(text)
-    if "://" in text:
+    if "//" in text:
         yield from (found.span(1) for found in _URL_PASSWORD.finditer(text))
         yield from (found.span(1) for found in _URL_USER.finditer(text) if is_token(found[1]))
         yield from (found.span(1) for found in _WEBHOOK.finditer(text))
@@ -113,6 +114,8 @@ def looks(text: str) -> Iterator[Span]:
     yield from (span for found in _DIGITS.finditer(text) for span in _cards(found[0], found.start()))
     yield from (found.span() for found in _SSN.finditer(text))
     yield from (span for found in _IBAN.finditer(text) for span in _ibans(found[0], found.start()))
+    if not tokens:
+        return
     yield from (found.span() for found in _BASE64.finditer(text) if _mixed(found[0]))
     yield from (found.span() for found in _RUN.finditer(text) if is_random(found[0]))
 
