@@ -46,7 +46,7 @@ def test_one_that_others_may_write_is_refused(tmp_path: Path, bits: int) -> None
     path = tmp_path / "state"
     path.mkdir()
     os.chmod(path, bits)
-    with pytest.raises(ShadowdError, match="others may write to the state directory .* chmod 700"):
+    with pytest.raises(ShadowdError, match=r"others may write to the state directory .* chmod 700"):
         prepare_directory(path, OWN)
     assert mode(path) == bits
 
@@ -72,13 +72,10 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str, name: str
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
+    uses = {"filters.json": lambda: StateFile(path).load(), "redaction.key": lambda: load_key(tmp_path)}
+    use = uses.get(name, lambda: Database(tmp_path / "shadowd.db", 60.0, 1 << 20))
     with pytest.raises(ShadowdError, match=f"{name} is a .* and no file"):
-        if name == "filters.json":
-            StateFile(path).load()
-        elif name == "redaction.key":
-            load_key(tmp_path)
-        else:
-            Database(tmp_path / "shadowd.db", 60.0, 1 << 20)
+        use()
 
 
 def test_a_file_is_opened(tmp_path: Path) -> None:

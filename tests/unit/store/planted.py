@@ -69,6 +69,10 @@ def hexed(dice: random.Random, length: int = 40) -> str:
     return "".join(dice.choices("0123456789abcdef", k=length - 2)) + "a7"
 
 
+def based(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 def jwt(dice: random.Random) -> str:
     def part(text: str) -> str:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
@@ -202,7 +206,7 @@ def shapes() -> dict[str, tuple[Maker, Callable[[str], tuple[bytes, bytes]]]]:
         "json loose": (phrase, answer(text, lambda s: 'options = {user: "bob", secretKey: "' + s + '"}')),
         "json pin number": (lambda d: str(d.randint(10**7, 10**8)), answer(js, lambda s: '{"pin": ' + s + "}")),
         "json url": (word, answer(js, lambda s: _json(link=f"https://shop/x?page=2&token={s}#top"))),
-        "json error text": (word, answer(js, lambda s: _json(error={"message": f"login failed for bob: password={s}"}))),
+        "json error text": (word, answer(js, lambda s: _json(error={"message": f"login failed: password={s}"}))),
         "json lines": (phrase, answer("application/x-ndjson", lambda s: '{"a":1}\n{"apiKey":"' + s + '"}\n')),
         "json german": (phrase, answer(js, lambda s: _json(Kennwort=s))),
         "json accents": (phrase, answer(js, lambda s: _json(contraseña=s))),
@@ -226,7 +230,7 @@ def shapes() -> dict[str, tuple[Maker, Callable[[str], tuple[bytes, bytes]]]]:
         # headers
         "bearer": (lambda d: key(d, 20), header(lambda s: f"Authorization: Bearer {s}")),
         "basic": (
-            lambda d: base64.b64encode(f"bob:{word(d)}".encode()).decode(), header(lambda s: f"Authorization: Basic {s}"),
+            lambda d: based(f"bob:{word(d)}"), header(lambda s: f"Authorization: Basic {s}"),
         ),
         "digest": (lambda d: hexed(d, 32), header(lambda s: f'Authorization: Digest username="bob", response="{s}"')),
         "api key header": (word, header(lambda s: f"X-Api-Key: {s}")),
@@ -292,7 +296,7 @@ def shapes() -> dict[str, tuple[Maker, Callable[[str], tuple[bytes, bytes]]]]:
         "connection string": (word, answer(text, lambda s: f"Server=db;User Id=sa;Password={s};Encrypt=true")),
         "address": (word, answer(text, lambda s: f"cannot connect to amqp://app:{s}@mq:5672/")),
         "log of a header": (phrase, answer(text, lambda s: f"2026-01-01 12:00 > Cookie: sid={s}; theme=dark\nnext")),
-        "stack trace": (word, answer(text, lambda s: f'  File "a.py", line 3\n    login("bob", password="{s}")\nError')),
+        "stack trace": (word, answer(text, lambda s: f'  File "a.py"\n    login("bob", password="{s}")\nError')),
         "netrc": (phrase, answer(text, lambda s: f"machine h login bob password {s}")),
         # looks
         "card": (cards, answer(js, lambda s: _json(note=f"paid by {s}"))),
@@ -318,7 +322,7 @@ def shapes() -> dict[str, tuple[Maker, Callable[[str], tuple[bytes, bytes]]]]:
         "sendgrid": (lambda d: f"SG.{key(d, 22)}.{key(d, 43)}", answer(js, lambda s: _json(x=s))),
         "npm": (lambda d: "npm_" + key(d, 36), answer(text, lambda s: f"//registry/:_authToken={s}")),
         "telegram": (lambda d: f"{d.randint(10**8, 10**9)}:AA{key(d, 33)}", answer(text, lambda s: f"bot {s} up")),
-        "openai": (lambda d: "sk-proj-" + key(d, 48), answer(js, lambda s: _json(x=f"Incorrect API key provided: {s}"))),
+        "openai": (lambda d: "sk-proj-" + key(d, 48), answer(js, lambda s: _json(x=f"Incorrect API key: {s}"))),
         "hash of a password": (lambda d: "$2b$12$" + key(d, 53), answer(js, lambda s: _json(x=s))),
         "hex": (hexed, answer(js, lambda s: _json(x=s))),
         "azure": (
@@ -335,7 +339,7 @@ def shapes() -> dict[str, tuple[Maker, Callable[[str], tuple[bytes, bytes]]]]:
             answer(
                 "text/event-stream",
                 lambda s: events(
-                    *({"choices": [{"delta": {"content": p}}]} for p in split_up("the password is ", s, " ok")), "[DONE]"
+                    *({"choices": [{"delta": {"content": p}}]} for p in split_up("password is ", s, ".")), "[DONE]"
                 ),
             ),
         ),
@@ -367,7 +371,7 @@ def shapes() -> dict[str, tuple[Maker, Callable[[str], tuple[bytes, bytes]]]]:
         "redis set": (phrase, redis(lambda s: bulk("SET", "user:7:token", s, "EX", "60"))),
         "redis hset": (phrase, redis(lambda s: bulk("HSET", "user:7", "name", "bob", "password", s))),
         "redis get": (phrase, redis(lambda _: bulk("GET", "user:7:password"), one)),
-        "redis hgetall": (phrase, redis(lambda _: bulk("HGETALL", "user:7"), lambda s: bulk("name", "bob", "secret", s))),
+        "redis hgetall": (phrase, redis(lambda _: bulk("HGETALL", "user:7"), lambda s: bulk("n", "b", "secret", s))),
         "redis session key": (lambda d: key(d, 20), redis(lambda s: bulk("GET", f"session:{s}"))),
         "redis inline": (phrase, redis(lambda s: f"AUTH {s}\r\n".encode())),
         "postgres password": (phrase, redis(lambda s: message(b"p", s.encode() + b"\0"))),
@@ -387,10 +391,10 @@ def shapes() -> dict[str, tuple[Maker, Callable[[str], tuple[bytes, bytes]]]]:
             ),
         ),
         "smtp plain": (
-            lambda d: base64.b64encode(f"\0bob\0{word(d)}".encode()).decode(), redis(lambda s: f"AUTH PLAIN {s}\r\n".encode())
+            lambda d: based(f"\0bob\0{word(d)}"), redis(lambda s: f"AUTH PLAIN {s}\r\n".encode())
         ),
         "smtp answer": (
-            lambda d: base64.b64encode(word(d, 12, 12).encode()).decode(), redis(lambda s: f"{s}\r\n".encode())
+            lambda d: based(word(d, 12, 12)), redis(lambda s: f"{s}\r\n".encode())
         ),
         "pop3": (phrase, redis(lambda s: f"PASS {s}\r\n".encode(), lambda _: b"+OK\r\n")),
         "imap": (phrase, redis(lambda s: f"a1 LOGIN bob {s}\r\n".encode())),
