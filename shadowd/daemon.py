@@ -31,6 +31,7 @@ from shadowd.guard import host_guard
 from shadowd.health import Health
 from shadowd.log import Forward, Log
 from shadowd.notify import Notifier, keep_told
+from shadowd.observe.token import Token
 from shadowd.ownfiles import prepare_directory
 from shadowd.privileges import give_up
 from shadowd.pump import Pump
@@ -97,6 +98,7 @@ class Daemon:
         self.problems = self.standing.problems
         self.embedding = Embedding(lambda: list(self.runs.current.values()), self.problems)
         self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
+        self.token: Token | None = None  # of the HTTP door
         self._read = read
         self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
@@ -295,7 +297,8 @@ class Daemon:
         from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
 
         try:
-            await serve_http(getattr(self.config, setting), sources, Monitor(self.health, self.standing))
+            monitor = Monitor(self.health, self.standing)
+            await serve_http(getattr(self.config, setting), sources, monitor, self.token if sources else None)
         except ShadowdError as error:
             self.problems[setting] = str(error)
             self.log(setting, problem=str(error))
@@ -399,6 +402,21 @@ def _name(args: dict[str, Any]) -> str:
     return name
 
 
+def _token(config: Config, log: Log) -> Token | None:
+    """Who may read bodies over HTTP: those of the socket's group, unless the operator names a file. An address beyond
+    this host needs one that was named."""
+    beside = Path(config.socket).with_name("http.token")
+    token = Token(Path(config.http_token_file) if config.http_token_file else beside, bool(config.http_token_file))
+    try:
+        token.prepare(os.stat(config.socket).st_gid)
+    except ShadowdError as error:
+        if config.http_token_file:
+            raise
+        log("http token", problem=str(error))  # reports stay closed, and all else goes on
+        return None
+    return token
+
+
 def _clean_stale(log: Log) -> None:
     removed = remove_classifiers(list_interfaces())
     if removed:
@@ -432,6 +450,7 @@ async def run_daemon(
         async with trio.open_nursery() as nursery:
             # the socket first: a second daemon is refused before it loads anything
             await nursery.start(serve_control, config.socket, config.socket_group, handle)
+            token = _token(config, log) if config.http else None
             log("loading the capture program")
             notifier.status("loading the capture program")
             # not in a thread: capabilities are a thread's own, so they are given up before there is a second one
@@ -442,6 +461,7 @@ async def run_daemon(
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
             daemon = Daemon(config, config_path, programs, log, notifier, read)
+            daemon.token = token
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             await daemon.runs.recall()
