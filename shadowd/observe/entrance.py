@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -62,13 +63,31 @@ class _Stream:
             data, self._read = self._read[:max_bytes], self._read[max_bytes:]
             await trio.lowlevel.checkpoint()
             return data
-        return await self._stream.receive_some(max_bytes)
+        try:
+            return await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            return b""
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+class _Connection(TCPServer):
+    """Hypercorn waits for its idle timer where a client went between two requests, and would keep the place as long."""
+
+    _ended = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._ended = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if not (self._ended and isinstance(event, Updated)):  # an answer still goes to who only stopped asking
+            await super().protocol_send(event)
 
 
 class Entrance:
@@ -125,7 +144,7 @@ class Entrance:
                 return
             self._streams.add(stream)
             connection = _Stream(stream, head)
-            await TCPServer(self._app, self._config, self._context, ConnectionState({}), connection)  # type: ignore[arg-type]
+            await _Connection(self._app, self._config, self._context, ConnectionState({}), connection)  # type: ignore[arg-type]
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # gone already
         except Exception as error:  # a fault in a connection's handling ends that connection
