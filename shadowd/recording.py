@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ HEARD, HEARD_EACH = 2000, 400
 #: Redacted examples beyond those that wait.
 MADE = 100
 _SECRET = hash("a value of the group was a secret")
+#: Values that are shown without an example: small numbers, truth, and how long a list is.
+_HARMLESS = re.compile(r"|-?[0-9]{1,3}(?:\.[0-9]{1,3})?|true|false|null|[0-9]+ items")
+_TRANSPORT = frozenset({"timeout", "connect", "reset", "truncated", "tls"})
 
 
 def load_key(state_dir: Path) -> bytes:
@@ -168,26 +172,46 @@ class Recorder:
                     value = value.replace(name, new)
             return self._redactor.path(value)
         if isinstance(value, dict):
-            return {
-                key: self._title(item) if key == "title" else self._every(item, changed) for key, item in value.items()
-            }
+            told = {key: self._every(item, changed) for key, item in value.items() if key != "title"}
+            if "title" in value:
+                told["title"] = self._title(str(value.get("fingerprint")), str(value["title"]))
+            return told
         if isinstance(value, list | tuple):
             return [self._every(item, changed) for item in value]
         return value
 
-    def _title(self, title: Any) -> Any:
-        return self.redacted(title) if isinstance(title, str) else title
+    def _title(self, fingerprint: str, title: str) -> str:
+        """The title of an error: words of a body. Without an example that was looked at, none of them is known to be
+        harmless."""
+        heard = self._heard.get(fingerprint)
+        if heard is None:
+            kind = title.partition(":")[0]
+            return title if kind in _TRANSPORT or title.endswith("(no body)") else f"error #{fingerprint[:8]}"
+        return self._redactor.text(title, heard)
 
-    def clean(self, run: Run) -> None:
-        """Redact the values and bodies that a run's evidence keeps for people, before it is stored."""
+    def trust(self, run: Run) -> None:
+        """What was taken up from the store was redacted before it was stored."""
+        for endpoint in run.examiner.endpoints.values():
+            for field in endpoint.fields.values():
+                for group in field.groups.values():
+                    self._heard.setdefault(group.name, set())
+        for fingerprint in run.examiner.signatures:
+            self._heard.setdefault(fingerprint, set())
+
+    def clean(self, run: Run) -> Iterator[None]:
+        """Redact the values and bodies that a run's evidence keeps for people, before it is stored; an endpoint a
+        step."""
         for endpoint in run.examiner.endpoints.values():
             for field in endpoint.fields.values():
                 for group in field.groups.values():
                     group.production = self._value(group.name, field.path, group.production)
                     group.candidate = self._value(group.name, field.path, group.candidate)
-        for known in run.examiner.signatures.values():
-            if known.example:
-                known.example = self._redactor.body(known.example, "")
+            yield
+        for fingerprint, known in run.examiner.signatures.items():
+            known.signature.title = self._title(fingerprint, known.signature.title)
+            looked = fingerprint in self._heard
+            known.example = self._redactor.body(known.example, "") if known.example and looked else b""
+        run.examiner.forget_segments(self._redactor.secret_segment)
 
     def differences(self, assessment: Assessment) -> list[dict[str, Any]]:
         """The groups of differences with epoch times, redacted."""
@@ -205,10 +229,11 @@ class Recorder:
         ]
 
     def _value(self, group: str, path: str, value: str) -> str:
-        """A value of a difference. One that was a secret in an example of its group is one from then on."""
+        """A value of a difference. It stands without what was around it: one that was a secret in an example of its
+        group is one from then on, and before an example was looked at, none is shown that says anything."""
         heard = self._heard.get(group)
         if heard is None:
-            return self._redactor.value(path, value)
+            return self._redactor.value(path, value) if _HARMLESS.fullmatch(value) else self._redactor.mask(value)
         if _SECRET in heard:
             return self._redactor.mask(value)
         shown = self._redactor.value(path, value)
@@ -222,14 +247,17 @@ class Recorder:
         return [
             {
                 **one,
-                "title": self._redactor.text(one["title"], self._heard.get(one["fingerprint"], ())),
-                "example": self._redactor.body(one["example"], "").decode("utf-8", "replace"),
+                "title": self._title(one["fingerprint"], one["title"]),
+                "example": self._words_of(one["fingerprint"], one["example"]),
                 "endpoints": [self.redacted(name) for name in one["endpoints"]],
                 "first": self.epoch(one["first"]),
                 "last": self.epoch(one["last"]),
             }
             for one in signatures(run.examiner)
         ]
+
+    def _words_of(self, fingerprint: str, example: bytes) -> str:
+        return self._redactor.body(example, "").decode("utf-8", "replace") if fingerprint in self._heard else ""
 
     def example(self, example: Example) -> dict[str, Any]:
         """One exchange as text; bodies are decoded and cut."""
@@ -241,12 +269,14 @@ class Recorder:
             shown = self._example(example)
         finally:
             self._redactor.heard = None
-        if heard:
-            known = self._heard.setdefault(example.group, set())
-            if len(known) < HEARD_EACH:
-                known |= heard
-            while len(self._heard) > HEARD:
-                del self._heard[next(iter(self._heard))]
+        known = self._heard.setdefault(example.group, set())
+        if len(known) < HEARD_EACH:
+            known |= heard
+        for value in example.values:
+            if self._redactor.text(value, heard) != self._redactor.text(value):
+                known.add(_SECRET)
+        while len(self._heard) > HEARD:
+            del self._heard[next(iter(self._heard))]
         self._made[id(example)] = example, shown
         return shown
 

@@ -146,7 +146,7 @@ class Keeper:
             self._refuse(run, error)
 
     def _steps(self, run: Run) -> Generator[None, None, bytes]:
-        self._recorder.clean(run)
+        yield from self._recorder.clean(run)
         return (yield from freeze_steps(_state(run), registry(), self._text))
 
     async def _hand_over(self, run: Run, data: bytes) -> None:
@@ -196,6 +196,7 @@ class Keeper:
         away = max(0.0, time.time() - recalled.seen)
         run.id = recalled.run
         _take_up(run, recalled.kept, away)
+        self._recorder.trust(run)
 
 
 class Hold:

@@ -236,6 +236,13 @@ class Redactor:
             word = low.replace("_", "-")
             leads = 2 if word in _ACTIONS or self._leads(piece) else leads - (leads > 0)
 
+    def secret_segment(self, parent: str, segment: str) -> bool:
+        """Whether a segment of a path is a secret where it stands."""
+        if len(segment) < 6 or "{" in segment:
+            return False
+        leads = any(word in _ACTIONS or self._leads(word) for word in parent.rsplit("/", 2)[-2:])
+        return is_token(segment) or (leads and _made(segment))
+
     def _leads(self, piece: str) -> bool:
         plain = len(piece) < 40 and piece.isascii() and not any(c.isdigit() or c in ".:" for c in piece)
         return plain and self.names.secret(piece)

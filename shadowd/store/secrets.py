@@ -77,7 +77,7 @@ _HASHED = re.compile(
     r"|(?<![\w$])(?:pbkdf2|bcrypt|argon2|scrypt|SCRAM-SHA)[\w-]{0,16}\$[A-Za-z0-9+/=$:,.-]{8,512}"
 )
 # RFC 5322 §3.4.1, RFC 6532 letters; of the signs only those that people use, as ``to=<bob@...>`` is no local part.
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)++")
+_EMAIL = re.compile(r"(?<![\w.+-])(?!\.)[\w.+-]++(?<!\.)@[\w-]++(?:\.[\w-]++)++")
 _DIGITS = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9]\.)[0-9]++(?:[ -][0-9]++)*+(?![A-Za-z_])")
 _GROUP = re.compile(r"[0-9]+")
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w-])")

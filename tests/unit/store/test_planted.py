@@ -24,6 +24,7 @@ def example_of(planted: Planted) -> Any:
     example = type("Kept", (), {})()
     example.group, example.endpoint, example.time = "0123456789abcdef", "GET /a", 1
     example.production_failure = example.failure = ""
+    example.values = ("", "")
     if planted.raw:
         example.request = (b"", b"", b"", planted.request)
         example.production = example.candidate = (0, b"", planted.response)
