@@ -286,10 +286,12 @@ def called(text: str, names: SecretNames) -> Iterator[Span]:
     ``value: …``."""
     for pattern in (*_CALLED, _ABOVE, _BELOW):
         yield from (found.span("value") for found in pattern.finditer(text) if names.secret(found["name"]))
-    for insert in _INSERT.finditer(text):
+    inserts = list(_INSERT.finditer(text))
+    ends = [*(one.start() for one in inserts), len(text)][1:]
+    for insert, end in zip(inserts, ends, strict=True):
         columns = [name.strip(' \t\r\n"`[]') for name in insert["columns"].split(",")]
         secret = {place for place, name in enumerate(columns) if names.secret(name)}
-        for values in _VALUES.finditer(text, insert.end()) if secret else ():
+        for values in _VALUES.finditer(text, insert.end(), end) if secret else ():
             for place, value in enumerate(_CELL.finditer(text, values.start() + 1, values.end() - 1)):
                 if place % len(columns) in secret and value[0].strip():
                     quoted = value[0].startswith("'")
