@@ -96,7 +96,7 @@ def _show(found: Mapping[str, Any]) -> None:
     one = found.get("difference") or {}
     head = f"{one.get('endpoint')}  {one.get('where')} {one.get('path')}  {one.get('kind')}"
     typer.secho(plain(head), bold=True)
-    typer.secho(str(one.get("label")), fg=_LABELS.get(str(one.get("label"))), nl=False)
+    typer.secho(plain(one.get("label")), fg=_LABELS.get(str(one.get("label"))), nl=False)
     print(f": {plain(one.get('sentence') or 'seen ' + str(one.get('count')) + ' times')}")
     examples = mappings(found.get("examples"))
     if not examples:

@@ -39,12 +39,18 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
     at = -1  # where text may begin
     naming = False
     opened = ""
+    closes: dict[str, int] = {}  # where each tag is closed last
     held: Span | None = None  # the text of a value just read: its name may follow
     for found in _TAG.finditer(text):
         if found["data"] is not None:
             if inside or once:
                 yield found.span("data")
                 once = False
+            elif "<" in found["data"]:
+                start = found.start("data")
+                yield from (
+                    (start + a, start + b) for a, b in marked_up(found["data"].replace("<![CDATA[", "         "), names)
+                )
             at = found.end() if at >= 0 else at
             continue
         if at >= 0 and found.start() > at:
@@ -82,7 +88,14 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
                 yield _span(attribute)
         at = found.end()
         naming = tag.lower() in _NAMING
-        alone = found["attributes"].rstrip().endswith("/") or tag.lower() in _EMPTY
+        alone = found["attributes"].rstrip().endswith("/")
+        if (secret or labelled) and not (alone or inside):
+            closing = "</" + found["tag"]
+            if closing not in closes:
+                closes[closing] = text.rfind(closing)
+            if closes[closing] < found.end():  # it is never closed: what follows at most is its text
+                once = once or (secret and tag.lower() not in _EMPTY)
+                alone = True
         if inside:
             depth += tag == inside and not alone
         elif (secret or (labelled and tag.lower() not in _CONTROLS)) and not alone:

@@ -29,12 +29,12 @@ _NOTHING = frozenset({"null", "none", "nil", "undefined", "true", "false", "requ
 _NAME = r"[^\W\d][\w.-]{0,127}+"  # longer names are not in any list
 _NAMED = re.compile(
     rf"(?<![\w.])(?<!\w-)(?P<name>{_NAME})(?P<close>\\{{0,7}}[\"'`]?[\])]{{0,2}}(?:\[\])?)[ \t]{{0,8}}"
-    rf"(?P<by>=>|:=|->|<-|[=:])(?P<gap>\s{{0,8}})"
+    rf"(?P<by>=>|:=|->|<-|[=:])(?P<gap>(?:[*_]{{1,3}}(?=\s))?\s{{0,8}})"
 )
 #: No value has a name in a text without one.
-SIGN = re.compile(r"[=:]|->|<-|\(")
+SIGN = re.compile(r"[=:|\0]|->|<-|\(")
 _PREFIX = re.compile(r"[bBfFrRuUL@$]{1,2}(?=[\"'`])")
-_YAML_TAG = re.compile(r"[&!][\w!:/.,-]{1,64}[ \t]{1,4}")
+_YAML_TAG = re.compile(r"[&!][\w!:/.,-]{1,64}[ \t]{1,4}|string\([0-9]{1,6}\)[ \t]{1,4}")  # or PHP's var_dump
 _QUOTED = re.compile(
     r'"""(?s:.){0,4096}?"""|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?', re.DOTALL
 )
@@ -215,8 +215,9 @@ def _below(text: str, at: int, indent: int, literal: bool) -> Iterator[Span]:
 _NOUN = (
     r"(?P<flag>--?)?(?P<noun>pass(?:word|wd|phrase|code|wort)?|pwd|pw|kennwort|pin|otp|api[ _-]?key"
     r"|(?:access|secret|auth|private)[ _-]?key|(?:access|auth|api|refresh|session|csrf|reset|security)?[ _-]?token"
-    r"|secret|credentials?|requirepass|masterauth|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}"
-    r"|confirm\w{0,8}|access|reset|recovery|backup|sms|2fa|mfa|activation|your)[ _-])(?:code|pin|pass(?:word|code)?)"
+    r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
+    r"|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}|confirm\w{0,8}"
+    r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your)[ _-])(?:code|pin|pass(?:word|code)?)"
     r"|session[ _-]?(?:id|key))"
 )
 _PROSE = re.compile(
@@ -243,7 +244,7 @@ _DIRECTIVE = re.compile(
     r"\b(?:requirepass|masterauth|sentinel auth-pass \S{1,64}|primaryauth)[ \t]{1,4}(\S{1,400})", re.I
 )
 _OPTION_P = re.compile(
-    r"\b(?:mysql|mariadb|mysqldump|mysqladmin|sshpass|redis-cli|ldapsearch|ldapadd|mongo|mongosh|sqlcmd|bcp)\b"
+    r"\b(?:mysql|mariadb|mysqldump|mysqladmin|sshpass|redis-cli|ldapsearch|ldapadd|mongo|mongosh|sqlcmd|bcp|login)\b"
     r"[^\r\n|;]{0,200}?\s-(?:p|a|w|P)[ \t]?[\"']?([^\s\"'-][^\s\"']{0,400})"
 )
 _SQL = re.compile(
@@ -284,7 +285,7 @@ def unsigned(text: str) -> Iterator[Span]:
 def called(text: str, names: SecretNames) -> Iterator[Span]:
     """Arguments and rows: ``define("DB_PASS", "…")``, ``setPassword("…")``, ``INSERT … VALUES``, ``name: X`` above
     ``value: …``."""
-    for pattern in (*_CALLED, _ABOVE, _BELOW):
+    for pattern in (*_CALLED, _ABOVE, _BELOW, _BESIDE, _CELLS, *((_BINARY,) if "\0" in text else ())):
         yield from (found.span("value") for found in pattern.finditer(text) if names.secret(found["name"]))
     inserts = list(_INSERT.finditer(text))
     ends = [*(one.start() for one in inserts), len(text)][1:]
@@ -308,6 +309,15 @@ _NAMED_VALUE = r"[\"']?(?:value|val|v|content|default)[\"']?[ \t]{0,4}[:=][ \t]{
 _NEXT_LINE = r"[\"']?[ \t,]*+\r?\n[ \t]*+"
 _ABOVE = re.compile(rf"^[ \t]*+(?:- )?[ \t]*+{_NAMING}{_NEXT_LINE}{_NAMED_VALUE}", re.MULTILINE | re.IGNORECASE)
 _BELOW = re.compile(rf"^[ \t]*+(?:- )?[ \t]*+{_NAMED_VALUE}{_NEXT_LINE}{_NAMING}", re.MULTILINE | re.IGNORECASE)
+_BESIDE = re.compile(
+    rf"{_NAMING}[\"']?[ \t]{{0,4}},[ \t]{{0,8}}[\"']?(?:value|val|v|content|default)[\"']?[ \t]{{0,4}}[:=]"
+    r"[ \t]{0,4}[\"']?(?P<value>[^\r\n\"',}\]]{1,400})",
+    re.IGNORECASE,
+)
+_CELLS = re.compile(
+    r"^[ \t]{0,8}\|[ \t]{0,8}(?P<name>[\w. *`-]{2,40}?)[ \t]{0,8}\|[ \t]{0,8}(?P<value>[^|\r\n]{1,400})", re.MULTILINE
+)
+_BINARY = re.compile(r"(?<![\w.-])(?P<name>[A-Za-z_][\w.-]{2,63}+)[\0-\x1f\x7f]{1,8}(?P<value>[\x20-\x7e]{4,400}+)")
 _INSERT = re.compile(
     r"\bINTO\s{1,4}[\w.\"`\[\]]{1,128}\s{0,4}\((?P<columns>[^()]{1,2000})\)\s{0,8}VALUES\b", re.IGNORECASE
 )

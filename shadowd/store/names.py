@@ -75,7 +75,7 @@ _WITHIN = re.compile(
     r"|authcode|authkey|xauth|oauth|clientkey|masterkey|accountkey|sharedkey|licensekey|securitycode|passcode|pincode"
     r"|jsessionid|phpsessid|cookie(?!l)|signature|connectionstring|accesstoken"
 )
-_TAIL = re.compile(r"(?:(?<!com)(?<!by)(?<!tres)(?<!over)(?<!under)(?<!sur)pass|pwd|pw|token|sid)\Z")
+_TAIL = re.compile(r"(?:(?<!com)(?<!by)(?<!tres)(?<!over)(?<!under)(?<!sur)pass|pwd|pw|token|nonce|sid)\Z")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
 _NAME_LIMIT = 160  # characters: what is longer is no name, but may be looked at by its beginning
 _MEMO = 8192
@@ -134,6 +134,8 @@ class SecretNames:
         if (self._extra and _holds(words, self._extra)) or name.lower() in _WHOLE:
             return True
         plain = words if words[0] not in ("x", "my", "the") else words[1:]
+        if len(plain) == 1 and plain[0] in _WHOLE and not name.lower().endswith("s"):
+            return True
         if len(words) > 1 and (words[-1] in _ABOUT_LAST or words[0] in _ABOUT_FIRST):
             return False
         if "token" in words and _COUNTED.intersection(words) and name.rstrip("0123456789").lower().endswith("s"):

@@ -261,15 +261,22 @@ class Redactor:
             content = ";".join([self._cookie(first), *map(self._attribute, attributes)])
         elif key in ("www-authenticate", "proxy-authenticate", "access-control-allow-headers", "vary", "allow"):
             content = self.text(content) if "=" in content else content
-        elif self.is_secret(key):
+        elif self.is_secret(key) or key in ("dpop", "authentication-info", "proxy-authentication-info"):
             scheme, space, rest = content.partition(" ")
             known = space and scheme.lower() in SCHEMES
             content = f"{scheme} {self.told(rest.strip())}" if known else self.told(content)
+        elif key == "sec-websocket-protocol":  # browsers can send a token in no other field
+            content = ",".join(self._protocol(one) for one in content.split(","))
         elif key in _URL_HEADERS:
             content = self.url(content)
         else:
             content = self.identifier(content) if key in _OPEN_HEADERS else self.text(content)
         return self._header_name(name) + colon + lead + content
+
+    def _protocol(self, piece: str) -> str:
+        name = piece.strip()
+        made = len(name) >= 8 and any(c.isdigit() for c in name) and any(c.isalpha() for c in name) and "." not in name
+        return piece.replace(name, self.told(name)) if made and not name.startswith("v") else self.text(piece)
 
     def _header_name(self, name: str) -> str:
         return self._masked(name, [(*span, name[slice(*span)]) for span in looks(name)])
