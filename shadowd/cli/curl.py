@@ -27,8 +27,9 @@ _IN_TARGET = re.compile(r"[^\x21-\x7e]")
 
 def commands(request: Mapping[str, Any], bases: Mapping[str, str]) -> list[str]:
     """Lines: a comment and a command for each of ``bases`` (name → URL). Raises ShadowdError for what is no HTTP."""
-    method = str(request.get("method") or "")
-    if not _TOKEN.fullmatch(method):
+    given = str(request.get("method") or "")
+    method = "".join(_TOKEN.findall(given))
+    if not method:
         raise ShadowdError("this is no HTTP exchange", "look at the example without --curl")
     body = str(request.get("body") or "")
     words, left_out = _headers(str(request.get("head") or ""))
@@ -45,6 +46,8 @@ def commands(request: Mapping[str, Any], bases: Mapping[str, str]) -> list[str]:
             sent = f"printf '{_format(body)}' | "
     target = _target(str(request.get("target") or "/"))
     lines = [f"# left out: {left_out} header fields with bytes that no terminal shows"] if left_out else []
+    if method != given:
+        lines.append("# left out: bytes of the method that no method has")
     for name, base in bases.items():
         # without --globoff one request for ?ids=[1-100] would become a hundred
         command = ["curl", "-i", "--globoff", "--path-as-is", *words, f"{base.rstrip('/')}{target}"]
