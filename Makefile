@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test verify-verdict test-kernels test-vm lint bench bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test fuzz soak verify-verdict test-kernels test-vm lint bench bpf-bytecode install uninstall deb clean
 
 VM_ARGS ?=
 
@@ -36,6 +36,15 @@ test-kernels: ## the acceptance script under Debian's kernels 5.10, 6.1 and 6.12
 test-vm: ## the package where systemd is PID 1: a Debian guest in qemu (VM_ARGS=--keep keeps its disk; some 20 minutes)
 	@.ci/setup vm
 	@.venv/bin/python -m tests.vm.service $(VM_ARGS)
+
+fuzz: ## libFuzzer on every parser, so long for each (FUZZ=60s); findings are left in build/fuzz
+	@.ci/setup dev
+	@.venv/bin/python -c 'import atheris' 2>/dev/null || .venv/bin/python -m pip install -q --disable-pip-version-check atheris
+	@.venv/bin/python -m tests.fuzz.run $(or $(FUZZ),60s)
+
+soak: ## mixed and hostile load, filters that come and go, a shadow and a disk that fail (SOAK=1h; root)
+	@.ci/setup test
+	@.venv/bin/python -m tests.soak.run $(or $(SOAK),1h)
 
 lint: ## ruff and mypy
 	@.ci/setup dev

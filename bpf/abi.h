@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 1
+#define ABI_VERSION 2
 
 #define MAX_FILTERS 64     /* one bit of a u64 each */
 #define MAX_PREFIXES 4096  /* CIDRs over all filters, a trie for each end */
@@ -39,6 +39,10 @@
 
 #define MARK_MPTCP 1 /* the SYN carries an MPTCP option (RFC 8684, kind 30) */
 
+/* Where the segment's urgent pointer stands in `chunk_length`, which is at most CHUNK_BYTES: seldom needed, so it shall
+ * cost nobody anything. */
+#define URGENT_SHIFT 16
+
 /* Who talks to whom, the same for both directions. */
 struct flow_key {
     __u64 netns;       /* network namespace cookie (before Linux 6.15: the socket's cgroup id); 0 on tc */
@@ -57,7 +61,7 @@ struct record {
     __u32 ack;            /* host order */
     __u32 payload_length; /* of the whole segment */
     __u32 chunk_offset;   /* of this piece within the segment */
-    __u32 chunk_length;   /* bytes behind this head */
+    __u32 chunk_length;   /* bytes behind this head; from URGENT_SHIFT on, with URG, one beyond the urgent byte */
     __u8 type;            /* RECORD_* */
     __u8 direction;       /* DIRECTION_* */
     __u8 tcp_flags;       /* of the segment: FIN stands behind its last chunk, SYN before the first */
@@ -136,6 +140,18 @@ struct control {
 
 struct counters {
     __u64 value[COUNT_MAX];
+};
+
+/* Per-CPU as well, by filter: a loss has an owner, and what was missed can be told from what matched. */
+#define FILTER_MATCHED 0       /* client segments with payload that matched, before they are copied */
+#define FILTER_LOST 1          /* of those, the ones that did not reach the ring whole */
+#define FILTER_DEAD 2          /* client segments with payload that were not looked at: daemon dead, or the guard's hold */
+#define FILTER_OPENINGS_LOST 3 /* SYNs that found no room in the ring */
+#define FILTER_COUNT_MAX 4
+#define MAX_COUNTED 8 /* filters of one segment that are counted, the lowest bits: a flow has one, seldom two */
+
+struct filter_counters {
+    __u64 value[FILTER_COUNT_MAX];
 };
 
 struct sampling {

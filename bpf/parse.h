@@ -36,6 +36,7 @@ struct segment {
     __u32 header;  /* its length */
     __u32 payload; /* offset of the payload */
     __u32 length;  /* of the payload */
+    __u32 urgent;  /* with URG: the urgent pointer, at least 1, shifted by URGENT_SHIFT; else 0 */
 };
 
 inline_always __u16 be16(const __u8 *p) { return (__u16)p[0] << 8 | p[1]; }
@@ -118,6 +119,12 @@ inline_always int parse_segment(struct __sk_buff *skb, __u32 l3, struct segment 
     s->seq = be32(tcp + 4);
     s->ack = be32(tcp + 8);
     s->flags = tcp[13];
+    /* Linux takes 0 for 1 (net.ipv4.tcp_stdurg = 0). No branch: the verifier would follow both ways from here. */
+    __u32 pointer = be16(tcp + 18);
+    pointer += (pointer - 1) >> 31;
+    __u32 urgent = -(tcp[13] >> 5 & 1);
+    asm volatile("" : "+r"(urgent));
+    s->urgent = pointer << URGENT_SHIFT & urgent;
     s->tcp = l4;
     s->header = (tcp[12] >> 4) << 2;
     s->payload = l4 + s->header;

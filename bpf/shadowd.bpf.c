@@ -38,6 +38,7 @@ BPF_TABLE("lru_hash", struct flow_key, struct own_state, own_flows, MAX_OWN_FLOW
 BPF_TABLE("lru_hash", struct flow_key, struct flow_layer, layers, MAX_FLOWS);       /* tc: one layer a flow */
 BPF_TABLE("lru_hash", u64, u8, timed, MAX_OWN_FLOWS);                    /* own sockets, by cookie, whose times are wanted */
 BPF_PERCPU_ARRAY(counters, struct counters, 1);                          /* COUNT_*: every loss has a name */
+BPF_PERCPU_ARRAY(filter_counters, struct filter_counters, MAX_FILTERS);  /* FILTER_*: whose loss it is */
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);                                    /* struct record + payload */
 
 #define COUNT(n, index, amount) __sync_fetch_and_add(&(n)->value[index], amount)
@@ -53,16 +54,60 @@ inline_always u64 wake_flags(void)
     return RB_NO_WAKEUP;
 }
 
-inline_always void emit_head(const struct record *head, struct counters *n)
+inline_always int emit_head(const struct record *head, struct counters *n)
 {
     struct record *out = ring.ringbuf_reserve(sizeof(struct record));
     if (!out) {
         COUNT(n, COUNT_RING_FULL, 1);
-        return;
+        return 0;
     }
     *out = *head;
     ring.ringbuf_submit(out, wake_flags());
     COUNT(n, COUNT_RECORDS, 1);
+    return 1;
+}
+
+/* Of a value that is not 0; clang's own way crashes bcc's compiler. */
+inline_always u32 lowest_bit(u64 value)
+{
+    u32 bit = 0;
+
+    if (!(value & 0xffffffff)) {
+        bit += 32;
+        value >>= 32;
+    }
+    if (!(value & 0xffff)) {
+        bit += 16;
+        value >>= 16;
+    }
+    if (!(value & 0xff)) {
+        bit += 8;
+        value >>= 8;
+    }
+    if (!(value & 0xf)) {
+        bit += 4;
+        value >>= 4;
+    }
+    if (!(value & 3)) {
+        bit += 2;
+        value >>= 2;
+    }
+    return bit + !(value & 1);
+}
+
+/* One more of `index` for each of the filters. */
+inline_always void count_filters(u64 filters, u32 index)
+{
+#pragma clang loop unroll(disable)
+    for (int i = 0; i < MAX_COUNTED; i++) {
+        if (!filters)
+            break;
+        u32 bit = lowest_bit(filters);
+        struct filter_counters *counted = filter_counters.lookup(&bit);
+        if (counted)
+            COUNT(counted, index & (FILTER_COUNT_MAX - 1), 1);
+        filters &= filters - 1;
+    }
 }
 
 #define CHUNK_COPIED 0
@@ -79,7 +124,7 @@ inline_always int emit_chunk(struct __sk_buff *skb, const struct record *head, u
     struct record *r = (struct record *)out;
     *r = *head;
     r->chunk_offset = offset;
-    r->chunk_length = length;
+    r->chunk_length |= length; /* beside the urgent pointer */
     asm volatile("" : "+r"(length));
     length = ((length - 1) & (room - 1)) + 1; /* 1 .. room for every verifier */
     if (bpf_skb_load_bytes(skb, at, out + sizeof(struct record), length)) {
@@ -90,16 +135,15 @@ inline_always int emit_chunk(struct __sk_buff *skb, const struct record *head, u
     return CHUNK_COPIED;
 }
 
-inline_always void emit_segment(struct __sk_buff *skb, struct record *head, const struct segment *s, struct counters *n)
+/* True if all of it reached the ring. */
+inline_always int emit_segment(struct __sk_buff *skb, struct record *head, const struct segment *s, struct counters *n)
 {
     u32 length = s->length, done = 0, chunks = 0, at = s->payload;
     int result = CHUNK_COPIED;
 
     COUNT(n, COUNT_SEGMENTS, 1);
-    if (!length) {
-        emit_head(head, n);
-        return;
-    }
+    if (!length)
+        return emit_head(head, n);
     COUNT(n, COUNT_BYTES, length);
     u64 wake = wake_flags();
     if (length <= 16384) {
@@ -119,7 +163,7 @@ inline_always void emit_segment(struct __sk_buff *skb, struct record *head, cons
             result = emit_chunk(skb, head, at, 0, length, wake, 16384);
         if (result == CHUNK_COPIED) {
             COUNT(n, COUNT_RECORDS, 1);
-            return;
+            return 1;
         }
     } else {
 #pragma clang loop unroll(disable)
@@ -137,7 +181,7 @@ inline_always void emit_segment(struct __sk_buff *skb, struct record *head, cons
         }
         COUNT(n, COUNT_RECORDS, chunks);
         if (done >= length)
-            return;
+            return 1;
         length -= done;
     }
     if (result == CHUNK_NO_ROOM) {
@@ -150,6 +194,7 @@ inline_always void emit_segment(struct __sk_buff *skb, struct record *head, cons
         COUNT(n, COUNT_OVERSIZE, 1);
         COUNT(n, COUNT_OVERSIZE_BYTES, length);
     }
+    return 0;
 }
 
 /* A segment of our own replay connection, if asked for: its time, sequence and length; no payload. `direction` as in the record. */
@@ -275,8 +320,11 @@ inline_always void capture(struct __sk_buff *skb, const struct segment *s, struc
     if (!s->length && !(s->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
         return; /* a pure ACK: the numbers travel with the data */
     u64 now = bpf_ktime_get_ns();
+    int asking = s->length && r->direction == DIRECTION_CLIENT;
     if (now > c->alive_until) {
         COUNT(n, COUNT_DEAD, 1);
+        if (asking)
+            count_filters(candidates, FILTER_DEAD);
         return;
     }
     struct flow_state *state = flows.lookup(&r->key);
@@ -307,7 +355,15 @@ inline_always void capture(struct __sk_buff *skb, const struct segment *s, struc
     r->tcp_flags = s->flags;
     if (s->flags & TCP_SYN && has_mptcp(skb, (struct segment *)s))
         r->marks = MARK_MPTCP;
-    emit_segment(skb, r, s, n);
+    if (asking)
+        count_filters(filters, FILTER_MATCHED);
+    r->chunk_length = s->urgent; /* here, after the loop: before it the verifier's work would double */
+    if (emit_segment(skb, r, s, n))
+        return;
+    if (asking)
+        count_filters(filters, FILTER_LOST);
+    else if (opening)
+        count_filters(filters, FILTER_OPENINGS_LOST);
 }
 
 inline_always void client_is(struct record *r, const u8 *client, const u8 *server, u16 client_port, u16 server_port)

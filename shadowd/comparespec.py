@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -25,6 +24,7 @@ from shadowd.fieldtypes import (
     text,
     texts,
 )
+from shadowd.patterns import PatternError, compiled
 
 #: The judges, as they stand in verdicts.
 JUDGES = ("errors", "content", "latency", "slow", "memory", "cpu", "capacity", "restarts")
@@ -111,10 +111,8 @@ def _citations(value: object) -> str:
 def _refusal(value: object) -> str:
     own = text(value)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            re.compile(own, re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError) as error:
+        compiled(own.encode(), ignore_case=True, utf8=True)
+    except (PatternError, UnicodeEncodeError) as error:
         raise fault(
             f"{shown(own)} is not a regular expression: {escaped(str(error))}", "such as '^our policy'"
         ) from None

@@ -88,7 +88,7 @@ class Group(CodecSink):
                 if reason == "method" and chosen.examiners:
                     exchange.writes += tuple(chosen.examiners.values())
                     for examiner in chosen.examiners.values():
-                        examiner.note_write(exchange.request)
+                        engine.examining.note_write(examiner, exchange.request)
                 continue
             lanes = participant.lanes
             if len(lanes) != len(chosen.targets) or not lanes:
@@ -125,7 +125,8 @@ class Group(CodecSink):
                 continue
             trial = Trial(examiner, exchange, side, baseline)
             trials.append(trial)
-            if baseline is None and examiner.wants_twin(exchange.request, random()):
+            examining = self._outer.engine.examining
+            if baseline is None and examining.wants_twin(examiner, exchange.request, random()):
                 trial.twin = self._send_twin(participant, lane.target, exchange)
                 _await(trial, trial.twin)
             _await(trial, side)
@@ -165,7 +166,7 @@ class Group(CodecSink):
         if exchange.trials or exchange.early is not None:
             self._outer.engine.primary_known(exchange)
         for examiner in exchange.writes:
-            examiner.note_written(exchange)
+            self._outer.engine.examining.note_written(examiner, exchange)
 
     def filtered(self, reason: str) -> None:
         for participant in self.participants:
@@ -222,6 +223,7 @@ class Conversation:
         "_outer",
         "_preamble",
         "_start",
+        "_urgent",
         "client",
         "data",
         "filters",
@@ -242,6 +244,7 @@ class Conversation:
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
         self._given_up = False
+        self._urgent = -1  # direction in which urgent data was seen
         self._start = (0, 0)  # stream offsets, client→server and server→client, of the first bytes a codec is fed
         #: the stream layer's way in; with one codec, the common case, it leads there without a detour
         self.data: Callable[[int, bytes, int], None] = self._deliver
@@ -292,6 +295,12 @@ class Conversation:
             else:
                 group.codec.server_eof(time)
             group.finish(self._outer.now)
+
+    def urgent(self, direction: int, time: int) -> None:
+        self._urgent = direction
+        self._outer.discarded("urgent", 1)
+        for group in self._groups.values():
+            group.codec.urgent(direction)
 
     def closed(self, state: str, time: int) -> None:
         if not self._kind and self._opening:
@@ -408,6 +417,8 @@ class Conversation:
             draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
             group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble, draw)
             self._groups[mode] = group
+            if self._urgent >= 0:
+                group.codec.urgent(self._urgent)
             self.data = group.deliver if len(self._groups) == 1 and self._kind else self._deliver
         group.participants.append(Participant(member))
 

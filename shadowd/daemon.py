@@ -6,10 +6,12 @@ reload); the resolver of target names; the watcher of interfaces; what tells the
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,13 +25,14 @@ from shadowd.capture.attach import drain_events, list_interfaces, open_link_even
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.capture.selection import RESELECT, select
+from shadowd.comparer import Comparer
 from shadowd.config import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.embedding import Embedding
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.guard import host_guard
 from shadowd.health import Health
-from shadowd.log import Forward, Log
+from shadowd.log import Forward, Log, Seldom
 from shadowd.notify import Notifier, keep_told
 from shadowd.observe.token import Token
 from shadowd.ownfiles import prepare_directory
@@ -38,6 +41,7 @@ from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target
+from shadowd.resolving import Resolving
 from shadowd.roster import Roster
 from shadowd.runs import Runs
 from shadowd.standing import Standing
@@ -49,8 +53,6 @@ from shadowd.verdicts import Verdicts
 
 DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 CLOSE_SECONDS = 2.0  # for the store, after that
-RESOLVE_EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
-RESOLVE_LIMIT = 5.0
 #: What the state directory holds; a directory with other things in it is not ours to close.
 _OWN_FILES = frozenset({"filters.json", "shadowd.db", "redaction.key"})
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
@@ -89,6 +91,7 @@ class Daemon:
         redactor = Redactor(load_key(config.state_dir), config.redact_names, config.redact_patterns)
         recorder = Recorder(redactor, config.node)
         log.redacted = redactor.text
+        self.resolving = Resolving(self.roster, self.engine)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
@@ -97,12 +100,17 @@ class Daemon:
         self.standing = Standing(config, programs, self.pump, self.roster, self.runs, self.guard)
         self.problems = self.standing.problems
         self.embedding = Embedding(lambda: list(self.runs.current.values()), self.problems)
+        self.comparer = Comparer(self.engine.examining, self.problems)
+        self.engine.examining.on_failure = self._comparison_failed
         self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
         self.token: Token | None = None  # of the HTTP door
         self._read = read
-        self._resolve_now = trio.Event()
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
+
+    def _comparison_failed(self, place: str, error: BaseException) -> None:
+        """Once for each place."""
+        self.log("comparison failed", place=place, error=type(error).__name__)
 
     def _tls_error(self, target: Target, error: Exception) -> None:
         now = time.monotonic()
@@ -134,7 +142,7 @@ class Daemon:
             except ShadowdError as error:
                 self.problems[f"filter {spec.name}"] = f"the stored filter {spec.name} could not be started: {error}"
                 self.log("filter not started", name=spec.name, error=str(error))
-        self.resolve_soon()
+        self.resolving.soon()
 
     async def _persist(self, undo: Callable[[], object] | None = None) -> None:
         """In a thread: it waits for the disk, and the pump must not. Raises ShadowdError where nothing can be stored:
@@ -194,7 +202,7 @@ class Daemon:
                 changed += 1
         removed = len(gone)
         self.config.filters = fresh.filters
-        self.resolve_soon()
+        self.resolving.soon()
         note = f"{', '.join(fixed)} take effect at the next start" if fixed else ""
         self.log("reloaded", added=added, changed=changed, removed=removed, note=note)
         return {"added": added, "changed": changed, "removed": removed, "note": note}
@@ -222,9 +230,12 @@ class Daemon:
         return await result if inspect.isawaitable(result) else result
 
     async def _filter_add(self, args: dict[str, Any]) -> object:
-        entry = self.roster.add(FilterSpec.from_wire(args.get("spec", {})), "control")
+        wanted = FilterSpec.from_wire(args.get("spec", {}))
+        self.roster.check([wanted])
+        await self.resolving.check(wanted)
+        entry = self.roster.add(wanted, "control")
         await self._persist(undo=lambda: self.roster.remove(entry.spec.name))
-        self.resolve_soon()
+        self.resolving.soon()
         self.log("filter added", name=entry.spec.name)
         return self.roster.view(entry)
 
@@ -235,9 +246,10 @@ class Daemon:
             raise UsageError("changes must be a map", "use a shadowctl of the daemon's version")
         spec = FilterSpec.from_wire({**entry.spec.to_wire(), **changes, "name": entry.spec.name})
         before = entry.spec
+        await self.resolving.check(spec)
         self.roster.change(spec.name, spec)
         await self._persist(undo=lambda: self.roster.change(spec.name, before))
-        self.resolve_soon()
+        self.resolving.soon()
         self.log("filter changed", name=spec.name)
         return self.roster.view(entry)
 
@@ -263,32 +275,6 @@ class Daemon:
             raise UsageError(f"the filter {name} belongs to the configuration file", remedy)
 
     # --- tasks --------------------------------------------------------------------------------------------------------
-
-    def resolve_soon(self) -> None:
-        self._resolve_now.set()
-
-    async def resolve_names(self) -> None:
-        """Look up the targets' names, off the hot path, again and again; the last good answer stays in use."""
-        while True:
-            self._resolve_now = trio.Event()
-            async with trio.open_nursery() as nursery:
-                for target in list(self.engine.targets):
-                    nursery.start_soon(self._resolve, target)
-            with trio.move_on_after(RESOLVE_EVERY):
-                await self._resolve_now.wait()
-
-    async def _resolve(self, target: Target) -> None:
-        error = f"no answer in {RESOLVE_LIMIT:.0f} s"
-        with trio.move_on_after(RESOLVE_LIMIT):
-            try:
-                found = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
-                target.addresses = [(int(family), sockaddr) for family, _, _, _, sockaddr in found]  # type: ignore[misc]
-                target.resolve_error = ""
-                return
-            except OSError as failure:
-                error = str(failure.strerror or failure)
-        if not target.addresses:
-            target.resolve_error = f"{target.host} does not resolve: {error}"
 
     async def open_http(self, setting: str, sources: Verdicts | None) -> None:
         """Health and metrics, with ``sources`` verdicts and reports. An address that is taken is told, and mirroring
@@ -435,6 +421,9 @@ async def run_daemon(
     """
     log = Log(config.log_format)
     logging.getLogger("shadowd").addHandler(Forward(log))
+    accepting = logging.getLogger("trio.serve_listeners")  # tells of each try where this host lacks descriptors
+    accepting.handlers, accepting.filters, accepting.propagate = [Forward(log)], [Seldom()], False
+    _raise_file_limit()
     notifier = Notifier.from_environment()
     check_host()
     os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
@@ -466,9 +455,9 @@ async def run_daemon(
             await nursery.start(daemon.runs.writer.run)
             await daemon.runs.recall()
             daemon.start_filters()
-            tasks = (daemon.pump.run, daemon.resolve_names, daemon.watch_interfaces, daemon.guard.run,
-                     daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
-                     daemon.watch_selections, daemon.embedding.run)  # fmt: skip
+            tasks = (daemon.pump.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
+                     daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
+                     daemon.watch_selections, daemon.embedding.run, daemon.comparer.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http:
@@ -484,3 +473,10 @@ async def run_daemon(
             daemon.close()
             log("stopped")
         notifier.close()
+
+
+def _raise_file_limit() -> None:
+    """Each connection to a shadow is a descriptor; the soft limit of 1,024 is select(2)'s, which nobody calls here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -10,7 +10,8 @@ from typing import Any
 
 
 class Request:
-    """One client message, byte for byte as production's client sent it.
+    """One client message, byte for byte as production's client sent it, but for line ends and chunk lines that are not
+    quite HTTP (``protocols.http1_loose``): these are put right.
 
     HTTP: ``head`` runs from the request line to the blank line inclusive, ``body`` is what follows on the wire
     (chunk framing and trailers included). Raw: ``head`` is empty and ``body`` is the client's turn.
@@ -45,7 +46,7 @@ class Request:
     @property
     def size(self) -> int:
         """Bytes on the wire."""
-        return len(self.head) + len(self.body)
+        return self.end - self.begin
 
 
 class Response:
@@ -66,6 +67,7 @@ class Response:
         "head",
         "keep_alive",
         "last_byte",
+        "loose",
         "marks",
         "open",
         "status",
@@ -83,6 +85,7 @@ class Response:
         self.first_byte = first_byte  # of the final response: interim 1xx do not count (ns)
         self.last_byte = first_byte
         self.keep_alive = True
+        self.loose = False  # came with bare line feeds, or blanks around chunk sizes: kept without
         self.open = False  # a stream that went on when ``stream_window`` was over: what had come by then
 
 

@@ -11,7 +11,6 @@ import difflib
 import ipaddress
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 from shadowd.errors import UsageError
+from shadowd.patterns import PatternError, compiled
 
 SHOWN = 60  # characters of a bad value repeated in a message: enough to find it, and the message stays one line
 MAX_ITEMS = 256  # entries of one list: the kernel's tables hold 4096 prefixes over all filters, and a person wrote it
@@ -379,14 +379,14 @@ def cidrs(value: object) -> tuple[str, ...]:
 
 
 def pattern(value: object) -> str:
-    """A regular expression (Python ``re``), matched on the bytes of a request."""
+    """A regular expression (RE2's syntax), matched on the bytes of a request."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_PATTERN:
         raise fault(f"{shown(value)} is not a regular expression", f"give 1 to {MAX_PATTERN} characters")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            re.compile(value.encode())
-    except (re.error, OverflowError, RecursionError, UnicodeEncodeError) as error:
+        compiled(value.encode())
+    except PatternError as error:
+        raise fault(f"{shown(value)} is not a regular expression", escaped(str(error))) from None
+    except UnicodeEncodeError as error:
         raise fault(f"{shown(value)} is not a regular expression", escaped(str(error))) from None
     return value
 

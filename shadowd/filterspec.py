@@ -199,6 +199,7 @@ class FilterSpec(CompareFields):
     set_json: Annotated[tuple[str, ...], BeforeValidator(_json_edits)] = ()
     preserve_host: Annotated[bool, BeforeValidator(boolean)] = False
     allow_writes: Annotated[bool, BeforeValidator(boolean)] = False
+    allow_self: Annotated[bool, BeforeValidator(boolean)] = False
     proxy_protocol: Annotated[str, BeforeValidator(choice("strip", "forward"))] = "strip"
     order: Annotated[str, BeforeValidator(choice("auto", "connection", "none"))] = "auto"
     # bounds of the limits below: under 10 ms nothing can be answered, over an hour nothing is waited for

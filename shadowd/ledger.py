@@ -20,6 +20,8 @@ uncomparable      of the mirrored: production's own answer is not known whole, o
 spread            of those sent: out of order, on a connection of their own, while the shadow was slower than production
 stray             answers that were followed by bytes which belong to none (their connection is closed)
 twins             beside all this: second copies that the comparison sent, by what became of them
+missed            beside all this: the kernel counts, by filter, the clients' segments that matched before it copies
+                  them, so what share of them never came here is known, and about how many requests that is
 ================  =====================================================================================
 """
 
@@ -31,12 +33,24 @@ from typing import NotRequired, TypedDict
 FILTERED = frozenset(
     {"method", "path", "header", "loop", "encrypted", "http2", "not_http", "unparsable", "mptcp", "writes"}
 )
-LOST = frozenset({"gap", "midstream", "truncated", "too_large", "memory", "flow_limit"})
+LOST = frozenset(
+    {
+        "gap",
+        "midstream",
+        "truncated",
+        "too_large",
+        "memory",
+        "flow_limit",
+        "urgent",  # without the byte that TCP urgent data took out, it does not parse
+        "ring_full",  # a connection's opening found no room in the ring: at least one request of it
+    }
+)
 SHED = frozenset(
     {
         "own_lag",  # older than max_lag because this daemon was late: stopped, starved of CPU, behind in the ring
         "shadow_lag",  # older than max_lag because the shadow was: waiting for its answers, or for a connection to it
         "own_limit",  # this host had no descriptor, port or memory for it
+        "itself",  # the target is production itself
         "stray",  # the shadow said what belongs to no answer, and a request that is not safe was under way behind it
         "target_memory",  # the target's byte limit
         "memory",  # the daemon's byte limit
@@ -66,6 +80,18 @@ class TargetView(TypedDict):
     twins: NotRequired[dict[str, int]]
 
 
+class MissedView(TypedDict):
+    """Of clients' segments with payload: how many matched, did not come whole (the ring was full), were not looked at
+    (the daemon was dead, or the guard held it back); the share of those that were missed; and the requests there were,
+    as far as that tells."""
+
+    matched: int
+    lost: int
+    not_looked_at: int
+    share: float
+    requests: int
+
+
 class FilterView(TypedDict):
     name: str
     seen: int
@@ -74,6 +100,7 @@ class FilterView(TypedDict):
     lost: dict[str, int]
     targets: list[TargetView]
     balanced: bool
+    missed: NotRequired[MissedView]
 
 
 class TargetAccount:
@@ -118,7 +145,7 @@ class TargetAccount:
 class FilterAccount:
     """The ledger of one filter. Reasons are enumerated: an unknown one is a KeyError, not a new column."""
 
-    __slots__ = ("filtered", "lost", "name", "seen", "targets")
+    __slots__ = ("filtered", "lost", "matched", "name", "not_copied", "not_looked_at", "seen", "targets")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -126,6 +153,30 @@ class FilterAccount:
         self.filtered: dict[str, int] = dict.fromkeys(FILTERED, 0)
         self.lost: dict[str, int] = dict.fromkeys(LOST, 0)
         self.targets: list[TargetAccount] = []
+        self.matched = self.not_copied = self.not_looked_at = 0  # the kernel's: clients' segments with payload
+
+    def note_kernel(self, matched: int, lost: int, dead: int, openings_lost: int) -> None:
+        """What the kernel counted since the last time. A connection whose opening was lost had a request at least."""
+        self.matched += matched
+        self.not_copied += lost
+        self.not_looked_at += dead
+        self.seen += openings_lost
+        self.lost["ring_full"] += openings_lost
+
+    def missed(self) -> MissedView | None:
+        """None if nothing was."""
+        total = self.matched + self.not_looked_at
+        gone = self.not_copied + self.not_looked_at
+        if not gone or not total:
+            return None
+        came = max(1, self.matched - self.not_copied)
+        return {
+            "matched": self.matched,
+            "lost": self.not_copied,
+            "not_looked_at": self.not_looked_at,
+            "share": gone / total,
+            "requests": max(self.seen, round(self.seen * total / came)),
+        }
 
     def add_target(self, url: str, role: str = "candidate") -> TargetAccount:
         """A target joins; what was seen before it is accounted as ``shed(before_target)`` for it."""
@@ -157,7 +208,7 @@ class FilterAccount:
         return all(self.imbalance(target) == 0 for target in self.targets)
 
     def view(self) -> FilterView:
-        return {
+        view: FilterView = {
             "name": self.name,
             "seen": self.seen,
             "in_flight": self.in_flight,
@@ -166,6 +217,10 @@ class FilterAccount:
             "targets": [target.view() for target in self.targets],
             "balanced": self.balanced,
         }
+        missed = self.missed()
+        if missed is not None:
+            view["missed"] = missed
+        return view
 
 
 def _present(counts: dict[str, int]) -> dict[str, int]:
@@ -176,6 +231,9 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
     """What people ask most, in words: why is nothing (or not everything) mirrored?"""
     words = []
     seen = account.seen
+    missed = account.missed()
+    if missed is not None and missed["share"] > MISSED:
+        words.append(_missed_words(missed, seen))
     if not seen:
         words.append(
             "no packets matched this filter yet" if not kernel_segments else "packets match, no request is whole yet"
@@ -211,6 +269,20 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
         if target.stray:
             words.append(f"{target.url}: {target.stray} answers were followed by bytes that belong to none")
     return words
+
+
+#: Share of the clients' segments from which on it is said in words that they were missed.
+MISSED = 0.01
+
+
+def _missed_words(missed: MissedView, seen: int) -> str:
+    said = (
+        f"{missed['share']:.0%} of what clients sent never reached this daemon: seen is at least {seen:,}, of about"
+        f" {missed['requests']:,} requests"
+    )
+    if missed["lost"] >= missed["not_looked_at"]:
+        return f"{said}; the kernel's ring was full — raise ring_bytes, give the daemon more CPU, or --sample less"
+    return f"{said}; the daemon was stopped, or the guard held it back — see the problems of shadowctl status"
 
 
 def totals(accounts: Iterable[FilterAccount]) -> tuple[int, int]:

@@ -50,3 +50,19 @@ class Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._log(record.getMessage(), **({"error": repr(record.exc_info[1])} if record.exc_info else {}))
+
+
+class Seldom(logging.Filter):
+    """Lets each message of a logger pass once in ``every`` seconds: what repeats ten times a second is one event."""
+
+    def __init__(self, every: float = 60.0) -> None:
+        super().__init__()
+        self._every = every
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        before = self._told.get(record.msg)
+        if before is not None and record.created - before < self._every:
+            return False
+        self._told[record.msg] = record.created
+        return True

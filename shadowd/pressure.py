@@ -18,7 +18,7 @@ that is to stop copying in the kernel, for ``HOLD`` at first and twice as long e
 
 from __future__ import annotations
 
-SMOOTHING = 0.5  # of readings a second apart: a burst of one second moves the controller half as much as a lasting load
+SMOOTHING = 0.5  # of readings: a burst of one period moves the controller half as much as a lasting load
 SLACK = 0.03  # of the host's cores (and of cpu_max) that stay unused, so that a steady load means a steady share
 SMALLEST = 0.02  # share that a first step back takes: below it a cost per share cannot be told from noise
 LOW_MEMORY = 0.05  # of the host's memory: the kernel begins to reclaim in earnest well before its last percents
@@ -33,7 +33,7 @@ OWN_MATTERS = 0.05  # cores: stopping something smaller makes no room
 
 
 class Reading:
-    """One second of the host. Shares are of 1; cores are CPUs' worth of time."""
+    """A quarter of a second of the host. Shares are of 1; cores are CPUs' worth of time."""
 
     __slots__ = ("available", "cores", "host", "own", "stalled")
 
@@ -75,7 +75,7 @@ class Controller:
         self._hold_until = 0.0
 
     def step(self, reading: Reading, now: float) -> None:
-        """Take in a reading (about one a second; ``now`` in seconds) and decide ``shed`` and ``holding``."""
+        """Take in a reading (``now`` in seconds) and decide ``shed`` and ``holding``."""
         if self.holding:
             if now < self._hold_until:
                 return

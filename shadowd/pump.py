@@ -110,6 +110,11 @@ class Pump(RingSink):
 
     # --- from the ring ------------------------------------------------------------------------------------------------
 
+    def urgent(self, key: bytes, direction: int, seq: int) -> None:
+        flow = self.table.get(key)
+        if flow is not None:
+            flow.mark_urgent(direction, seq)
+
     def marked(self, key: bytes, direction: int, marks: int) -> None:
         flow = self.table.get(key)
         if flow is not None and direction and marks & MARK_MPTCP:
@@ -211,6 +216,7 @@ class Pump(RingSink):
                 if not engine.waiting or not engine.poll():
                     break
                 engine.dispatch(begun)
+        engine.examining.go_on(begun)
         engine.tick(begun)
         if begun >= self._alive_at and not (self.stopping or self.holding):
             self._alive_at = begun + KEEP_ALIVE_EVERY

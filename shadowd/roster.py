@@ -15,8 +15,9 @@ from typing import Any
 
 from shadowd.capture.abi import MAX_FILTERS
 from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
+from shadowd.capture.itself import leads_to
 from shadowd.capture.preflight import find_cgroup2
-from shadowd.capture.programs import Programs
+from shadowd.capture.programs import FilterCounters, Programs
 from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.capture.selection import Selected, Wanted, select
 from shadowd.config import Config, FilterSpec, TargetSpec
@@ -33,7 +34,7 @@ from shadowd.replay.target import SECOND, Target, TargetLimits
 class Entry:
     """A filter with where it came from and what it selects now. ``bit`` is -1 while paused or in error."""
 
-    __slots__ = ("bit", "filter", "origin", "problem", "selected", "spec")
+    __slots__ = ("bit", "counted", "filter", "origin", "problem", "selected", "spec")
 
     def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
         self.spec = spec
@@ -41,6 +42,7 @@ class Entry:
         self.filter = running
         self.selected = select(_wanted(spec))
         self.bit = -1
+        self.counted = FilterCounters()  # the kernel's counters of the bit when they were last taken over
         self.problem = ""
 
 
@@ -130,6 +132,7 @@ class Roster:
         for spec in specs:
             wanted[spec.name] = spec
             self._contexts(spec)
+            self._refuse_itself(spec)
             known = self.entries.get(spec.name)
             if spec.cgroup is not None and (known is None or known.spec.cgroup != spec.cgroup):
                 resolve_cgroup(spec.cgroup)
@@ -141,6 +144,18 @@ class Roster:
             compile_prefixes([_rule(bit, spec, any_cgroup) for bit, spec in enumerate(wanted.values())])
         except ValueError as error:
             raise UsageError(str(error), "give fewer or wider networks") from None
+
+    @staticmethod
+    def selected_by(spec: FilterSpec) -> Selected:
+        """What a filter selects now."""
+        return select(_wanted(spec))
+
+    def _refuse_itself(self, spec: FilterSpec) -> None:
+        selected = self.selected_by(spec)
+        for target in spec.targets:
+            host = "127.0.0.1" if target.host == "localhost" else target.host
+            if is_itself(spec, selected, host, target.port):
+                raise UsageError(*itself(target.url))
 
     def remove(self, name: str) -> None:
         entry = self.find(name)
@@ -164,6 +179,7 @@ class Roster:
 
     def _retire(self, entry: Entry) -> None:
         if entry.bit >= 0:
+            self._count(entry)
             self._retiring.append((time.monotonic(), entry.bit, entry.filter))
             entry.bit = -1
 
@@ -173,6 +189,7 @@ class Roster:
         self._retire(entry)
         if not entry.spec.paused:
             entry.bit = self._take_bit()
+            entry.counted = self._programs.filter_counters(entry.bit)
         try:
             self._apply()
         except BaseException:
@@ -268,6 +285,20 @@ class Roster:
                     if (target.url, target.role) == (wanted.url, wanted.role)
                 )
         return contexts
+
+    def count(self) -> None:
+        """Take over what the kernel counted for each filter since the last time."""
+        for entry in self.entries.values():
+            if entry.bit >= 0:
+                self._count(entry)
+
+    def _count(self, entry: Entry) -> None:
+        now, before = self._programs.filter_counters(entry.bit), entry.counted
+        entry.counted = now
+        entry.filter.account.note_kernel(
+            now.matched - before.matched, now.lost - before.lost, now.dead - before.dead,
+            now.openings_lost - before.openings_lost,
+        )  # fmt: skip
 
     def rules(self) -> list[Rule]:
         return [_rule(entry.bit, entry.spec, entry.selected) for entry in self.entries.values() if entry.bit >= 0]
@@ -450,3 +481,17 @@ def _tls_context(wanted: TargetSpec) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def is_itself(spec: FilterSpec, selected: Selected, host: str, port: int) -> bool:
+    """Whether a target's literal address is production's own, and that is not meant."""
+    if spec.allow_self or spec.direction == "outbound":
+        return False
+    return leads_to(host, port, selected, spec.server_cidrs)
+
+
+def itself(url: str) -> tuple[str, str]:
+    """What is said of such a target, and what to do."""
+    return f"{url} is production itself: it would serve every request twice", (
+        "give the shadow another address or port, or --allow-self if that is meant"
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from shadowd import __version__
 from shadowd.capture.programs import Programs
 from shadowd.config import Config
+from shadowd.examining import ExaminingStatistics
 from shadowd.guard import Guard
 from shadowd.ledger import totals
 from shadowd.pump import Pump
@@ -36,6 +37,7 @@ class Standing:
 
     def status(self) -> dict[str, Any]:
         """What ``shadowctl status`` shows."""
+        self.roster.count()
         seen, mirrored = totals(entry.filter.account for entry in self.roster.entries.values())
         rates = {"seen_per_s": self._rate("seen", seen), "mirrored_per_s": self._rate("mirrored", mirrored)}
         return {
@@ -49,6 +51,7 @@ class Standing:
             "rate": rates,
             "pump": self.pump.statistics(),
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
+            "examining": _examining(self.pump.engine.examining.statistics()),
             "guard": self.guard.statistics(),
             "store": self.runs.writer.statistics()._asdict(),
             "problems": self.problem_lines(),
@@ -77,6 +80,7 @@ class Standing:
             *self.runs.keeper.problems.values(),
             *self.roster.problems.values(),
             *self._target_problems(),
+            *self._comparison_problems(),
         )
         return [*own, *filter(None, others)]
 
@@ -85,11 +89,23 @@ class Standing:
         for target in (target for entry in self.roster.entries.values() for target in entry.filter.targets):
             if target.resolve_error:
                 told[f"{target.resolve_error} — check the name and this host's resolver"] = None
+            if target.itself:
+                told[target.itself] = None
             if target.tls_error:
                 told[
                     f"{target.tls_error} — check --ca, --insecure, the target's certificate, and that it speaks TLS"
                 ] = None
         return list(told)
+
+    def _comparison_problems(self) -> list[str]:
+        failed = self.pump.engine.examining.failed
+        if not failed:
+            return []
+        worst = max(failed, key=lambda place: failed[place])
+        return [
+            f"comparing failed {sum(failed.values()):,} times, most often in {worst}: those exchanges are mirrored "
+            "and not judged — please report it (shadowctl status --json lists the places)"
+        ]
 
     def _rate(self, name: str, count: int) -> float:
         now = time.monotonic()
@@ -103,6 +119,7 @@ class Standing:
         entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
         before = self.programs.counters()
         await self.pump.catch_up(CATCH_UP)
+        self.roster.count()
         waiting = self.programs.ring.waiting()
         table = self.pump.table.statistics()
         after = self.programs.counters()
@@ -128,6 +145,16 @@ class Standing:
             "balanced": least <= accounted <= most,
         }
         return {"filters": [entry.filter.account.view() for entry in entries], "kernel": kernel}
+
+
+def _examining(found: ExaminingStatistics) -> dict[str, Any]:
+    return {
+        "waiting": found.waiting,
+        "heavy_waiting": found.heavy,
+        "compared_elsewhere": found.elsewhere,
+        "compared_by_digest": found.by_digest,
+        "comparison_failed": dict(found.failed),
+    }
 
 
 def _lost_bytes(counters: dict[str, int]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 MAX_FILTERS = 64
 MAX_PREFIXES = 4096
 MAX_CGROUPS = 1024
@@ -26,6 +26,7 @@ VIEW_OUTBOUND = 1
 VIEW_TC = 2
 VIEW_OWN = 3
 MARK_MPTCP = 1
+URGENT_SHIFT = 16
 
 #: struct record without its key: time, filters (or cookie), seq, ack, payload_length, chunk_offset, chunk_length,
 #: type, direction, tcp_flags, marks
@@ -65,6 +66,11 @@ COUNTERS = (
 )
 COUNTERS_STRUCT = struct.Struct(f"={len(COUNTERS)}Q")
 
+#: of one filter, by its bit
+FILTER_COUNTERS = ("matched", "lost", "dead", "openings_lost")
+FILTER_COUNTERS_STRUCT = struct.Struct(f"={len(FILTER_COUNTERS)}Q")
+MAX_COUNTED = 8
+
 #: map name -> (key bytes, value bytes); per-CPU values are one CPU's
 MAPS: dict[str, tuple[int, int]] = {
     "control": (4, CONTROL.size),
@@ -80,6 +86,7 @@ MAPS: dict[str, tuple[int, int]] = {
     "layers": (FLOW_KEY.size, FLOW_LAYER.size),
     "timed": (8, 1),
     "counters": (4, COUNTERS_STRUCT.size),
+    "filter_counters": (4, FILTER_COUNTERS_STRUCT.size),
     "ring": (0, 0),
 }
 

@@ -117,9 +117,9 @@ class Map:
             for key, value in items.items():
                 self.update(key, value)
 
-    def sums(self) -> tuple[int, ...]:
-        """A per-CPU array of u64 fields: entry 0, added over the CPUs."""
-        raw = self.lookup(b"\0\0\0\0") or b""
+    def sums(self, index: int = 0) -> tuple[int, ...]:
+        """A per-CPU array of u64 fields: one entry, added over the CPUs."""
+        raw = self.lookup(index.to_bytes(4, "little")) or b""
         count = self.value_bytes // 8
         values = struct.unpack(f"={count * self.per_cpu}Q", raw)
         return tuple(sum(values[i::count]) for i in range(count))

@@ -1,7 +1,7 @@
 """From a captured frame to the TCP segments in it: link layer, VLAN, MPLS, PPPoE, IP, fragments, extension headers.
 
 Every byte is untrusted. What cannot be read is not guessed: it is counted in ``skipped`` by reason, and the frame gives
-no segment. VXLAN and GRE are not looked into (reason ``not_tcp``): the live hooks see what is inside by themselves.
+no segment; ``unread`` says in words what may have had one. Tunnels are looked into (``tunnels``).
 A frame has one segment, except an sFlow datagram, which carries the heads of several sampled frames.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 from typing import NamedTuple
+
+from shadowd.capture import tunnels
 
 #: Datagrams under reassembly at once, their bytes, and how long they may take (RFC 8200 §4.5: 60 s).
 MAX_DATAGRAMS = 1024
@@ -26,12 +28,24 @@ _VLAN = {0x8100, 0x88A8, 0x9100, 0x9200}
 _MPLS = {0x8847, 0x8848}
 _PPP = {0x0021: _IP4, 0x0057: _IP6}
 _FAMILIES = {2: _IP4, 10: _IP6, 24: _IP6, 28: _IP6, 30: _IP6}  # AF_INET; AF_INET6 of Linux, NetBSD, FreeBSD, macOS
-_TCP, _UDP, _FRAGMENT, _AUTHENTICATION = 6, 17, 44, 51
+_TCP, _UDP, _FRAGMENT, _GRE, _AUTHENTICATION = 6, 17, 44, 47, 51
 _SFLOW_PORT = 6343
 _TUNNELS = {4: _IP4, 41: _IP6}
 _EXTENSIONS = {0, 43, 60, 135, 139, 140}  # hop-by-hop, routing, destination, mobility, HIP, shim6 (RFC 8200 §4)
 
-_TCP_HEAD = struct.Struct("!HHIIBB")
+#: EtherTypes in which IP may be hidden.
+_SEALED = {0x88E5: "MACsec", 0x88E7: "provider backbone bridging"}
+_WORDS = {
+    "truncated": "cut short within its headers",
+    "malformed": "malformed headers",
+    "nesting": "nested too deeply",
+    "fragments_incomplete": "IP fragments without the rest of their datagram",
+    "fragments_malformed": "malformed IP fragments",
+    "fragments_overlap": "overlapping IP fragments",
+}
+
+_TCP_HEAD = struct.Struct("!HHIIBB4xH")
+_URG = 0x20
 
 
 class Segment(NamedTuple):
@@ -44,13 +58,15 @@ class Segment(NamedTuple):
     flags: int
     payload: bytes
     missing: int  # bytes of the payload's end that were on the wire and not captured (snap length)
+    urgent: int = -1  # sequence number of the urgent byte that it tells of
 
 
 class _Unreadable(Exception):
     """Not an error: why a frame gives no segment."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, what: str = "") -> None:
         self.reason = reason
+        self.what = what  # where TCP may have been in it
 
 
 class _Sampled(Exception):
@@ -75,6 +91,7 @@ class FrameReader:
 
     def __init__(self) -> None:
         self.skipped: dict[str, int] = {}  # frames without a segment, by reason
+        self.unread: dict[str, int] = {}  # those of them that may have had one, in words for people
         self._datagrams: dict[tuple[bytes, bytes, int, int], _Datagram] = {}  # oldest first
         self._held = 0
         self._now = 0
@@ -87,7 +104,7 @@ class FrameReader:
         except _Sampled as sampled:
             return [s for sample in sampled.frames for s in self._sample(sample)]
         except _Unreadable as why:
-            self._skip(why.reason)
+            self._skip(why.reason, why.what)
         except (struct.error, IndexError):  # a header that ends too early
             self._skip("truncated")
         return []
@@ -99,8 +116,16 @@ class FrameReader:
             self._skip("sample")
             return []
 
-    def _skip(self, reason: str) -> None:
+    def finish(self) -> None:
+        """No frame follows: what waits for its fragments is incomplete."""
+        for key in list(self._datagrams):
+            self._forget(key, "fragments_incomplete")
+
+    def _skip(self, reason: str, what: str = "") -> None:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        what = what or _WORDS.get(reason, "")
+        if what:
+            self.unread[what] = self.unread.get(what, 0) + 1
 
     # --- link layer ---------------------------------------------------------------------------------------------------
 
@@ -119,7 +144,7 @@ class FrameReader:
             return self._network(kind, frame, 4, 0)
         if link == _NFLOG:
             return self._nflog(frame)
-        raise _Unreadable("link_type")
+        raise _Unreadable("link_type", f"link type {link}")
 
     def _nflog(self, frame: bytes) -> Segment:
         at = 4
@@ -153,9 +178,12 @@ class FrameReader:
                     if frame[at] >> 4 == 0:  # RFC 4448 §4.6: control word, then Ethernet
                         (kind,) = struct.unpack_from("!H", frame, at + 16)
                         at += 18
+            elif kind == tunnels.ETHERNET:
+                (kind,) = struct.unpack_from("!H", frame, at + 12)
+                at += 14
             else:
                 break
-        raise _Unreadable("not_ip")
+        raise _Unreadable("not_ip", _SEALED.get(kind, "") if depth < _MAX_NESTING else _WORDS["nesting"])
 
     # --- network layer ------------------------------------------------------------------------------------------------
 
@@ -218,11 +246,9 @@ class FrameReader:
     def _transport(self, protocol: int, source: bytes, target: bytes, body: bytes, missing: int, depth: int) -> Segment:
         if protocol in _TUNNELS:
             return self._packet(body, depth + 1)
-        if protocol == _UDP and struct.unpack_from("!H", body, 2)[0] == _SFLOW_PORT:
-            raise _Sampled(_sflow_frames_untrusted(body[8:]))
         if protocol != _TCP:
-            raise _Unreadable("not_tcp")
-        _, _, seq, ack, words, flags = _TCP_HEAD.unpack_from(body)
+            return self._within(protocol, body, depth)
+        _, _, seq, ack, words, flags, pointer = _TCP_HEAD.unpack_from(body)
         head = (words >> 4) * 4
         if head < 20:
             raise _Unreadable("malformed")
@@ -230,7 +256,26 @@ class FrameReader:
             raise _Unreadable("malformed")
         if head > len(body):  # the options were cut off, and all payload with them
             missing -= head - len(body)
-        return Segment(source + body[:2], target + body[2:4], seq, ack, flags, body[head:], missing)
+        urgent = seq + max(0, pointer - 1) & 0xFFFFFFFF if flags & _URG else -1  # as Linux counts (tcp_stdurg = 0)
+        return Segment(source + body[:2], target + body[2:4], seq, ack, flags, body[head:], missing, urgent)
+
+    def _within(self, protocol: int, body: bytes, depth: int) -> Segment:
+        """What is not TCP may carry it."""
+        sealed = tunnels.SEALED_PROTOCOLS.get(protocol, "")
+        inner = None
+        if protocol == _GRE:
+            inner = tunnels.gre_untrusted(body)
+        elif protocol == _UDP:
+            source, target = struct.unpack_from("!HH", body)
+            if target == _SFLOW_PORT:
+                raise _Sampled(_sflow_frames_untrusted(body[8:]))
+            inner = tunnels.udp_untrusted(body)
+            sealed = tunnels.SEALED_PORTS.get(target, "") or tunnels.SEALED_PORTS.get(source, "")
+        if inner is None:
+            raise _Unreadable("not_tcp", sealed)
+        if depth >= _MAX_NESTING:
+            raise _Unreadable("nesting")
+        return self._network(inner.kind, inner.frame, 0, depth + 1)
 
     # --- fragments ----------------------------------------------------------------------------------------------------
 

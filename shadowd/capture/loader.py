@@ -39,6 +39,7 @@ MAPS = (
     "layers",
     "timed",
     "counters",
+    "filter_counters",
     "ring",
 )
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import NamedTuple
 
 from shadowd.capture import abi
 from shadowd.capture.bpf import Map, possible_cpus
@@ -46,6 +47,16 @@ def find_bpf(name: str) -> Path | None:
     return None
 
 
+class FilterCounters(NamedTuple):
+    """Client segments with payload: those that matched, those of them that did not reach the ring whole, those that
+    were not looked at; and SYNs that did not reach it."""
+
+    matched: int = 0
+    lost: int = 0
+    dead: int = 0
+    openings_lost: int = 0
+
+
 class Programs:
     """Descriptors of the loaded programs and maps, and the rules they run by. Close to forget all of it."""
 
@@ -57,7 +68,7 @@ class Programs:
         self.loader = loader  # "bcc" or "prebuilt"
         cpus = possible_cpus()
         self.maps = {
-            name: Map(descriptors[name], key, value, cpus if name == "counters" else 0)
+            name: Map(descriptors[name], key, value, cpus if name in ("counters", "filter_counters") else 0)
             for name, (key, value) in abi.MAPS.items()
             if name != "ring"
         }
@@ -159,6 +170,10 @@ class Programs:
     def counters(self) -> dict[str, int]:
         """The kernel's counters by name, added over the CPUs."""
         return dict(zip(abi.COUNTERS, self.maps["counters"].sums(), strict=True))
+
+    def filter_counters(self, bit: int) -> FilterCounters:
+        """What the kernel counted for the filter of a bit since the programs were loaded."""
+        return FilterCounters(*self.maps["filter_counters"].sums(bit))
 
     def close(self) -> None:
         self.ring.close()

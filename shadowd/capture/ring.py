@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import mmap
 
-from shadowd.capture.abi import ENTRY, RECORD_BYTES, RECORD_TIMING
+from shadowd.capture.abi import ENTRY, RECORD_BYTES, RECORD_TIMING, URGENT_SHIFT
 from shadowd.capture.bpf import Map
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
+_CHUNK = (1 << URGENT_SHIFT) - 1
 _PAYLOAD = 8 + RECORD_BYTES  # behind the ring's header and struct record
 
 
@@ -33,6 +34,10 @@ class RingSink:
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         """A segment of one of our own connections."""
+        raise AssertionError("a sink has every method")
+
+    def urgent(self, key: bytes, direction: int, seq: int) -> None:
+        """The segment given next says that the byte of this number is urgent (RFC 9293 §3.8.5)."""
         raise AssertionError("a sink has every method")
 
     def marked(self, key: bytes, direction: int, marks: int) -> None:
@@ -83,7 +88,7 @@ class Ring:
             if length & _DISCARD:
                 length -= _DISCARD
             elif kind != RECORD_TIMING:
-                payload += size
+                payload += size & _CHUNK
             position += (length + 15) & ~7
         return payload
 
@@ -122,7 +127,11 @@ class Ring:
                 elif kind == RECORD_TIMING:
                     timing(filters, direction, seq, whole, flags, time)
                 else:
-                    if size != whole:  # one chunk of several
+                    if size != whole:  # one chunk of several, or urgent
+                        if size >> URGENT_SHIFT:
+                            if not offset:
+                                sink.urgent(key, direction, seq + (size >> URGENT_SHIFT) - 1 & 0xFFFFFFFF)
+                            size &= _CHUNK
                         seq = (seq + offset) & 0xFFFFFFFF
                         if offset + size < whole:
                             flags &= ~1

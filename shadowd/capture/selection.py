@@ -143,7 +143,7 @@ def _processes(wanted: Wanted, root: Path) -> Selected:
 
 
 def _held(wanted: Wanted, held: Sequence[Listening], family: dict[int, psutil.Process]) -> Selected:
-    ports = sorted({one.port for one in held if _within(one.port, wanted.ports)})
+    ports = sorted({one.port for one in held if within(one.port, wanted.ports)})
     if not ports:
         return _nothing(wanted, "it listens on other ports than the filter's")
     ids = {one.cgroup for one in held}
@@ -164,7 +164,7 @@ def _own_cgroup(wanted: Wanted, root: Path, family: set[int], who: str) -> Selec
     return _cgroups(wanted, root, paths, f"there is no {who} now")
 
 
-def _within(port: int, ranges: Ranges) -> bool:
+def within(port: int, ranges: Ranges) -> bool:
     return not ranges or any(low <= port <= high for low, high in ranges)
 
 

@@ -10,7 +10,8 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from shadowd.errors import PlatformError
 
@@ -55,6 +56,20 @@ def listening() -> list[Listening]:
             )
         )
     return found
+
+
+class Established(NamedTuple):
+    """A connection: the local port, and where the other end is."""
+
+    port: int
+    remote: str
+    remote_port: int
+
+
+def established() -> Iterator[Established]:
+    """Connections of this network namespace, ``MAX_CONNECTIONS`` at most. Raises PlatformError."""
+    for entry in islice(_sockets(_ESTABLISHED, 0), MAX_CONNECTIONS):
+        yield Established(int(entry["idiag_sport"]), str(entry["idiag_dst"]), int(entry["idiag_dport"]))
 
 
 def traffic(ports: set[int]) -> dict[int, Traffic]:

@@ -58,6 +58,7 @@ SetJsonFile = Annotated[
 ]
 PreserveHost = Annotated[Flag, typer.Option(help="Keep production's Host header.")]
 AllowWrites = Annotated[Flag, typer.Option(help="Allow raw (tcp://) replay, which may write.")]
+AllowSelf = Annotated[Flag, typer.Option(help="Allow a target that is production itself: it serves requests twice.")]
 ProxyProtocol = Annotated[Text, _option("--proxy-protocol", "strip (default) or forward a PROXY header.", "WHAT")]
 Order = Annotated[
     Text, _option("--order", "auto (default): order while the shadow keeps pace; connection: always; none.", "ORDER")
@@ -154,6 +155,7 @@ OPTIONS: dict[str, Any] = {
     "set_json_file": SetJsonFile,
     "preserve_host": PreserveHost,
     "allow_writes": AllowWrites,
+    "allow_self": AllowSelf,
     "proxy_protocol": ProxyProtocol,
     "order": Order,
     "baseline": Baseline,

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
 import sys
-import time
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from shadowd.capture.frames import FrameReader, Segment
-from shadowd.capture.pcap import CaptureFileError, read_packets
+from shadowd.cli.capture_file import CaptureFile, Progress, endpoint
+from shadowd.cli.exchanges import read_exchanges
 from shadowd.cli.output import AsJson, new_app, print_json
 from shadowd.errors import ShadowdError
-from shadowd.stream.flow import ACK, CLIENT, FIN, SYN, Flow
-from shadowd.stream.seq import add
-from shadowd.stream.table import FlowLimits, FlowTable
+from shadowd.observe.quoting import visible
+from shadowd.stream.flow import Flow
 
 app = new_app("Work with capture files.")
 
-_SECOND = 1_000_000_000
 _WRITE_AT = 8 << 20  # bytes held before files are written: many small segments, few system calls
-_SHOW_PROGRESS_AFTER = 2.0  # seconds
-_STREAMS_LIMIT = 1_000_000  # connections of one file: 2 KB of memory each
-
-#: A file is read at leisure: connections of any age, more out of order than the daemon would hold; retransmissions
-#: after the end are recognised for two segment lifetimes (RFC 9293 §3.4.2).
-LIMITS = {
-    "max_flows": _STREAMS_LIMIT,
-    "max_buffered_flow": 16 << 20,
-    "max_buffered_total": 256 << 20,
-    "max_ranges": 4096,
-    "idle": 1 << 62,
-    "handshake_idle": 1 << 62,
-    "gap_timeout": 1 << 62,
-    "closed_linger": 240 * _SECOND,
-    "max_ended": _STREAMS_LIMIT,
-}
 
 
 class PartialStreamsError(ShadowdError):
@@ -129,6 +108,12 @@ class _StreamSink:
     def eof(self, direction: int, time: int) -> None:
         self._confirm(direction)
 
+    def urgent(self, direction: int, time: int) -> None:
+        self._confirm(direction)
+        side = self._side(direction)
+        side.setdefault("urgent", []).append(self._at[direction])
+        self._at[direction] += 1
+
     def _confirm(self, direction: int) -> None:
         """Data or FIN stand behind the hole. A stray ACK beyond the last byte alone is no evidence in a file."""
         length = self._pending[direction]
@@ -138,119 +123,42 @@ class _StreamSink:
             self._pending[direction] = 0
 
     def closed(self, state: str, time: int) -> None:
-        self.result["c2s"]["conflicts"] = self._flow.client.conflicts
-        self.result["s2c"]["conflicts"] = self._flow.server.conflicts
+        for side, stream in (("c2s", self._flow.client), ("s2c", self._flow.server)):
+            self.result[side]["conflicts"] = stream.conflicts
+            if stream.discarded:
+                self.result[side]["discarded"] = stream.discarded
         if state in ("closed", "reset"):
             self.result["state"] = state
-
-
-class _Roles:
-    """Who is the client. A SYN tells; a flow seen from the middle: who has the well-known port is the server."""
-
-    def __init__(self) -> None:
-        self._clients: dict[bytes, bytes] = {}
-
-    def orient(self, segment: Segment, table: FlowTable) -> tuple[bytes, int]:
-        """The flow's key (client's endpoint, then the server's) and the segment's direction."""
-        source, target = segment.source, segment.target
-        pair = source + target if source < target else target + source
-        client = self._clients.get(pair)
-        opens = segment.flags & (SYN | ACK) == SYN
-        if client is None:
-            answers = segment.flags & (SYN | ACK) == SYN | ACK
-            source_port, target_port = source[-2] << 8 | source[-1], target[-2] << 8 | target[-1]
-            serves = not opens and source_port < 1024 <= target_port
-            client = self._clients[pair] = target if answers or serves else source
-        elif opens and client != source:
-            flow = table.get(client + source)
-            if flow is None or flow.midstream:  # else both ends open at once (RFC 9293 §3.5)
-                if flow is not None:
-                    table.remove(client + source, flow.seen, "replaced")
-                client = self._clients[pair] = source
-        return (source + target, CLIENT) if client == source else (target + source, 1 - CLIENT)
-
-
-def endpoint(raw: bytes) -> str:
-    """``address:port``; IPv6 without brackets too, the port is what follows the last colon."""
-    return f"{ipaddress.ip_address(raw[:-2])}:{int.from_bytes(raw[-2:], 'big')}"
 
 
 def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
     """Write every TCP connection's two streams to ``out/N.c2s`` and ``out/N.s2c``; returns what ``--json`` prints.
 
     A connection's ``gaps`` are ``[stream offset, length]``; at a gap the file goes on with what came after the hole.
-    ``conflicts`` are bytes of queued copies that differed. Connections without their SYN are ``midstream`` until they
+    ``urgent``, where there are any, the stream offsets of bytes that an application reads apart from the stream;
+    ``conflicts`` are bytes of queued copies that differed; ``discarded``, where there are any, bytes that belong to no
+    stream, by the reasons of ``Assembler.discarded``. Connections without their SYN are ``midstream`` until they
     end. Raises ``ShadowdError``, as ``PartialStreamsError`` if the file is cut short or corrupt.
     """
-    packets_of_file = read_packets(path, progress)
-    first = next(packets_of_file, None)  # a file that is no capture leaves nothing behind
+    return streams_of(CaptureFile(path, progress), out)
+
+
+def streams_of(file: CaptureFile, out: Path) -> list[dict[str, Any]]:
+    """The same, of a file that was opened: one that is no capture leaves nothing behind."""
     files = _Files(out)
     sinks: list[_StreamSink] = []
 
-    def open_sink(key: bytes, time: int, flow: Flow, midstream: bool) -> _StreamSink:
-        half = len(key) // 2
-        sink = _StreamSink(len(sinks), flow, key[:half], key[half:], files)
+    def open_sink(client: bytes, server: bytes, flow: Flow, midstream: bool) -> _StreamSink:
+        sink = _StreamSink(len(sinks), flow, client, server, files)
         sinks.append(sink)
         return sink
 
-    table = FlowTable(open_sink, FlowLimits(**LIMITS, offline=True))
-    frames = FrameReader()
-    roles = _Roles()
-    now = expire_at = packets = 0
-    fault: ShadowdError | None = None
-    try:
-        for link, stamp, data in chain([] if first is None else [first], packets_of_file):
-            packets += 1
-            for segment in frames.segments_untrusted(link, data, stamp):
-                now = max(now, stamp)
-                if now >= expire_at:
-                    table.expire(now)
-                    expire_at = now + _SECOND
-                _feed(table, *roles.orient(segment, table), segment, now)
-    except CaptureFileError as error:
-        fault = error
-    table.close_all(now)
+    file.feed(open_sink)
     files.flush()
     streams = [sink.result for sink in sinks]
-    refused = table.statistics().refused_flows
-    if fault is None and packets and frames.skipped.get("link_type") == packets:
-        fault = CaptureFileError(
-            f"{path} has a link layer that shadowctl cannot read", "capture on an Ethernet or loopback device, or `any`"
-        )
-    if fault is None and refused:
-        fault = ShadowdError(f"{path} has more than {_STREAMS_LIMIT} connections at once", "split it")
-    if fault is not None:
-        raise PartialStreamsError(fault, streams) from None
+    if file.fault is not None:
+        raise PartialStreamsError(file.fault, streams) from None
     return streams
-
-
-def _feed(table: FlowTable, key: bytes, direction: int, segment: Segment, now: int) -> None:
-    _, _, seq, ack, flags, payload, missing = segment
-    if missing and flags & FIN:  # the FIN stands behind bytes that were not captured
-        table.segment(key, direction, seq, ack, flags & ~FIN, payload, now)
-        seq = add(seq, len(payload) + missing + (1 if flags & SYN else 0))
-        flags, payload = FIN | ACK, b""
-    table.segment(key, direction, seq, ack, flags, payload, now)
-
-
-class _Progress:
-    """A percentage on standard error, once it takes long and somebody looks."""
-
-    def __init__(self, path: Path) -> None:
-        self._name = path.name
-        self._size = max(1, path.stat().st_size) if path.is_file() else 1
-        self._begun = time.monotonic()
-        self._visible = sys.stderr is not None and sys.stderr.isatty()
-        self._shown = False
-
-    def __call__(self, done: int) -> None:
-        if self._visible and time.monotonic() - self._begun >= _SHOW_PROGRESS_AFTER:
-            self._shown = True
-            print(f"\r{self._name}: {100 * done // self._size} %", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self._shown:
-            print(f"\r{' ' * (len(self._name) + 7)}\r", end="", file=sys.stderr, flush=True)
 
 
 def _describe(stream: dict[str, Any]) -> str:
@@ -262,6 +170,10 @@ def _describe(stream: dict[str, Any]) -> str:
             text += f", {len(side['gaps'])} gaps ({sum(length for _, length in side['gaps'])} bytes)"
         if side["conflicts"]:
             text += f", {side['conflicts']} bytes in conflict"
+        if side.get("urgent"):
+            text += f", {len(side['urgent'])} urgent bytes left out"
+        for reason, length in side.get("discarded", {}).items():
+            text += f", {length} bytes left out ({reason})"
         sides.append(text)
     return f"{stream['n']}  {stream['client']} → {stream['server']}  {stream['state']}  {';  '.join(sides)}"
 
@@ -289,21 +201,70 @@ def streams(
 ) -> None:
     """Write both byte streams of every TCP connection in a capture file.
 
-    Uses the same reassembly as the daemon. A gap is left out of the file and reported.
+    Uses the same reassembly as the daemon, and looks into tunnels (GRE, VXLAN, Geneve, GTP-U, IP in IP). A gap is left
+    out of the file and reported; packets that could not be read are counted on standard error.
 
     \b
     Examples:
       shadowctl pcap streams traffic.pcapng --out streams
       shadowctl pcap streams traffic.pcap --out streams --json | jq '.[] | select(.state == "reset")'
     """
-    progress = _Progress(file)
+    progress = Progress(file)
     fault: PartialStreamsError | None = None
     try:
-        found = write_streams(file, out, progress)
-    except PartialStreamsError as error:
-        fault, found = error, error.streams
+        capture = CaptureFile(file, progress)
+        try:
+            found = streams_of(capture, out)
+        except PartialStreamsError as error:
+            fault, found = error, error.streams
     finally:
         progress.close()
     _print(found, as_json)
+    capture.tell_unread()
     if fault is not None:
         raise fault
+
+
+@app.command()
+def exchanges(
+    file: Annotated[Path, typer.Argument(help="A pcap or pcapng file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the HTTP/1 exchanges of a capture file, in the order of the requests' first bytes.
+
+    Bodies are told by length and SHA-256, without chunk framing and with their content coding. An exchange that is not
+    whole (the answer was cut short, or is not in the file) has `complete: false`. What is no HTTP/1, or could not be
+    read, is counted on standard error.
+
+    \b
+    Examples:
+      shadowctl pcap exchanges traffic.pcapng
+      shadowctl pcap exchanges traffic.pcap --json | jq '.[] | select(.status >= 500) | .target'
+    """
+    progress = Progress(file)
+    try:
+        capture = CaptureFile(file, progress)
+        found = read_exchanges(capture)
+    finally:
+        progress.close()
+    rows = found.exchanges()
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            print(_exchange(row))
+        if not rows:
+            print("no HTTP/1 exchanges")
+    capture.tell_unread()
+    for what, counts in (("connections that are no HTTP/1", found.others), ("requests not shown", found.lost)):
+        if counts:
+            each = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+            print(f"{what}: {sum(counts.values())} ({each})", file=sys.stderr)
+    if capture.fault is not None:
+        raise capture.fault
+
+
+def _exchange(row: dict[str, Any]) -> str:
+    answer = "no answer" if row["status"] is None else f"{row['status']}, {row['response_body_length']} bytes"
+    note = "" if row["complete"] or row["status"] is None else ", cut short"
+    return f"{row['n']}  flow {row['flow']}  {visible(row['method'])} {visible(row['target'])}  {answer}{note}"

@@ -259,6 +259,7 @@ class Assessment:
             "is judged; if that is meant, say so (shadowctl noise add --endpoint, --path '*')"
             for name in self._fields.unjudged
         ]
+        missing += _another_production(self._fields.moving)
         if decided.verdict == "pass" and missing:
             decided.verdict, decided.reasons, decided.score = "inconclusive", missing, min(decided.score, 99)
         decided.reasons = limited(decided.reasons)
@@ -303,6 +304,15 @@ class Assessment:
             limits.append(
                 f"{self._fields.sessions:,} answers are 401 or 403 at the candidate alone: logins that were not "
                 "mirrored leave sessions it does not know, and a fault there would look the same. A --baseline tells."
+            )
+        if examiner.by_digest:
+            limits.append(
+                f"{examiner.by_digest:,} exchanges were compared by digest: their answers hold more values than can be "
+                "compared one by one beside production."
+            )
+        if examiner.faults:
+            limits.append(
+                f"{examiner.faults:,} exchanges could not be compared through a fault of shadowd (shadowctl status)."
             )
         if self._fields.moved:
             limits.append(
@@ -371,3 +381,16 @@ def _latencies(endpoint: Endpoint) -> dict[str, float | None]:
         for name, q in (("p50", 0.5), ("p99", 0.99))
         for value in (sketch.quantile(q),)
     }
+
+
+def _another_production(moving: dict[tuple[str, str], list[str]]) -> list[str]:
+    """What is said where production has become another in mid-run, and is so still: the worst place names it."""
+    if not moving:
+        return []
+    (where, path), endpoints = max(moving.items(), key=lambda one: len(one[1]))
+    more = f" and {len(endpoints) - 1} more endpoints" if len(endpoints) > 1 else ""
+    return [
+        f"production's own answers changed in mid-run ({where} {path} at {endpoints[0]}{more}), and the candidate says "
+        "what they were before: another version is in production, so begin a run (shadowctl run start), or give a "
+        "--baseline"
+    ]

@@ -28,6 +28,7 @@ from hashlib import blake2b
 from typing import Any
 
 from shadowd.compare.alike import Alike
+from shadowd.compare.burden import MOST, values
 from shadowd.compare.content import Content, known_charset
 from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.compare.event_bodies import events_document_untrusted, lines_document_untrusted
@@ -76,6 +77,8 @@ _FORM_LIMIT = 64 << 10
 
 def compare_contents(p: Content, c: Content, options: Options, alike: Alike | None) -> Differences:
     """Differences of two decoded contents that are not equal."""
+    if values(p.data) + values(c.data) > MOST:
+        return by_digest(p.data, c.data, "more values than are compared")
     ours, theirs = look(p), look(c)
     if ours != theirs:
         ours, theirs = _looked_again(p, ours), _looked_again(c, theirs)

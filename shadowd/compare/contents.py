@@ -19,6 +19,7 @@ from shadowd.compare.answers import compare_answers
 from shadowd.compare.clock import Clock
 from shadowd.compare.context import Context
 from shadowd.compare.difference import NONE, Difference, Differences, Options
+from shadowd.compare.earlier import Earlier
 from shadowd.compare.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Example, Field, Group
 from shadowd.compare.outcome import STATUS_FAILING, TOO_MANY, rank, status_field
 from shadowd.compare.settings import Settings
@@ -60,6 +61,7 @@ class Contents:
         self.drifted = 0
         self.examples: deque[Example] = deque(maxlen=MAX_EXAMPLES)  # not stored yet; the newest stay
         self._repeats: OrderedDict[tuple[bytes, bytes], Response] = OrderedDict()
+        self._earlier = Earlier()
 
     def another_hypothesis(self) -> int:
         self.fields += 1
@@ -123,6 +125,9 @@ class Contents:
             self._compare_third(trial, endpoint, differences, other, moment, fresh, compare)
         self._begin_evidence(endpoint, fresh)
         if trial.baseline is None:
+            if differences and not drifting:
+                self._look_back(trial.exchange.request, endpoint, differences, production, candidate)
+            self._earlier.keep(trial.exchange.request, endpoint, production, not differences)
             self._compare_repeat(trial.exchange, endpoint, production, moment.time)
 
     def _count_difference(
@@ -211,6 +216,18 @@ class Contents:
     ) -> None:  # fmt: skip
         """An exchange that people may look at. A text instead of an answer: why there is none."""
         self.examples.append(Example(group, endpoint.name, request, production, candidate, time, values))
+
+    def _look_back(
+        self, request: Request, endpoint: Endpoint, differences: Differences, production: Response, candidate: Response
+    ) -> None:
+        def places(before: Response, now: Response) -> set[Place]:
+            context = Context(b"", self.epoch + before.last_byte, self.epoch + now.last_byte)
+            return {endpoint.place(one) for one in compare_answers(before, now, self.settings.options, context)}
+
+        fields = {
+            place: endpoint.fields[place] for place in map(endpoint.place, differences) if place in endpoint.fields
+        }
+        self._earlier.look(request, endpoint, fields.values(), production, candidate, places)
 
     def _compare_repeat(self, exchange: Exchange, endpoint: Endpoint, production: Response, time: int) -> None:
         """Production's own A/A pairs: the same request again within REPEAT_WINDOW."""

@@ -94,6 +94,7 @@ class Field:
         "differing",
         "drifted",
         "groups",
+        "moved",
         "negative",
         "order",
         "path",
@@ -102,6 +103,8 @@ class Field:
         "repeats_differed",
         "since_pairs",
         "since_trials",
+        "stayed",
+        "turned",
         "where",
     )
 
@@ -121,6 +124,7 @@ class Field:
         self.drifted = 0  # C≠P where state drift is suspected
         self.repeats = 0  # production's own repeated answers compared
         self.repeats_differed = 0
+        self.moved = self.stayed = self.turned = 0  # who changed: see ``earlier.py``
         self.groups: dict[str, Group] = {}
 
     def noise(self, endpoint: Endpoint) -> tuple[int, int]:
@@ -143,7 +147,7 @@ class Field:
         self.since_trials = min(self.since_trials, other.since_trials)
         for name in ("differing", "positive", "negative"):
             getattr(self, name).merge(getattr(other, name))
-        for name in ("differed", "both", "all_differ", "drifted"):
+        for name in ("differed", "both", "all_differ", "drifted", "moved", "stayed", "turned"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.repeats = max(self.repeats, other.repeats)
         self.repeats_differed = max(self.repeats_differed, other.repeats_differed)
@@ -159,6 +163,7 @@ class Field:
         self.since_pairs, self.since_trials = endpoint.pairs, endpoint.denominator(self).count
         self.differing, self.positive, self.negative = Tally(shift), Tally(shift), Tally(shift)
         self.both = self.all_differ = self.repeats = self.repeats_differed = self.drifted = self.differed = 0
+        self.moved = self.stayed = self.turned = 0
 
 
 class Endpoint:

@@ -23,6 +23,7 @@ from shadowd.compare.conversing import ALL_PROMPTS, OTHER_PROMPTS, Conversations
 from shadowd.compare.credentials import carried, opaque
 from shadowd.compare.difference import Differences
 from shadowd.compare.drift import Drift, explains
+from shadowd.compare.earlier import is_power_of_two
 from shadowd.compare.endpoints import Endpoints
 from shadowd.compare.evidence import Endpoint, Example, Outcomes, SignatureCount
 from shadowd.compare.inband import NEITHER, in_band_error_untrusted, in_band_errors_untrusted
@@ -69,6 +70,8 @@ class Examiner:
         self.shed: dict[str, int] = {}  # not compared, because the candidate was not asked
         self.uncomparable = 0  # production's own answer is not known whole
         self.incomparable = 0  # answers that cannot be compared: the request carries production's validator
+        self.by_digest = 0  # of the compared ones those whose answers were too much to compare otherwise
+        self.faults = 0  # of the compared ones those that ended in a fault of ours
         self.compared = 0  # answered, or failed, by the candidate
         self.warmed = 0  # exchanges that were compared while the candidate warmed up: listed, no evidence
         self.twins = 0  # second copies
@@ -245,7 +248,7 @@ class Examiner:
             self.timing.note_events(trial, endpoint, production, candidate)
         compare = Pairing(trial, self.contents.epoch, self.settings.preserve_host)
         differences = compare(production, candidate, self.settings.options)
-        if differences or third is not None or endpoint.fields:
+        if differences or third is not None or endpoint.fields or is_power_of_two(endpoint.pairs):
             drifting = self._content_drifts(trial, endpoint, differences)
             self.contents.judge(trial, endpoint, differences, third, moment, drifting, compare)
 

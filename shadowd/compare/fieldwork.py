@@ -51,6 +51,13 @@ _NOBODY = 0.95
 _FEW = 4
 #: Pairs without a difference after which one that appears while production's own answers change is production's.
 _SETTLED = 100
+#: Of looks at production's past those that must say so.
+_NEARLY = 0.9
+#: Stretches, the share of pairs that is all of one (the slots of two tallies do not cut it alike), and the share of the
+#: differences that must have come in such (two stretches are cut by the beginning and the end).
+_PARTS, _ALL, _MOSTLY = 24, 0.75, 0.75
+#: Share of the pairs since it began from which on a difference is one of another version.
+_OFTEN = 0.05
 _RANKS = {"regression": 0, "undecided": 1, "drift": 2, "not judged": 3, "expected": 4, "noise": 5}
 
 
@@ -62,6 +69,7 @@ class FieldJudge:
         self._pooled: dict[tuple[str, str], tuple[int, int]] = {}  # noise of a place over all endpoints
         self.uncertain = 0  # differing answers in fields that are not known to be noise
         self.moved = 0  # differences in fields that production changed in mid-run
+        self.moving: dict[tuple[str, str], list[str]] = {}  # where they still differ: a place, and its endpoints
         self.sessions = 0  # 401 and 403 of the candidate that a missing session may explain
         self.unjudged: list[str] = []  # endpoints of whose bodies nothing is judged
         self.differences: list[dict[str, Any]] = []
@@ -95,9 +103,11 @@ class FieldJudge:
         elif self._of_sessions(endpoint, field):
             shown = "drift"
             self.sessions += field.differed
-        elif not baseline and _production_moved(field):
+        elif not baseline and _production_moved(endpoint, field, self._examiner.latest):
             shown = "drift"
             self.moved += field.differed
+            if _lasts(endpoint, field, examiner.latest):
+                self.moving.setdefault(place, []).append(endpoint.name)
         elif judged is not None and judged.result == "fail":
             shown, counted = "regression", judged
         elif noisy >= NOISY_TIMES and noisy > margin * looked:
@@ -221,10 +231,32 @@ class FieldJudge:
         }
 
 
-def _production_moved(field: Field) -> bool:
+def _production_moved(endpoint: Endpoint, field: Field, latest: int) -> bool:
     """Whether production's own answers changed there when the difference began, and the candidate's did not: another
     version, or another half of a blue-green pair, is in production since."""
-    return field.repeats_differed >= ENOUGH_REPEATS and field.since_pairs >= _SETTLED and not field.negative.count
+    if field.negative.count:
+        return False
+    if field.moved + field.stayed >= ENOUGH_REPEATS:
+        return field.moved >= _NEARLY * (field.moved + field.stayed)
+    if field.turned >= ENOUGH_REPEATS and _all_or_none(endpoint, field, latest):
+        return True
+    return field.repeats_differed >= ENOUGH_REPEATS and field.since_pairs >= _SETTLED
+
+
+def _lasts(endpoint: Endpoint, field: Field, latest: int) -> bool:
+    """Whether it differs up to now, or nearly, and not just now and then: a replica lags behind, too."""
+    if field.differed < _OFTEN * (endpoint.pairs - field.since_pairs):
+        return False
+    last = max((group.last for group in field.groups.values()), default=field.began)
+    return (latest - last) * 16 < latest - field.began
+
+
+def _all_or_none(endpoint: Endpoint, field: Field, latest: int) -> bool:
+    """Whether nearly all of its differences came while nearly every pair differed in it."""
+    differing = field.differing.slots.cut(field.began, latest, _PARTS)
+    there = endpoint.outcomes.total.slots.cut(field.began, latest, _PARTS)
+    whole = sum(some for some, many in zip(differing, there, strict=True) if some >= _ALL * many)
+    return whole >= _MOSTLY * sum(differing)
 
 
 def _on_all_connections(endpoint: Endpoint) -> bool:

@@ -37,8 +37,8 @@ from shadowd.compare.keys import FOLDED, is_id
 from shadowd.compare.numbers import Constant, Exact, integer, number, number_as_written
 
 #: Canonical text made for one pair of documents; beyond it arrays are compared element by element. Nested arrays that
-#: differ are made canonical once a level: 16 MB are some 100 ms.
-CANONICAL_BYTES = 16 << 20
+#: differ are made canonical once a level: half a megabyte of short values are some 30 ms.
+CANONICAL_BYTES = 512 << 10
 #: Characters of a key in a path.
 KEY = 64
 #: Members that identify an object among its siblings, by custom; the first that all of them have is taken.

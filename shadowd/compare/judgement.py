@@ -142,7 +142,7 @@ def span(low: float, high: float) -> str:
 def more(needed: int | None, what: str = "exchanges") -> str:
     """The end of an inconclusive sentence: how much more is expected to be needed."""
     if needed is None:
-        return "it cannot be told how many more are needed"
+        return "a longer run is needed, and nobody can tell yet how long"
     if needed > 1_000_000:
         return f"more than a million more {what} are expected to be needed"
     if needed >= 100:  # two digits are all that an extrapolation knows

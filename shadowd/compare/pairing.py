@@ -26,10 +26,19 @@ class Pairing:
         self._host: bytes | None = None
 
     def __call__(self, ours: Response, theirs: Response, options: Options) -> Differences:
+        if self._trial.found is not None:
+            return self._known(ours, theirs)
         same = ours.body == theirs.body and ours.head == theirs.head and ours.open == theirs.open
-        if same and ours.digest == theirs.digest and ours.body_length == theirs.body_length:
+        if same and ours.digest == theirs.digest and ours.body_length == theirs.body_length and not theirs.loose:
             return NONE
         return compare_answers(ours, theirs, options, self.context(ours, theirs))
+
+    def _known(self, ours: Response, theirs: Response) -> Differences:
+        found = self._trial.found
+        assert found is not None
+        if ours is not self._trial.exchange.response:
+            return found[2]
+        return found[0] if theirs is self._trial.candidate.response else found[1]
 
     def context(self, ours: Response, theirs: Response) -> Context:
         left, right = self._side(ours), self._side(theirs)

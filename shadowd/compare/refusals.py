@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
+
+from shadowd.patterns import compiled
 
 #: Characters of the text, after normalisation, in which an opening begins and ends: two sentences.
 LOOKED = 200
@@ -35,8 +36,10 @@ def declines(text: str, own: str = "") -> bool:
         return False
     thought = _THOUGHT.match(text)
     said = text[thought.end() :] if thought else text
-    if own and _own(own).search(said[:SEARCHED]) is not None:
-        return True
+    if own:
+        pattern = compiled(own.encode(), ignore_case=True, utf8=True)
+        if pattern.search(said[:SEARCHED].encode("utf-8", "replace")) is not None:
+            return True
     return _OPENING.match(normalised(said)) is not None
 
 
@@ -58,11 +61,6 @@ def normalised(text: str) -> str:
 
 def _length(found: re.Match[str] | None) -> int:
     return found.end() if found is not None else 0
-
-
-@lru_cache(maxsize=64)
-def _own(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
 
 
 # --- openings ---------------------------------------------------------------------------------------------------------

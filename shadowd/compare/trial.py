@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shadowd.compare.difference import Differences
     from shadowd.compare.examiner import Examiner
     from shadowd.exchange import Exchange, Response
 
@@ -49,7 +50,7 @@ class Side:
 class Trial:
     """See the module's head. ``pending`` counts the sides that are not over."""
 
-    __slots__ = ("baseline", "candidate", "examiner", "exchange", "kept", "pending", "twin")
+    __slots__ = ("baseline", "candidate", "examiner", "exchange", "found", "kept", "pending", "twin")
 
     def __init__(self, examiner: Examiner, exchange: Exchange, candidate: Side, baseline: Side | None) -> None:
         self.examiner = examiner
@@ -59,3 +60,5 @@ class Trial:
         self.twin: Side | None = None
         self.pending = 0
         self.kept = 0  # bytes of production's answer that wait here
+        #: What was compared elsewhere: production and the candidate, production and the third, the candidate and that.
+        self.found: tuple[Differences, ...] | None = None

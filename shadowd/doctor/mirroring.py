@@ -35,8 +35,11 @@ _LOST = {
     "gap": ("bytes in the middle were not captured", "look at the kernel's counters: shadowctl ledger NAME --json"),
     "truncated": ("the connection ended in the middle of a request", ""),
     "too_large": ("bodies above 16 MB are not kept", ""),
+    "ring_full": ("connections whose opening found no room in the kernel's ring", "raise ring_bytes, give the daemon "
+                  "more CPU, or --sample less"),
     "memory": ("the daemon's memory budget is used up", "raise memory_max, or --sample less"),
     "flow_limit": ("more connections than the daemon follows", "raise max_flows, or --sample less"),
+    "urgent": ("a client sent TCP urgent data, and without that byte its requests cannot be read", ""),
 }  # fmt: skip
 _FAILED = {
     "connect": ("the target refuses connections", "is it running, at this address and port?"),
@@ -61,6 +64,7 @@ _SHED = {
         "this host has no descriptor, port or memory for one more connection",
         "raise LimitNOFILE=, look at net.ipv4.ip_local_port_range, or --max-connections less",
     ),
+    "itself": ("the target is production itself", "give the shadow another address, or --allow-self if that is meant"),
     "stray": (
         "the target said more than its answer, and a request that writes was under way behind it",
         "see which answers are followed by bytes: HEAD, 204, a wrong Content-Length",

@@ -61,6 +61,10 @@ class Codec(Protocol):
     def server_gap(self, length: int, time: int) -> None:
         """``length`` bytes of server→client were never captured."""
 
+    def urgent(self, direction: int) -> None:
+        """A byte of client→server (0) or server→client (1) was taken out here, as the receiving kernel does unless the
+        application asked for urgent data in line: what follows may not parse."""
+
     def client_eof(self, time: int) -> None:
         """The client's FIN was reached in order (half-close: the server may still speak)."""
 

@@ -48,6 +48,31 @@ class ContentDigest:
         return self._hash.digest()[:DIGEST_BYTES]
 
 
+def content_of(head: bytes, body: bytes) -> bytes:
+    """The content of a message that a reader cut: its body without chunk framing, codings as they are. Of a body that
+    is cut short, what came."""
+    if not _CHUNKED.search(head):
+        return body
+    pieces = _Pieces()
+    try:
+        parser = HttpResponseParser(pieces)
+        parser.feed_data(_CHUNKED_HEAD)
+        parser.feed_data(body)
+    except (HttpParserError, HttpParserUpgrade):
+        pass
+    return b"".join(pieces.found)
+
+
+class _Pieces:
+    """What llhttp calls back."""
+
+    __slots__ = ("found", "on_body")
+
+    def __init__(self) -> None:
+        self.found: list[bytes] = []
+        self.on_body = self.found.append
+
+
 def drop_body(response: Response) -> None:
     """Keep the digest instead of the body (for want of memory)."""
     if not response.digest:

@@ -5,11 +5,12 @@ The client's and the server's direction each have a state:
 ==========  ============================================  ===================================================
 client      what its bytes do                             leaves it
 ==========  ============================================  ===================================================
-``CUT``     are cut into requests                         unparsable → DONE; gap → SEEK; upgrade request → HOLD
-``SEEK``    are discarded, the place is lost (gap, or     an idle point → PROBE
-            flow first seen in the middle)
-``PROBE``   may begin a request; kept until a head is     whole valid head → CUT; else → SEEK, the third
-            whole                                         time → DONE; server speaks before → SEEK
+``CUT``     are cut into requests                         unparsable, gap → SEEK; upgrade request → HOLD
+``SEEK``    are discarded, the place is lost (gap,        an idle point → PROBE
+            unparsable, or first seen in the middle)
+``PROBE``   may begin a request; kept until a head is     whole valid head → CUT; else → SEEK, the third time
+            whole                                         → DONE (not if it was unparsable: it is HTTP); server
+                                                          speaks before → SEEK
 ``HOLD``    wait for the answer to an upgrade request     101 / CONNECT 2xx → DONE; another answer → CUT
 ``DONE``    are discarded: given up, or upgraded          never
 ==========  ============================================  ===================================================
@@ -23,13 +24,16 @@ server      what its bytes do                             leaves it
 ``DONE``    are discarded                                 never
 ==========  ============================================  ===================================================
 
+A request that cannot be parsed is one that somebody's server may have answered: its answer is waited for, each further
+answer before the next idle point counts one more ``unparsable`` request, and there the flow goes on.
+
 A response may come before its request is whole (100 Continue, or a refusal of an upload): the request's slot is then
 taken *early*, and an early response waits for the request.
 
 Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending (``client_pending``,
 ``server_pending``). Reasons: ``gap``, ``midstream``, ``truncated``, ``too_large``, ``unparsable``, ``upgraded``,
 ``unsolicited`` (a response nobody asked for), ``interim`` (1xx), ``blank`` (empty lines), ``pipeline`` (too many),
-``open`` (the rest of a stream on which the book is closed).
+``open`` (the rest of a stream on which the book is closed), ``urgent`` (for ``unparsable`` where a byte was taken out).
 """
 
 from __future__ import annotations
@@ -49,6 +53,7 @@ CUT, SEEK, PROBE, HOLD, DONE = range(5)
 
 #: Idle points at which a lost codec tries; a flow that speaks HTTP shows a request at the first or second.
 MAX_PROBES = 3
+_UNPARSABLE = ("unparsable", "urgent")
 #: Requests without a response on one connection. Servers read a few ahead (nginx: one); this is memory's bound only.
 MAX_OUTSTANDING = 1024
 
@@ -61,44 +66,16 @@ class Http1Codec:
     ``max_head``, ``max_body``: a request above is ``lost("too_large")``; ``start``: offsets of the first bytes."""
 
     __slots__ = (
-        "_after",
-        "_body_limit",
-        "_budget",
-        "_client",
-        "_client_offset",
-        "_continued",
-        "_counted",
-        "_early",
-        "_early_response",
-        "_ends",
-        "_flow",
-        "_index",
-        "_max_body",
-        "_max_head",
-        "_partial_after",
-        "_probes",
-        "_reason",
-        "_requests",
-        "_responses",
-        "_server",
-        "_server_offset",
-        "_server_reason",
-        "_sink",
-        "_slots",
-        "_withheld",
-    )
+        "_after", "_body_limit", "_budget", "_client", "_client_offset", "_continued", "_counted", "_early",
+        "_early_response", "_ends", "_flow", "_index", "_max_body", "_max_head", "_partial_after", "_probes",
+        "_reason", "_server", "_server_offset", "_server_reason", "_sink", "_slots", "_urgent", "_withheld",
+        "requests", "responses",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        sink: CodecSink,
-        flow: FlowView,
-        midstream: bool = False,
-        body_limit: int = 0,
-        max_head: int = MAX_HEAD,
-        max_body: int = MAX_BODY,
-        start: tuple[int, int] = (0, 0),
-        budget: Budget = UNBOUNDED,
-    ) -> None:
+        self, sink: CodecSink, flow: FlowView, midstream: bool = False, body_limit: int = 0, max_head: int = MAX_HEAD,
+        max_body: int = MAX_BODY, start: tuple[int, int] = (0, 0), budget: Budget = UNBOUNDED,
+    ) -> None:  # fmt: skip
         self._sink = sink
         self._flow = flow
         self._body_limit = body_limit
@@ -106,14 +83,15 @@ class Http1Codec:
         self._max_body = max_body
         self._budget = budget
         self._withheld = Withheld(budget)
-        self._requests = RequestReader(start[0], max_head, max_body, budget)
-        self._responses = ResponseReader(body_limit, start[1], budget=budget)
+        self.requests = RequestReader(start[0], max_head, max_body, budget)
+        self.responses = ResponseReader(body_limit, start[1], budget=budget)
         self._client = self._server = SEEK if midstream else CUT
         self._reason = "midstream"  # why client bytes are discarded in SEEK and DONE
         self._server_reason = "midstream"
         self._counted = False  # the requests that SEEK skips have been counted as lost
         self._continued = False  # the server's latest words were 100 Continue: what follows is a body
         self._probes = 0
+        self._urgent = ""
         self._index = 0
         self._slots: deque[Exchange | str] = deque()  # requests without a response; a reason if not an exchange
         self._early, self._early_response = False, cast(Response | None, None)
@@ -125,13 +103,13 @@ class Http1Codec:
     @property
     def client_pending(self) -> int:
         """Client bytes in no exchange yet and not discarded."""
-        return self._withheld.size + (self._requests.partial_bytes if self._client in (CUT, PROBE) else 0)
+        return self._withheld.size + (self.requests.partial_bytes if self._client in (CUT, PROBE) else 0)
 
     @property
     def server_pending(self) -> int:
         """Server bytes that are in no exchange yet and not discarded."""
         early = self._early_response
-        partial = self._responses.partial_bytes if self._server == CUT else 0
+        partial = self.responses.partial_bytes if self._server == CUT else 0
         return partial + (early.end - early.begin if early is not None else 0)
 
     # --- the client's direction ---------------------------------------------------------------------------------------
@@ -152,7 +130,7 @@ class Http1Codec:
     def _client_bytes(self, data: bytes, time: int, after: int) -> None:
         state = self._client
         if state == CUT:
-            if self._server == SEEK and self._flow.idle_point and not self._requests.pending:
+            if self._server == SEEK and self._flow.idle_point and not self.requests.pending:
                 self._resynchronise()
                 after = self._after
             self._cut(data, time, after)
@@ -166,7 +144,7 @@ class Http1Codec:
             self._sink.discarded(self._reason, len(data))
 
     def _cut(self, data: bytes, time: int, after: int) -> None:
-        requests = self._requests
+        requests = self.requests
         if requests.offset == requests.boundary:
             self._partial_after = after
         try:
@@ -176,17 +154,14 @@ class Http1Codec:
         self._take_requests(done, time, after)
 
     def _take_requests(self, done: Sequence[Request], time: int, after: int) -> None:
-        requests = self._requests
+        requests = self.requests
         for request in done:
             self._request(request, self._partial_after)
             self._partial_after = after
         if requests.skipped:
             self._count_blank(requests)
         if requests.error is not None:
-            self._sink.filtered("unparsable")
-            self._drop_partial("unparsable")
-            self._client = DONE
-            self._reason = "unparsable"
+            self._unparsable()
         elif done and done[-1].upgrade:
             self._ask_upgrade(requests.trailing, time, after)
 
@@ -203,15 +178,10 @@ class Http1Codec:
             slot = Exchange(index, request, after, self)
             sink.request(slot)
         if self._early:
-            self._early = False
-            response, self._early_response = self._early_response, None
-            if response is not None:
-                self._pair(slot, response)
-            else:
-                self._slots[-1] = slot
+            self._settle_early(slot)
         elif self._server == CUT:
             self._slots.append(slot)
-            self._responses.expect(request.method)
+            self.responses.expect(request.method)
             if len(self._slots) > MAX_OUTSTANDING:
                 self._lose_responses("pipeline")
         else:
@@ -224,23 +194,50 @@ class Http1Codec:
 
     def _drop_partial(self, reason: str) -> None:
         """The request that has begun will never be whole."""
-        if self._requests.partial_bytes:
-            self._sink.discarded(reason, self._requests.partial_bytes)
+        if self.requests.partial_bytes:
+            self._sink.discarded(reason, self.requests.partial_bytes)
         if self._early:
-            self._early = False
-            response, self._early_response = self._early_response, None
-            if response is not None:
-                self._pair(reason, response)
-            else:
-                self._slots[-1] = reason
+            self._settle_early(reason)
+
+    def _settle_early(self, slot: Exchange | str) -> None:
+        self._early = False
+        response, self._early_response = self._early_response, None
+        if response is not None:
+            self._pair(slot, response)
+        else:
+            self._slots[-1] = slot
+
+    def _unparsable(self) -> None:
+        """A request whose end nobody can be sure of; its method tells whether its answer has a body."""
+        reason = self._count_unparsable()
+        answered = self._early
+        self._drop_partial(reason)
+        self._lose_client(reason, counted=True)
+        if not answered:
+            self._expect_unknown(self.requests.failed_method)
+
+    def _count_unparsable(self) -> str:
+        if self._urgent:  # it may be our reading that is wrong
+            self._sink.lost("urgent")
+            return "urgent"
+        self._sink.filtered("unparsable")
+        return "unparsable"
+
+    def _expect_unknown(self, method: bytes) -> None:
+        if self._server == CUT:
+            self._slots.append(self._reason)
+            self.responses.expect(method)
+
+    def urgent(self, direction: int) -> None:
+        self._urgent = "urgent"
 
     # --- a lost place -------------------------------------------------------------------------------------------------
 
     def _seek(self, data: bytes, time: int) -> None:
-        at_rest = self._server != CUT or not (self._slots or self._responses.pending)
+        at_rest = self._server != CUT or not (self._slots or self.responses.pending)
         if at_rest and not self._continued and self._flow.idle_point:
             begin = self._client_offset - len(data)
-            self._requests = RequestReader(begin, self._max_head, self._max_body, self._budget)
+            self.requests = RequestReader(begin, self._max_head, self._max_body, self._budget)
             self._client = PROBE
             self._probe(data, time)
         else:
@@ -253,7 +250,7 @@ class Http1Codec:
         self._sink.discarded(self._reason, length)
 
     def _probe(self, data: bytes, time: int) -> None:
-        requests, done = self._requests, cast("Sequence[Request]", ())
+        requests, done = self.requests, cast("Sequence[Request]", ())
         try:
             done = requests.feed_untrusted(data, time)
         except ProtocolError:
@@ -269,17 +266,17 @@ class Http1Codec:
             self._probe_failed()
 
     def _probe_failed(self) -> None:
-        requests = self._requests
+        requests = self.requests
+        if self._reason in _UNPARSABLE:
+            self._unparsable()
+            return
         self._probes += 1
         self._client = DONE if self._probes >= MAX_PROBES else SEEK
         if requests.partial_bytes:
             self._skip(requests.partial_bytes)
 
     def _lose_client(self, reason: str, counted: bool) -> None:
-        self._client = SEEK
-        self._reason = reason
-        self._counted = counted
-        self._continued = False
+        self._client, self._reason, self._counted, self._continued = SEEK, reason, counted, False
 
     def _resynchronise(self) -> None:
         """An idle point: the client has received an answer to everything it asked so far."""
@@ -287,7 +284,7 @@ class Http1Codec:
         self._after = self._index
         if self._server != DONE:
             self._server = CUT
-            self._responses = ResponseReader(self._body_limit, self._server_offset, budget=self._budget)
+            self.responses = ResponseReader(self._body_limit, self._server_offset, budget=self._budget)
 
     def client_gap(self, length: int, time: int) -> None:
         self._client_offset += length
@@ -308,7 +305,7 @@ class Http1Codec:
             self._withheld.eof = True
             return
         if state == CUT:
-            if self._requests.pending:
+            if self.requests.pending:
                 self._sink.lost("truncated")
                 self._drop_partial("truncated")
             self._reason = "unsolicited"
@@ -326,7 +323,7 @@ class Http1Codec:
         elif self._server != CUT:
             self._undecided(len(rest))
         else:  # it was refused before the request was whole
-            self._requests.resume()
+            self.requests.resume()
             if rest:
                 self._cut(rest, time, after)
 
@@ -354,7 +351,7 @@ class Http1Codec:
         """The upgrade was refused: what was held is HTTP."""
         held = self._withheld.take()
         self._client = CUT
-        self._requests.resume()
+        self.requests.resume()
         for data, time, after in held:
             if self._client == CUT:
                 self._cut(data, time, after)
@@ -364,7 +361,7 @@ class Http1Codec:
             self.client_eof(0)
 
     def _upgraded(self) -> None:
-        rest = len(self._responses.trailing)
+        rest = len(self.responses.trailing)
         if rest:
             self._sink.discarded("upgraded", rest)
         if self._client in (CUT, PROBE):
@@ -387,10 +384,13 @@ class Http1Codec:
         if self._server != CUT:
             self._sink.discarded(self._server_reason, len(data))
             return
-        requests = self._requests
+        requests = self.requests
         if client == CUT and requests.offset != requests.boundary and not self._early:
             self._expect_early()
-        responses = self._responses
+        elif client == SEEK and self._reason in _UNPARSABLE and not self._slots:
+            self._count_unparsable()  # more answers than requests were seen
+            self._expect_unknown(b"")
+        responses = self.responses
         try:
             done = responses.feed_untrusted(data, time)
         except ProtocolError:
@@ -399,7 +399,7 @@ class Http1Codec:
             self._take_responses(done)
 
     def _take_responses(self, done: Sequence[Response]) -> None:
-        responses = self._responses
+        responses = self.responses
         for response in done:
             self._ends.append(response.end)
             self._pair(self._slots.popleft(), response)
@@ -410,7 +410,7 @@ class Http1Codec:
         if responses.error is not None:
             reason = responses.error.reason
             if reason != "unsolicited":
-                self._lose_responses("unparsable" if reason != "truncated" else reason)
+                self._lose_responses((self._urgent or "unparsable") if reason != "truncated" else reason)
             else:
                 self._lose_responses(self._reason if self._client in (SEEK, DONE) else reason)
         elif responses.upgraded:
@@ -420,11 +420,11 @@ class Http1Codec:
 
     def _expect_early(self) -> None:
         """The server speaks while a request is partial. A head that is not whole can only be answered by an error."""
-        method = self._requests.partial_method
+        method = self.requests.partial_method
         if method or not self._slots:
             self._early = True
             self._slots.append(_EARLY)
-            self._responses.expect(method)
+            self.responses.expect(method)
 
     def _pair(self, slot: Exchange | str, response: Response) -> None:
         if isinstance(slot, Exchange):
@@ -437,7 +437,7 @@ class Http1Codec:
 
     def close_book(self, exchange: Exchange) -> None:
         """Take what has come of a streamed response that goes on; the rest is discarded."""
-        if self._slots and self._slots[0] is exchange and (response := self._responses.take_so_far()) is not None:
+        if self._slots and self._slots[0] is exchange and (response := self.responses.take_so_far()) is not None:
             self._slots[0] = "open"
             self._pair(exchange, response)
 
@@ -449,8 +449,8 @@ class Http1Codec:
 
     def _lose_responses(self, reason: str) -> None:
         """Which response belongs to which request is no longer known."""
-        if self._responses.partial_bytes:
-            self._sink.discarded(reason, self._responses.partial_bytes)
+        if self.responses.partial_bytes:
+            self._sink.discarded(reason, self.responses.partial_bytes)
         self._server = SEEK
         self._server_reason = reason
         slots, self._slots = self._slots, deque()
@@ -468,13 +468,13 @@ class Http1Codec:
     def server_eof(self, time: int) -> None:
         if self._server == CUT:
             try:
-                done = self._responses.eof()
+                done = self.responses.eof()
             except ProtocolError:
                 done = ()
             self._take_responses(done)
             for slot in self._slots:
                 if isinstance(slot, Exchange):  # production's own failure, unlike a reset or an end we only assume
-                    slot.failure = "truncated" if self._responses.partial_bytes else "reset"
+                    slot.failure = "truncated" if self.responses.partial_bytes else "reset"
         self._end_server()
         if self._client == HOLD:
             self._release()
@@ -496,5 +496,5 @@ class Http1Codec:
         elif self._client != DONE:
             self.client_eof(time)
         self._end_server()
-        self._requests.release()
-        self._responses.release()
+        self.requests.release()
+        self.responses.release()

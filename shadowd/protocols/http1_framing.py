@@ -16,12 +16,14 @@ state          what arrives
 ``FAILED``     rejected; ``error`` says why, nothing more is read
 =============  ========================================================================================
 
+What servers read although it is not strictly HTTP is put into its strict form first (``http1_loose``): that is shown to
+llhttp and kept.
+
 The hot case is one segment that holds one whole message: one ``feed_data``, no callback into Python, no copy.
 """
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -29,45 +31,29 @@ from typing import Any, Generic, TypeVar
 from httptools import HttpParserError, HttpParserUpgrade
 
 from shadowd.budget import Budget, Charge
+from shadowd.protocols.http1_fields import ProtocolError
+from shadowd.protocols.http1_loose import (
+    BARE_LF,
+    BLANK_LINE,
+    chunk_line,
+    plain_chunk_line,
+    strict_head,
+    strict_piece,
+)
 
 HEAD, LENGTH, CHUNKED, UNTIL_EOF, STOPPED, FAILED = range(6)
-CHUNK_LINE, CHUNK_DATA, TRAILER = range(3)
+CHUNK_LINE, CHUNK_DATA, CHUNK_END, TRAILER = range(4)
 
 #: Above what servers accept by default (Apache 8 KB a line, nginx 32 KB, Envoy 60 KB): a longer head is an attack.
 MAX_HEAD = 64 << 10
 #: A chunk line is a size of at most 16 digits and extensions that nobody uses; Node.js allows 16 KB of these in all.
 MAX_CHUNK_LINE = 4 << 10
-#: 2**64 has 20 digits; more than this are leading zeros without a purpose.
-MAX_LENGTH_DIGITS = 32
 
 HEAD_END = b"\r\n\r\n"
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?\r\n")
-_CONNECTION = re.compile(rb"\r\nconnection:([^\r\n]*)")
-_FOLD = re.compile(rb"\r\n([^\r\n: \t]*)[^\r\n]*(?:\r\n[ \t][^\r\n]*)+")
-_LENGTH_FIELD = re.compile(rb"\r\ncontent-length:([^\r\n]*)", re.IGNORECASE)
-_FOLD_BREAK = re.compile(rb"\r\n(?=[ \t])")
-#: A folded one of these may mean different things to different parsers (RFC 9112 §5.2, §11.2): rejected.
-_FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"host", b""})
 
 _NOT_JUDGED = HttpParserError("judged when the head is whole")
 
 MessageT = TypeVar("MessageT")
-
-
-class ProtocolError(Exception):
-    """Bytes that are not the protocol they should be.
-
-    ``reason``: ``malformed`` (llhttp says no, see ``detail``), ``framing`` (llhttp and the reader disagree about the
-    end), ``head_too_large``, ``chunk_too_large``, ``unsolicited`` (a response nobody asked for), ``truncated``.
-    """
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 class _Callbacks:
@@ -79,81 +65,16 @@ class _Callbacks:
         self.on_message_complete = on_message_complete
 
 
-def content_length(lowered: bytes) -> int:
-    """Value of Content-Length in a lower-cased head, 0 if there is none or it is no number (llhttp rejects that)."""
-    at = lowered.find(b"\r\ncontent-length:")
-    if at < 0:
-        return 0
-    value = lowered[at + 17 : lowered.find(b"\r", at + 17)].strip(b" \t")
-    if not value.isdigit():  # a list of one number again and again: see `one_length`
-        value = value.partition(b",")[0].rstrip(b" \t")
-    if len(value) > MAX_LENGTH_DIGITS:
-        raise ProtocolError("malformed", "overlong Content-Length")
-    return int(value) if value.isdigit() else 0
-
-
-def persistent(lowered: bytes, version: bytes) -> bool:
-    """Whether the connection stays open after this message (RFC 9112 §9.3)."""
-    at = lowered.find(b"\r\nconnection:")
-    if at < 0:
-        return version == b"HTTP/1.1"
-    if version == b"HTTP/1.1" and lowered.find(b"close", at) < 0:
-        return True
-    options = {option.strip() for value in _CONNECTION.findall(lowered) for option in value.split(b",")}
-    return b"close" not in options and (version == b"HTTP/1.1" or b"keep-alive" in options)
-
-
-def unfold(head: bytes) -> bytes | None:
-    """The head with obsolete line folding replaced by spaces (RFC 9112 §5.2), same length; None if a framing
-    header, or the request or status line, is folded."""
-    fields = head[head.find(b"\r\n") :]
-    if any(fold[1].lower() in _FRAMING_FIELDS for fold in _FOLD.finditer(fields)) or fields[2:3] in (b" ", b"\t"):
-        return None
-    return head[: len(head) - len(fields)] + _FOLD_BREAK.sub(b"  ", fields)
-
-
-def one_length(head: bytes) -> bytes | None:
-    """The head with one Content-Length where several, or a list, say the same (RFC 9112 §6.3, rule 5); None where they
-    contradict each other."""
-    fields = _LENGTH_FIELD.findall(head)
-    if not fields:
-        return head
-    values: set[bytes] = {value.strip(b" \t") for field in fields for value in field.split(b",")}
-    value = values.pop()
-    if values or not value.isdigit():
-        return None
-    start = head.find(b"\r\n")
-    return head[:start] + b"\r\nContent-Length: " + value + _LENGTH_FIELD.sub(b"", head[start:])
-
-
 class MessageReader(ABC, Generic[MessageT]):
     """Incremental reader of one direction. ``offset`` is the stream offset after everything consumed, ``boundary``
     the one after the last whole message; ``skipped`` counts the bytes of blank lines between messages (the owner may
     reset it)."""
 
     __slots__ = (
-        "_awaited",
-        "_begin",
-        "_body",
-        "_body_length",
-        "_buffer",
-        "_charge",
-        "_deferred",
-        "_head",
-        "_line",
-        "_lowered",
-        "_max_head",
-        "_parser",
-        "_part",
-        "_remaining",
-        "_started",
-        "_state",
-        "_trailer",
-        "boundary",
-        "error",
-        "offset",
-        "skipped",
-    )
+        "_awaited", "_begin", "_body", "_body_length", "_buffer", "_charge", "_deferred", "_head", "_line", "_loose",
+        "_lowered", "_max_head", "_parser", "_part", "_remaining", "_started", "_state", "_strayed", "_trailer",
+        "_wire", "boundary", "error", "offset", "skipped",
+    )  # fmt: skip
 
     def __init__(self, offset: int, max_head: int, budget: Budget) -> None:
         self._max_head = max_head
@@ -164,6 +85,9 @@ class MessageReader(ABC, Generic[MessageT]):
         self._part = CHUNK_LINE
         self._buffer = bytearray()  # a head that is not whole yet
         self._deferred = False  # llhttp shall judge this head when it is whole: it needs mending first
+        self._loose = False  # this head has bare line feeds: it is in `_wire`, and in its strict form in `_buffer`
+        self._wire = bytearray()
+        self._strayed = False  # this message is kept in another form than it came in
         self._head = b""  # of the message whose body is arriving
         self._lowered = b""
         self._body = bytearray()
@@ -275,7 +199,7 @@ class MessageReader(ABC, Generic[MessageT]):
                 raise
             return done
         self.offset += pos
-        self._charge.hold(len(self._buffer) + len(self._body))
+        self._charge.hold(len(self._buffer) + len(self._wire) + len(self._body))
         return done
 
     def release(self) -> None:
@@ -287,6 +211,7 @@ class MessageReader(ABC, Generic[MessageT]):
     def _fail(self, error: ProtocolError) -> None:
         self.error = error
         self._state = FAILED
+        self._wire = bytearray()
         self.release()
         self._line = b""
 
@@ -306,27 +231,31 @@ class MessageReader(ABC, Generic[MessageT]):
             self._admit()
             self._started = time
             self._begin = self.offset + pos
-            self._deferred = False
+            self._deferred = self._loose = self._strayed = False
             end = data.find(HEAD_END, pos) + 4
             if end > 3:
                 head = data[pos:end]
                 lowered = head.lower()
-                length = self._length(head, lowered)
-                fed = self._judge_head(data[pos : end + length], head)
+                try:
+                    length = self._length(head, lowered)
+                    fed = self._judge_head(data[pos : end + length], head)
+                except ProtocolError:
+                    buffer += data[pos:]
+                    if not BARE_LF.search(head):
+                        raise
+                    return self._become_loose(data, time, done)
                 return self._frame(data, pos + fed, end, head, lowered, length, time, done)
+        if self._loose:
+            return self._read_loose(data, pos, time, done)
         before = len(buffer)
         buffer += data[pos:]
+        if self._deferred and BARE_LF.search(buffer, max(0, before - 1)):
+            return self._become_loose(data, time, done)
         end = buffer.find(HEAD_END, max(0, before - 3)) + 4
         if end < 4:
-            if not self._deferred:
-                try:
-                    self._parser.feed_data(data[pos:])
-                except (HttpParserError, HttpParserUpgrade) as error:
-                    if not self._mendable(error):
-                        raise ProtocolError("malformed", str(error)) from None
-                    self._deferred = True
-            elif not self._mendable(_NOT_JUDGED):
-                raise ProtocolError("malformed", "cannot become a valid head")
+            if not self._deferred and BARE_LF.search(buffer, max(0, before - 1)):
+                return self._become_loose(data, time, done)
+            self._judge_part(data[pos:])
             if len(buffer) > self._max_head:
                 if self._deferred:
                     raise ProtocolError("head_too_large")
@@ -334,13 +263,68 @@ class MessageReader(ABC, Generic[MessageT]):
             return size
         stop = size - (len(buffer) - end)
         head = bytes(buffer[:end])
+        try:
+            if self._deferred:
+                self._judge_mended(head, _NOT_JUDGED)
+            else:
+                self._judge_head(data[pos:stop], head)
+        except ProtocolError:
+            if not BARE_LF.search(head):
+                raise
+            return self._become_loose(data, time, done)
         buffer.clear()
         lowered = head.lower()
-        if self._deferred:
-            self._judge_mended(head, _NOT_JUDGED)
-        else:
-            self._judge_head(data[pos:stop], head)
         return self._frame(data, stop, stop, head, lowered, self._length(head, lowered), time, done)
+
+    def _judge_part(self, piece: bytes) -> None:
+        """``piece`` has been added to ``_buffer``, which is not whole yet."""
+        if not self._deferred:
+            try:
+                self._parser.feed_data(piece)
+            except (HttpParserError, HttpParserUpgrade) as error:
+                if not self._mendable(error):
+                    raise ProtocolError("malformed", str(error)) from None
+                self._deferred = True
+        elif not self._mendable(_NOT_JUDGED):
+            raise ProtocolError("malformed", "cannot become a valid head")
+
+    def _become_loose(self, data: bytes, time: int, done: list[MessageT]) -> int:
+        """The head in ``_buffer``, to which ``data`` has been added, has bare line feeds."""
+        self._loose = True
+        self._deferred = False
+        self._wire = self._buffer
+        self._buffer = bytearray()
+        self._renew()
+        return self._read_wire(0, data, time, done)
+
+    def _read_loose(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
+        before = len(self._wire)
+        self._wire += data[pos:]
+        return self._read_wire(before, data, time, done)
+
+    def _read_wire(self, before: int, data: bytes, time: int, done: list[MessageT]) -> int:
+        """``_wire`` has grown from ``before`` by the end of ``data``; a loose head ends at a blank line."""
+        wire, buffer = self._wire, self._buffer
+        blank = BLANK_LINE.search(wire, max(0, before - 2))
+        if blank is None:
+            piece = strict_piece(wire, before, len(wire))
+            buffer += piece
+            self._judge_part(piece)
+            if len(buffer) > self._max_head:
+                raise ProtocolError("head_too_large")
+            return len(data)
+        stop = len(data) - (len(wire) - blank.end())
+        head = strict_head(bytes(wire[: blank.end()])) if stop > 0 else None
+        if head is None:
+            raise ProtocolError("malformed", "line feeds that servers read in different ways")
+        buffer.clear()
+        self._wire = bytearray()
+        self._loose, self._strayed = False, True
+        self._renew()
+        lowered = head.lower()
+        length = self._length(head, lowered)
+        self._judge_head(head, head)
+        return self._frame(data, stop, stop, head, lowered, length, time, done)
 
     def _judge_head(self, piece: bytes, head: bytes) -> int:
         """Feeds llhttp; returns how many of the bytes it has now seen (the head's only, if that had to be mended)."""
@@ -415,7 +399,8 @@ class MessageReader(ABC, Generic[MessageT]):
         return stop
 
     def _read_chunks(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
-        """Walks the chunks and feeds llhttp in one piece all that cannot hold the end, then the blank line."""
+        """Walks the chunks and feeds llhttp in one piece all that cannot hold the end, then the blank line. A line is
+        fed when it is whole."""
         start = pos
         size = len(data)
         while pos < size:
@@ -424,52 +409,71 @@ class MessageReader(ABC, Generic[MessageT]):
                 self._remaining -= step
                 pos += step
                 if not self._remaining:
-                    self._part = CHUNK_LINE
+                    self._part = CHUNK_END
+                    if data[pos : pos + 2] == b"\r\n":
+                        pos += 2
+                        self._part = CHUNK_LINE
+                continue
+            if self._part == CHUNK_LINE and not self._line and (plain := plain_chunk_line(data, pos)) is not None:
+                self._remaining = int(plain[1], 16)
+                self._part = CHUNK_DATA if self._remaining else TRAILER
+                self._trailer = 0
+                pos = plain.end()
                 continue
             newline = data.find(b"\n", pos)
             begin, pos = pos, newline + 1 if newline >= 0 else size
             line = self._line + data[begin:pos]
-            in_trailer = self._part == TRAILER
-            if len(line) + self._trailer > (self._max_head if in_trailer else MAX_CHUNK_LINE):
+            if len(line) + self._trailer > (self._max_head if self._part == TRAILER else MAX_CHUNK_LINE):
                 raise ProtocolError("chunk_too_large")
             if newline < 0:
+                self._take_unfinished(data[start:begin])
                 self._line = line
-                break
-            self._line = b""
-            if not in_trailer:
-                self._chunk_line(line)
-            elif line == b"\r\n":
-                self._feed_unfinished(data[start:begin])
-                self._judge(data[begin:pos])
+                return size
+            shown = self._strict_line(line)
+            self._strayed = self._strayed or shown is not line
+            if shown is not line or self._line:
+                self._take_unfinished(data[start:begin])
+                self._line = b""
+                start = begin = pos
+            else:
+                shown = b""  # it is in `data`
+            if self._part == TRAILER and line in (b"\r\n", b"\n"):
+                self._take_unfinished(data[start:begin])
+                self._judge(b"\r\n")
                 if self._awaited:
                     raise ProtocolError("framing", "llhttp saw no end after the trailers")
-                self._keep(data[start:pos])
+                self._keep(b"\r\n")
                 self._finish(pos, time, done)
                 return pos
-            else:
-                self._trailer += len(line)
-        piece = data[start:pos]
-        self._feed_unfinished(piece)
-        self._keep(piece)
+            self._take_unfinished(shown)
+        self._take_unfinished(data[start:pos])
         return pos
 
-    def _chunk_line(self, line: bytes) -> None:
-        match = _CHUNK_SIZE.fullmatch(line)
-        if match is None:
-            raise ProtocolError("malformed", "chunk size")
-        length = int(match[1], 16)
-        if length:
-            self._part = CHUNK_DATA
-            self._remaining = length + 2
-        else:
-            self._part = TRAILER
-            self._trailer = 0
+    def _strict_line(self, line: bytes) -> bytes:
+        """A line between the chunks' data as llhttp accepts it; the same object if it does already."""
+        if self._part == CHUNK_LINE:
+            found = chunk_line(line)
+            if found is None:
+                raise ProtocolError("malformed", "chunk size")
+            self._remaining, line = found
+            self._part = CHUNK_DATA if self._remaining else TRAILER
+            self._trailer = -len(line)  # the trailers begin behind this line
+        elif self._part == CHUNK_END:
+            if line not in (b"\r\n", b"\n"):
+                raise ProtocolError("malformed", "chunk longer than its size")
+            self._part = CHUNK_LINE
+            return line if line == b"\r\n" else b"\r\n"
+        elif not line.endswith(b"\r\n"):
+            line = line[:-1] + b"\r\n"
+        self._trailer += len(line)
+        return line
 
-    def _feed_unfinished(self, piece: bytes) -> None:
+    def _take_unfinished(self, piece: bytes) -> None:
         if piece:
             self._judge(piece)
             if not self._awaited:
                 raise ProtocolError("framing", "llhttp saw an end within the chunks")
+            self._keep(piece)
 
     def _finish(self, stop: int, time: int, done: list[MessageT]) -> None:
         """The body is complete, ``stop`` bytes into the data being fed."""

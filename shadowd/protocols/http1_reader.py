@@ -7,7 +7,7 @@ what may follow a head, and the few things llhttp rejects or cannot know, which 
 
 - methods llhttp does not list (it is shown ``POST``; the framing of a request does not depend on the method),
 - bytes above 0x7F in the request-target, which browsers and curl send and nginx accepts,
-- obsolete line folding in a header that has nothing to do with framing (RFC 9112 §5.2),
+- obsolete line folding (RFC 9112 §5.2) and control bytes in a header that has nothing to do with framing,
 - an upgrade request with a body (RFC 9110 §7.8: the body comes first, in HTTP; llhttp would stop before it),
 - a 101 without an ``Upgrade`` header; responses to HEAD and CONNECT, which have no body whatever they announce.
 """
@@ -26,6 +26,7 @@ from httptools import (
 
 from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Request
+from shadowd.protocols.http1_fields import ProtocolError, content_length, persistent, softened
 from shadowd.protocols.http1_framing import (
     CHUNKED,
     HEAD,
@@ -33,10 +34,6 @@ from shadowd.protocols.http1_framing import (
     MAX_HEAD,
     STOPPED,
     MessageReader,
-    ProtocolError,
-    content_length,
-    persistent,
-    unfold,
 )
 from shadowd.protocols.http1_mending import REQUEST_LINE, repairable
 
@@ -46,6 +43,7 @@ __all__ = ["MAX_BODY", "MAX_HEAD", "OversizedRequest", "ProtocolError", "Request
 MAX_BODY = 16 << 20
 #: How much of an overlong header line is kept: enough for a method, or for a field name and a number.
 _STUB = 256
+_METHOD = 33  # bytes of the longest method that is believed, and the blank behind it
 
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
@@ -70,7 +68,7 @@ class RequestReader(MessageReader[Request]):
     """Cuts requests. After a request with ``upgrade`` set it stops: what follows may not be HTTP. The bytes of the
     latest feed that it did not consume are in ``trailing``; ``resume`` makes it go on."""
 
-    __slots__ = ("_closed", "_large", "_max_body", "_upgrade", "_why", "trailing")
+    __slots__ = ("_closed", "_large", "_max_body", "_upgrade", "_why", "failed_method", "trailing")
 
     def __init__(
         self, offset: int = 0, max_head: int = MAX_HEAD, max_body: int = MAX_BODY, budget: Budget = UNBOUNDED
@@ -81,6 +79,7 @@ class RequestReader(MessageReader[Request]):
         self._why = "too_large"  # the message that is not kept is not kept for that
         self._upgrade = False
         self._closed = False  # the client said that it sends no further request
+        self.failed_method = b""  # of the request that was rejected, as far as it is known
         self.trailing = b""
 
     def feed_untrusted(self, data: bytes, time: int) -> Sequence[Request]:
@@ -129,6 +128,18 @@ class RequestReader(MessageReader[Request]):
         """Method of the request that has begun, b"" while its head is not whole."""
         return self._head.split(None, 1)[0] if self.head_complete else b""
 
+    def so_far(self) -> Request | None:
+        """What has come of the request whose body is arriving; None where none is, or it is not kept."""
+        if not self.head_complete or self._large:
+            return None
+        method, target, _ = self._head.split(None, 2)
+        body = bytes(self._body)
+        return Request(method, target, self._head, body, self._begin, self.offset, self._started, self._started, False)
+
+    def _fail(self, error: ProtocolError) -> None:
+        self.failed_method = bytes((self._head or self._wire or self._buffer)[:_METHOD]).partition(b" ")[0]
+        super()._fail(error)
+
     def _make_parser(self, callbacks: Any) -> Any:
         return HttpRequestParser(callbacks)
 
@@ -159,12 +170,12 @@ class RequestReader(MessageReader[Request]):
             return None if self._large else _UPGRADE.sub(b"\r\nxpgrade:", head)
         if self._large or not repairable(head, error, self._deferred):
             return None
-        unfolded = unfold(head)
-        line = REQUEST_LINE.match(unfolded) if unfolded else None
-        if unfolded is None or line is None:
+        mended = softened(head)
+        line = REQUEST_LINE.match(mended) if mended else None
+        if mended is None or line is None:
             return None
         method = line[1] if line[1] == b"CONNECT" else b"POST"
-        return method + b" " + line[2].translate(_ASCII) + unfolded[line.end(2) :]
+        return method + b" " + line[2].translate(_ASCII) + mended[line.end(2) :]
 
     def _overfull(self) -> None:
         """Keeps what framing needs; llhttp has judged the rest already."""

@@ -15,6 +15,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Response
 from shadowd.protocols.content_digest import ContentDigest
+from shadowd.protocols.http1_fields import ProtocolError, content_length, one_length, persistent, softened
 from shadowd.protocols.http1_framing import (
     CHUNKED,
     HEAD,
@@ -24,12 +25,8 @@ from shadowd.protocols.http1_framing import (
     STOPPED,
     UNTIL_EOF,
     MessageReader,
-    ProtocolError,
-    content_length,
-    one_length,
-    persistent,
-    unfold,
 )
+from shadowd.protocols.http1_loose import CONTROL
 
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _BODYLESS_METHODS = frozenset({b"HEAD", b"CONNECT"})
@@ -37,8 +34,9 @@ _BODYLESS_METHODS = frozenset({b"HEAD", b"CONNECT"})
 _FINAL = {b"HTTP/1.1 %d" % status: status for status in range(200, 600) if status not in (204, 304)}
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
 _STREAMED = re.compile(rb"\r\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
-#: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. 64 KB at most.
+#: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. Half a megabyte at most.
 MAX_MARKS = 4096
+MARK_BYTES = 128  # of memory: a tuple of two integers, and its place in the list
 #: Content-Length more than once, or a list of them, in a head of which the rest may be missing.
 _LENGTHS = re.compile(rb"\r\ncontent-length(?=:|$)|(?<=\r\ncontent-length:)[^\r\n]*,", re.IGNORECASE)
 _TRANSFER_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
@@ -226,19 +224,26 @@ class ResponseReader(MessageReader[Response]):
     def take_so_far(self) -> Response | None:
         """What has come of a stream of events that goes on, as a response that is ``open``; None if none is under way.
         What is still to come will be a response that begins here."""
-        if not self.streaming:
+        if not self.streaming or (response := self.so_far()) is None:
             return None
         assert self._marks is not None
+        response.marks = list(self._marks)
+        self._begin = self.boundary = self.offset
+        return response
+
+    def so_far(self) -> Response | None:
+        """What has come of the response whose body is arriving; None where none is."""
+        if not self.head_complete:
+            return None
         response = Response(int(self._head[9:12]), self._head, self._begin, self._started)
         response.body = bytes(self._body)
         response.body_length = self._body_length
         if self._digest is not None:
             response.digest = self._digest.digest()
-        response.marks = list(self._marks)
         response.last_byte = self._last
         response.keep_alive = False
         response.open = True
-        response.end = self._begin = self.boundary = self.offset
+        response.end = self.offset
         return response
 
     def _make_parser(self, callbacks: Any) -> Any:
@@ -278,22 +283,24 @@ class ResponseReader(MessageReader[Response]):
     def _mark(self, offset: int, time: int) -> None:
         marks = self._marks
         assert marks is not None
-        if len(marks) < MAX_MARKS:
+        if len(marks) < MAX_MARKS and not self._charge.exhausted:
             marks.append((offset, time))
+            self._charge.hold(len(self._buffer) + len(self._body) + MARK_BYTES * len(marks))
         else:
-            marks[-1] = (offset, time)
+            marks[-1:] = [(offset, time)]
 
     def _mendable(self, error: Exception) -> bool:
         buffer = self._buffer
         if _STATUS_LINE.match(buffer) is None:
             return False
-        return b"\r\n " in buffer or b"\r\n\t" in buffer or len(_LENGTHS.findall(buffer)) > 1
+        folded = b"\r\n " in buffer or b"\r\n\t" in buffer
+        return folded or CONTROL.search(buffer) is not None or len(_LENGTHS.findall(buffer)) > 1
 
     def _mend(self, head: bytes, error: Exception) -> bytes | None:
         if not self._awaited and head[9:12] == b"101":
             return b""
-        unfolded = unfold(head)
-        mended = None if unfolded is None else one_length(unfolded)
+        soft = softened(head)
+        mended = None if soft is None else one_length(soft)
         return mended if mended != head else None
 
     def _overfull(self) -> None:
@@ -318,13 +325,14 @@ class ResponseReader(MessageReader[Response]):
         status = int(head[9:12])
         if 100 <= status < 200 and status != 101:
             self.interim += 1
-            self.interim_bytes += len(head)
+            self.interim_bytes += end - self._begin
             self._renew()  # an HTTP/1.0 interim response would close llhttp
             return None
         method = self._expected.popleft()
         response = Response(status, head, self._begin, self._started)
         response.body = body[: self._body_limit]
         response.body_length = length
+        response.loose = self._strayed
         digest, self._digest = self._digest, None
         if digest is None and length > self._body_limit > 0:  # it came in one piece, with its head
             digest = ContentDigest(chunked=False)

@@ -176,6 +176,9 @@ class RawCodec:
         if self._turn:
             self._tell()
 
+    def urgent(self, direction: int) -> None:
+        """Turns are what they are without it."""
+
     def server_eof(self, time: int) -> None:
         if self._turn:
             self._tell()

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 RAW_QUIET = 200_000_000
 
 
+#: How much longer than production's a shadow's stream may go on, beside ``timeout``.
+_LONGER = 4
+
+
+def stream_ends(leg: Leg) -> int:
+    """Until when a stream of the shadow is read (ns): ``stream_window``, but where production's has ended not much
+    longer than that took."""
+    limits = leg.lane.target.limits
+    ends = leg.sent_at + limits.stream_window
+    production = leg.exchange.response
+    if not leg.exchange.answered or production is None:
+        return ends
+    took = max(0, production.last_byte - leg.exchange.request.ended)
+    return min(ends, leg.sent_at + _LONGER * took + limits.timeout)
+
+
 class HttpAnswers:
     """HTTP/1: llhttp says where an answer ends."""
 
@@ -49,7 +65,7 @@ class HttpAnswers:
     def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
         """A stream may go on for ``stream_window`` while it goes on, or production's does too; else the limit is for
         the whole answer."""
-        if not self.reader.streaming or now >= leg.sent_at + leg.lane.target.limits.stream_window:
+        if not self.reader.streaming or now >= stream_ends(leg):
             return False
         return self.reader.latest + timeout > now or not leg.exchange.answered
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from shadowd.exchange import Exchange, Response
 from shadowd.protocols.http1_reader import ProtocolError
 from shadowd.protocols.http1_response import ResponseReader
-from shadowd.replay.answers import HttpAnswers, RawAnswers
+from shadowd.replay.answers import HttpAnswers, RawAnswers, stream_ends
 from shadowd.replay.timing import SegmentTimes
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ CONNECTING, HANDSHAKE, OPEN, CLOSED = range(4)
 _SO_COOKIE = 57  # asm-generic/socket.h
 _SO_MARK = 36
 _RECV_BYTES = 1 << 16
-_RECV_TURN = 1 << 20  # bytes read from one connection before the others have their turn
+_RECV_TURN = 128 << 10  # bytes read from one connection before the others have their turn
+#: An answer so much longer than production's, and than this, is not read on: it is a flood, and others wait.
+FLOOD, FLOOD_TIMES = 16 << 20, 16
 _ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _READABLE = select.EPOLLIN | _ENDING
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -192,6 +194,7 @@ class Connection:
                 self._ended(now)
                 return
             self._received += size
+            self._engine.taken += size
             if self._tls is not None:
                 self._decrypt(data, now)
             else:
@@ -251,8 +254,16 @@ class Connection:
             self._answer(responses, now)
             if spoilt and self.in_flight:
                 self._unreadable(data, now)
-        elif self._received - self.in_flight[0].received_before > self.target.answer_limit:
+        elif self._received - self.in_flight[0].received_before > self._answer_limit():
             self.fail("own_limit" if self._as_long(self.in_flight[0].exchange) else "malformed", now)
+
+    def _answer_limit(self) -> int:
+        """Bytes of the oldest answer that are read: far more than production's, where that is known."""
+        most = self.target.answer_limit
+        production = self.in_flight[0].exchange.response
+        if production is None or not self.in_flight[0].exchange.answered:
+            return most
+        return min(most, max(FLOOD, FLOOD_TIMES * production.body_length))
 
     def _unasked(self, data: bytes, now: int) -> None:
         """Bytes that no answer owns: HTTP cannot go on after them, blank lines apart; raw only counts them."""
@@ -319,9 +330,9 @@ class Connection:
             if leg.deadline > now:
                 return
         if self._answers.in_time(leg, now, timeout):  # raw: production was silent as long itself
-            leg.deadline = min(now + timeout, max(now, leg.sent_at + self.target.limits.stream_window))
+            leg.deadline = min(now + timeout, max(now, stream_ends(leg)))
             return
-        window_over = now >= leg.sent_at + self.target.limits.stream_window
+        window_over = now >= stream_ends(leg)
         response = self._answers.so_far() if window_over else None
         if response is not None:
             self._answer((response,), now)

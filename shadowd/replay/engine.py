@@ -7,6 +7,7 @@ have their timing records by now), ``dispatch``, ``tick``. Every end of a reques
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from shadowd.budget import Budget
 from shadowd.compare.trial import Side
+from shadowd.examining import Examining
 from shadowd.protocols.content_digest import drop_body
 from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection
 from shadowd.replay.lateness import Stalls
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 #: How often queues are looked through for lag and silence, connections for time-outs: a fiftieth of the shortest
 #: default. Looking costs less than keeping a list of deadlines, which would hold on to what ended long before.
 SWEEP = SECOND // 20
+
+#: Bytes that one round of reading answers takes: the ring is not to wait longer for a shadow that floods. The costliest
+#: (chunks of one byte) take some 40 ms, ordinary ones a tenth of a millisecond.
+DISPATCH = 256 << 10
 
 #: Bytes of production's answers kept for shadows that are slower; above it answers are compared by digest.
 MAX_KEPT = 32 << 20
@@ -57,6 +63,7 @@ class Engine:
         self.body_limit = body_limit
         self.max_buffered = max_buffered
         self.budget = budget or Budget()
+        self.examining = Examining(self.budget)
         self.buffered = 0
         self.stalls = Stalls()  # the pump notes them
         self.targets: list[Target] = []
@@ -64,8 +71,9 @@ class Engine:
         self._connections: dict[int, Connection] = {}
         self._timings: dict[int, Callable[[int, int, int, int, int], None]] = {}  # by socket cookie
         self._ready: list[tuple[int, int]] = []
+        self.taken = 0  # bytes of answers read in this round
         self._closed: set[int] = set()  # descriptors closed since `poll`: their events are not of who has them now
-        self._again: list[Connection] = []
+        self._again: dict[Connection, None] = {}  # in the order in which they go on
         self._broken: list[Connection] = []
         self._ended: list[Leg] = []
         self.spared = 0  # of 65,536 parts of the connections, how many are not mirrored now: the guard's decision
@@ -124,18 +132,27 @@ class Engine:
             self._retired.clear()
 
     def dispatch(self, now: int) -> None:
+        """Answers and writable sockets, until ``DISPATCH`` bytes were read: what is left is for the next turn."""
         connections, closed = self._connections, self._closed
-        for fd, events in self._ready:
+        self.taken = 0
+        ready = self._ready
+        for index, (fd, events) in enumerate(ready):
             connection = connections.get(fd)
             if connection is not None and fd not in closed:
                 connection.on_event(events, now)
-        self._ready = []
-        closed.clear()
-        if self._again:
-            again, self._again = self._again, []
-            for connection in again:
+                if self.taken >= DISPATCH:
+                    self._ready = ready[index + 1 :]
+                    break
+        else:
+            self._ready = []
+            closed.clear()
+        if self._again and not self._ready:
+            for connection in list(self._again):
+                del self._again[connection]
                 if connection.state != CLOSED:
                     connection.on_event(select.EPOLLIN | select.EPOLLRDHUP, now)  # the FIN may have been told before
+                    if self.taken >= DISPATCH:
+                        break
         if self._broken:
             broken, self._broken = self._broken, []
             for connection in broken:
@@ -323,7 +340,7 @@ class Engine:
             self.kept -= trial.kept
             self.budget.change(-trial.kept)
             trial.kept = 0
-        trial.examiner.examine(trial)
+        self.examining.take(trial)
 
     def pair(self, leg: Leg) -> None:
         """Both answers are known: the figures that ``status`` shows of each target."""
@@ -382,7 +399,7 @@ class Engine:
         self._connecting.discard(connection)
 
     def read_again(self, connection: Connection) -> None:
-        self._again.append(connection)
+        self._again[connection] = None
 
     def fail_soon(self, connection: Connection) -> None:
         self._broken.append(connection)
@@ -390,7 +407,7 @@ class Engine:
     @property
     def pending(self) -> bool:
         """Work is left for the next turn whatever the descriptors say."""
-        return bool(self._again or self._broken or self._ended)
+        return bool(self._ready or self._again or self._broken or self._ended or self.examining.pending)
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         record = self._timings.get(cookie)
@@ -400,6 +417,25 @@ class Engine:
     def note_tls_error(self, target: Target, error: Exception) -> None:
         if self._on_tls_error is not None:
             self._on_tls_error(target, error)
+
+    def local_ends(self, target: Target) -> list[tuple[str, int]]:
+        """Where two of its open connections begin on this host."""
+        found = []
+        for connection in self._connections.values():
+            if connection.target is target and connection.state not in (CONNECTING, CLOSED):
+                with contextlib.suppress(OSError):
+                    found.append(connection.sock.getsockname()[:2])
+                if len(found) == 2:
+                    break
+        return found
+
+    def cut(self, target: Target, now: int) -> None:
+        """Close its connections: nothing more is sent there."""
+        for connection in [one for one in self._connections.values() if one.target is target]:
+            if connection.in_flight:
+                connection.fail("reset", now)
+            else:
+                connection.close(now)
 
     def remove_target(self, target: Target, now: int) -> None:
         """Forget a target whose lanes were abandoned."""

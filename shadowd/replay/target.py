@@ -91,6 +91,7 @@ class Target:
         "host",
         "host_header",
         "idle",
+        "itself",
         "limits",
         "port",
         "production_latency",
@@ -135,6 +136,7 @@ class Target:
         self.host_header = (shown if port == default else f"{shown}:{port}").encode()
         self.addresses: list[Address] = []
         self.resolve_error = ""
+        self.itself = ""  # why nothing is sent: it is production itself
         self.tls_error = ""  # the last; an answer clears it
         self.removed = False
         self.buffered = 0
@@ -218,6 +220,8 @@ class Target:
         """The reason to shed a request of ``size`` bytes at once, or ""."""
         if self.removed:
             return "removed"
+        if self.itself:
+            return "itself"
         if self.breaker_until > now:
             return "circuit_open"
         limits = self.limits
@@ -250,7 +254,7 @@ class Target:
         and one probe follows each rest."""
         self._resting = {other: until for other, until in self._resting.items() if until > now}
         self._resting[address] = now + ADDRESS_REST
-        if self.has_another(now):
+        if self.has_another(now) or self.breaker_until > now:  # connections tried at one moment are one trial
             return
         self._failures += 1
         if self._failures >= BREAKER_FAILURES:

@@ -1,29 +1,19 @@
 """One direction of a flow: segments in any order go in, the stream's bytes in order come out.
 
 Positions are stream offsets (64 bit), counted from the anchor, holes included; sequence numbers appear only at the
-door. Bytes at ``offset`` are handed out at once and forgotten. Bytes beyond it wait in the queue: *runs*, sorted, with
-strictly rising starts and ends. Runs may overlap, because what the bytes of an overlap will be is decided as Linux
-decides it (net/ipv4/tcp_input.c, tcp_data_queue_ofo and tcp_ofo_queue), when they are handed out:
-
-* a segment that lies within a run adds nothing and is dropped,
-* one that begins where a run ends is appended to it (tcp_ooo_try_coalesce),
-* one that covers whole runs replaces them,
-* where two runs overlap, the one with the lower start gives the bytes; bytes handed out are never replaced.
+door. Bytes at ``offset`` are handed out at once and forgotten, and never replaced. Bytes beyond it wait in an
+``OutOfOrderQueue``, whose runs may overlap: where copies differ, Linux decides which one is read.
 
 Every byte pushed is in exactly one of ``delivered``, ``duplicate``, ``buffered`` and ``discarded``.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from operator import itemgetter, ne
-
+from shadowd.stream.out_of_order import OutOfOrderQueue, differing
 from shadowd.stream.seq import MASK, MAX_WINDOW, distance
 
 #: Skipped holes remembered to tell late bytes from repeated ones; only that distinction is lost beyond it.
 _SKIPPED_REMEMBERED = 32
-
-_start = itemgetter(0)
 
 
 class Assembler:
@@ -31,12 +21,12 @@ class Assembler:
 
     ``max_buffered`` bytes and ``max_ranges`` runs make ``over_limit`` true; the owner then calls ``skip`` and ``take``.
     The defaults hold a whole window of a fast path (1 MiB: 84 ms at 100 Mbit/s) in at most 256 pieces, so that one
-    flow can neither hold much memory nor make the sorted insert slow.
+    flow can neither hold much memory nor make the queue slow.
     """
 
     __slots__ = (
         "_discarded",
-        "_runs",
+        "_queue",
         "_skipped",
         "anchored",
         "buffered",
@@ -61,7 +51,7 @@ class Assembler:
         self.conflicts = 0  # bytes of those whose value differed from the queued copy's
         self.buffered = 0  # bytes in the queue
         self.gap_bytes = 0  # bytes declared lost
-        self._runs: list[tuple[int, bytearray]] = []
+        self._queue = OutOfOrderQueue()
         self._skipped: list[tuple[int, int]] | None = None
         self._discarded: dict[str, int] | None = None
 
@@ -71,11 +61,12 @@ class Assembler:
             return "<Assembler unanchored>"
         parts = [f"{self.offset} done"]
         at = self.offset
-        for start, data in self._runs:
+        for run in self._queue:
+            start, length = run.start, len(run.data)
             if start > at:
                 parts.append(f"{start - at} missing")
-            parts.append(f"{len(data)} held" if start >= at else f"{len(data)} held from {start}")
-            at = start + len(data)
+            parts.append(f"{length} held" if start >= at else f"{length} held from {start}")
+            at = max(at, start + length)
         if self.end >= 0:
             parts += [f"{self.end - at} missing"] if self.end > at else []
             parts.append("end")
@@ -105,20 +96,22 @@ class Assembler:
     def anchor(self, seq: int) -> None:
         """The stream's first byte has number ``seq``. May be called again until the first byte is handed out.
 
-        What is queued keeps its sequence numbers; what then lies before the start is discarded (``before_start``).
+        What is queued keeps its sequence numbers; what then lies before the start or beyond any window is discarded,
+        and a FIN there is forgotten.
         """
         if self.offset:
             raise ValueError("a stream that has begun cannot be anchored again")
-        if self._runs:
-            moved = distance(seq, self.next_seq)
-            kept = [(start + moved, data) for start, data in self._runs if start + moved >= 0]
-            for start, data in self._runs:
-                if start + moved < 0:
-                    self.buffered -= len(data)
-                    self.refuse("before_start", len(data))
-            self._runs = kept
+        moved = distance(seq, self.next_seq) if self.buffered else 0
+        for run in self._queue if moved else ():
+            run.start += moved
+            run.end += moved
+            if not 0 <= run.start <= MAX_WINDOW:
+                self._queue.remove(run)
+                self.buffered -= len(run.data)
+                self.refuse("before_start" if run.start < 0 else "outside_window", len(run.data))
         if self.anchored and self.end >= 0:
-            self.end = max(0, self.end + distance(seq, self.next_seq))
+            end = self.end + distance(seq, self.next_seq)
+            self.end = end if 0 <= end <= MAX_WINDOW else -1
         self.anchored = True
         self.next_seq = seq & MASK
 
@@ -131,29 +124,35 @@ class Assembler:
         if self.end >= 0 or not 0 <= ahead <= MAX_WINDOW:
             return self.end >= 0 and self.offset + ahead == self.end
         self.end = end = self.offset + ahead
-        for start, data in self._runs:
-            excess = min(len(data), start + len(data) - end)
+        for run in self._queue if self.buffered else ():
+            excess = min(len(run.data), run.start + len(run.data) - end)
             if excess > 0:
-                del data[-excess:]
+                del run.data[-excess:]
+                run.end = end
                 self.buffered -= excess
                 self.refuse("after_fin", excess)
-        self._drop_hidden()
+                if not run.data:
+                    self._queue.remove(run)
         return True
 
-    def push(self, seq: int, data: bytes) -> bytes:
-        """Take a segment's payload. Returns the bytes that are now in order, ``b""`` if none."""
+    def push(self, seq: int, data: bytes, fin: bool = False) -> bytes:
+        """Take a segment's payload. Returns the bytes that are now in order, ``b""`` if none.
+
+        ``fin``: it had that flag, which makes it longer by one where copies compete; tell ``finish`` too.
+        """
         expected = self.next_seq
-        if seq == expected and not self._runs and self.end < 0:
+        if seq == expected and not self.buffered and self.end < 0:
             length = len(data)
             self.next_seq = (expected + length) & MASK
             self.offset += length
             return data
-        return self._push_out_of_order(distance(expected, seq), data)
+        return self._push_out_of_order(distance(expected, seq), data, fin)
 
     def hole(self) -> tuple[int, int] | None:
         """The first hole as ``(seq, length)``; ``None`` when nothing, data or FIN, waits behind one."""
-        if self._runs:
-            behind = self._runs[0][0]
+        first = self._queue.first
+        if first is not None:
+            behind = first.start
         elif self.end >= 0:
             behind = self.end
         else:
@@ -163,12 +162,12 @@ class Assembler:
     @property
     def over_limit(self) -> bool:
         """The queue holds more than it may."""
-        return self.buffered > self.max_buffered or len(self._runs) > self.max_ranges
+        return self.buffered > self.max_buffered or len(self._queue) > self.max_ranges
 
     @property
     def waiting(self) -> bool:
         """Something is queued, or the FIN is known and not reached."""
-        return bool(self._runs) or self.end > self.offset
+        return self.buffered > 0 or self.end > self.offset
 
     def skip(self, until: int | None = None) -> tuple[int, int]:
         """Declare the first hole lost, or without one everything up to sequence number ``until``.
@@ -191,11 +190,11 @@ class Assembler:
 
     def take(self) -> bytes:
         """What became contiguous after ``skip``."""
-        return self._drain(b"") if self._runs else b""
+        return self._drain(b"") if self.buffered else b""
 
     # --- the queue ----------------------------------------------------------------------------------------------------
 
-    def _push_out_of_order(self, ahead: int, data: bytes) -> bytes:
+    def _push_out_of_order(self, ahead: int, data: bytes, fin: bool) -> bytes:
         length = len(data)
         if not -MAX_WINDOW <= ahead <= MAX_WINDOW:
             self.refuse("outside_window", length)
@@ -213,19 +212,23 @@ class Assembler:
             self._repeated(start, start + length)
             return b""
         if start > offset:
-            self._enqueue(start, data)
+            fin = fin and self.end in (-1, start + length)
+            buffered, duplicate, conflicts = self._queue.add(start, data, fin)
+            self.buffered += buffered
+            self.duplicate += duplicate
+            self.conflicts += conflicts
             return b""
         if start < offset:
             self._repeated(start, offset)
             data = data[-ahead:]
-        if not self._runs:
+        if not self.buffered:
             self._advance(len(data))
             return data
         end = offset + len(data)
-        for run_start, held in self._runs:
-            if run_start >= end:
+        for run in self._queue:
+            if run.start >= end:
                 break
-            self.conflicts += _differing(held[: end - run_start], data[run_start - offset :])
+            self.conflicts += differing(run.data[: end - run.start], data[run.start - offset :])
         self._advance(len(data))
         return self._drain(data)
 
@@ -246,83 +249,17 @@ class Assembler:
             length -= late
         self.duplicate += length
 
-    def _enqueue(self, start: int, data: bytes) -> None:
-        runs = self._runs
-        length = len(data)
-        end = start + length
-        at = bisect_right(runs, start, key=_start)
-        if at:
-            left, held = runs[at - 1]
-            left_end = left + len(held)
-            if start == left_end:
-                held += data
-                self.buffered += length
-                self._replace_covered(at, start, data)
-                return
-            if end <= left_end:
-                self.conflicts += _differing(held[start - left : end - left], data)
-                self.duplicate += length
-                return
-            if start == left:
-                at -= 1
-            elif start < left_end:
-                self.conflicts += _differing(held[start - left :], data[: left_end - start])
-        runs.insert(at, (start, bytearray(data)))
-        self.buffered += length
-        self._replace_covered(at + 1, start, data)
-
-    def _replace_covered(self, first: int, start: int, data: bytes) -> None:
-        """Drop the runs from index ``first`` on that ``data`` at ``start`` covers; compare it with what it overlaps."""
-        runs = self._runs
-        end = start + len(data)
-        last = first
-        while last < len(runs):
-            run_start, held = runs[last]
-            if run_start >= end:
-                break
-            self.conflicts += _differing(held[: end - run_start], data[run_start - start :])
-            if run_start + len(held) > end:
-                break
-            self.buffered -= len(held)
-            self.duplicate += len(held)
-            last += 1
-        del runs[first:last]
-
-    def _drop_hidden(self) -> None:
-        """After cutting at the FIN runs may be empty or end together: keep starts and ends strictly rising."""
-        kept: list[tuple[int, bytearray]] = []
-        for start, data in self._runs:
-            if data and (not kept or start + len(data) > kept[-1][0] + len(kept[-1][1])):
-                kept.append((start, data))
-            else:
-                self.buffered -= len(data)
-                self.duplicate += len(data)
-        self._runs = kept
-
     def _drain(self, first: bytes) -> bytes:
         """Hand out ``first`` and the runs that now continue it."""
         parts = [first]
-        runs = self._runs
-        count = 0
-        for start, data in runs:
-            known = self.offset - start
-            if known < 0:
-                break
-            count += 1
-            self.buffered -= len(data)
-            if known >= len(data):
-                self.duplicate += len(data)
-                continue
+        queue = self._queue
+        while (run := queue.first) is not None and run.start <= self.offset:
+            queue.remove(run)
+            length = len(run.data)
+            known = min(self.offset - run.start, length)
+            self.buffered -= length
             self.duplicate += known
-            self._advance(len(data) - known)
-            parts.append(bytes(data[known:]))
-        del runs[:count]
-        return b"".join(parts) if count else first
-
-
-def _differing(a: bytes | bytearray, b: bytes | bytearray) -> int:
-    """Positions of the common length at which two copies differ."""
-    length = min(len(a), len(b))
-    if a[:length] == b[:length]:
-        return 0
-    return sum(map(ne, a, b))
+            if known < length:
+                self._advance(length - known)
+                parts.append(bytes(run.data[known:]))
+        return b"".join(parts) if len(parts) > 1 else first

@@ -9,6 +9,10 @@ captured (NAT hides the SYN-ACK from one of our hooks). A provisional anchor mov
 as long as nothing was handed out. A flow without any SYN is *midstream*: each direction begins at its first segment
 with payload or FIN, and older bytes that come later are discarded (``before_start``): the stream began without them.
 
+A segment that comes before its side's SYN is *held*: a host that waits for the SYN drops it (RFC 9293 §3.10.7.3), but
+it may also have been captured too early. The SYN, or the other side's ACK, tells where the stream begins; what is held
+is then in it or not. Of several SYN-ACKs with different numbers the first acknowledged one counts (RFC 9293 §3.10.7.4).
+
 *Holes.* A hole is a loss (``gap``), when
 
 * the peer has acknowledged bytes beyond it, and data or the FIN behind it was captured (an ACK may be captured before
@@ -22,15 +26,18 @@ A *patient* flow is for capture files, where segments may stand in any order and
 loss, and a RST (late, crossing, or forged) ends the flow only when nothing more can follow.
 
 *End.* Both FINs reached in order, or a RST near the expected number (RFC 5961 §3.2 wants it exact; a passive reader may
-have lost a few segments). A RST's payload is not stream data (RFC 9293 §3.10.7.4 drops it). Urgent data stays in line.
+have lost a few segments). A RST's payload is not stream data (RFC 9293 §3.10.7.4 drops it).
+
+*Urgent data.* Unless an application asks for it in line (SO_OOBINLINE, which nobody else can see), Linux takes the last
+urgent byte out of what it reads (net/ipv4/tcp_input.c, tcp_check_urg). So it is taken out here; the sink is told.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from shadowd.stream.assembler import Assembler
-from shadowd.stream.seq import MASK, MAX_WINDOW, add, distance
+from shadowd.stream.seq import MAX_WINDOW, add, distance
+from shadowd.stream.side import Stream
 
 CLIENT = 0  # client→server
 SERVER = 1  # server→client
@@ -46,6 +53,9 @@ GAP_TIMEOUT = 30_000_000_000
 #: How far from the expected number a RST is believed: Linux's largest default receive buffer (tcp_rmem, 6 MiB) rounded
 #: up. A blind forgery hits it once in 256 tries.
 RST_WINDOW = 1 << 23
+
+#: Unacknowledged SYN-ACKs that are remembered: a server repeats itself five times (tcp_synack_retries).
+_MAX_RIVALS = 8
 
 #: state → event → state. Events are what segments show (``client_fin`` and ``server_fin``, reached in order; ``reset``)
 #: and what the table decides (``expired``, ``replaced``, ``removed``). States without events are final.
@@ -80,6 +90,9 @@ class FlowSink(Protocol):
     def eof(self, direction: int, time: int) -> None:
         """The FIN was reached in order."""
 
+    def urgent(self, direction: int, time: int) -> None:
+        """A byte was taken out here: it was urgent."""
+
     def closed(self, state: str, time: int) -> None:
         """The flow is over: ``closed``, ``reset``, ``expired``, ``replaced`` or ``removed``. Nothing follows."""
 
@@ -95,36 +108,12 @@ class _Nobody:
 
     def eof(self, direction: int, time: int) -> None: ...
 
+    def urgent(self, direction: int, time: int) -> None: ...
+
     def closed(self, state: str, time: int) -> None: ...
 
 
 NOBODY = _Nobody()
-
-
-class Stream(Assembler):
-    """An assembler and what its flow knows of the direction."""
-
-    __slots__ = ("acked", "ended", "hole_since", "isn", "told")
-
-    def __init__(self, max_buffered: int = 1 << 20, max_ranges: int = 256) -> None:
-        super().__init__(max_buffered, max_ranges)
-        self.isn = -1  # initial sequence number, -1 unknown
-        self.acked = 0  # sequence number up to which the peer has acknowledged, its highest
-        self.told = -1  # the peer's latest ACK before the first byte was seen, -1 none
-        self.ended = False  # eof was told
-        self.hole_since = -1  # when the first hole was first seen, -1 without one
-
-    def begin(self, seq: int) -> None:
-        """Anchor; what lies before ``seq`` counts as acknowledged, unless the peer's ACKs so far say that it is not."""
-        if not self.anchored or distance(seq, self.acked) < 0:
-            behind = self.told >= 0 and 0 < distance(self.told, seq) <= MAX_WINDOW
-            self.acked = self.told if behind else seq & MASK
-        self.anchor(seq)
-
-    def acknowledge(self, ack: int) -> None:
-        """The peer's ACK; older ones and those beyond any window are ignored (RFC 9293 §3.10.7.4)."""
-        if 0 < (ack - self.acked) & MASK <= MAX_WINDOW:
-            self.acked = ack
 
 
 class Flow:
@@ -229,6 +218,14 @@ class Flow:
         else:
             self._take(direction, own, peer, seq, ack, flags, payload, time)
 
+    def mark_urgent(self, direction: int, seq: int) -> None:
+        """The segment that is fed next says that the byte of this number is urgent."""
+        own = self.server if direction else self.client
+        ahead = distance(own.next_seq, seq)
+        if own.anchored and 0 <= ahead <= MAX_WINDOW:  # else old; and a newer one takes the place of one to come
+            own.urgent = max(own.urgent, own.offset + ahead)
+            self.steady = False
+
     def starts_another(self, direction: int, seq: int, ack: int, flags: int) -> bool:
         """A SYN of these values belongs to another connection on the same tuple (port reuse), not to this one."""
         own = self.server if direction else self.client
@@ -293,16 +290,17 @@ class Flow:
             if not peer.anchored:
                 peer.told = ack
             else:
+                if not peer.confirmed:
+                    self._confirm(peer, ack)
                 peer.acknowledge(ack)
                 if peer.waiting:
                     self._advance(1 - direction, peer, time)
         if payload:
             if not direction:
                 self.before = own.next_seq
-            data = own.push(seq, payload)
+            data = own.push(seq, payload, bool(flags & FIN))
             if data:
-                self.sink.data(direction, data, time)
-                self.speaker = direction
+                self._tell(direction, own, data, time)
         if flags & FIN and own.anchored:
             own.finish(add(seq, len(payload)))
         self._advance(direction, own, time)
@@ -312,13 +310,17 @@ class Flow:
         """A SYN or SYN-ACK of this connection. False: stale, ignore it."""
         first = add(seq, 1)
         if own.isn < 0:
-            if not own.offset:
+            if own.held:
+                own.release(first)
+            elif not own.offset:
                 own.begin(first)
             own.isn = seq
         elif own.isn != seq:
-            if own.offset or own.waiting or (peer.isn >= 0 and ack != add(peer.isn, 1)):
+            if own.confirmed or own.offset or own.waiting or (peer.isn >= 0 and ack != add(peer.isn, 1)):
                 return False
-            own.begin(first)  # the server answered the repeated SYN anew: nothing of the first answer was used
+            if len(own.rivals) < _MAX_RIVALS:
+                own.rivals += (own.isn,)
+            own.begin(first, anew=True)  # the server answered the repeated SYN anew; the first is not acknowledged
             own.isn = seq
         if flags & ACK and not peer.anchored:
             peer.begin(ack)
@@ -328,7 +330,14 @@ class Flow:
     def _anchor(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int, payload: bytes) -> None:
         if not own.anchored:
             if payload or flags & FIN:
-                own.begin(seq)
+                if peer.isn >= 0 or (self._patient and self.midstream):
+                    own.hold(seq)
+                else:
+                    own.begin(seq)
+        elif own.held:
+            lower = -distance(own.held_from, seq)
+            if payload and 0 < lower <= RST_WINDOW and not (lower == 1 and len(payload) == 1):
+                own.hold(seq)
         elif own.isn < 0 and not own.offset and not self.midstream:
             lower = -distance(own.next_seq, seq)
             probe = lower == 1 and len(payload) <= 1
@@ -336,6 +345,21 @@ class Flow:
                 own.begin(seq)
         if flags & ACK and not peer.anchored and not self.midstream:
             peer.begin(ack)
+
+    def _confirm(self, stream: Stream, ack: int) -> None:
+        """An ACK tells where the other side's stream begins."""
+        if not stream.held:
+            if stream.isn >= 0:
+                stream.choose(ack)
+            return
+        ahead = distance(stream.held_from, ack)
+        if self.midstream:
+            if ahead > 0:  # nothing before it is missing
+                stream.release()
+        elif 0 < ahead <= MAX_WINDOW and (stream.buffered or ahead == 1):
+            stream.release()  # the SYN and the first ACK were not captured
+        else:
+            stream.release(ack)
 
     def _is_near(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int) -> bool:
         """A RST that the other end would take: near the expected number, or answering what it sent."""
@@ -360,6 +384,14 @@ class Flow:
 
     def _advance(self, direction: int, own: Stream, time: int) -> None:
         """Declare lost what is, and tell the end when it is reached."""
+        if own.held:
+            if not own.over_limit:
+                if own.hole_since < 0:
+                    own.hole_since = time
+                return
+            own.release()
+        if own.buffered:
+            self._hand_out(direction, own, time)
         hole = own.hole()
         while hole is not None:
             seq, length = hole
@@ -384,11 +416,31 @@ class Flow:
         self.sink.gap(direction, length, time)
         if direction == CLIENT:
             self.before = own.next_seq
+        self._hand_out(direction, own, time)
+
+    def _hand_out(self, direction: int, own: Stream, time: int) -> None:
+        """What has become contiguous otherwise than by a segment."""
         data = own.take()
         if data:
+            self._tell(direction, own, data, time)
+
+    def _tell(self, direction: int, own: Stream, data: bytes, time: int) -> None:
+        """``data`` ends at ``own.offset``."""
+        if own.urgent >= 0 and own.urgent < own.offset:
+            at, own.urgent = own.urgent - own.offset + len(data), -1
+            if at >= 0:  # else it was lost
+                if at:
+                    self.sink.data(direction, data[:at], time)
+                self.sink.urgent(direction, time)
+                data = data[at + 1 :]
+        if data:
             self.sink.data(direction, data, time)
+        self.speaker = direction
 
     def _give_up(self, direction: int, own: Stream, time: int) -> None:
+        if own.held:
+            own.release()
+            self._hand_out(direction, own, time)
         while own.hole() is not None:
             self._lose(direction, own, time)
         if not self.over:
@@ -411,5 +463,8 @@ class Flow:
             and server.end < 0
             and not client.buffered
             and not server.buffered
+            and not server.rivals
+            and client.urgent < 0
+            and server.urgent < 0
             and not self.over
         )

@@ -6,6 +6,7 @@ import ipaddress
 import struct
 
 SYN, ACK, PSH, FIN, RST = 2, 16, 8, 1, 4
+URG = 32
 
 
 def tcp(
@@ -16,9 +17,10 @@ def tcp(
     seq: int = 1000,
     ack: int = 2000,
     options: bytes = b"",
+    urgent: int = 0,
 ) -> bytes:
     options += b"\0" * (-len(options) % 4)
-    head = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, (5 + len(options) // 4) << 4, flags, 65535, 0, 0)
+    head = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, (5 + len(options) // 4) << 4, flags, 65535, 0, urgent)
     return head + options + payload
 
 

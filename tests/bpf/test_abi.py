@@ -44,6 +44,8 @@ CONSTANTS = [
     "VIEW_TC",
     "VIEW_OWN",
     "MARK_MPTCP",
+    "URGENT_SHIFT",
+    "MAX_COUNTED",
 ]
 
 
@@ -99,3 +101,6 @@ def test_counter_names_are_the_headers() -> None:
     listed = {int(index): name.lower() for name, index in named if name != "MAX"}
     assert [listed[i] for i in range(len(listed))] == list(abi.COUNTERS)
     assert dict(named)["MAX"] == str(len(abi.COUNTERS))
+    of_filter = re.findall(r"#define FILTER_(\w+) (\d+)", HEADER.read_text())
+    assert [name.lower() for name, _ in of_filter] == [*abi.FILTER_COUNTERS, "count_max"]
+    assert [int(index) for _, index in of_filter] == [*range(len(abi.FILTER_COUNTERS)), len(abi.FILTER_COUNTERS)]

@@ -309,7 +309,7 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a later format": (lambda data: data.replace(b" 1 ", b" 2 ", 1), "has format 2, this shadowd reads 1"),
     "half of it": (lambda data: data[: len(data) // 2], "damaged or cut off"),
     "without its last byte": (lambda data: data[:-1], "damaged or cut off"),
-    "another ABI": (lambda data: bytecode.encode({**body_of(data), "abi": 7}), "built for ABI 7, this shadowd has 1"),
+    "another ABI": (lambda data: bytecode.encode({**body_of(data), "abi": 7}), "built for ABI 7, this shadowd has 2"),
     "other sources": (lambda data: bytecode.encode({**body_of(data), "source": "0" * 64}), "built from other sources"),
     "no maps": (lambda data: bytecode.encode({**body_of(data), "maps": {}}), "not what the format says"),
     "too large": (lambda data: data + bytes(bytecode.FILE_LIMIT), "larger than 8 MB"),

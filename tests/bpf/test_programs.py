@@ -13,7 +13,7 @@ from shadowd.capture import abi, bpf
 from shadowd.capture.programs import Programs
 from shadowd.capture.ring import RingSink
 from shadowd.capture.rules import Rule
-from tests.bpf.packets import ACK, FIN, PSH, SYN, ethernet, ipv4, ipv6, tcp
+from tests.bpf.packets import ACK, FIN, PSH, SYN, URG, ethernet, ipv4, ipv6, tcp
 
 TEST_RUN_IFINDEX = 1  # BPF_PROG_TEST_RUN gives packets the loopback device
 NEXT = -1  # TC_ACT_UNSPEC
@@ -24,6 +24,7 @@ class Seen(RingSink):
     def __init__(self) -> None:
         self.segments: list[dict[str, Any]] = []
         self.timings: list[tuple[int, ...]] = []
+        self.urgents: list[int] = []
 
     def segment(
         self, key: bytes, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int, tag: int
@@ -36,6 +37,9 @@ class Seen(RingSink):
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         self.timings.append((cookie, direction, seq, length, flags, time))
+
+    def urgent(self, key: bytes, direction: int, seq: int) -> None:
+        self.urgents.append(seq)
 
     def marked(self, key: bytes, direction: int, marks: int) -> None:
         self.segments[-1]["marks"] = marks
@@ -251,6 +255,21 @@ def test_syn_carries_flags_and_multipath_is_marked(bench: Bench) -> None:
     option = b"\x02\x04\x05\xb4\x01\x01" + b"\x1e\x0c\x01\x81" + bytes(8)
     multipath = bench.run(ethernet(ipv4("10.0.0.1", "10.0.0.2", tcp(fresh(), 80, flags=SYN, options=option))))
     assert [(s["flags"], s["marks"]) for s in multipath.segments] == [(SYN, abi.MARK_MPTCP)]
+
+
+def test_the_urgent_byte_is_told(bench: Bench) -> None:
+    """Its number as Linux counts: the pointer is one beyond it, and 0 is taken for 1."""
+    bench.rules(Rule(0, [(80, 80)], interface="lo"))
+    for payload, flags, pointer, told in (
+        (b"ab!", URG | ACK, 3, [1002]),
+        (b"ab!", URG | ACK, 0, [1000]),
+        (b"ab!", URG | ACK, 65535, [66534]),
+        (b"ab!", ACK, 3, []),
+    ):
+        segment = tcp(fresh(), 80, payload, flags=flags, urgent=pointer)
+        seen = bench.run(ethernet(ipv4("10.0.0.1", "10.0.0.2", segment)))
+        assert b"".join(s["payload"] for s in seen.segments) == payload
+        assert seen.urgents == told
 
 
 def test_fin_with_data_keeps_its_flag(bench: Bench) -> None:

@@ -47,15 +47,7 @@ LATER = {
 ACTION = re.compile(r"needed|asked for|--\w|longer run|too busy|another version|begin a run|connections|noise add")
 
 
-#: Known to fail, and to be mended: to twins alone another half of production looks like another candidate, unless the
-#: same requests came again within seconds of the change. A --baseline tells.
-UNSOLVED = {("blue_green", "twin"), ("blue_green_stays", "twin")}
-
-
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [pytest.param(*one, marks=pytest.mark.xfail(reason="see UNSOLVED")) if one in UNSOLVED else one for one in ALL],
-)
+@pytest.mark.parametrize(("name", "mode"), ALL)
 def test_identical_versions_never_fail(name: str, mode: str) -> None:
     made = WORLDS[name]
     outcome = drive(made(1, mode, RATE, SECONDS), every=EVERY)

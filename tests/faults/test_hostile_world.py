@@ -232,6 +232,7 @@ def test_file_descriptors_run_out(tmp_path: Path) -> None:
         daemon.add("shop", production.port, slow.url, timeout="30s")
         used = len(os.listdir(f"/proc/{daemon.pid}/fd"))
         soft, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard, "it takes what it may have"
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 8, hard))
         clients = [HttpClient("127.0.0.1", production.port) for _ in range(40)]
         for number, client in enumerate(clients):
@@ -242,6 +243,15 @@ def test_file_descriptors_run_out(tmp_path: Path) -> None:
         )
         check_ledger(daemon.ledger("shop"))
         assert set(unsent(daemon.ledger("shop")["targets"][0])) == {"own_limit"}
+        free = used + 8 - len(os.listdir(f"/proc/{daemon.pid}/fd"))
+        callers = [socket.socket(socket.AF_UNIX) for _ in range(free + 3)]  # the accept loop meets the limit as well
+        for caller in callers:
+            caller.connect(str(daemon.socket))
+        wait_for("the accept loop tells of it", lambda: "accept returned EMFILE" in daemon.log.read_text())
+        time.sleep(1.0)
+        assert daemon.log.read_text().count("accept returned EMFILE") == 1, "ten tries a second are one line"
+        for caller in callers:
+            caller.close()
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, hard))
         hang.set()
         for client in clients:

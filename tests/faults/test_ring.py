@@ -90,6 +90,13 @@ def test_a_full_ring_is_counted_and_nothing_is_spliced(daemon: Daemon) -> None:
     assert kernel["lost"]["ring_full"] == kernel["ring_full_bytes"] > RING
     assert ledger["lost"]["gap"] >= 4  # each connection lost a part of its stream, and says so
     assert kernel["dead"] == 0
+    missed = ledger["missed"]  # the filter's own share of it
+    assert 0 < missed["lost"] < missed["matched"]
+    assert missed["not_looked_at"] == 0
+    assert 0.5 < missed["requests"] / len(production.requests) < 2, "about what production was asked"
+    (view,) = [one for one in daemon.call("status")["filters"] if one["spec"]["name"] == "full"]
+    assert "never reached this daemon" in view["words"][0]
+    assert "raise ring_bytes" in view["words"][0]
     # whatever reached the shadow is one whole request of production's, unchanged, and no request came twice
     sent, replayed = Counter(production.requests), Counter(unmarked(request) for request in shadow.requests)
     assert max(sent.values()) == 1
@@ -98,6 +105,37 @@ def test_a_full_ring_is_counted_and_nothing_is_spliced(daemon: Daemon) -> None:
     assert 0 < len(shadow.requests) < len(production.requests)
     production.close()
     shadow.close()
+
+
+def test_connections_that_were_never_seen_are_their_filters_loss(daemon: Daemon) -> None:
+    """Short ones, all of which open while nobody reads: what found no room is told by the kernel's count of SYNs. A
+    filter beside it has lost nothing."""
+    shadow, production, other = Server(), Server(), Server()
+    daemon.add("short", production.port, shadow.url)
+    daemon.add("beside", other.port, shadow.url)
+    HttpClient("127.0.0.1", other.port).get("/beside")
+    ask_once(production.port, 20)
+    daemon.settled("short", lambda found: found["seen"] == 20)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    ask_once(production.port, 4_000)
+    os.kill(daemon.pid, signal.SIGCONT)
+    ledger = daemon.settled("short", lambda found: found["lost"].get("ring_full"))
+    asked = 4_020
+    assert ledger["lost"]["ring_full"] > 500
+    assert 0.9 * asked < ledger["seen"] < 1.1 * asked, "nearly all are accounted for: each was one request"
+    assert ledger["missed"]["lost"] > 500
+    beside = daemon.settled("beside")
+    assert (beside["seen"], beside["lost"], beside.get("missed")) == (1, {}, None)
+    for server in (production, other, shadow):
+        server.close()
+
+
+def ask_once(port: int, count: int) -> None:
+    """So many connections of one request each."""
+    for number in range(count):
+        client = HttpClient("127.0.0.1", port)
+        client.get(f"/{number}?{'x' * 600}")
+        client.close()
 
 
 def _later(ledger: dict[str, object], least: int) -> dict[str, object] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from shadowd.capture import bpf
@@ -17,16 +17,27 @@ def echo(number: int, head: bytes, body: bytes) -> bytes:
     return ok(head.split(b" ", 2)[1] + body[:20])
 
 
+def echoed(answer: bytes, path: str) -> bool:
+    return answer.endswith(b"\r\n\r\n" + path.encode())
+
+
 class Traffic:
     """``connections`` keep-alive clients of production, each asking again as soon as it is answered.
 
     ``pause`` is the time between two requests of one client, in seconds; ``answered`` counts right answers, ``errors``
-    holds whatever a client saw that was none.
+    holds whatever a client saw that was none. ``patient`` clients, of a production that is restarted, connect again
+    when they are cut off, and ``cuts`` counts how often.
     """
 
-    def __init__(self, port: int, connections: int = 3, pause: float = 0.003) -> None:
+    def __init__(
+        self, port: int, connections: int = 3, pause: float = 0.003,
+        right: Callable[[bytes, str], bool] = echoed, patient: bool = False,
+    ) -> None:  # fmt: skip
         self.port = port
         self.errors: list[str] = []
+        self.cuts = 0
+        self._right = right
+        self._patient = patient
         self._counts = [0] * connections
         self._pause = pause
         self._over = threading.Event()
@@ -37,16 +48,24 @@ class Traffic:
         return sum(self._counts)
 
     def _ask(self, index: int) -> None:
-        try:
-            client = HttpClient("127.0.0.1", self.port)
-            while not self._over.wait(self._pause):
-                path = f"/{index}/{self._counts[index]}"
-                if not client.get(path).endswith(b"\r\n\r\n" + path.encode()):
-                    self.errors.append(f"{path}: another answer")
-                self._counts[index] += 1
-            client.close()
-        except (OSError, AssertionError) as error:
-            self.errors.append(f"client {index}: {error!r}")
+        while not self._over.is_set():
+            try:
+                self._ask_on_one_connection(index)
+            except (OSError, AssertionError) as error:
+                if not self._patient:
+                    self.errors.append(f"client {index}: {error!r}")
+                    return
+                self.cuts += 1
+                self._over.wait(0.05)
+
+    def _ask_on_one_connection(self, index: int) -> None:
+        client = HttpClient("127.0.0.1", self.port)
+        while not self._over.wait(self._pause):
+            path = f"/{index}/{self._counts[index]}"
+            if not self._right(client.get(path), path):
+                self.errors.append(f"{path}: another answer")
+            self._counts[index] += 1
+        client.close()
 
     def more(self, count: int) -> None:
         """Wait for ``count`` more right answers."""

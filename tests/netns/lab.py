@@ -289,7 +289,8 @@ class HttpClient:
         self.sock.close()
 
     def __del__(self) -> None:
-        self.sock.close()
+        with contextlib.suppress(AttributeError):  # it was refused
+            self.sock.close()
 
 
 @contextlib.contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -80,6 +82,98 @@ def test_requests_arrive_byte_for_byte(daemon: Daemon, production: Server, shado
     ledger = daemon.settled(name, lambda found: found["seen"] == len(sent))
     assert ledger["targets"][0]["mirrored"] == len(sent)
     assert [unmarked(request) for request in shadow.requests] == sent == production.requests
+
+
+def test_the_urgent_byte_reaches_the_shadow_as_it_reached_production(
+    daemon: Daemon, production: Server, shadow: Server, name: str
+) -> None:
+    """Not at all: the kernel hands it out apart from the stream."""
+    daemon.add(name, production.port, shadow.url, methods="any", preserve_host=True)
+    client = HttpClient("127.0.0.1", production.port)
+    head = b"POST /a HTTP/1.1\r\nHost: prod\r\nContent-Length: 6\r\n\r\n"
+    for first, urgent, rest in ((head + b"abc", b"!", b"def"), (b"GET /", b"x!", b"y HTTP/1.1\r\nHost: prod\r\n\r\n")):
+        client.send(first)
+        wait_for("production has read what came before", lambda: not queued(client))
+        client.sock.send(urgent, socket.MSG_OOB)
+        client.send(rest)
+        client.receive()
+    client.get("/after")
+    client.close()
+    ledger = daemon.settled(name, lambda found: found["seen"] == 3)
+    assert ledger["targets"][0]["mirrored"] == 3
+    assert [request.split(b" ")[1] for request in production.requests] == [b"/a", b"/xy", b"/after"]
+    assert production.requests[0] == head + b"abcdef"
+    assert [unmarked(request) for request in shadow.requests] == production.requests
+
+
+def test_requests_that_no_longer_parse_without_the_urgent_byte_are_lost(
+    daemon: Daemon, shadow: Server, name: str
+) -> None:
+    """Production reads urgent data in line, which nobody else can see; the shadow is not sent anything mangled."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        daemon.add(name, listener.getsockname()[1], shadow.url)
+        client = HttpClient("127.0.0.1", listener.getsockname()[1])
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        with connection:
+            for first, urgent, rest in (
+                (b"GET /a HTTP/1.1\r\nHost", b":", b" prod\r\n\r\n"),
+                (b"GET /b HTTP/1.1\r\nHost: prod\r\n\r\n", b"", b""),
+            ):
+                client.send(first)
+                if urgent:
+                    client.sock.send(urgent, socket.MSG_OOB)
+                    client.send(rest)
+                read = b""
+                while not read.endswith(b"\r\n\r\n"):
+                    read += connection.recv(65536)
+                assert read == first + urgent + rest
+                connection.sendall(ok(b"fine"))
+                client.receive()
+            client.close()
+    ledger = daemon.settled(name, lambda found: found["seen"] == 2)
+    assert ledger["lost"] == {"urgent": 1}
+    assert ledger["targets"][0]["mirrored"] == 1
+    assert [request.split(b" ")[1] for request in shadow.requests] == [b"/b"]
+
+
+def test_what_production_reads_is_mirrored_in_its_strict_form(daemon: Daemon, shadow: Server, name: str) -> None:
+    """On one connection: loose requests that production answers, one that can be read in two ways, and what is excluded
+    in another form."""
+    asked = [
+        b"GET /lf HTTP/1.1\nHost: prod\nHost: other\n\n",
+        b"GET /control HTTP/1.1\r\nHost: prod\r\nCookie: a=\x01b\r\n\r\n",
+        b"POST /both HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET http://prod/admin/x HTTP/1.1\r\nHost: prod\r\n\r\n",
+        b"GET /%61dmin HTTP/1.1\r\nHost: prod\r\n\r\n",
+        b"POST /chunks HTTP/1.1\r\nHost: prod\r\nTransfer-Encoding: chunked\r\n\r\n2 ; a = b\r\nhi\r\n0  \r\n\r\n",
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        daemon.add(name, listener.getsockname()[1], shadow.url, methods="any", exclude_path="^/admin")
+        client = HttpClient("127.0.0.1", listener.getsockname()[1])
+        connection, _ = listener.accept()
+        with connection:
+            for request in asked:
+                client.send(request)
+                read = b""
+                while len(read) < len(request):
+                    read += connection.recv(65536)
+                connection.sendall(ok(b"fine"))
+                client.receive()
+            client.close()
+    ledger = daemon.settled(name, lambda found: found["seen"] == len(asked))
+    assert ledger["filtered"] == {"unparsable": 1, "path": 2}
+    assert ledger["targets"][0]["mirrored"] == 3
+    lf, control, chunks = (unmarked(request) for request in shadow.requests)
+    host = b"Host: 127.0.0.1:%d\r\n" % shadow.port
+    assert lf == b"GET /lf HTTP/1.1\r\n" + host + b"\r\n"
+    assert control == b"GET /control HTTP/1.1\r\n" + host + b"Cookie: a=\x01b\r\n\r\n"
+    assert chunks.endswith(b"\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+
+
+def queued(client: HttpClient) -> int:
+    """Bytes that the other end's kernel has not acknowledged (SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(client.sock, termios.TIOCOUTQ, bytes(4)), "little")
 
 
 def test_host_is_the_targets_and_the_mark_is_added(
@@ -174,7 +268,7 @@ def test_pause_and_resume(daemon: Daemon, production: Server, shadow: Server, na
 def test_shadow_on_the_same_port_of_another_address_is_no_loop(daemon: Daemon, name: str) -> None:
     production = Server("127.0.0.1")
     shadow = Server("127.0.0.2", production.port)
-    daemon.add(name, production.port, shadow.url)
+    daemon.add(name, production.port, shadow.url, allow_self=True)
     client = HttpClient("127.0.0.1", production.port)
     for number in range(20):
         client.get(f"/{number}")

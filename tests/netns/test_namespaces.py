@@ -139,7 +139,7 @@ def test_own_traffic_redirected_to_production_itself_is_not_captured(tmp_path: P
         redirect(space, "OUTPUT", front, port)
         production = serve_in(space, "127.0.0.1", port)
         with running(tmp_path / "d", namespace=space) as daemon:
-            daemon.add("loop", port, f"http://127.0.0.1:{front}")
+            daemon.add("loop", port, f"http://127.0.0.1:{front}", allow_self=True)
             with in_namespace(space):
                 client = HttpClient("127.0.0.1", port)
             for number in range(10):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.netns.lab import Daemon, Server, ok, running
-from tests.netns.test_verdict import ask, compared
+from tests.netns.shop import ask, compared
 
 pytestmark = pytest.mark.usefixtures("root_user")
 

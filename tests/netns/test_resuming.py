@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.netns.lab import Daemon, Server, wait_for
-from tests.netns.test_verdict import Made, answered, ask, compared
+from tests.netns.shop import Made, ask, compared
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -26,19 +26,6 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     finally:
         log = made.stop()
     assert "Traceback" not in log, log[-4000:]
-
-
-@pytest.fixture
-def servers() -> Iterator[Callable[[Made], Server]]:
-    made: list[Server] = []
-
-    def start(fields: Made) -> Server:
-        made.append(Server(answer=lambda number, head, body: answered(fields, head)))
-        return made[-1]
-
-    yield start
-    for server in made:
-        server.close()
 
 
 def runs(daemon: Daemon) -> list[dict[str, Any]]:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
 import os
 import random
 import signal
 import sqlite3
-import threading
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from tests.netns.lab import Daemon, HttpClient, Server, check_ledger, ok, running, wait_for
+from tests.netns.shop import JSON, Made, ask, compared
 
 pytestmark = pytest.mark.usefixtures("root_user")
-
-Made = Callable[[int], dict[str, Any]]
-SPAN = 1.6  # seconds
-JSON = b"Content-Type: application/json\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -38,57 +31,6 @@ def name(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[str]:
     for view in daemon.call("filter.ls"):
         check_ledger(daemon.ledger(view["spec"]["name"]))
         daemon.call("filter.rm", name=view["spec"]["name"])
-
-
-@pytest.fixture
-def servers() -> Iterator[Callable[[Made], Server]]:
-    made: list[Server] = []
-
-    def start(fields: Made) -> Server:
-        """A service whose answer to /orders/N is ``fields(N)`` as JSON."""
-        made.append(Server(answer=lambda number, head, body: answered(fields, head)))
-        return made[-1]
-
-    yield start
-    for server in made:
-        server.close()
-
-
-def answered(fields: Made, head: bytes) -> bytes:
-    target = head.split(b" ", 2)[1]
-    found = fields(int(target.rpartition(b"/")[2] or 0))
-    if "status" in found:
-        return ok(b'{"error":"stock lookup failed"}', found["status"], JSON)
-    return ok(json.dumps(found).encode(), headers=JSON)
-
-
-def ask(port: int, count: int, path: str = "/orders/{}", connections: int = 7) -> None:
-    """``count`` requests over some connections at once, in more than the second that a verdict waits for."""
-    numbers = itertools.count()
-    pause = SPAN * connections / count
-
-    def work() -> None:
-        client = HttpClient("127.0.0.1", port)
-        while (number := next(numbers)) < count:
-            client.get(path.format(number))
-            time.sleep(pause)
-        client.close()
-
-    threads = [threading.Thread(target=work) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-
-
-def compared(daemon: Daemon, name: str, count: int) -> dict[str, Any]:
-    """The verdict once ``count`` exchanges were compared."""
-
-    def look() -> dict[str, Any] | None:
-        verdict: dict[str, Any] = daemon.call("verdict", name=name)
-        return verdict if verdict["compared"] >= count else None
-
-    return dict(wait_for(f"{count} exchanges are compared", look))
 
 
 def labels(daemon: Daemon, name: str) -> dict[str, str]:

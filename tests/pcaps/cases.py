@@ -37,6 +37,8 @@ class Stream(NamedTuple):
     client_gaps: tuple[tuple[int, int], ...] = ()
     server_gaps: tuple[tuple[int, int], ...] = ()
     conflicts: int = 0
+    client_discarded: dict[str, int] | None = None
+    client_urgent: list[int] | None = None
 
 
 def _raw(*talks: Talk) -> bytes:
@@ -183,6 +185,54 @@ def two_connections_interleaved() -> tuple[bytes, list[Stream]]:
     return pcap(mixed, RAW), [Stream(REQUEST, ANSWER), Stream(b"six", b"")]
 
 
+def fin_before_the_syn_ack() -> tuple[bytes, list[Stream]]:
+    """A host that waits for a SYN drops it (RFC 9293 §3.10.7.3)."""
+    talk = Talk().client(-1, flags=SYN).server(-4000, flags=FIN | ACK).server(-1, flags=SYN | ACK).client(0)
+    return _raw(talk.client(0, REQUEST).server(0, ANSWER, ack=len(REQUEST))), [Stream(REQUEST, ANSWER, "open")]
+
+
+def data_before_the_syn_ack() -> tuple[bytes, list[Stream]]:
+    """Captured too early: it belongs to the stream. The other side's is nobody's."""
+    first = Talk().client(-1, flags=SYN).server(3, b"def").server(0, b"abc").server(-1, flags=SYN | ACK)
+    other = Talk(isn=90_000, client=CLIENT6, server=SERVER6).client(-1, flags=SYN).server(-900, b"forged")
+    other.server(-1, flags=SYN | ACK).client(0, REQUEST).server(0, b"abc", ack=len(REQUEST))
+    return _raw(first, other), [Stream(b"", b"abcdef", "open"), Stream(REQUEST, b"abc", "open")]
+
+
+def two_syn_acks() -> tuple[bytes, list[Stream]]:
+    """The acknowledged one counts, whichever is last (RFC 9293 §3.10.7.4)."""
+    talks = []
+    for number, order in enumerate(((-1, 77_000, -1), (77_000, -1), (-1, 77_000))):
+        talk = Talk(isn=9000 * number, client=("10.0.0.9", 50_000 + number)).client(-1, flags=SYN)
+        for at in order[:2]:
+            talk.server(at, flags=SYN | ACK)
+        talk.client(0)
+        if len(order) > 2:
+            talk.server(77_000, flags=SYN | ACK)
+        talks.append(talk.client(0, REQUEST).server(0, ANSWER, ack=len(REQUEST)))
+    return _raw(*talks), [Stream(REQUEST, ANSWER, "open")] * 3
+
+
+def midstream_first_segment_late() -> tuple[bytes, list[Stream]]:
+    """The ACKs say that bytes before it are under way."""
+    talk = Talk().server(70, ack=500).client(503, b"def", ack=70).server(70, ack=500).client(500, b"abc", ack=70)
+    return _raw(talk.server(70, b"xyz", ack=506)), [Stream(b"abcdef", b"xyz", "midstream")]
+
+
+def midstream_first_segment_too_late() -> tuple[bytes, list[Stream]]:
+    talk = Talk().client(503, b"def", ack=70).server(70, b"xyz", ack=506).client(500, b"abc", ack=73)
+    return _raw(talk), [Stream(b"def", b"xyz", "midstream", client_discarded={"before_start": 3})]
+
+
+def urgent_byte() -> tuple[bytes, list[Stream]]:
+    """The pointer of RFC 793, which Linux takes: one beyond the byte."""
+    talk = Talk().shake().client(0, b"abc")
+    packet = bytearray(ip4(CLIENT4[0], SERVER4[0], tcp(CLIENT4[1], SERVER4[1], 1004, 5001, ACK | 0x20, b"d!e")))
+    struct.pack_into("!H", packet, 38, 2)
+    talk.packets.append(bytes(packet))
+    return _raw(talk.client(6, b"f")), [Stream(b"abcdef", b"", "open", client_urgent=[4])]
+
+
 CASES: list[Callable[[], tuple[bytes, list[Stream]]]] = [
     plain,
     reordered_around_the_wrap,
@@ -205,4 +255,10 @@ CASES: list[Callable[[], tuple[bytes, list[Stream]]]] = [
     overlapping_fragments,
     cut_by_the_snap_length,
     two_connections_interleaved,
+    fin_before_the_syn_ack,
+    data_before_the_syn_ack,
+    two_syn_acks,
+    midstream_first_segment_late,
+    midstream_first_segment_too_late,
+    urgent_byte,
 ]

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from shadowd.replay.lane import Lane
 from shadowd.replay.target import ADDRESS_REST, BREAKER_FAILURES, Address
 from tests.unit.loopback import Mirror
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as made:
-        yield made
 
 
 def refusing() -> Address:
@@ -55,10 +48,15 @@ def test_an_address_is_tried_again_after_its_rest(mirror: Mirror) -> None:
     target.addresses = [(socket.AF_INET, ("127.0.0.1", other.port)), alive]
     mirror.ask(Lane(mirror.engine, target), 2)
     mirror.until(lambda: len(shadow.accept_all()) == 3)
-    mirror.turn(ADDRESS_REST)
+    mirror.turn(ADDRESS_REST - 1)
+    mirror.still()
+    assert other.accept_all() == [], "passed over, while it rests and another is there"
+    mirror.turn(1)
     for index in (3, 4):
         mirror.ask(Lane(mirror.engine, target), index)
     mirror.until(lambda: len(other.accept_all()) == 1)
+    assert len(shadow.accept_all()) == 4, "in turn again"
+    assert "failed connect" not in mirror.ledger()
 
 
 def test_with_no_address_left_requests_fail_and_the_breaker_opens(mirror: Mirror) -> None:

@@ -129,7 +129,7 @@ def test_sizes(written: object, count: int) -> None:
         ({"methods": "G T"}, "'G T' is not a method"),
         ({"methods": []}, "methods: is empty"),
         ({"match_path": "("}, "match_path: '(' is not a regular expression"),
-        ({"match_path": "[b-\na]"}, "bad character range"),
+        ({"match_path": "[b-\na]"}, "invalid character class range"),
         ({"ports": 10**5000}, "ports: 'int' is not a port"),
         ({"max_in_flight": 10**5000}, "max_in_flight: 'int' is out of range"),
         ({"exclude_path": "x" * 1025}, "exclude_path: "),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,17 +15,6 @@ from tests.unit.certificates import Certificate
 from tests.unit.loopback import Mirror, Peer, Shadow, ok
 
 MS = SECOND // 1000
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as built:
-        yield built
-
-
-@pytest.fixture
-def shadow(mirror: Mirror) -> Shadow:
-    return mirror.shadow()
 
 
 @pytest.fixture(scope="module")

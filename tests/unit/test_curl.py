@@ -19,7 +19,7 @@ SHELLS = {"dash": ["dash"], "bash": ["bash", "--norc"], "zsh": ["zsh", "-f"], "f
 BASE = {"shadow": "http://next:8080"}
 STUB = """#!/bin/sh
 { for word in "$@"; do printf '%s\\0' "$word"; done; printf '\\1\\0'; } >>"$RECORD"
-case " $* " in *' @- '*) cat >>"$RECORD.stdin"; printf '\\0\\1\\0' >>"$RECORD.stdin";; esac
+case " $* " in *' --data-binary @- '*) cat >>"$RECORD.stdin"; printf '\\0\\1\\0' >>"$RECORD.stdin";; esac
 """
 
 HOSTILE = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,17 +12,6 @@ from shadowd.replay.target import BREAKER_FAILURES, BREAKER_FIRST, SECOND, Targe
 from tests.unit.loopback import Mirror, Shadow, ok
 
 SAFELY_LATER = SECOND // 10
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as built:
-        yield built
-
-
-@pytest.fixture
-def shadow(mirror: Mirror) -> Shadow:
-    return mirror.shadow()
 
 
 def limited(mirror: Mirror, shadow: Shadow, limits: TargetLimits | None = None) -> Lane:
@@ -206,7 +194,10 @@ def test_an_answer_without_end_is_given_up(mirror: Mirror, shadow: Shadow) -> No
     for _ in range(2):  # each answer for itself, not all that was asked before the first came
         mirror.answer(peer, ok(b"y" * 90_000))
     peer.send(b"HTTP/1.1 200 OK\r\n\r\n" + b"y" * 110_000)
-    mirror.until(lambda: mirror.ledger() == {"mirrored": 2, "failed malformed": 1})
+    mirror.until(lambda: "in_flight" not in mirror.ledger())
+    assert mirror.ledger() == {"mirrored": 2, "failed malformed": 1}
+    assert lane.target.connections == 0
+    mirror.until(lambda: peer.has(0) and peer.ended, "the connection is closed on the wire")
 
 
 # --- connecting -------------------------------------------------------------------------------------------------------
@@ -246,6 +237,18 @@ def test_refused_connections_open_the_circuit_and_a_probe_closes_it(mirror: Mirr
         mirror.arrives(mirror.peer(revived, index), index)
     assert target.breaker_until == 0
     assert mirror.ledger()["in_flight"] == 2
+
+
+def test_connections_refused_at_one_moment_are_one_trial(mirror: Mirror) -> None:
+    """A shadow restarted under many connections is asked again as soon as under one."""
+    target = mirror.target(unused_port())
+    for trial in range(3):
+        for index in range(4 * BREAKER_FAILURES):
+            mirror.ask(Lane(mirror.engine, target), index)
+        mirror.until(lambda: "in_flight" not in mirror.ledger())
+        assert target.breaker_until == mirror.now + (BREAKER_FIRST << trial)
+        mirror.turn(BREAKER_FIRST << trial)
+    assert mirror.ledger() == {"failed connect": 3 * 4 * BREAKER_FAILURES}
 
 
 def test_several_addresses_are_used_in_turn(mirror: Mirror) -> None:

@@ -34,6 +34,9 @@ class Log:
     def eof(self, direction: int, time: int) -> None:
         self.events.append(("eof", direction))
 
+    def urgent(self, direction: int, time: int) -> None:
+        self.events.append(("urgent", direction))
+
     def closed(self, state: str, time: int) -> None:
         self.events.append(("closed", state))
 
@@ -97,6 +100,46 @@ def test_request_and_response_without_pure_acks() -> None:
         ("closed", "closed"),
     ]
     assert wire.flow.over
+
+
+def test_the_urgent_byte_is_taken_out() -> None:
+    wire = Wire().shake()
+    wire.flow.mark_urgent(CLIENT, add(C, 1 + 4))
+    assert not wire.flow.steady
+    wire.client(0, b"ab")
+    wire.client(2, b"cd!ef")
+    assert wire.flow.steady
+    wire.flow.mark_urgent(CLIENT, add(C, 1 + 3))  # a repeated segment tells of it again: it is read
+    wire.client(7, b"g")
+    assert wire.events == [
+        ("data", CLIENT, b"ab"), ("data", CLIENT, b"cd"), ("urgent", CLIENT), ("data", CLIENT, b"ef"),
+        ("data", CLIENT, b"g"),
+    ]  # fmt: skip
+    assert (wire.flow.client.offset, wire.flow.client.delivered) == (8, 8)
+
+
+def test_a_newer_urgent_byte_takes_the_place_of_one_to_come() -> None:
+    """tcp_check_urg: there is one urgent pointer."""
+    wire = Wire().shake()
+    wire.flow.mark_urgent(SERVER, add(S, 1 + 2))
+    wire.server(2, b"!c")
+    wire.flow.mark_urgent(SERVER, add(S, 1 + 5))
+    wire.flow.mark_urgent(SERVER, add(S, 1 + 4))
+    wire.server(4, b"d!")
+    wire.server(0, b"ab")
+    assert wire.log.text(SERVER) == b"ab!cd"
+    assert wire.events[-1] == ("urgent", SERVER)
+    assert wire.flow.steady
+
+
+def test_an_urgent_byte_that_is_lost() -> None:
+    wire = Wire().shake()
+    wire.flow.mark_urgent(CLIENT, add(C, 1 + 2))
+    wire.client(4, b"ef")
+    wire.flow.give_up_holes(9)
+    wire.client(6, b"gh")
+    assert wire.events == [("gap", CLIENT, 4), ("data", CLIENT, b"ef"), ("data", CLIENT, b"gh")]
+    assert wire.flow.steady
 
 
 def test_pure_acks_change_nothing() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,17 +11,6 @@ from shadowd.replay.target import IDLE_KEEP, SECOND, TargetLimits
 from tests.unit.loopback import MARK, Mirror, Peer, Shadow, get, ok
 
 SAFELY_LATER = SECOND // 10
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as built:
-        yield built
-
-
-@pytest.fixture
-def shadow(mirror: Mirror) -> Shadow:
-    return mirror.shadow()
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import posixpath
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from shadowd.errors import UsageError
 from shadowd.exchange import Request
 from shadowd.filterspec import FilterSpec
-from shadowd.policy import Policy, loop_value
+from shadowd.policy import Policy, loop_value, spelled_out
 from shadowd.protocols.http1_reader import ProtocolError, RequestReader
 
 HOST = b"shadow.test:8081"
@@ -84,6 +86,69 @@ def test_methods(method: bytes, safe: str, listed: str) -> None:
 def test_paths(target: bytes, reason: str) -> None:
     policy = Policy(LOOP, match_path="^/api", exclude_path="internal")
     assert policy.refuse(get(b"Host: p", target=target)) == reason
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/admin/users",
+        b"http://prod.example/admin",
+        b"HTTP://u:p@[::1]:81/admin?x",
+        b"/%61dmin",
+        b"/%61%64%6D%69%6e/",
+        b"//admin",
+        b"/./admin",
+        b"/a/../admin",
+        b"/a/%2e%2e/admin",
+        b"/a/..%2fadmin",
+        b"/\\admin",
+        b"http://prod.example//x/../admin/",
+        b"/admin#x",
+    ],
+)
+def test_what_is_excluded_stays_excluded_in_any_spelling(target: bytes) -> None:
+    assert Policy(LOOP, exclude_path="^/admin").refuse(get(b"Host: p", target=target)) == "path"
+
+
+@pytest.mark.parametrize(
+    "target", [b"/shop?next=/admin", b"http:///shop/admin", b"/a/admin", b"/adm%69", b"*", b"/a/..b"]
+)
+def test_what_is_not_excluded_is_mirrored(target: bytes) -> None:
+    asked = get(b"Host: p", target=target, method=b"OPTIONS" if target == b"*" else b"GET")
+    assert Policy(LOOP, exclude_path="^/admin").refuse(asked) == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "pattern", "reason"),
+    [
+        (b"http://prod.example/api?x=1", "^/api", ""),
+        (b"http://prod.example/api?x=1", "x=1$", ""),
+        (b"http://prod.example", "^/$", ""),
+        (b"http://prod.example?q", "^/[?]q$", ""),
+        (b"http://prod.example/shop", "prod", "path"),
+        (b"/api", "^/api$", ""),
+    ],
+)
+def test_an_absolute_target_is_matched_by_path_and_query(target: bytes, pattern: str, reason: str) -> None:
+    assert Policy(LOOP, match_path=pattern).refuse(get(b"Host: p", target=target)) == reason
+
+
+SEGMENTS = st.lists(st.sampled_from([b"a", b"b", b".", b"..", b"", b"%2e", b"%2E.", b"%61", b"c%2Fd"]), max_size=8)
+
+
+@given(SEGMENTS)
+def test_spelled_out_as_the_standard_library_has_it(segments: list[bytes]) -> None:
+    path = b"/" + b"/".join(segments)
+    whole = posixpath.normpath(b"/" + unquote_to_bytes(path).lstrip(b"/"))
+    assert spelled_out(path + b"?%61=..").partition(b"?")[0].rstrip(b"/") == whole.rstrip(b"/")
+    assert spelled_out(path + b"?%61=..").endswith(b"?a=..")
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+def test_one_host_reaches_the_shadow(preserve: bool) -> None:
+    asked = get(b"A: 1", b"host: p", b"Host:q", b"B: 2", b"HOST: r")
+    _, fields, _ = split(Policy(LOOP, preserve_host=preserve).rewrite(asked, HOST))
+    assert fields == [b"A: 1", b"host: " + (b"p" if preserve else HOST), b"B: 2", b"X-Shadowd: " + LOOP]
 
 
 @pytest.mark.parametrize(
@@ -263,8 +328,7 @@ def test_a_body_is_never_changed() -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        b"GET / HTTP/1.1\nHost: p\n\n",
-        b"GET / HTTP/1.1\r\nA: 1\nX-Shadowd: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: 1\nContent-Length: 0\r\nX-Shadowd: 1\r\n\r\n",
         b"GET / HTTP/1.1\r\nA: 1\rHost: q\r\nHost: p\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost : p\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost:\r\n p\r\n\r\n",
@@ -275,6 +339,15 @@ def test_a_body_is_never_changed() -> None:
 def test_heads_that_could_be_read_in_two_ways_never_reach_the_policy(wire: bytes) -> None:
     with pytest.raises(ProtocolError):
         RequestReader().feed_untrusted(wire, 1)
+
+
+def test_bare_line_feeds_hide_nothing_from_the_policy() -> None:
+    """They are line ends: what the shadow is sent has CRLF, and can be read in one way only."""
+    assert Policy(LOOP).refuse(request(b"GET / HTTP/1.1\r\nA: 1\nX-Shadowd: 1\r\n\r\n")) == "loop"
+    out = Policy(LOOP, remove_headers=["Cookie"]).rewrite(request(b"GET / HTTP/1.1\nHost: p\nCookie: a\n\n"), HOST)
+    first, fields, body = split(out)
+    assert (first, body) == (b"GET / HTTP/1.1", b"")
+    assert fields == [b"Host: " + HOST, b"X-Shadowd: " + LOOP]
 
 
 @pytest.mark.parametrize("bad", ["a\r\nX: 1", "a\nX: 1", "a\rX", "a\0"])
@@ -316,14 +389,16 @@ def test_only_the_stated_changes(given_head: tuple[list[bytes], bytes, bool], pr
     policy = Policy(LOOP, methods=None, preserve_host=preserve, set_headers=[("X-Env", "shadow")], remove_headers=gone)
     sent = policy.rewrite(request(wire), HOST)
     removed = {b"x-shadowd", b"x-env", *(name.encode().lower() for name in gone)}
-    expected, host_seen = [], preserve
+    expected, host_seen = [], False
     for field in split(wire)[1]:
         name = field.partition(b":")[0]
         if name.lower() in removed:
             continue
-        if name.lower() == b"host" and not host_seen:
+        if name.lower() == b"host":
+            if host_seen:
+                continue
             host_seen = True
-            field = name + b": " + HOST
+            field = field if preserve else name + b": " + HOST
         expected.append(field)
     assert split(sent) == (line, [*expected, b"X-Shadowd: " + LOOP, b"X-Env: shadow"], body)
     again = request(sent)  # and the real reader still finds one request with the same body

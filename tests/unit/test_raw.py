@@ -126,6 +126,7 @@ def test_new_turn_when_the_client_has_read_more() -> None:
         ("request", b"a", 0), ("response", 0, b"1234"), ("request", b"bb", 1), ("response", 1, None, "uncomparable")
     )
     book.server(b"5").tells(("request", b"c", 1)).accounted()
+    assert [exchange.uncomparable for exchange in book.exchanges] == [False, True, False]
 
 
 def test_after_needs_the_first_byte_of_the_answer() -> None:
@@ -138,6 +139,9 @@ def test_after_needs_the_first_byte_of_the_answer() -> None:
 def test_greeting_is_discarded() -> None:
     book = Playbook().server(b"220 hello\r\n").tells(("discarded", "server_first", 11))
     book.client(b"EHLO\r\n").server(b"250\r\n").tells(("request", b"EHLO\r\n", 0)).accounted()
+    response = book.exchanges[0].response
+    assert response is not None
+    assert (response.begin, response.body) == (11, b"250\r\n"), "behind the greeting, and without it"
 
 
 def test_turn_is_told_at_the_end() -> None:
@@ -146,6 +150,7 @@ def test_turn_is_told_at_the_end() -> None:
     Playbook().client(b"x").closed().tells(("request", b"x", 0), ("response", 0, None, "uncomparable")).accounted()
     book = Playbook().client(b"x").server_eof().tells(("request", b"x", 0), ("response", 0, None, "uncomparable"))
     book.client(b"y").closed().tells(("request", b"y", 0), ("response", 1, None, "uncomparable")).accounted()
+    assert len(book.answered) == len(book.exchanges) == 2
 
 
 def test_client_gap_gives_the_flow_up() -> None:
@@ -155,6 +160,8 @@ def test_client_gap_gives_the_flow_up() -> None:
     book.client_gap().closed().tells(("lost", "gap")).accounted()
     book = Playbook().client(b"a").server(b"1").client_gap()  # is "1" all of the answer?
     book.tells(("request", b"a", 0), ("lost", "gap"), ("response", 0, b"1", "uncomparable")).accounted()
+    assert book.client(b"d").server(b"2").closed().accounted().dropped == 2, "what comes later is counted, not cut"
+    assert len(book.exchanges) == len(book.answered) == 1
 
 
 def test_server_gap_makes_one_exchange_uncomparable() -> None:
@@ -173,12 +180,14 @@ def test_midstream_is_given_up() -> None:
     book = Playbook(midstream=True).server(b"1").tells(("discarded", "midstream", 1))
     book.client(b"a").tells(("lost", "midstream"), ("discarded", "midstream", 1))
     book.client(b"bb").closed().tells(("discarded", "midstream", 2)).accounted()
+    assert book.exchanges == [], "nobody knows where a turn began"
 
 
 def test_too_large_turn_gives_the_flow_up() -> None:
     book = Playbook(max_turn=3).client(b"abc").client(b"d").tells(("lost", "too_large"), ("discarded", "too_large", 4))
     book.client(b"e").client_gap().server(b"1")
     book.tells(("discarded", "too_large", 1), ("discarded", "too_large", 1)).accounted()
+    assert (book.exchanges, book.dropped) == ([], 6)
 
 
 STEP = st.tuples(

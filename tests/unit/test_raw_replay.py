@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,17 +13,6 @@ from shadowd.replay.target import SECOND, TargetLimits
 from tests.unit.loopback import Mirror, Peer, Shadow
 
 TIMEOUT = 2 * SECOND
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as built:
-        yield built
-
-
-@pytest.fixture
-def shadow(mirror: Mirror) -> Shadow:
-    return mirror.shadow()
 
 
 @pytest.fixture

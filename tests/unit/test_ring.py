@@ -104,6 +104,9 @@ class Log(RingSink):
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
         self.events.append(("timing", cookie, direction, seq, length, flags, time))
 
+    def urgent(self, key: bytes, direction: int, seq: int) -> None:
+        self.events.append(("urgent", key, direction, seq))
+
     def marked(self, key: bytes, direction: int, marks: int) -> None:
         self.events.append(("marked", key, direction, marks))
 
@@ -136,12 +139,19 @@ def bench() -> Iterator[Bench]:
 
 
 def segment(
-    payload: bytes, seq: int = 100, flags: int = ACK, whole: int = -1, offset: int = 0, marks: int = 0, time: int = 5
+    payload: bytes,
+    seq: int = 100,
+    flags: int = ACK,
+    whole: int = -1,
+    offset: int = 0,
+    marks: int = 0,
+    time: int = 5,
+    urgent: int = 0,
 ) -> bytes:
     """A record of client→server with its key and payload, as the program writes it."""
     whole = len(payload) if whole < 0 else whole
     head = RECORD.pack(
-        time, 9, seq, 77, whole, offset, len(payload), RECORD_SEGMENT, DIRECTION_CLIENT, flags, marks
+        time, 9, seq, 77, whole, offset, urgent << 16 | len(payload), RECORD_SEGMENT, DIRECTION_CLIENT, flags, marks
     )  # fmt: skip
     return head + KEY + payload
 
@@ -152,6 +162,22 @@ def told(payload: bytes, seq: int = 100, flags: int = ACK, time: int = 5) -> Eve
 
 def timing(seq: int) -> bytes:
     return RECORD.pack(6, 1234567890123, seq, 0, 1460, 0, 0, RECORD_TIMING, DIRECTION_SERVER, ACK, 0)
+
+
+def test_the_urgent_pointer_is_told_before_its_segment(bench: Bench) -> None:
+    first, second = bytes(100), b"tail"
+    whole = len(first) + len(second)
+    bench.kernel.output(segment(b"ab!", urgent=3))
+    bench.kernel.output(segment(first, seq=0xFFFFFFFF, flags=FIN | ACK, whole=whole, urgent=2))
+    bench.kernel.output(segment(second, seq=0xFFFFFFFF, flags=FIN | ACK, whole=whole, offset=len(first), urgent=2))
+    assert bench.ring.waiting() == 3 + whole
+    assert bench.drain() == [
+        ("urgent", KEY, DIRECTION_CLIENT, 102),
+        told(b"ab!"),
+        ("urgent", KEY, DIRECTION_CLIENT, 0),
+        told(first, seq=0xFFFFFFFF),
+        told(second, seq=99, flags=FIN | ACK),
+    ]
 
 
 def test_records_come_as_they_were_written(bench: Bench) -> None:

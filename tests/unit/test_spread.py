@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import event, given, settings
@@ -18,17 +17,6 @@ from shadowd.replay.target import CONNECTING, IDLE_KEEP, SECOND, TargetLimits
 from tests.unit.loopback import Mirror, Peer, Shadow, ok
 
 LATER = 2 * BEHIND
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as built:
-        yield built
-
-
-@pytest.fixture
-def shadow(mirror: Mirror) -> Shadow:
-    return mirror.shadow()
 
 
 def behind(mirror: Mirror, shadow: Shadow, limits: TargetLimits | None = None) -> Lane:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import resource
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,17 +16,6 @@ from shadowd.replay.target import SECOND
 from tests.unit.loopback import Mirror, Shadow, get, ok
 
 STRAY = [b"0\r\n\r\n", b'{"a":1}', b"\0", b"hello HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with Mirror() as built:
-        yield built
-
-
-@pytest.fixture
-def shadow(mirror: Mirror) -> Shadow:
-    return mirror.shadow()
 
 
 @pytest.fixture
@@ -117,7 +105,10 @@ def test_garbage_again_on_a_new_connection_is_the_shadows_fault(mirror: Mirror, 
         peer = mirror.peer(shadow, number)
         mirror.until(lambda peer=peer: "1" in peer.paths)  # type: ignore[misc]
         peer.send(STRAY[0])
-    mirror.until(lambda: mirror.ledger() == {"mirrored": 1, "failed malformed": 1})
+    mirror.until(lambda: "in_flight" not in mirror.ledger())
+    assert mirror.ledger() == {"mirrored": 1, "failed malformed": 1}
+    mirror.still()
+    assert [peer.paths for peer in shadow.accept_all()] == [["0", "1"], ["1"]], "not a third time"
 
 
 def test_a_broken_answer_is_no_stray_one(mirror: Mirror, shadow: Shadow, lane: Lane) -> None:

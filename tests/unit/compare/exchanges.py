@@ -53,9 +53,11 @@ def examine(
     twin: Side | None = None,
     baseline: Side | None = None,
     failure: str = "",
+    connection: int = -1,
 ) -> None:
     """One exchange through the examiner."""
     exchange = Exchange(0, asked, 0)
+    exchange.connection = connection
     exchange.response = production
     if production is not None and not production.first_byte:
         production.first_byte = production.last_byte = asked.ended + MS

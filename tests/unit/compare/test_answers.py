@@ -215,6 +215,15 @@ def test_raw_turns() -> None:
     assert difference.production.isprintable()
 
 
+def test_a_candidate_that_leaves_http_is_told_and_production_that_does_is_not() -> None:
+    """Such answers are read, and kept as what they should have been."""
+    strict, loose, other = answer(b"a"), answer(b"a"), answer(b"b")
+    loose.loose = True
+    assert found(strict, loose) == {("header", "(framing)", "malformed")}
+    assert found(loose, loose) == found(loose, strict) == set()
+    assert ("header", "(framing)", "malformed") in found(other, loose)
+
+
 def test_a_difference_is_its_field_and_kind() -> None:
     a, b = Difference("body", "$.a", "value", "1", "2"), Difference("body", "$.a", "value", "3", "4")
     assert a == b

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import random
@@ -236,8 +235,13 @@ SAMPLE = sample()
 
 
 def only_its_own_error(data: bytes) -> None:
-    with contextlib.suppress(FreezeError):
-        thaw_untrusted(data, REGISTRY)
+    """It is refused, or what comes of it has known classes alone: it can be frozen again, and of nothing else can."""
+    try:
+        found = thaw_untrusted(data, REGISTRY)
+    except FreezeError:
+        return
+    again = thaw_untrusted(freeze(found, REGISTRY), REGISTRY)
+    assert type(again) is type(found)
 
 
 @pytest.mark.parametrize("length", range(len(SAMPLE)))
@@ -339,3 +343,43 @@ def test_a_run_that_is_thawed_goes_on_as_if_nothing_had_happened(options: dict[s
     exchanges(thawed, range(300, 600))
     assert thawed.compared == 600
     assert judged(thawed) == judged(whole)
+
+
+def broken(side_: str, at: int) -> tuple[int, int]:
+    """Statuses of production and candidate: one of them fails from 290 on, six times, and at 100 three times."""
+    fails = 290 <= at < 296 or 100 <= at < 103
+    return (503 if fails and side_ == "reference" else 200), (503 if fails and side_ == "candidate" else 200)
+
+
+@pytest.mark.parametrize("side_", ["candidate", "reference"])
+@pytest.mark.parametrize("at", [101, 291, 293, 296, 400])
+def test_a_run_that_is_thawed_in_an_outage_takes_back_what_the_other_half_counted(side_: str, at: int) -> None:
+    """What waits to be taken back stands in the endpoints' own counts: after the thaw it must be those."""
+
+    def go(examiner: Examiner, numbers: range) -> None:
+        for number in numbers:
+            ours, theirs = broken(side_, number)
+            asked = request(("/a", "/b")[number % 2], time=(number + 1) * 10 * MS)
+            examine(examiner, asked, answer(b"x", ours), side(answer(b"x", theirs)), connection=number % 16)
+
+    registry = resuming.registry()
+    whole, half = (Examiner(Settings(twin=0.0, warmup=0.0), Rules()) for _ in range(2))
+    go(whole, range(450))
+    go(half, range(at))
+    thawed = thaw_untrusted(freeze(half, registry), registry)
+    before = half.outages if side_ == "candidate" else half.reference_outages
+    waiting = thawed.outages if side_ == "candidate" else thawed.reference_outages
+    assert (waiting.waits, waiting.lasting) == (before.waits, before.lasting)
+    if at == 296:
+        assert waiting.lasting is not None
+        assert waiting.lasting.exchanges == 6
+    go(thawed, range(at, 450))
+    found = thawed.outages if side_ == "candidate" else thawed.reference_outages
+    assert (found.count, found.exchanges) == (1, 6)
+    assert thawed.outcomes.total.count == 444
+    assert sum(one.outcomes.total.count for one in thawed.endpoints.values()) == 444
+    left = thawed.outcomes.failing
+    assert (left.against.count, left.better.count) == ((3, 0) if side_ == "candidate" else (0, 3))
+    assert min(left.against.by_group) == min(left.better.by_group) == 0
+    assert judged(thawed) == judged(whole)
+    assert half.outcomes.total.count == at - before.exchanges, "the frozen one is left as it was"

@@ -1,0 +1,213 @@
+"""What reads bytes of strangers, each as a function of bytes that may raise nothing.
+
+A parser's own error is an answer; whatever else comes out is a finding. ``make fuzz`` gives them to libFuzzer
+(atheris), ``test_targets.py`` gives them seeds that are damaged at random. The first bytes of the data choose variants,
+so that one target reaches all ways of one parser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from shadowd.budget import Budget
+from shadowd.capture.frames import FrameReader
+from shadowd.compare.answers import compare_answers
+from shadowd.compare.context import Context
+from shadowd.compare.difference import Options
+from shadowd.compare.examiner import Examiner, Settings
+from shadowd.compare.rules import Rules
+from shadowd.compare.trial import Side, Trial
+from shadowd.comparer import ReplyError, replied_untrusted
+from shadowd.control.wire import FrameDecoder, WireError
+from shadowd.examining import Examining
+from shadowd.exchange import Exchange, Request, Response
+from shadowd.observe.exposition import ExpositionError, parse_untrusted
+from shadowd.protocols.detect import identify
+from shadowd.protocols.http1_framing import ProtocolError
+from shadowd.protocols.http1_reader import RequestReader
+from shadowd.protocols.http1_response import ResponseReader
+from shadowd.protocols.llm import Ask, LlmError, Reader
+from shadowd.protocols.proxy import ProxyError
+from shadowd.protocols.proxy import parse_untrusted as parse_proxy_untrusted
+
+Target = Callable[[bytes], None]
+
+KINDS = (
+    b"application/json", b"text/plain", b"text/html", b"application/xml", b"text/event-stream", b"text/csv",
+    b"application/x-ndjson", b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x",
+    b"application/octet-stream", b"application/graphql-response+json", b"application/grpc-web+proto",
+    b'text/html; charset="utf-7"', b"",
+)  # fmt: skip
+CODINGS = (b"", b"gzip", b"deflate", b"br", b"zstd", b"gzip, gzip")
+APIS = ("chat", "responses", "anthropic", "gemini", "ollama")
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """Cut where the data itself says."""
+    step = 1 + data[-1] % 97 if data else 1
+    return [data[at : at + step] for at in range(0, len(data), step)]
+
+
+def requests(data: bytes) -> None:
+    reader = RequestReader()
+    with contextlib.suppress(ProtocolError):
+        for piece in pieces(data):
+            reader.feed_untrusted(piece, 1)
+
+
+def responses(data: bytes) -> None:
+    reader = ResponseReader(body_limit=4096)
+    for method in (b"GET", b"HEAD", b"POST", b"CONNECT"):
+        reader.expect(method)
+    with contextlib.suppress(ProtocolError):
+        for piece in pieces(data):
+            reader.feed_untrusted(piece, 1)
+        reader.take_so_far()
+        reader.eof()
+
+
+def model_answers(data: bytes) -> None:
+    choice = data[0] if data else 0
+    ask = Ask(APIS[choice % len(APIS)], "m", "", {}, None, bool(choice & 64))
+    reader = Reader(ask, (KINDS[choice % len(KINDS)]).decode(), 200)
+    with contextlib.suppress(LlmError):
+        for piece in pieces(data[1:]):
+            reader.feed_untrusted(piece, 1)
+    reader.finish(bool(choice & 128))
+
+
+def answer(head: bytes, body: bytes, status: int) -> Response:
+    made = Response(status, b"HTTP/1.1 %d X\r\n%b\r\n" % (status, head) if status else b"", 0, 1)
+    made.body, made.body_length = body, len(body)
+    made.end, made.last_byte = len(head) + len(body), 2
+    return made
+
+
+def pair(data: bytes) -> tuple[Response, Response]:
+    """Two answers in one: media type and coding by the first bytes, the rest cut in two."""
+    kind, coding, cut = (*data[:3], 0, 0, 0)[:3]
+    rest = data[3:]
+    at = len(rest) * cut // 255
+    head = b"Content-Type: %b\r\n" % KINDS[kind % len(KINDS)] if KINDS[kind % len(KINDS)] else b""
+    if CODINGS[coding % len(CODINGS)]:
+        head += b"Content-Encoding: %b\r\n" % CODINGS[coding % len(CODINGS)]
+    status = (200, 200, 500, 404, 0)[kind % 5]
+    return answer(head, rest[:at], status), answer(head, rest[at:], status)
+
+
+def answers(data: bytes) -> None:
+    ours, theirs = pair(data)
+    compare_answers(ours, theirs, Options(), Context(b"", 1, 2, b"prod:1", b"shadow:2", True))
+
+
+def exchanges(data: bytes) -> None:
+    """All of what examining does, several times, so that what is learned is asked for too."""
+    examining = Examining(Budget())
+    examiner = Examiner(Settings(twin=0.5), Rules())
+    ours, theirs = pair(data)
+    method = (b"GET", b"POST")[len(data) % 2]
+    body = data[3:200] if data[:1] > b"\x80" else b'{"model":"m","stream":true,"messages":[],"query":"query Q { a }"}'
+    head = method + b" /v1/chat/completions?a=%b HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\r\n"
+    for number in range(3):
+        request = Request(method, b"/v1/chat/completions", head % str(number).encode(), body, 0, 99, 1, 1)
+        examining.note_write(examiner, request)
+        exchange = Exchange(number, request, 0)
+        exchange.answered, exchange.response = True, answer(ours.head[15:-2], ours.body, ours.status)
+        side = Side()
+        side.response = answer(theirs.head[15:-2], theirs.body, theirs.status)
+        side.first_byte = side.last_byte = 1000
+        trial = Trial(examiner, exchange, side, None)
+        trial.twin = side if number else None
+        examining.note_written(examiner, exchange)
+        examining.take(trial)
+    if examining.failed:
+        raise AssertionError(dict(examining.failed))
+
+
+def frames(data: bytes) -> None:
+    reader = FrameReader()
+    for number, frame in enumerate(data.split(b"\xff\xfe\xfd")):
+        reader.segments_untrusted((1, 101, 113, 276, 12, 0)[number % 6], frame, number)
+
+
+def control(data: bytes) -> None:
+    decoder = FrameDecoder()
+    with contextlib.suppress(WireError):
+        for piece in pieces(data):
+            decoder.feed_untrusted(piece)
+
+
+def openings(data: bytes) -> None:
+    identify(data)
+    with contextlib.suppress(ProxyError):
+        parse_proxy_untrusted(data)
+
+
+def metrics(data: bytes) -> None:
+    with contextlib.suppress(ExpositionError):
+        parse_untrusted(data, "requests_total")
+
+
+def comparer(data: bytes) -> None:
+    with contextlib.suppress(ReplyError):
+        replied_untrusted(data, 1)
+
+
+TARGETS: dict[str, Target] = {
+    "requests": requests,
+    "responses": responses,
+    "model_answers": model_answers,
+    "answers": answers,
+    "exchanges": exchanges,
+    "frames": frames,
+    "control": control,
+    "openings": openings,
+    "metrics": metrics,
+    "comparer": comparer,
+}
+
+#: What a fuzzer begins with: a whole one of each kind.
+SEEDS: dict[str, list[bytes]] = {
+    "requests": [
+        b"POST /a?b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: 1\r\n\r\n",
+        b"GET http://h:1/a HTTP/1.0\r\nContent-Length: 2\r\n\r\nab",
+    ],
+    "responses": [
+        b"HTTP/1.1 103 E\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: a\n\n",
+    ],
+    "model_answers": [
+        bytes([number]) + b'data: {"choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"index":0,"id":"x",'
+        b'"function":{"name":"f","arguments":"{}"}}]}}],"usage":{"prompt_tokens":1}}\n\ndata: [DONE]\n\n'
+        for number in (0, 4, 64, 132)
+    ] + [
+        b"\x02event: content_block_delta\ndata: "
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}\n\n',
+        b"\x41data: "
+        b'{"type":"response.function_call_arguments.delta","output_index":0,"item_id":"i","delta":"x"}\n\n',
+        b'\x43[{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{}}}]}}]}]',
+    ],
+    "answers": [
+        bytes([kind, 0, 128]) + body + body
+        for kind, body in enumerate(
+            (
+                b'{"a":[1,2,{"id":"x"}],"b":"2026-01-01T00:00:00Z"}', b"a b c\nd e\n", b"<html><p class=a>b<p>c</html>",
+                b"<a x='1'><b/>t</a>", b"event: e\ndata: {\"a\":1}\n\n", b"a,b\n1,2\n", b'{"a":1}\n{"a":2}\n',
+                b"a=1&b=2",
+                b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n', b"\x00\x01\x02",
+                b'{"errors":[{"message":"m","path":["a"]}],"data":null}', b"\x80\x00\x00\x00\x10grpc-status: 3\r\n",
+            )
+        )
+    ] + [b"\x04\x00\x80*2\r\n$1\r\na\r\n:1\r\n-ERR x\r\n"],
+    "frames": [
+        bytes(12) + b"\x08\x00E\x00\x00(" + bytes(4) + b"@\x06" + bytes(10) + b"\x00P\x00Q" + bytes(8) + b"P\x02"
+    ],
+    "control": [b"\x00\x00\x00\x07\x83\xa2id\x01\xa2op\xa1x"],
+    "openings": [
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(12), b"\x16\x03\x01",
+    ],
+    "metrics": [b'# TYPE a counter\na{b="c",d="e\\n"} 1.5 123\nrequests_total{x="1"} 2e3\n'],
+    "comparer": [b"\x91\x92\x00\x91\x95\xa4body\xa1p\xa5value\xa11\xa12"],
+}  # fmt: skip
+SEEDS["exchanges"] = SEEDS["answers"]
