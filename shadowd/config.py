@@ -36,9 +36,12 @@ from shadowd.fieldtypes import (
     shown,
     size,
     text,
+    texts,
     validated,
 )
 from shadowd.filterspec import FilterSpec
+from shadowd.store.names import words_of
+from shadowd.store.patterns import PATTERN_LIMIT, PATTERNS, compile_pattern
 from shadowd.targetspec import TargetSpec
 
 __all__ = ["DEFAULT_SOCKET", "DEFAULT_STATE_DIR", "Config", "FilterSpec", "TargetSpec", "load_config"]
@@ -112,6 +115,28 @@ def _http(value: object) -> str:
     return found[0]
 
 
+def _redact_names(value: object) -> tuple[str, ...]:
+    names = texts(value)
+    for name in names:
+        if not words_of(name):
+            raise fault(f"{shown(name)} is not a name", "give a name or a word of one, such as customer_key")
+    return tuple(names)
+
+
+def _redact_patterns(value: object) -> tuple[str, ...]:
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, list | tuple) or len(patterns) > PATTERNS:
+        raise fault(f"{shown(value)} is not a list", f"give at most {PATTERNS} expressions")
+    for one in patterns:
+        if not isinstance(one, str) or not 0 < len(one) <= PATTERN_LIMIT:
+            raise fault(f"{shown(one)} is not a regular expression", f"give 1 to {PATTERN_LIMIT} characters")
+        try:
+            compile_pattern(one)
+        except ValueError as error:
+            raise fault(f"{shown(one)} cannot be used", f"RE2 says: {escaped(str(error))}") from None
+    return tuple(patterns)
+
+
 def _cpu_guard(value: object) -> float:
     return 1.0 if value in ("off", False) else rate(value)
 
@@ -155,6 +180,11 @@ class Config(Strict):
     monitor: Annotated[str, BeforeValidator(_http)] = ""
     # OpenTelemetry's names for generative AI are in flux: who does not want them to change can do without
     genai_metrics: Annotated[bool, BeforeValidator(boolean)] = True
+    # beside those that are known: names whose values are secret, and RE2 expressions for what is
+    redact_names: Annotated[tuple[str, ...], BeforeValidator(_redact_names)] = ()
+    redact_patterns: Annotated[tuple[str, ...], BeforeValidator(_redact_patterns)] = ()
+    # who can read it may read bodies over HTTP; made if it is not there
+    http_token_file: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
     # compile the capture program here by bcc, load what was compiled before, or whichever is there, in this order
     loader: Annotated[str, BeforeValidator(choice("auto", "bcc", "prebuilt"))] = "auto"
     log_format: Annotated[str, BeforeValidator(choice("text", "json"))] = "text"

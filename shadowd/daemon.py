@@ -34,6 +34,8 @@ from shadowd.guard import host_guard
 from shadowd.health import Health
 from shadowd.log import Forward, Log, Seldom
 from shadowd.notify import Notifier, keep_told
+from shadowd.observe.token import Token
+from shadowd.ownfiles import prepare_directory
 from shadowd.privileges import give_up
 from shadowd.pump import Pump
 from shadowd.recording import Recorder, load_key
@@ -51,6 +53,8 @@ from shadowd.verdicts import Verdicts
 
 DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 CLOSE_SECONDS = 2.0  # for the store, after that
+#: What the state directory holds; a directory with other things in it is not ours to close.
+_OWN_FILES = frozenset({"filters.json", "shadowd.db", "redaction.key"})
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
 
 
@@ -84,7 +88,9 @@ class Daemon:
         self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
         self.roster = Roster(config, programs, self.pump)
         store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
-        recorder = Recorder(Redactor(load_key(config.state_dir)), config.node)
+        redactor = Redactor(load_key(config.state_dir), config.redact_names, config.redact_patterns)
+        recorder = Recorder(redactor, config.node)
+        log.redacted = redactor.text
         self.resolving = Resolving(self.roster, self.engine)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
@@ -97,6 +103,7 @@ class Daemon:
         self.comparer = Comparer(self.engine.examining, self.problems)
         self.engine.examining.on_failure = self._comparison_failed
         self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
+        self.token: Token | None = None  # of the HTTP door
         self._read = read
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
@@ -276,7 +283,8 @@ class Daemon:
         from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
 
         try:
-            await serve_http(getattr(self.config, setting), sources, Monitor(self.health, self.standing))
+            monitor = Monitor(self.health, self.standing)
+            await serve_http(getattr(self.config, setting), sources, monitor, self.token if sources else None)
         except ShadowdError as error:
             self.problems[setting] = str(error)
             self.log(setting, problem=str(error))
@@ -380,6 +388,21 @@ def _name(args: dict[str, Any]) -> str:
     return name
 
 
+def _token(config: Config, log: Log) -> Token | None:
+    """Who may read bodies over HTTP: those of the socket's group, unless the operator names a file. An address beyond
+    this host needs one that was named."""
+    beside = Path(config.socket).with_name("http.token")
+    token = Token(Path(config.http_token_file) if config.http_token_file else beside, bool(config.http_token_file))
+    try:
+        token.prepare(os.stat(config.socket).st_gid)
+    except ShadowdError as error:
+        if config.http_token_file:
+            raise
+        log("http token", problem=str(error))  # reports stay closed, and all else goes on
+        return None
+    return token
+
+
 def _clean_stale(log: Log) -> None:
     removed = remove_classifiers(list_interfaces())
     if removed:
@@ -404,11 +427,7 @@ async def run_daemon(
     notifier = Notifier.from_environment()
     check_host()
     os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
-    try:
-        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ShadowdError(f"the state directory {config.state_dir} cannot be made: {error.strerror}",
-                           "give another one with --state-dir") from None  # fmt: skip
+    prepare_directory(config.state_dir, _OWN_FILES)
     daemon: Daemon | None = None
 
     async def handle(op: str, args: dict[str, Any]) -> object:
@@ -420,6 +439,7 @@ async def run_daemon(
         async with trio.open_nursery() as nursery:
             # the socket first: a second daemon is refused before it loads anything
             await nursery.start(serve_control, config.socket, config.socket_group, handle)
+            token = _token(config, log) if config.http else None
             log("loading the capture program")
             notifier.status("loading the capture program")
             # not in a thread: capabilities are a thread's own, so they are given up before there is a second one
@@ -430,6 +450,7 @@ async def run_daemon(
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
             daemon = Daemon(config, config_path, programs, log, notifier, read)
+            daemon.token = token
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             await daemon.runs.recall()

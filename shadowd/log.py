@@ -6,6 +6,12 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
+
+from shadowd.observe.quoting import visible
+
+LIMIT = 2000  # characters of a value: longer lines are cut by what collects them
 
 
 class Log:
@@ -13,8 +19,11 @@ class Log:
 
     def __init__(self, form: str) -> None:
         self._json = form == "json"
+        self.redacted: Callable[[str], str] = str  # set once there is a key to redact with
 
     def __call__(self, event: str, **fields: object) -> None:
+        fields = {key: self._told(value) for key, value in fields.items()}
+        event = self._told(event)
         if self._json:
             line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
         else:
@@ -24,6 +33,12 @@ class Log:
             print(line, file=sys.stderr, flush=True)
         except OSError:  # stderr is gone (its reader died): the daemon goes on
             pass
+
+    def _told(self, value: Any) -> Any:
+        """Words may be of traffic: no secret and nothing that controls a terminal is among them."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return visible(self.redacted(str(value)), LIMIT)
 
 
 class Forward(logging.Handler):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import trio
@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from shadowd import __version__
 from shadowd.compare.latency import LatencySketch
 from shadowd.genai_metrics import genai_families
+from shadowd.observe.quoting import visible
 from shadowd.replay.target import Target
 from shadowd.roster import Entry
 from shadowd.runs import Run
@@ -34,6 +35,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
 STATES = ("pass", "fail", "inconclusive")
 #: A verdict so old (s) is good enough for a page that is read every 15 or 30 s.
 FRESH = 10.0
+LABEL = 200  # characters of a label
 _RANK = {"fail": 0, "inconclusive": 1, "pass": 2}
 
 
@@ -61,6 +63,8 @@ class Metrics:
         families = [*self._daemon(), *self._requests(), *self._latency(), *self._kernel(), *_verdicts(runs)]
         if self._standing.config.genai_metrics:
             families += genai_families(runs)
+        for family in families:
+            _clean(family, self._standing.runs.redacted)
         return await trio.to_thread.run_sync(_render, families, accept)
 
     def _entries(self) -> list[Entry]:
@@ -207,6 +211,15 @@ def _verdicts(runs: list[Run]) -> Iterator[Metric]:
             for one in STATES:
                 judge.add_metric([*labels, name, one], int(result == one))
     yield from (score, state, judge, compared, coverage)
+
+
+def _clean(family: Metric, redacted: Callable[[str], str]) -> None:
+    """No control byte and no secret in a label: names of models come from traffic."""
+    traffic = family.name.startswith("gen_ai")
+    for sample in family.samples:
+        for name, value in sample.labels.items():
+            if traffic or not (value.isascii() and value.isprintable()):
+                sample.labels[name] = visible(redacted(value), LABEL)
 
 
 def _render(families: list[Metric], accept: str) -> tuple[bytes, str]:

@@ -1,15 +1,21 @@
 """What of a run goes to the store and to its readers: batches, and the data of the report.
 
-Everything from traffic is redacted here, before it is stored or shown: heads and bodies of examples, and the short
-values of differences, by name (``$.password``) and by look.
+Everything from traffic is redacted here, before it is stored or shown: heads and bodies of examples, the short values
+of differences, titles of errors, and the names that traffic gave to endpoints and places.
+
+What is known of a secret is known of its exchange: a difference between two words, and a reply of Redis, are shown
+without what names them, so that examples are looked at first, and what was masked in them is masked in what is told of
+their group.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +27,7 @@ from shadowd.compare.content import content_untrusted
 from shadowd.compare.evidence import EXAMPLE_BODY, Example
 from shadowd.compare.latency import LatencySketch
 from shadowd.errors import ShadowdError
+from shadowd.ownfiles import check_regular, open_regular
 from shadowd.store.batch import Batch
 from shadowd.store.redaction import Redactor
 
@@ -33,6 +40,15 @@ KEY_BYTES = 32
 REPORT_ROWS = 200
 #: A decompressed example body.
 _CONTENT = 4 * EXAMPLE_BODY
+#: Groups of which it is remembered what was masked in their examples, and how much of each: some 30 MB at most, and
+#: then the oldest are forgotten.
+HEARD, HEARD_EACH = 2000, 400
+#: Redacted examples beyond those that wait.
+MADE = 100
+_SECRET = hash("a value of the group was a secret")
+#: Values that are shown without an example: small numbers, truth, and how long a list is.
+_HARMLESS = re.compile(r"|-?[0-9]{1,3}(?:\.[0-9]{1,3})?|true|false|null|[0-9]+ items")
+_TRANSPORT = frozenset({"timeout", "connect", "reset", "truncated", "tls"})
 
 
 def load_key(state_dir: Path) -> bytes:
@@ -40,11 +56,12 @@ def load_key(state_dir: Path) -> bytes:
     Raises ShadowdError where it can be neither read nor made."""
     path = state_dir / "redaction.key"
     try:
-        if not path.exists():
+        if not check_regular(path):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(os.urandom(KEY_BYTES))
-        key = path.read_bytes()
+        with os.fdopen(open_regular(path), "rb") as file:
+            key = file.read(KEY_BYTES + 1)
     except OSError as error:
         raise ShadowdError(f"{path} cannot be used: {error.strerror}", "check the state directory's rights") from None
     if len(key) != KEY_BYTES:
@@ -58,6 +75,8 @@ class Recorder:
     def __init__(self, redactor: Redactor, node: str) -> None:
         self._redactor = redactor
         self.redacted = redactor.text
+        self._made: dict[int, tuple[Example, dict[str, Any]]] = {}  # of examples that wait, by their identity
+        self._heard: dict[str, set[int]] = {}  # of groups and signatures: what was masked in their examples
         self._node = node
         self._skew = time.time() - time.monotonic()
 
@@ -69,6 +88,7 @@ class Recorder:
         """What changed since the last one. Gives the other tasks their turn between examples."""
         now = time.time()
         run.fill(now)
+        await self.listen(run)
         batch = Batch()
         stored = {
             group.name: group
@@ -76,7 +96,7 @@ class Recorder:
             for field in endpoint.fields.values()
             for group in field.groups.values()
         }
-        exchanges = {endpoint.name: endpoint.pairs for endpoint in run.examiner.endpoints.values()}
+        exchanges = {self.redacted(endpoint.name): endpoint.pairs for endpoint in run.examiner.endpoints.values()}
         for found in self.differences(assessment):
             group = stored.get(found["id"])
             if group is None or group.stored == found["count"]:
@@ -105,6 +125,7 @@ class Recorder:
                 {"run": run.id, "group": example.group, "time": self.epoch(example.time),
                  "example": self.example(example)}
             )  # fmt: skip
+            self._made.pop(id(example), None)
             await trio.lowlevel.checkpoint()
         examiner = run.examiner
         counts = {"compared": examiner.compared, "worse": examiner.worse, "better": examiner.better,
@@ -123,45 +144,152 @@ class Recorder:
 
     # --- redacted views -----------------------------------------------------------------------------------------------
 
+    async def listen(self, run: Run) -> None:
+        """Look at the examples that wait. Gives the other tasks their turn."""
+        waiting = {id(example) for example in run.examiner.examples}
+        if len(self._made) > len(waiting) + MADE:  # others' that were never stored
+            self._made.clear()
+        for example in list(run.examiner.examples):
+            if id(example) not in self._made:
+                self.example(example)
+                await trio.lowlevel.checkpoint()
+
+    def told(self, assessment: Assessment) -> None:
+        """Redact what an assessment says in words, in place: names that traffic gave, wherever they stand."""
+        names = {one["endpoint"] for one in assessment.endpoints} | {one["endpoint"] for one in assessment.differences}
+        changed = {name: new for name in names if (new := self.redacted(name)) != name}
+        paths = {one["path"] for one in assessment.differences}
+        changed |= {path: new for path in paths if (new := self._redactor.path(path)) != path}
+        assessment.verdict = self._every(assessment.verdict, changed)
+        assessment.endpoints = self._every(assessment.endpoints, changed)
+        for one in assessment.differences:
+            one["sentence"] = self._every(one["sentence"], changed)
+
+    def _every(self, value: Any, changed: Mapping[str, str]) -> Any:
+        if isinstance(value, str):
+            for name, new in changed.items():
+                if name in value:
+                    value = value.replace(name, new)
+            return self._redactor.path(value)
+        if isinstance(value, dict):
+            told = {key: self._every(item, changed) for key, item in value.items() if key != "title"}
+            if "title" in value:
+                told["title"] = self._title(str(value.get("fingerprint")), str(value["title"]))
+            return told
+        if isinstance(value, list | tuple):
+            return [self._every(item, changed) for item in value]
+        return value
+
+    def _title(self, fingerprint: str, title: str) -> str:
+        """The title of an error: words of a body. Without an example that was looked at, none of them is known to be
+        harmless."""
+        heard = self._heard.get(fingerprint)
+        if heard is None:
+            kind = title.partition(":")[0]
+            return title if kind in _TRANSPORT or title.endswith("(no body)") else f"error #{fingerprint[:8]}"
+        return self._redactor.text(title, heard)
+
+    def trust(self, run: Run) -> None:
+        """What was taken up from the store was redacted before it was stored."""
+        for endpoint in run.examiner.endpoints.values():
+            for field in endpoint.fields.values():
+                for group in field.groups.values():
+                    self._heard.setdefault(group.name, set())
+        for fingerprint in run.examiner.signatures:
+            self._heard.setdefault(fingerprint, set())
+
+    def clean(self, run: Run) -> Iterator[None]:
+        """Redact the values and bodies that a run's evidence keeps for people, before it is stored; an endpoint a
+        step."""
+        for endpoint in run.examiner.endpoints.values():
+            for field in endpoint.fields.values():
+                for group in field.groups.values():
+                    group.production = self._value(group.name, field.path, group.production)
+                    group.candidate = self._value(group.name, field.path, group.candidate)
+            yield
+        for fingerprint, known in run.examiner.signatures.items():
+            known.signature.title = self._title(fingerprint, known.signature.title)
+            looked = fingerprint in self._heard
+            known.example = self._redactor.body(known.example, "") if known.example and looked else b""
+        run.examiner.forget_segments(self._redactor.secret_segment)
+
     def differences(self, assessment: Assessment) -> list[dict[str, Any]]:
-        """The groups of differences with epoch times, their values redacted."""
+        """The groups of differences with epoch times, redacted."""
         return [
             {
                 **found,
-                "production": self._value(found["path"], found["production"]),
-                "candidate": self._value(found["path"], found["candidate"]),
+                "endpoint": self.redacted(found["endpoint"]),
+                "path": self._redactor.path(found["path"]),
+                "production": self._value(found["id"], found["path"], found["production"]),
+                "candidate": self._value(found["id"], found["path"], found["candidate"]),
                 "first": self.epoch(found["first"]),
                 "last": self.epoch(found["last"]),
             }
             for found in assessment.differences
         ]
 
-    def _value(self, path: str, value: str) -> str:
-        names = path.replace("[*]", "").replace("$", "").split(".")
-        if value and any(self._redactor.is_secret(name) for name in names if name):
+    def _value(self, group: str, path: str, value: str) -> str:
+        """A value of a difference. It stands without what was around it: one that was a secret in an example of its
+        group is one from then on, and before an example was looked at, none is shown that says anything."""
+        heard = self._heard.get(group)
+        if heard is None:
+            return self._redactor.value(path, value) if _HARMLESS.fullmatch(value) else self._redactor.mask(value)
+        if _SECRET in heard:
             return self._redactor.mask(value)
-        return self._redactor.text(value)
+        shown = self._redactor.value(path, value)
+        redacted = self._redactor.text(shown, heard)
+        if redacted != shown:
+            heard.add(_SECRET)
+        return redacted
 
     def signatures(self, run: Run) -> list[dict[str, Any]]:
         """Error signatures with epoch times, titles and examples redacted."""
         return [
             {
                 **one,
-                "title": self._redactor.text(one["title"]),
-                "example": self._redactor.text(one["example"].decode("utf-8", "replace")),
+                "title": self._title(one["fingerprint"], one["title"]),
+                "example": self._words_of(one["fingerprint"], one["example"]),
+                "endpoints": [self.redacted(name) for name in one["endpoints"]],
                 "first": self.epoch(one["first"]),
                 "last": self.epoch(one["last"]),
             }
             for one in signatures(run.examiner)
         ]
 
+    def _words_of(self, fingerprint: str, example: bytes) -> str:
+        return self._redactor.body(example, "").decode("utf-8", "replace") if fingerprint in self._heard else ""
+
     def example(self, example: Example) -> dict[str, Any]:
         """One exchange as text; bodies are decoded and cut."""
+        made = self._made.get(id(example))
+        if made is not None and made[0] is example:
+            return made[1]
+        heard = self._redactor.heard = set()
+        try:
+            shown = self._example(example)
+        finally:
+            self._redactor.heard = None
+        known = self._heard.setdefault(example.group, set())
+        if len(known) < HEARD_EACH:
+            known |= heard
+        for value in example.values:
+            if self._redactor.text(value, heard) != self._redactor.text(value):
+                known.add(_SECRET)
+        while len(self._heard) > HEARD:
+            del self._heard[next(iter(self._heard))]
+        self._made[id(example)] = example, shown
+        return shown
+
+    def _example(self, example: Example) -> dict[str, Any]:
         method, _, head, body = example.request
-        first = self._redactor.head(head) if head else b""
+        endpoint = self.redacted(example.endpoint)
+        if not head:
+            return {"endpoint": endpoint, **self._turns(example, body)}
+        first = self._redactor.head(head)
+        line = first.split(b"\r\n", 1)[0].split(b" ")
         request: dict[str, Any] = {
-            "method": method.decode("latin-1"),
-            "target": first.split(b" ", 2)[1].decode("utf-8", "replace") if first else "",
+            "method": self.redacted(method.decode("latin-1")),
+            "target": line[1].decode("utf-8", "replace") if len(line) > 1 else "",
             "head": first.decode("utf-8", "replace"),
             "body": self._body(head, body),
         }
@@ -169,7 +297,23 @@ class Recorder:
             "production": self._side(example.production, example.production_failure),
             "candidate": self._side(example.candidate, example.failure),
         }
-        return {"endpoint": example.endpoint, "request": request, **sides}
+        return {"endpoint": endpoint, "request": request, **sides}
+
+    def _turns(self, example: Example, asked: bytes) -> dict[str, Any]:
+        """What was said without HTTP: whether an answer is secret is in the question."""
+        shown, secret = self._redactor.turn(asked)
+        request = {"method": "", "target": "", "head": "", "body": shown.decode("utf-8", "replace")}
+        sides: dict[str, Any] = {}
+        for side, answer, failure in (
+            ("production", example.production, example.production_failure),
+            ("candidate", example.candidate, example.failure),
+        ):
+            if answer is None:
+                sides[side] = {"failure": failure or "no answer"}
+                continue
+            said = self._redactor.turn(answer[2], secret)[0].decode("utf-8", "replace")
+            sides[side] = {"status": answer[0], "head": "", "body": said}
+        return {"request": request, **sides}
 
     def _side(self, answer: tuple[int, bytes, bytes] | None, failure: str) -> dict[str, Any]:
         """``status``, ``head`` and ``body`` of an answer, or ``failure``: why there is none."""

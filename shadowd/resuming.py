@@ -48,6 +48,7 @@ from shadowd.store.writer import StoreWriter
 from shadowd.vitals import Reading
 
 if TYPE_CHECKING:
+    from shadowd.recording import Recorder
     from shadowd.runs import Run
 
 WITHIN = 3600.0  # seconds: a longer absence has seen other traffic, other data, other deployments
@@ -99,9 +100,10 @@ class Recalled:
 class Keeper:
     """Of all runs. ``problems``: why a filter's evidence is not kept, by filter, for ``status``."""
 
-    def __init__(self, writer: StoreWriter, text: Callable[[str], str]) -> None:
+    def __init__(self, writer: StoreWriter, recorder: Recorder) -> None:
         self._writer = writer
-        self._text = _remembered(text)
+        self._recorder = recorder
+        self._text = _remembered(recorder.redacted)
         self._boot = boot()
         self._recalled: dict[tuple[str, str], Recalled] = {}
         self.problems: dict[str, str] = {}
@@ -144,7 +146,8 @@ class Keeper:
             self._refuse(run, error)
 
     def _steps(self, run: Run) -> Generator[None, None, bytes]:
-        return freeze_steps(_state(run), registry(), self._text)
+        yield from self._recorder.clean(run)
+        return (yield from freeze_steps(_state(run), registry(), self._text))
 
     async def _hand_over(self, run: Run, data: bytes) -> None:
         packed = await trio.to_thread.run_sync(partial(zlib.compress, data, 1))
@@ -193,6 +196,7 @@ class Keeper:
         away = max(0.0, time.time() - recalled.seen)
         run.id = recalled.run
         _take_up(run, recalled.kept, away)
+        self._recorder.trust(run)
 
 
 class Hold:
@@ -240,7 +244,7 @@ def _remembered(text: Callable[[str], str]) -> Callable[[str], str]:
     known: dict[str, str] = {}
 
     def redacted(given: str) -> str:
-        if len(given) < 8:
+        if len(given) < 6:
             return given
         found = known.get(given)
         if found is None:

@@ -159,6 +159,7 @@ class Runs:
     def __init__(self, writer: StoreWriter, recorder: Recorder, log: Callable[..., None]) -> None:
         self.writer = writer
         self._recorder = recorder
+        self.redacted = recorder.redacted
         self.current: dict[tuple[str, str], Run] = {}  # by filter and target's URL
         self._log = log
         self._rules: dict[str, Rules] = {}
@@ -166,7 +167,7 @@ class Runs:
         self.problem = ""
         self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
-        self.keeper = Keeper(writer, recorder.redacted)
+        self.keeper = Keeper(writer, recorder)
         self._resumed: list[int] = []  # runs that the store holds for ended
 
     # --- what the roster says -----------------------------------------------------------------------------------------
@@ -266,11 +267,13 @@ class Runs:
         if run.assessment is not None and now - run.assessed_at < fresh:
             return run.assessment
         run.assessed_of = run.activity
+        await self._recorder.listen(run)
         margins = run.examiner.settings.margins
         resources = run.vitals.judgements(margins.max_leak, margins.max_cpu, memory_alpha(), cpu_alpha())
         assessment = Assessment(run.examiner, run.eligible, run.seconds(now), resources)
         for _ in assessment.steps():
             await trio.lowlevel.checkpoint()
+        self._recorder.told(assessment)
         if run.vitals.unseen:
             assessment.verdict["limits"] = [*assessment.verdict["limits"], run.vitals.unseen]
         assessment.verdict["limits"] = [*assessment.verdict["limits"], *run.notes]

@@ -15,6 +15,7 @@ from typing import Any
 
 from shadowd.config import FilterSpec
 from shadowd.errors import ShadowdError, UsageError
+from shadowd.ownfiles import open_regular
 
 VERSION = 1
 SIZE_LIMIT = 16 << 20  # bytes read: 64 filters with every list full are far below it
@@ -33,7 +34,7 @@ class StateFile:
         overwrite it.
         """
         try:
-            with self.path.open("rb") as file:
+            with os.fdopen(open_regular(self.path), "rb") as file:
                 raw = file.read(SIZE_LIMIT + 1)
         except FileNotFoundError:
             return [], []

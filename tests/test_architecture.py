@@ -58,7 +58,7 @@ LAYERS = [
         "comparespec",
     },
     {"stream", "protocols", "policy", "ledger", "compare", "control.wire", "pressure", "jsonedit"},
-    {"exchange", "budget", "errors", "patterns", "fieldtypes", "protocols.base"},
+    {"exchange", "budget", "errors", "ownfiles", "patterns", "fieldtypes", "protocols.base"},
 ]
 # The client is used by the commands, but stands on the wire format alone.
 LAYER_OF = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

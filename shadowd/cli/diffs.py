@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
+from shadowd.cli.curl import commands
 from shadowd.cli.filters import Name
 from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, plain, print_json, print_table
 from shadowd.errors import ShadowdError, UsageError
@@ -17,8 +17,6 @@ noise_app = new_app("Show and override which fields are noise.")
 expect_app = new_app("Show and change which differences are intended.")
 
 _LABELS = {"regression": "red", "undecided": "yellow", "drift": "yellow"}
-#: Curl makes its own; and the body is shown decoded.
-_DROPPED = ("host", "content-length", "connection", "x-shadowd", "accept-encoding", "content-encoding")
 _SIDES_WIDTH = 60  # characters of one side where the terminal's width is not known
 
 
@@ -98,7 +96,7 @@ def _show(found: Mapping[str, Any]) -> None:
     one = found.get("difference") or {}
     head = f"{one.get('endpoint')}  {one.get('where')} {one.get('path')}  {one.get('kind')}"
     typer.secho(plain(head), bold=True)
-    typer.secho(str(one.get("label")), fg=_LABELS.get(str(one.get("label"))), nl=False)
+    typer.secho(plain(one.get("label")), fg=_LABELS.get(str(one.get("label"))), nl=False)
     print(f": {plain(one.get('sentence') or 'seen ' + str(one.get('count')) + ' times')}")
     examples = mappings(found.get("examples"))
     if not examples:
@@ -159,41 +157,10 @@ def _curl(found: Mapping[str, Any]) -> None:
     examples = mappings(found.get("examples"))
     if not examples:
         raise ShadowdError("no example is kept of this difference", "wait for the next one")
-    request = examples[0].get("request") or {}
-    method = str(request.get("method") or "")
-    if not method:
-        raise ShadowdError("this is no HTTP exchange", "look at the example without --curl")
-    words = {"GET": [], "HEAD": ["--head"]}.get(method, ["-X", method])  # -X HEAD would wait for a body
-    for line in str(request.get("head") or "").split("\r\n")[1:]:
-        name, _, value = line.partition(":")
-        if name and name.strip().lower() not in _DROPPED:
-            words += ["-H", line if value.strip() else f"{name};"]  # curl takes "Name:" for one to leave out
-    if request.get("body"):
-        words += ["--data-raw", str(request["body"])]  # not --data-binary: that would send a file for a body like @name
-    path = str(request.get("target") or "/")
-    if not path.startswith("/"):
-        path = "/" + path.partition("://")[2].partition("/")[2]  # a target may be a whole URL (RFC 9112 §3.2.2)
-    for side, base in (("production", found.get("production")), ("shadow", found.get("target"))):
-        print(f"# {side}")
-        # without --globoff one request for ?ids=[1-100] would become a hundred
-        command = ["curl", "-i", "--globoff", "--path-as-is", *words, f"{str(base).rstrip('/')}{path}"]
-        print(" ".join(map(_quoted, command)))
-    if "[redacted:" in str(request):
-        print("# secrets were redacted: put real values where [redacted:…] stands")
-
-
-def _quoted(word: str) -> str:
-    """For a shell, and safe to look at: what is not printable stands as bash's and zsh's ``$'\\033'``, byte by byte."""
-    if word.isprintable():
-        return shlex.quote(word)
-    return "$'" + "".join(_quoted_character(c) for c in word) + "'"
-
-
-def _quoted_character(character: str) -> str:
-    if character.isprintable():
-        return f"\\{character}" if character in "\\'" else character
-    # three octal digits, not hex: a hex digit that follows would be read as part of the escape
-    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+    request = examples[0].get("request")
+    sides = {"production": str(found.get("production")), "shadow": str(found.get("target"))}
+    for line in commands(request if isinstance(request, Mapping) else {}, sides):
+        typer.echo(line)
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------

@@ -48,6 +48,18 @@ def run_(
         str | None,
         typer.Option(metavar="ADDRESS", help="Verdicts and reports over HTTP (default 127.0.0.1:9750; '' for none)."),
     ] = None,
+    http_token_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Whoever can read it may read bodies over HTTP (default beside the socket)."),
+    ] = None,
+    redact_name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Values of this name are secret too, however it is written. Repeatable."),
+    ] = None,
+    redact_pattern: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RE2", help="What matches is secret too; of a group what is in it. Repeatable."),
+    ] = None,
     keep: Annotated[str | None, typer.Option(metavar="TIME", help="How long runs are stored (default 14d).")] = None,
     cpu_guard: Annotated[
         str | None,
@@ -75,12 +87,14 @@ def run_(
       shadowd run
       shadowd run --config /etc/shadowd/shadowd.toml --log-format json
       shadowd run --socket /tmp/test.sock --state-dir /tmp/state
+      shadowd run --redact-name customer_key --redact-pattern 'CK-[0-9]{6}'
     """
     from shadowd.config import Config, fingerprint, load_config  # not at the top: --help and --version start without
 
     path = config.absolute() if config is not None else None
     read = fingerprint(path) if path is not None else ()  # before it is read: what changes in between is seen
-    settings = (load_config(path) if path is not None else Config()).with_overrides(
+    loaded = load_config(path) if path is not None else Config()
+    settings = loaded.with_overrides(
         socket=os.path.abspath(socket) if socket else socket,
         state_dir=os.path.abspath(state_dir) if state_dir else state_dir,
         log_format=log_format,
@@ -90,6 +104,10 @@ def run_(
         cpu_guard=cpu_guard,
         cpu_max=cpu_max,
         memory_max=memory_max,
+        http_token_file=os.path.abspath(http_token_file) if http_token_file else None,
+        # added to the file's: an option that unmasked something would be a trap
+        redact_names=[*loaded.redact_names, *redact_name] if redact_name else None,
+        redact_patterns=[*loaded.redact_patterns, *redact_pattern] if redact_pattern else None,
     )
     import trio
 

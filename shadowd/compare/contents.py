@@ -207,14 +207,15 @@ class Contents:
             production, candidate = trial.exchange.response, trial.candidate.response
             assert production is not None
             assert candidate is not None
-            self.remember(group.name, endpoint, trial.exchange.request, production, candidate, time)
+            values = found.production, found.candidate
+            self.remember(group.name, endpoint, trial.exchange.request, production, candidate, time, values)
 
     def remember(
         self, group: str, endpoint: Endpoint, request: Request, production: Response | str, candidate: Response | str,
-        time: int,
+        time: int, values: tuple[str, str] = ("", ""),
     ) -> None:  # fmt: skip
         """An exchange that people may look at. A text instead of an answer: why there is none."""
-        self.examples.append(Example(group, endpoint.name, request, production, candidate, time))
+        self.examples.append(Example(group, endpoint.name, request, production, candidate, time, values))
 
     def _look_back(
         self, request: Request, endpoint: Endpoint, differences: Differences, production: Response, candidate: Response

@@ -17,7 +17,7 @@ The hot path is one look into a memo of recent targets.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import unquote_to_bytes
 
 from shadowd.compare.operations import operation_of
@@ -105,6 +105,13 @@ class Endpoints:
         if method == b"POST":
             return self._with_operation(request)
         return self.name(method, target) if method else raw_name(request.body)
+
+    def forget(self, secret: Callable[[str, str], bool]) -> None:
+        """Segments below a path that are not to be kept; the place that they took is free again."""
+        for parent, children in self._children.items():
+            gone = {child for child in children if secret(parent, child)}
+            children -= gone
+            self._places -= len(gone)
 
     def _with_operation(self, request: Request) -> str:
         name = self.name(request.method, request.target)

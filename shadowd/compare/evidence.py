@@ -257,13 +257,16 @@ class SignatureCount:
 class Example:
     """One differing exchange, cut to EXAMPLE_BODY bytes of each body; the store redacts it."""
 
-    __slots__ = ("candidate", "endpoint", "failure", "group", "production", "production_failure", "request", "time")
+    __slots__ = (
+        "candidate", "endpoint", "failure", "group", "production", "production_failure", "request", "time", "values"
+    )  # fmt: skip
 
     def __init__(
         self, group: str, endpoint: str, request: Request, production: Response | str, candidate: Response | str,
-        time: int,
+        time: int, values: tuple[str, str] = ("", ""),
     ) -> None:  # fmt: skip
         self.group = group  # a difference's id, or an error signature's fingerprint
+        self.values = values  # of the difference, production's and the candidate's
         self.endpoint = endpoint
         self.request = (request.method, request.target, request.head, request.body[:EXAMPLE_BODY])
         self.production, self.production_failure = _kept(production)

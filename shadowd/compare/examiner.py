@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 
 from shadowd.compare.clock import Clock
 from shadowd.compare.conditional import not_comparable
@@ -105,6 +106,10 @@ class Examiner:
     @property
     def last_byte(self) -> LatencyEvidence:
         return self.timing.whole.last_byte
+
+    def forget_segments(self, secret: Callable[[str, str], bool]) -> None:
+        """Of paths: those that are not to be kept, as ``secret(parent, segment)`` says."""
+        self._names.forget(secret)
 
     @property
     def examples(self) -> deque[Example]:

@@ -176,9 +176,11 @@ class _Freezer:
         return known
 
     def _redacted_bytes(self, value: bytes) -> bytes:
-        if len(value) < 8 or not value.isascii():  # a digest, or no text
+        if len(value) < 6 or (len(value) <= 64 and not value.isascii()):  # a digest, or no text
             return value
-        return self._redacted(value.decode()).encode()
+        text = value.decode("utf-8", "surrogateescape")
+        redacted = self._text(text)
+        return value if redacted == text else redacted.encode("utf-8", "surrogateescape")
 
     def _kept(self, values: Iterable[object]) -> list[object]:
         forgotten = self._registry.forgotten

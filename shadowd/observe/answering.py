@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.observe.quoting import visible
+from shadowd.observe.token import Token
 
 CHECKSUM = "flagger-"  # before the checksum of a rollout, as a label
 
@@ -37,6 +38,31 @@ def from_a_page(request: Request) -> Response | None:
     if "x-shadowd" in request.headers or kind == "application/json":
         return None
     return json_response({"error": "the header X-Shadowd is missing — add it: curl -X POST -H 'X-Shadowd: run' …"}, 403)
+
+
+def refused(token: Token | None, as_json: bool) -> Response:
+    """What asks for the token; browsers ask for it as a password, of any user."""
+    path = token.path if token is not None else "http_token_file"
+    error = f'this shows parts of what traffic said — give the token: -H "Authorization: Bearer $(cat {path})"'
+    headers = {"www-authenticate": 'Basic realm="shadowd: any user, and the token as password"'}
+    if as_json:
+        body = json.dumps({"error": error})
+        return Response(f"{body}\n", 401, headers, media_type="application/json")
+    return Response(f"{error}\n", 401, headers, media_type="text/plain")
+
+
+def without_content(found: dict[str, Any]) -> dict[str, Any]:
+    """A verdict without the words of errors: they are of bodies."""
+    findings = found.get("findings")
+    if not isinstance(findings, list):
+        return found
+    told = []
+    for one in findings:
+        signature = one.get("signature") if isinstance(one, dict) else None
+        if isinstance(signature, dict):
+            one = {**one, "signature": {key: value for key, value in signature.items() if key != "title"}}
+        told.append(one)
+    return {**found, "findings": told}
 
 
 def flagger_label(body: bytes) -> str:

@@ -3,8 +3,8 @@
 ``GET /verdict?filter=NAME`` is always 200 with JSON, because Argo Rollouts takes anything else for an error of its own
 and not for a verdict; what went wrong stands in ``error``, and the verdict is then ``inconclusive``.
 ``POST /flagger/NAME`` speaks in status codes, because Flagger reads nothing else: 200 to go on, 412 to stay, and
-``/flagger/NAME/rollback`` 200 to roll back. Connections are accepted here and handed to hypercorn one by one, so that
-their number is bounded and a broken one ends alone.
+``/flagger/NAME/rollback`` 200 to roll back. Connections are let in by ``entrance.py`` and handed to hypercorn one by
+one, so that their number is bounded and a broken one ends alone.
 
 With ``label=`` a verdict belongs to that build: 409 while another one is judged. ``POST /run/NAME?label=`` begins a
 run, and ``POST /flagger/NAME/start`` does as Flagger asks. Both change something, so a web page must not be able to
@@ -13,9 +13,11 @@ type), and no leave is ever given.
 
 ``GET /healthz`` and ``GET /readyz`` are for orchestrators: 200, or 503 with the reason.
 
-The door knows no users: it listens on the loopback address unless told otherwise, and there it answers only to names
-of the loopback address, so that a web page cannot reach it by DNS rebinding. A second door without ``sources`` (the
-setting ``monitor``) has no verdicts and no reports, and so may be open to the network.
+The door knows no users but one: who has the token (``token.py``) may see what traffic said, in reports. Verdicts are
+told without. It listens on the loopback address unless told otherwise, and there it answers only to names of the
+loopback address, so that a web page cannot reach it by DNS rebinding; elsewhere all but health asks for the token. A
+second door without ``sources`` (the setting ``monitor``) has no verdicts and no reports, and so may be open to the
+network.
 
 This module imports starlette and hypercorn (about 7 MB): import it only where there is a door to open.
 """
@@ -31,11 +33,6 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -49,22 +46,21 @@ from shadowd.observe.answering import (
     flagger_label,
     from_a_page,
     json_response,
+    refused,
     sentence,
     undecided,
     unknown,
+    without_content,
 )
+from shadowd.observe.entrance import BACKLOG, HEADER_LIMIT, Entrance, named
 from shadowd.observe.page import code, document, empty, result_of, table, tag
 from shadowd.observe.quoting import html, visible
 from shadowd.observe.report import render_html
+from shadowd.observe.token import Token
 
-MAX_CONNECTIONS = 64  # pipelines and people; each costs a task and some 100 KB
 BODY_LIMIT = 64 << 10  # Flagger sends some hundred bytes; what it says is not needed
-HEADER_LIMIT = 16 << 10  # of a request's head: nginx and Apache allow 8 KB
-IDLE_SECONDS = 30.0  # without a request, or without the rest of one
-WRITE_SECONDS = 30.0  # for one write to a client that does not read
 ANSWER_SECONDS = 8.0  # Argo Rollouts gives up after 10 s by default
 INDEX_LIMIT = 200  # filters on the first page
-_OVER = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 5\r\n\r\n"
 
 CONTENT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -119,29 +115,35 @@ async def serve_http(
     address: str,
     sources: Sources | None,
     monitor: Monitor,
+    token: Token | None = None,
     *,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; ``started`` is called with the address once clients can connect.
 
-    Without ``sources`` only health and metrics are told.
+    Without ``sources`` only health and metrics are told. ``token`` opens what traffic said (reports); without one that
+    stays closed, and an address beyond this host is refused unless the operator named the token's file.
 
     ``address`` is ``HOST:PORT`` (``[::1]:9750`` for IPv6; port 0 chooses one). Raises UsageError if it is none, and
     ShadowdError if it cannot be bound.
     """
     host, port = address_of(address)
     listener = await _bound(address, host, port)
-    bound = listener.socket.getsockname()
-    app = _Guard(_application(sources, monitor), _allowed_hosts(host, str(bound[0])))
-    door = _Door(app)
-    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(door.close_at_the_end)
-            task_status.started(f"{shown}:{bound[1]}")
-            await trio.serve_listeners(door.serve, [listener], handler_nursery=nursery)
+        bound = listener.getsockname()
+        hosts = _allowed_hosts(host, str(bound[0]))
+        if hosts is None and sources is not None and (token is None or not token.named):
+            raise ShadowdError(
+                f"{visible(address, 80)} is open to the network, and reports show parts of production's answers",
+                "say who may read them with http_token_file (--http-token-file FILE), or listen on 127.0.0.1",
+            )
+        app = _Guard(_application(sources, monitor, token), hosts, token if hosts is None and sources else None)
+        entrance = Entrance(app, {"/healthz": monitor.dead, "/readyz": monitor.unready})
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        task_status.started(f"{shown}:{bound[1]}")
+        await entrance.serve(listener)
     finally:
-        listener.socket.close()
+        listener.close()
 
 
 def address_of(address: str) -> tuple[str, int]:
@@ -157,7 +159,7 @@ def address_of(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def _bound(address: str, host: str, port: int) -> trio.SocketListener:
+async def _bound(address: str, host: str, port: int) -> trio.socket.SocketType:
     try:
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, name = found[0]
@@ -165,7 +167,7 @@ async def _bound(address: str, host: str, port: int) -> trio.SocketListener:
         try:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             await made.bind(name)
-            made.listen(MAX_CONNECTIONS)
+            made.listen(BACKLOG)
         except BaseException:
             made.close()
             raise
@@ -175,7 +177,7 @@ async def _bound(address: str, host: str, port: int) -> trio.SocketListener:
             f"{visible(address, 80)} cannot be bound: {why}",
             "choose another address in the configuration or with --http, or '' for none",
         ) from None
-    return trio.SocketListener(made)
+    return made
 
 
 def _allowed_hosts(host: str, bound: str) -> frozenset[str] | None:
@@ -189,99 +191,18 @@ def _allowed_hosts(host: str, bound: str) -> frozenset[str] | None:
     return frozenset({"localhost", "127.0.0.1", "[::1]"} | named)
 
 
-# --- connections ------------------------------------------------------------------------------------------------------
-
-
-class _Stream:
-    """A connection as hypercorn needs it, whose writes end: hypercorn shields its own from being cancelled."""
-
-    __slots__ = ("_stream", "socket")
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self.socket = stream.socket
-
-    async def send_all(self, data: bytes) -> None:
-        with trio.move_on_after(WRITE_SECONDS) as scope:
-            await self._stream.send_all(data)
-        if scope.cancelled_caught:
-            raise trio.BrokenResourceError
-
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-class _Door:
-    """Lets connections in, as many as there may be, and ends them all at the end."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        config = Config()
-        config.accesslog = None
-        config.errorlog = log
-        config.loglevel = "WARNING"
-        config.include_server_header = False
-        config.h11_max_incomplete_size = HEADER_LIMIT
-        config.h2_max_header_list_size = HEADER_LIMIT
-        config.h2_max_concurrent_streams = 8
-        config.keep_alive_timeout = IDLE_SECONDS
-        config.read_timeout = int(IDLE_SECONDS)
-        self._config = config
-        self._app = wrap_app(app, 0, "asgi")  # type: ignore[arg-type]  # ASGI in the words of two libraries
-        self._context = WorkerContext(None)
-        self._streams: set[trio.SocketStream] = set()
-
-    async def serve(self, stream: trio.SocketStream) -> None:
-        """One connection, from accept to close. Nothing of it reaches the others: only cancellation leaves here."""
-        if len(self._streams) >= MAX_CONNECTIONS:
-            async with stream:
-                with trio.move_on_after(1):
-                    try:
-                        await stream.send_all(_OVER)
-                    except (trio.BrokenResourceError, trio.ClosedResourceError):
-                        pass  # gone already
-            return
-        self._streams.add(stream)
-        try:
-            connection = _Stream(stream)
-            await TCPServer(self._app, self._config, self._context, ConnectionState({}), connection)  # type: ignore[arg-type]
-        except Exception as error:  # a fault in a connection's handling ends that connection
-            log.warning("http: a connection ended by %s", _named(error))
-        finally:
-            self._streams.discard(stream)
-            stream.socket.close()
-
-    async def close_at_the_end(self) -> None:
-        """Close what is open when the door is cancelled: no client can hold the daemon's end up."""
-        try:
-            await trio.sleep_forever()
-        finally:
-            for stream in list(self._streams):
-                stream.socket.close()
-
-
-def _named(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    return type(error).__name__
-
-
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
 class _Guard:
     """Before any route: method, name of the host, size of the body; after it: headers that all answers have."""
 
-    __slots__ = ("_app", "_hosts")
+    __slots__ = ("_app", "_hosts", "_token")
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, token: Token | None) -> None:
         self._app = app
         self._hosts = hosts
+        self._token = token  # asked for by all but health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":  # no WebSocket, and nothing to start up
@@ -320,7 +241,13 @@ class _Guard:
         size = headers.get(b"content-length", "0")
         if size.isdigit() and int(size[:20]) > BODY_LIMIT:
             return PlainTextResponse(f"a body of at most {BODY_LIMIT >> 10} KB is read\n", 413)
-        host = headers.get(b"host")
+        asked = headers.get(b"authorization", "")
+        if self._token is not None and scope["path"] not in _HEALTH and not self._token.admits(asked):
+            return refused(self._token, scope["path"].endswith(".json"))
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) > 1:
+            return PlainTextResponse("a request is for one host (RFC 9112 §3.2)\n", 400)
+        host = hosts[0] if hosts else None
         # Without a Host header (HTTP/1.0) no browser speaks, and it is browsers that are led astray.
         if self._hosts is None or host is None or _host_name(host) in self._hosts:
             return None
@@ -335,14 +262,17 @@ def _host_name(host: str) -> str:
     return host.lower().removesuffix(".")
 
 
-def _application(sources: Sources | None, monitor: Monitor) -> Starlette:
+_HEALTH = ("/healthz", "/readyz")
+
+
+def _application(sources: Sources | None, monitor: Monitor, token: Token | None) -> Starlette:
     routes = [
         Route("/healthz", partial(_probe, monitor.dead), methods=["GET"]),
         Route("/readyz", partial(_probe, monitor.unready), methods=["GET"]),
         Route("/metrics", partial(_metrics, monitor), methods=["GET"]),
     ]
     if sources is not None:
-        pages = _Pages(sources)
+        pages = _Pages(sources, token)
         routes += [
             Route("/", pages.index, methods=["GET"]),
             Route("/verdict", pages.verdict, methods=["GET"]),
@@ -370,8 +300,12 @@ async def _metrics(monitor: Monitor, request: Request) -> Response:
 
 
 class _Pages:
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, token: Token | None) -> None:
         self._sources = sources
+        self._token = token
+
+    def _admitted(self, request: Request) -> bool:
+        return self._token is not None and self._token.admits(request.headers.get("authorization", ""))
 
     async def index(self, request: Request) -> Response:
         names = self._sources.names()
@@ -398,6 +332,8 @@ class _Pages:
                 return json_response(undecided(UsageError("the parameter filter is missing", f"filters: {listed}")))
             name = names[0]
         found = await self._verdict_of(name, request.query_params.get("label", ""))
+        if not self._admitted(request):
+            found = without_content(found)
         return json_response(found, 409 if "judged" in found else 200)
 
     async def start(self, request: Request) -> Response:
@@ -443,6 +379,8 @@ class _Pages:
     async def report(self, request: Request) -> Response:
         asked: str = request.path_params["name"]
         as_json = asked.endswith(".json")
+        if not self._admitted(request):
+            return refused(self._token, as_json)
         name = asked.removesuffix(".json")
         if name not in self._sources.names():
             error = unknown(name, self._sources.names())
@@ -476,8 +414,8 @@ def _told(error: Exception, what: str) -> ShadowdError:
         return error
     if isinstance(error, trio.TooSlowError):
         return ShadowdError(f"{what} took longer than {ANSWER_SECONDS:g} s", "try again")
-    log.error("http: %s failed: %s", what, _named(error), exc_info=error)
-    return ShadowdError(f"{what} failed: {_named(error)}", "see the daemon's log")
+    log.error("http: %s failed: %s", what, named(error), exc_info=error)
+    return ShadowdError(f"{what} failed: {named(error)}", "see the daemon's log")
 
 
 async def _read(request: Request) -> bytes:

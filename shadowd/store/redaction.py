@@ -2,13 +2,13 @@
 
 Each secret becomes ``[redacted:`` + 8 hex digits of HMAC-SHA-256(key, value) + ``]``: equal values stay comparable
 (production and shadow sent the same token, or they did not), and without the key nothing can be tried against it.
-Three ways lead to a secret: its *place* (a header, a cookie), its *name* (``password``, ``token`` ...: in JSON, forms,
-query strings, XML and ``name=value`` text), and its *look* (``shadowd.store.secrets``). When in doubt a value is
-redacted: a masked word costs a reader little, a stored password costs a customer much.
+Four ways lead to a secret: its *place* (a header, a cookie, a command of Redis), its *name* (``shadowd.store.names``:
+in JSON, forms, query strings, XML, tables and text), its *look* (``shadowd.store.secrets``), and its *echo*: what was
+masked by its name is masked where it stands without one. When in doubt a value is redacted: a masked word costs a
+reader little, a stored password costs a customer much. ``docs/redaction.md`` says what is found and what is not.
 
-JSON is rewritten token by token and not parsed and printed again, so that spelling, order, duplicate keys and white
-space stay as they were sent, and a body that was cut off or is malformed is redacted by the same rules. A mask is
-never masked again. All costs are linear in the input: no pattern can be made to backtrack.
+Text is looked through in layers: percent-encoding, character references and backslashes are taken off and the same
+rules asked again. A mask is never masked again. All costs are linear in the input: no pattern can be made to backtrack.
 """
 
 from __future__ import annotations
@@ -16,75 +16,175 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 from urllib.parse import unquote_plus
 
-from shadowd.store.secrets import MASK, redact_looks
+from shadowd.store import documents, wires
+from shadowd.store.layers import LAYERED, layers
+from shadowd.store.markup import MARKUP, columns, marked_up
+from shadowd.store.named import NOUN, SCHEMES, SIGN, called, named, unsigned
+from shadowd.store.names import SecretNames
+from shadowd.store.patterns import compile_pattern, matches
+from shadowd.store.secrets import MASK, Span, is_token, looks
 
-#: Names whose values are secret. Case, ``-`` and ``_`` are ignored.
-DEFAULT_KEYS = (
-    "password", "passwd", "pwd", "pass", "passphrase", "passcode", "pin", "otp", "token", "access_token",
-    "refresh_token", "id_token", "csrf", "jwt", "bearer", "secret", "client_secret", "private_key", "api_key",
-    "apikey", "access_key", "secret_key", "signature", "card", "credit_card", "debit_card", "card_number", "pan",
-    "cvv", "cvc", "ssn", "iban", "account_number", "authorization", "session", "session_id", "sid", "cookie",
-    "credential", "credentials",
-)  # fmt: skip
-
-#: A listed name of at least so many letters is also found at the end of a longer one (``userPassword``,
-#: ``X-Auth-Token``); shorter ones are not: ``card`` would be found in ``discard``.
-SUFFIX_LETTERS = 5
-
-#: Names that are also ordinary words: ``unexpected token: end`` holds no secret, ``token: a81f22`` does.
-_WORDS = frozenset({"token", "session", "card", "authorization", "secret", "signature", "cookie", "pin", "bearer"})
-
-_SCHEMES = frozenset(
-    {"basic", "bearer", "digest", "negotiate", "ntlm", "token", "apikey", "aws4-hmac-sha256", "hoba", "mutual", "dpop"}
-)
 _COOKIE_ATTRIBUTES = frozenset(
     {"expires", "max-age", "domain", "path", "secure", "httponly", "samesite", "priority", "partitioned"}
 )  # RFC 6265 §4.1.2, RFC 6265bis, CHIPS
-_URL_HEADERS = frozenset({"referer", "location", "content-location"})
+_URL_HEADERS = frozenset(
+    {"referer", "location", "content-location", "origin", "x-original-url", "x-rewrite-url", "x-forwarded-uri",
+     "x-original-uri", "x-forwarded-path", "x-request-uri", ":path", "destination", "x-accel-redirect",
+     "hx-current-url", "hx-redirect"}
+)  # fmt: skip
+#: Headers whose long tokens are no secrets: validators, digests and the ids of traces.
+_OPEN_HEADERS = frozenset(
+    {"etag", "if-none-match", "if-match", "traceparent", "x-request-id", "x-correlation-id", "x-trace-id",
+     "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "content-md5", "digest", "content-digest", "repr-digest",
+     "x-amzn-trace-id", "cf-ray", "sec-websocket-key", "sec-websocket-accept", "content-security-policy",
+     "server-timing", "x-amz-cf-id", "b3"}
+)  # fmt: skip
 
 _LINE = re.compile(r"\r\n|\n|\r")
-_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]')
-_COLON = re.compile(r"\s*+:")
-_NAME = r"[A-Za-z_][\w.-]{0,63}"  # longer names are not in any list
-_NAMED = re.compile(
-    rf"(?<![\w.-])(?P<name>{_NAME})(?P<quote>\\{{0,7}}[\"']?)[ \t]{{0,8}}(?P<by>=>|[=:])\s{{0,8}}"
-    rf"|<(?:[A-Za-z_][\w.-]{{0,63}}:)?(?P<tag>{_NAME})(?:\s[^<>]{{0,256}})?>"
+_PART = re.compile(
+    r"[;\s]name(?P<coded>\*[0-9]{0,2}\*?)?\s{0,4}=\s{0,4}(?:\"(?P<quoted>[^\"\r\n]{1,256})|'(?P<single>[^'\r\n]{1,256})'"
+    r"|(?P<bare>[^\s;\"]{1,256}))",
+    re.IGNORECASE,
 )
-_SIGN = re.compile(r"[=:>]")  # no value has a name in a text without one
-_QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?', re.DOTALL)
-_ESCAPED_QUOTE = re.compile(r"\\{1,7}[\"']")
-_BARE = re.compile(r"[^\s&\"'<>(){}\[\]\\]++")
-_BLANK = re.compile(r"[ \t]{1,8}")
-_TAGGED = re.compile(r"[^<]*+")
-_PART_NAME = re.compile(r"[;\s]name=\"?([^\";\r\n]{1,64})")
 _BLANK_LINE = re.compile(r"\r?\n\r?\n")
 _PART_HEAD = 1024  # bytes of a part's header lines after its name: a file name of 255 bytes and a media type fit
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")  # gzip, zstd, zip
+_DEPTH = 3  # of texts within texts: an address in a parameter of an address in a JSON string
+
+_ECHO = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|?#/]{6,200}+")
+_ECHOES = 4096
+_WORDS = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|]{3,200}+")
+_PHRASE = 6  # words: longer values are sentences, whose words are everybody's
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9.]+\Z")
+
+_ADDRESS = re.compile(r"(?<=://)[^\s\"'<>?#]{1,2000}+|(?<![\w/])/[\w.~%@:+-]+/[^\s\"'<>?#]{1,2000}+")
+_SEGMENT = re.compile(r"[^/;]+")
+#: Segments of a path behind which a secret stands.
+_ACTIONS = frozenset(
+    {"reset", "invite", "invitation", "invitations", "verify", "verification", "confirm", "confirmation",
+     "unsubscribe", "activate", "activation", "magic", "magic-link", "magiclink", "login", "sso", "sessions",
+     "reset-password", "forgot", "password-reset", "verify-email", "confirm-email", "hook", "hooks", "webhook",
+     "webhooks", "callback", "recover", "keys", "recovery", "unlock", "accept", "signin", "join",
+     "impersonate", "optout", "opt-in"}
+)  # fmt: skip
 
 
 class Redactor:
-    """``key`` makes the hashes; ``json_keys`` are the secret names, in the place of ``DEFAULT_KEYS``."""
+    """``key`` makes the hashes. ``names`` and ``patterns`` are the operator's, beside the usual ones: names whose
+    values are secret, and RE2 expressions for what is (ValueError for one that is none)."""
 
-    __slots__ = ("_key", "_names", "_suffixes")
+    __slots__ = ("_echoes", "_key", "_patterns", "heard", "names", "sealed")
 
-    def __init__(self, key: bytes, json_keys: Iterable[str] = DEFAULT_KEYS) -> None:
+    def __init__(self, key: bytes, names: Sequence[str] = (), patterns: Iterable[str] = ()) -> None:
         self._key = key
-        self._names = frozenset(_plain(name) for name in json_keys) - {"", "redacted"}
-        self._suffixes = tuple(sorted(name for name in self._names if len(name) >= SUFFIX_LETTERS))
+        self.names = SecretNames(names)
+        self.sealed = SecretNames([*names, "data", "string data"])  # within a Secret of Kubernetes
+        self._patterns = [compile_pattern(pattern) for pattern in patterns]
+        self._echoes: dict[int, None] = {}  # hashes of values, the oldest first
+        self.heard: set[int] | None = None  # while it is a set, hashes of all that is masked go into it
 
     def mask(self, value: str) -> str:
         """What stands for ``value``. The empty string and what is a mask already stay."""
         if not value or MASK.fullmatch(value):
             return value
+        if self.heard is not None:
+            words = _WORDS.findall(value[:400])
+            self.heard.update(map(hash, words if len(words) <= _PHRASE else ()))
+            self.heard.add(hash(value))
         digest = hmac.digest(self._key, value.encode("utf-8", "surrogatepass"), "sha256")
         return f"[redacted:{digest[:4].hex()}]"
 
-    def text(self, text: str) -> str:
-        """Plain text: secrets by name (``password=...``, ``"token": "..."``, ``<secret>...``) and by look."""
-        return redact_looks(self._by_name(text) if _SIGN.search(text) else text, self.mask)
+    def is_secret(self, name: str) -> bool:
+        """Whether a value of that name is redacted."""
+        return self.names.secret(name)
+
+    def told(self, value: str) -> str:
+        """``mask`` for what was known by its name: from now on it is masked wherever it stands alone."""
+        inner = value.strip()
+        if 6 <= len(inner) <= 200 and _ECHO.fullmatch(inner) and not _DATE.match(inner) and not MASK.search(inner):
+            letter = any(c.isalpha() for c in inner)
+            if letter and not inner.isalpha() and not inner.replace("-", "").replace("_", "").isalpha():
+                if len(self._echoes) >= _ECHOES:
+                    del self._echoes[next(iter(self._echoes))]
+                self._echoes[hash(inner)] = None
+        return self.mask(value)
+
+    # -- text ----------------------------------------------------------------------------------------------------
+
+    def identifier(self, text: str) -> str:
+        """The same where an id is expected: what is random and nothing else stays, so that examples can be followed."""
+        found = [(start, end, text[start:end]) for start, end in looks(text, tokens=False)]
+        if self._patterns:
+            found += [(start, end, text[start:end]) for start, end in matches(self._patterns, text)]
+        if self._echoes:
+            found += self._repeated(text)
+        return self._masked(text, found) if found else text
+
+    def text(self, text: str, also: Collection[int] = ()) -> str:
+        """Plain text: secrets by name (``password=...``, ``"token": "..."``, ``<secret>...``), by look and by echo;
+        ``also``: of what was ``heard`` elsewhere in the same exchange."""
+        if len(text) < 4 and not also:
+            return text
+        found = list(self._spans(text, _DEPTH))
+        if self._echoes:
+            found += self._repeated(text)
+        if also:
+            found += [(*one.span(), one[0]) for one in _WORDS.finditer(text) if hash(one[0]) in also]
+        return self._masked(text, found) if found else text
+
+    def _spans(self, text: str, depth: int) -> Iterator[tuple[int, int, str]]:
+        """Start, end, and what the mask is made of."""
+        by_name: list[Span] = []
+        if SIGN.search(text):
+            names = self.sealed if documents.KUBERNETES.search(text) else self.names
+            by_name += named(text, names)
+            by_name += called(text, names)
+        if "<" in text and MARKUP.search(text):
+            by_name += marked_up(text, self.names)
+        if NOUN.search(text):
+            by_name += unsigned(text)
+            if "\n" in text:
+                by_name += columns(text, self.names)
+        for start, end in by_name:
+            value = text[start:end]
+            self.told(value)
+            yield start, end, value
+        if "/" in text:
+            for address in _ADDRESS.finditer(text):
+                for start, end in self._segments(address[0]):
+                    yield address.start() + start, address.start() + end, address[0][start:end]
+        for start, end in looks(text):
+            yield start, end, text[start:end]
+        if self._patterns:
+            for start, end in matches(self._patterns, text):
+                yield start, end, text[start:end]
+        if depth and LAYERED.search(text):
+            for layer in layers(text):
+                for start, end, value in self._spans(layer.text, depth - 1):
+                    yield *layer.raw(start, end), value
+
+    def _repeated(self, text: str) -> Iterator[tuple[int, int, str]]:
+        for found in _ECHO.finditer(text):
+            if hash(found[0]) in self._echoes:
+                yield *found.span(), found[0]
+            elif hash(trimmed := found[0].rstrip(".!")) in self._echoes:
+                yield found.start(), found.start() + len(trimmed), trimmed
+
+    def _masked(self, text: str, found: Sequence[tuple[int, int, str]]) -> str:
+        pieces: list[str] = []
+        done = 0
+        masks = [mask.span() for mask in MASK.finditer(text)] if "[redacted:" in text else []
+        for start, end, value in _joined(text, found, masks):
+            pieces += (text[done:start], self.mask(_plain(value)))
+            done = end
+        return "".join([*pieces, text[done:]])
+
+    # -- heads ---------------------------------------------------------------------------------------------------
 
     def head(self, head: bytes) -> bytes:
         """A request's or response's head, from the first line to the blank line; line ends stay as they are."""
@@ -104,6 +204,120 @@ class Redactor:
             line[0] = self._field(line[0])
         return "".join(content + end for content, end in lines).encode("utf-8", "surrogateescape")
 
+    def _first_line(self, line: str) -> str:
+        if line.startswith("HTTP/"):
+            return self.text(line)
+        method, space, rest = line.partition(" ")
+        target, gap, version = rest.rpartition(" ")
+        if not version.startswith("HTTP/"):
+            target, gap, version = rest, "", ""
+        return method + space + self.url(target) + gap + version
+
+    def url(self, url: str) -> str:
+        """A request target or URL: parameters by name, every piece of the path by look and by what stands before it."""
+        url, hash_, fragment = url.partition("#")
+        path, question, query = url.partition("?")
+        if "://" in path:  # the text's rules know addresses with a password
+            path = self.text(path)
+        path = self._masked(path, [(start, end, unquote_plus(path[start:end])) for start, end in self._segments(path)])
+        path = "/".join(map(self._piece, path.split("/")))
+        return path + question + self._pairs(query) + hash_ + self._pairs(fragment)
+
+    def _segments(self, path: str) -> Iterator[Span]:
+        """Segments that are tokens, or stand behind one that says what they are: ``/reset/81d9a2``."""
+        leads = 0
+        for found in _SEGMENT.finditer(path):
+            piece = found[0]
+            low = piece.lower()
+            if "=" in piece:
+                continue
+            if is_token(piece) or (leads and _made(piece)):
+                yield found.span()
+            word = low.replace("_", "-")
+            leads = 2 if word in _ACTIONS or self._leads(piece) else leads - (leads > 0)
+
+    def secret_segment(self, parent: str, segment: str) -> bool:
+        """Whether a segment of a path is a secret where it stands."""
+        if len(segment) < 6 or "{" in segment:
+            return False
+        leads = any(word in _ACTIONS or self._leads(word) for word in parent.rsplit("/", 2)[-2:])
+        return is_token(segment) or (leads and _made(segment))
+
+    def _leads(self, piece: str) -> bool:
+        plain = len(piece) < 40 and piece.isascii() and not any(c.isdigit() or c in ".:" for c in piece)
+        return plain and self.names.secret(piece)
+
+    def _field(self, line: str) -> str:
+        name, colon, value = line.partition(":")
+        if not colon:
+            return self.text(line)
+        key = name.strip().lower()
+        content = value.strip(" \t\r\n")
+        lead = value[: len(value) - len(value.lstrip(" \t\r\n"))]
+        if key == "cookie":
+            content = ";".join(map(self._cookie, content.split(";")))
+        elif key == "set-cookie":
+            first, *attributes = content.split(";")
+            content = ";".join([self._cookie(first), *map(self._attribute, attributes)])
+        elif key in ("www-authenticate", "proxy-authenticate", "access-control-allow-headers", "vary", "allow"):
+            content = self.text(content) if "=" in content else content
+        elif self.is_secret(key) or key in ("dpop", "authentication-info", "proxy-authentication-info"):
+            scheme, space, rest = content.partition(" ")
+            known = space and scheme.lower() in SCHEMES
+            content = f"{scheme} {self.told(rest.strip())}" if known else self.told(content)
+        elif key == "sec-websocket-protocol":  # browsers can send a token in no other field
+            content = ",".join(self._protocol(one) for one in content.split(","))
+        elif key in _URL_HEADERS:
+            content = self.url(content)
+        else:
+            content = self.identifier(content) if key in _OPEN_HEADERS else self.text(content)
+        return self._header_name(name) + colon + lead + content
+
+    def _protocol(self, piece: str) -> str:
+        name = piece.strip()
+        made = len(name) >= 8 and any(c.isdigit() for c in name) and any(c.isalpha() for c in name) and "." not in name
+        return piece.replace(name, self.told(name)) if made and not name.startswith("v") else self.text(piece)
+
+    def _header_name(self, name: str) -> str:
+        return self._masked(name, [(*span, name[slice(*span)]) for span in looks(name)])
+
+    def _cookie(self, pair: str) -> str:
+        name, equals, value = pair.partition("=")
+        if equals:
+            return self._header_name(name) + equals + self.told(value.strip())
+        lead = pair[: len(pair) - len(pair.lstrip())]
+        return lead + self.told(pair.strip())
+
+    def _attribute(self, attribute: str) -> str:
+        name = attribute.partition("=")[0].strip().lower()
+        return attribute if name in _COOKIE_ATTRIBUTES else self._cookie(attribute)
+
+    # -- places --------------------------------------------------------------------------------------------------
+
+    def path(self, path: str) -> str:
+        """A place (``$.items[*]['api-key']``, a header's name, an endpoint): its words by look, nothing by name."""
+        return self._masked(path, [*self._words(path)]) if len(path) > 7 else path
+
+    def _words(self, path: str) -> Iterator[tuple[int, int, str]]:
+        for start, end in looks(path):
+            yield start, end, path[start:end]
+        if "/" in path:
+            for found in _ADDRESS.finditer(path):
+                for start, end in self._segments(found[0]):
+                    yield found.start() + start, found.start() + end, found[0][start:end]
+        for start, end in matches(self._patterns, path) if self._patterns else ():
+            yield start, end, path[start:end]
+        if self._echoes:
+            yield from self._repeated(path)
+
+    def value(self, path: str, value: str) -> str:
+        """What stands at a place: masked whole where a name of the place is secret."""
+        if value and any(self.is_secret(name) for name in names_of(path)):
+            return self.told(value) if not value.startswith(("{", "[")) else self.mask(value)
+        return self.text(value)
+
+    # -- bodies --------------------------------------------------------------------------------------------------
+
     def body(self, data: bytes, media_type: str) -> bytes:
         """A body after its codings were undone; ``media_type`` with or without parameters, "" if unknown.
 
@@ -120,65 +334,31 @@ class Redactor:
         redacted = self._body(text, kind)
         return data if redacted == text else redacted.encode(*back)
 
-    def is_secret(self, name: str) -> bool:
-        """Whether a value of that name is redacted."""
-        plain = _plain(name)
-        return plain in self._names or plain.endswith(self._suffixes)
-
-    # -- heads ---------------------------------------------------------------------------------------------------
-
-    def _first_line(self, line: str) -> str:
-        if line.startswith("HTTP/"):
-            return self.text(line)
-        method, space, rest = line.partition(" ")
-        target, gap, version = rest.rpartition(" ")
-        if not version.startswith("HTTP/"):
-            target, gap, version = rest, "", ""
-        return method + space + self._url(target) + gap + version
-
-    def _url(self, url: str) -> str:
-        """A request target or URL: parameters by name, every piece of the path by look."""
-        url, hash_, fragment = url.partition("#")
-        path, question, query = url.partition("?")
-        if "://" in path:  # the text's rules know addresses with a password
-            path = self.text(path)
-        path = "/".join(map(self._piece, path.split("/")))
-        return path + question + self._pairs(query) + hash_ + self._pairs(fragment)
-
-    def _field(self, line: str) -> str:
-        name, colon, value = line.partition(":")
-        if not colon:
-            return self.text(line)
-        key = name.strip().lower()
-        content = value.strip(" \t\r\n")
-        lead = value[: len(value) - len(value.lstrip(" \t\r\n"))]
-        if key == "cookie":
-            content = ";".join(map(self._cookie, content.split(";")))
-        elif key == "set-cookie":
-            first, *attributes = content.split(";")
-            content = ";".join([self._cookie(first), *map(self._attribute, attributes)])
-        elif self.is_secret(key) or key in ("authorization", "proxy-authorization", "x-api-key"):
-            scheme, space, rest = content.partition(" ")
-            known = space and scheme.lower() in _SCHEMES
-            content = f"{scheme} {self.mask(rest.strip())}" if known else self.mask(content)
-        elif key in _URL_HEADERS:
-            content = self._url(content)
-        else:
-            content = self.text(content)
-        return name + colon + lead + content
-
-    def _cookie(self, pair: str) -> str:
-        name, equals, value = pair.partition("=")
-        if equals:
-            return name + equals + self.mask(value.strip())
-        lead = pair[: len(pair) - len(pair.lstrip())]
-        return lead + self.mask(pair.strip())
-
-    def _attribute(self, attribute: str) -> str:
-        name = attribute.partition("=")[0].strip().lower()
-        return attribute if name in _COOKIE_ATTRIBUTES else self._cookie(attribute)
-
-    # -- bodies --------------------------------------------------------------------------------------------------
+    def turn(self, data: bytes, secret: bool = False) -> tuple[bytes, bool]:
+        """What one side of a connection said that is no HTTP, and whether the answer to it is secret as a whole;
+        ``secret``: this is such an answer."""
+        spans = wires.postgres(data, self.names)
+        if spans is None:
+            spans = wires.mqtt(data)
+        if spans is not None:
+            text = data.decode("latin-1")
+            masked = self._masked(text, [(start, end, text[start:end]) for start, end in spans])
+            for start, end in spans:
+                self.told(text[start:end])
+            text = self.text(masked.encode("latin-1").decode("utf-8", "surrogateescape"))
+            return text.encode("utf-8", "surrogateescape"), False
+        text = data.decode("utf-8", "surrogateescape")
+        found = wires.resp(text, self.names)
+        if found is not None:
+            spans = found[0] + (wires.replies(text) if secret else [])
+            for start, end in spans:
+                self.told(text[start:end])
+            text = self._masked(text, [(start, end, text[start:end]) for start, end in spans])
+            return self.text(text).encode("utf-8", "surrogateescape"), found[1]
+        if secret and text[:1] in "+$":
+            text = self._masked(text, [(start, end, text[start:end]) for start, end in wires.replies(text)])
+        text = self._masked(text, [(start, end, text[start:end]) for start, end in wires.lines(text)])
+        return self._body(text, "").encode("utf-8", "surrogateescape"), False
 
     def _body(self, text: str, kind: str) -> str:
         if kind == "application/x-www-form-urlencoded":
@@ -186,8 +366,12 @@ class Redactor:
         if kind.startswith("multipart/"):
             return self.text(self._parts(text))
         if "json" in kind or kind == "text/event-stream" or text.lstrip()[:1] in ("{", "["):
-            redacted = self._json(text)
-            return redacted if _is_json(text, kind) else self.text(redacted)
+            redacted = documents.redacted(text, self, split="event-stream" in kind or "json" in kind)
+            if documents.is_json(text, kind):
+                return redacted
+            return "".join(piece if whole else self.text(piece) for piece, whole in documents.lines(redacted))
+        if wires.resp(text, self.names) is not None:
+            return self.turn(text.encode("utf-8", "surrogateescape"))[0].decode("utf-8", "surrogateescape")
         return self.text(text)
 
     def _pairs(self, text: str) -> str:
@@ -195,144 +379,112 @@ class Redactor:
         pieces = []
         for pair in text.split("&"):
             name, equals, value = pair.partition("=")
-            parts = re.split(r"[\[\].]", unquote_plus(name))
-            if equals and any(map(self.is_secret, parts)):
+            plain = unquote_plus(name)
+            if equals and self.is_secret(plain):
+                pieces.append(self._piece(name, pairs=False) + equals + self.told(unquote_plus(value)))
+            elif equals and self.names.secret_parameter(plain) and not _is_word(value):
                 pieces.append(name + equals + self.mask(unquote_plus(value)))
+            elif equals and is_token(unquote_plus(value)):
+                pieces.append(self._piece(name, pairs=False) + equals + self.mask(unquote_plus(value)))
             else:
-                pieces.append(self._piece(name) + equals + self._piece(value))
+                pieces.append(self._piece(name, pairs=False) + equals + self._piece(value))
         return "&".join(pieces)
 
-    def _piece(self, piece: str) -> str:
+    def _piece(self, piece: str, pairs: bool = True) -> str:
         """A percent-encoded piece: kept as it is spelt unless there is a secret in it."""
-        plain = unquote_plus(piece) if "%" in piece else piece
-        redacted = self.text(plain)
+        plain = unquote_plus(piece) if "%" in piece or "+" in piece else piece
+        if pairs and plain.lstrip()[:1] in ("{", "["):
+            redacted = documents.redacted(plain, self)
+            redacted = redacted if documents.is_json(plain, "") else self.text(redacted)
+        else:
+            redacted = self.text(plain)
         if redacted == plain:
             return piece
         return redacted.replace(" ", "%20").replace("&", "%26").replace("#", "%23").replace("\n", "%0A")
 
     def _parts(self, text: str) -> str:
-        """multipart/form-data (RFC 7578): the parts of secret names."""
+        """multipart/form-data (RFC 7578): the parts of secret names (``name*=``: RFC 5987)."""
         pieces: list[str] = []
         done = 0
-        for found in _PART_NAME.finditer(text):
-            if found.start() < done or not self.is_secret(found.group(1)):
+        for found in _PART.finditer(text):
+            name = found["quoted"] or found["single"] or found["bare"] or ""
+            if found["coded"]:
+                name = unquote_plus(name.rpartition("'")[2])
+            if found.start() < done or not (self.is_secret(name) or self.is_secret(unquote_plus(name))):
                 continue
             blank = _BLANK_LINE.search(text, found.end(), found.end() + _PART_HEAD)
             if blank is None:
                 continue
             end = text.find("\n--", blank.end())
             end = len(text) if end < 0 else end - (text[end - 1] == "\r")
-            pieces += (text[done : blank.end()], self.mask(text[blank.end() : end]))
+            pieces += (text[done : blank.end()], self.told(text[blank.end() : end]))
             done = max(end, blank.end())
         return "".join([*pieces, text[done:]])
 
-    def _json(self, text: str) -> str:
-        """JSON, documents in a row, or what was meant to be JSON. Below a secret name every string and number goes."""
-        pieces: list[str] = []
-        done = 0
-        names: dict[str, tuple[bool, str]] = {}  # of this body: they repeat in every element of a list
-        secret, named = [False], False  # of the containers around; of the name just read
-        for found in _TOKEN.finditer(text):
-            token = found.group()
-            if token in ("{", "["):
-                secret.append(secret[-1] or named)
-                named = False
-                continue
-            if token in ("}", "]", ","):
-                if token != "," and len(secret) > 1:
-                    secret.pop()
-                named = False
-                continue
-            if token[0] == '"':
-                value = _decoded(token)
-                if _COLON.match(text, found.end()):
-                    if value not in names:
-                        names[value] = self.is_secret(value), self.text(value)
-                    named, redacted = names[value]
-                else:
-                    redacted = self.mask(value) if secret[-1] or named else self.text(value)
-                    named = False
-                if redacted == value:
-                    continue
-                closed = len(token) > 1 and token[-1] == '"'
-                new = json.dumps(redacted) if closed else json.dumps(redacted)[:-1]
-            else:
-                card = len(token) > 12 and token.lstrip("-").isdigit()  # no fraction is a card number
-                redacted = self.mask(token) if secret[-1] or named else self.text(token) if card else token
-                named = False
-                if redacted == token:
-                    continue
-                new = json.dumps(redacted)
-            pieces += (text[done : found.start()], new)
-            done = found.end()
-        return "".join([*pieces, text[done:]])
-
-    # -- text ----------------------------------------------------------------------------------------------------
-
-    def _by_name(self, text: str) -> str:
-        pieces: list[str] = []
-        done = 0
-        for found in _NAMED.finditer(text):
-            name = found.group("name") or found.group("tag")
-            if found.start() < done or not self.is_secret(name.rpartition(".")[2]):
-                continue
-            start, end = self._value_at(text, found)
-            if end > start and not MASK.match(text, start):
-                pieces += (text[done:start], self.mask(text[start:end]))
-                done = end
-        return "".join([*pieces, text[done:]]) if pieces else text
-
-    def _value_at(self, text: str, found: re.Match[str]) -> tuple[int, int]:
-        """Where the value of a named secret begins and ends in ``text``; nothing: (0, 0)."""
-        at = found.end()
-        if found.group("tag"):
-            value = _TAGGED.match(text, at)
-            assert value is not None  # it may be empty
-            return value.span()
-        if escaped := _ESCAPED_QUOTE.match(text, at):  # JSON inside a JSON string
-            end = text.find(escaped.group(), escaped.end())
-            return escaped.end(), len(text) if end < 0 else end
-        if quoted := _QUOTED.match(text, at):
-            closed = quoted.end() - at > 1 and text[quoted.end() - 1] == text[at]
-            return at + 1, quoted.end() - closed
-        bare = _BARE.match(text, at)
-        if bare and bare.group().lower() in _SCHEMES and (blank := _BLANK.match(text, bare.end())):
-            at = blank.end()  # Authorization: Basic dXNl...
-            bare = _BARE.match(text, at)
-        elif bare and found.group("by") == ":" and not found.group("quote"):
-            word = _plain(found.group("name")) in _WORDS
-            if word and not any("0" <= letter <= "9" for letter in bare.group()):
-                return 0, 0
-        return (at, at + len(bare.group().rstrip(",;."))) if bare else (0, 0)
+    def every(self, value: Any) -> Any:
+        """The same structure with each text as a place: what people are told of a run, keys included."""
+        if isinstance(value, str):
+            return self.path(value)
+        if isinstance(value, dict):
+            return {self.every(key): self.every(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.every(item) for item in value]
+        return value
 
 
-def _plain(name: str) -> str:
-    return name.replace("-", "").replace("_", "").replace(" ", "").lower()
+_STEP = re.compile(r"\['((?:[^'\\]|\\.)*+)'\]|\[\"((?:[^\"\\]|\\.)*+)\"\]|([^.\[\]$;*\s/]+)")
 
 
-def _decoded(token: str) -> str:
-    """What a JSON string says; as it stands if it is cut off or malformed."""
-    closed = len(token) > 1 and token[-1] == '"'
-    raw = token[1:-1] if closed else token[1:]
-    if "\\" not in raw:
-        return raw
-    try:
-        return str(json.loads(f'"{raw}"', strict=False))
-    except ValueError:
-        return raw
+def names_of(path: str) -> list[str]:
+    """The names in a place: ``$.user['api-key'].items[*]`` → user, api-key, items."""
+    return [next(filter(None, found.groups()), "") for found in _STEP.finditer(path)]
 
 
-def _is_json(text: str, kind: str) -> bool:
-    """Whether it is one whole document, or lines of them: then what it holds was looked at string by string."""
-    lines = text.splitlines() if any(word in kind for word in ("ndjson", "jsonl", "json-seq")) else [text]
-    try:
-        for line in lines:
-            if document := line.strip("\ufeff\x1e \t\r\n"):
-                json.loads(document, parse_int=str, parse_float=str, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _is_word(value: str) -> bool:
+    """``state=CA``, ``code=active``."""
+    return len(value) <= 2 or (value.isalpha() and len(value) <= 12 and (value[1:].islower() or value.isupper()))
 
 
-def _refuse(name: str) -> str:
-    raise ValueError(name)
+def _made(piece: str) -> bool:
+    """A segment behind ``reset`` or ``token`` that is no word."""
+    digits = sum(c.isdigit() for c in piece)
+    letters = sum(c.isalpha() for c in piece)
+    if len(piece) >= 6 and digits and letters and not re.fullmatch(r"v[0-9]{1,3}|[a-z]{1,30}[0-9]", piece):
+        return True
+    return len(piece) >= 16 and letters >= 12 and not piece.islower()
+
+
+def _plain(value: str) -> str:
+    """Digits in groups are the same number without them."""
+    return value.replace(" ", "").replace("-", "") if not value.strip("0123456789 -") and len(value) > 12 else value
+
+
+def _joined(text: str, found: Iterable[tuple[int, int, str]], masks: Sequence[Span]) -> Iterator[tuple[int, int, str]]:
+    """In order, what overlaps as one, and nothing of what is a mask already."""
+    merged: list[tuple[int, int, str]] = []
+    for start, end, value in sorted(found, key=lambda one: (one[0], -one[1])):
+        if merged and start < merged[-1][1]:
+            before, after, _ = merged[-1]
+            if end > after:
+                merged[-1] = (before, end, text[before:end])
+            continue
+        if end > start:
+            merged.append((start, end, value))
+    if not masks:
+        yield from merged
+        return
+    nearest = 0
+    for start, end, value in merged:
+        at = start
+        while nearest < len(masks) and masks[nearest][1] <= start:
+            nearest += 1
+        for first, last in islice(masks, nearest, None):
+            if first >= end:
+                break
+            if first > at and text[at:first].strip("\"', :;=&"):
+                yield at, first, text[at:first]
+            at = max(at, last)
+        if at == start:
+            yield start, end, value
+        elif at < end and text[at:end].strip("\"', :;=&"):
+            yield at, end, text[at:end]

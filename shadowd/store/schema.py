@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from shadowd.errors import ShadowdError
+from shadowd.ownfiles import check_regular, open_regular
 
 VERSION = 2
 APPLICATION = 0x73686477  # "shdw"
@@ -71,8 +72,14 @@ def inspect(path: Path) -> bool:
     Raises StoreError for a file that is no store, or a newer shadowd's. Reads the file's first 100 bytes only.
     """
     try:
-        with path.open("rb") as file:
+        for beside in ("-wal", "-shm", "-journal"):
+            check_regular(path.with_name(path.name + beside))
+        with os.fdopen(open_regular(path), "rb") as file:
             header = file.read(100)
+    except StoreError:
+        raise
+    except ShadowdError as error:
+        raise StoreError(error.problem, error.remedy) from None
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -88,7 +95,9 @@ def inspect(path: Path) -> bool:
 def create(path: Path) -> None:
     """A new, empty store, readable by its owner only; its directory is made if it is missing. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives -wal and -shm the same mode
+    os.close(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    )  # SQLite gives -wal and -shm the same mode
 
 
 def prepare(connection: sqlite3.Connection, path: Path, exists: bool) -> None:

@@ -8,8 +8,11 @@ import math
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +20,10 @@ import trio
 import trio.testing
 
 from shadowd.errors import ShadowdError, UsageError
-from shadowd.observe import http as door
+from shadowd.observe import entrance as door
+from shadowd.observe import http as http_door
 from shadowd.observe.http import address_of, serve_http
+from shadowd.observe.token import Token
 from tests.unit.observe.sample import sample
 
 LIMIT = 20.0
@@ -85,14 +90,23 @@ FILTERS = {"good": "pass", "bad": "fail", "open": "inconclusive", "broken": Runt
 Answer = tuple[int, dict[str, str], bytes]
 
 
+SECRET = "a token of the tests"
+
+
 def serving(
-    test: Callable[[str, int], Awaitable[None]], verdicts: dict[str, Any] | None = None, address: str = "127.0.0.1:0"
+    test: Callable[[str, int], Awaitable[None]],
+    verdicts: dict[str, Any] | None = None,
+    address: str = "127.0.0.1:0",
+    monitor: Fine | None = None,
 ) -> None:
     async def main() -> None:
-        with trio.fail_after(LIMIT):
+        with tempfile.TemporaryDirectory() as folder, trio.fail_after(LIMIT):
+            path = Path(folder) / "http.token"
+            path.write_text(SECRET)
+            path.chmod(0o640)
             async with trio.open_nursery() as nursery:
                 filters = Filters(FILTERS if verdicts is None else verdicts)
-                bound = await nursery.start(serve_http, address, filters, Fine())
+                bound = await nursery.start(serve_http, address, filters, monitor or Fine(), Token(path))
                 host, port = address_of(bound)
                 await test(host, port)
                 nursery.cancel_scope.cancel()
@@ -164,7 +178,7 @@ def test_the_only_filter_need_not_be_named() -> None:
 
 
 def test_a_verdict_that_never_comes_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(http_door, "ANSWER_SECONDS", 0.05)
     ((status, _, body),) = answers(("GET", "/verdict"), verdicts={"a": "stuck"})
     assert (status, json.loads(body)["verdict"]) == (200, "inconclusive")
     assert "took longer" in json.loads(body)["error"]
@@ -186,6 +200,7 @@ def test_the_report_is_a_page_that_may_load_nothing() -> None:
         ("GET", "/report/%3Cb%3E"),
         ("GET", "/report/nobody.json"),
         ("GET", "/report/broken"),
+        Authorization=f"Bearer {SECRET}",
     )
     assert page[0] == 200
     assert page[1]["content-type"] == "text/html; charset=utf-8"
@@ -238,14 +253,105 @@ def test_other_names_are_not_served_at_the_loopback_address(host: str) -> None:
     assert b"<html" not in body
 
 
-def test_where_it_is_open_to_the_network_any_name_is_served() -> None:
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        (f"Bearer {SECRET}", 200),
+        (f"bearer  {SECRET}", 200),
+        ("Basic " + b64encode(f"anybody:{SECRET}".encode()).decode(), 200),
+        ("", 401), ("Bearer", 401), (f"Bearer {SECRET}x", 401), (f"Bearer {SECRET[:-1]}", 401), (SECRET, 401),
+        ("Basic " + b64encode(SECRET.encode()).decode(), 401), ("Basic ?", 401), ("Bearer \xe9", 401),
+    ],
+)  # fmt: skip
+def test_reports_ask_for_the_token_and_verdicts_do_not(given: str, status: int) -> None:
+    asked = ("/report/bad", "/report/bad.json", "/report/nobody", "/verdict?filter=bad", "/", "/metrics", "/readyz")
+    page, data, missing, *others = answers(*(("GET", path) for path in asked), Authorization=given)
+    assert (page[0], data[0]) == (status, status)
+    assert missing[0] == (404 if status == 200 else 401)
+    assert [one[0] for one in others] == [200] * 4
+    if status == 401:
+        assert page[1]["www-authenticate"].startswith("Basic ")
+        assert "Authorization: Bearer $(cat " in json.loads(data[2])["error"]
+
+
+def test_a_verdict_without_the_token_has_no_words_of_errors() -> None:
+    signature = {"fingerprint": "1f", "title": "500 no such user bob", "count": 3}
+    found = {"verdict": "fail", "score": 1, "reasons": ["r"], "findings": [{"judge": "errors", "signature": signature}]}
+
+    class Worded(Filters):
+        async def verdict(self, name: str, label: str = "") -> dict[str, Any]:
+            await trio.lowlevel.checkpoint()
+            return found
+
+    told: list[str] = []
+
+    async def main() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            token = Token(Path(folder) / "t")
+            token.prepare(0)
+            async with trio.open_nursery() as nursery:
+                bound = await nursery.start(serve_http, "127.0.0.1:0", Worded({"a": 1}), Fine(), token)
+                host, port = address_of(bound)
+                for given in ("", f"Bearer {token.path.read_text().strip()}"):
+                    answer = await trio.to_thread.run_sync(
+                        lambda g=given: ask(host, port, "GET", "/verdict?filter=a", Authorization=g)
+                    )
+                    told.append(answer[2].decode())
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert "bob" not in told[0]
+    assert "1f" in told[0]
+    assert "no such user bob" in told[1]
+
+
+def test_where_it_is_open_to_the_network_all_but_health_asks_for_the_token() -> None:
     async def test(host: str, port: int) -> None:
-        answer = await trio.to_thread.run_sync(
-            lambda: ask("127.0.0.1", port, "GET", "/healthz", Host="shadow.internal")
-        )
-        assert answer[0] == 200
+        def status(path: str, **headers: str) -> int:
+            return ask("127.0.0.1", port, "GET", path, None, Host="shadow.internal", **headers)[0]
+
+        def look() -> None:
+            assert [status(path) for path in ("/healthz", "/readyz")] == [200, 200]
+            closed = ("/", "/metrics", "/verdict?filter=good", "/report/good", "/nothing")
+            assert [status(path) for path in closed] == [401] * 5
+            assert [status(path, Authorization=f"Bearer {SECRET}") for path in closed] == [200] * 4 + [404]
+
+        await trio.to_thread.run_sync(look)
 
     serving(test, address="0.0.0.0:0")
+
+
+@pytest.mark.parametrize("named", [False, None])
+def test_it_is_not_opened_to_the_network_without_a_token_file(named: bool | None) -> None:
+    token = None if named is None else Token(Path("/run/t"), named)
+    with pytest.raises(ShadowdError, match=r"open to the network, .* http_token_file .* or listen on 127.0.0.1"):
+        trio.run(serve_http, "0.0.0.0:0", Filters({}), Fine(), token)
+
+
+def test_the_token_s_file(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "http.token"
+    token = Token(path)
+    token.prepare(path.parent.parent.stat().st_gid)
+    first = path.read_text().strip()
+    assert (path.stat().st_mode & 0o777, len(first)) == (0o640, 64)
+    assert token.admits(f"Bearer {first}")
+    Token(path).prepare(0)  # it stays
+    assert path.read_text().strip() == first
+    path.write_text("another token of ours\n")
+    assert not token.admits(f"Bearer {first}")
+    assert token.admits("Bearer another token of ours")
+    path.unlink()
+    assert not token.admits("Bearer another token of ours")
+    for content, mode, why in (("short", 0o640, "holds no token"), ("x" * 20, 0o644, "others may read"),
+                               ("x" * 20, 0o660, "others may read or write")):  # fmt: skip
+        path.write_text(content)
+        path.chmod(mode)
+        with pytest.raises(ShadowdError, match=why):
+            Token(path).prepare(0)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ShadowdError, match="is a symlink and no file"):
+        Token(path).prepare(0)
 
 
 def test_a_large_body_is_refused_whether_its_size_is_told_or_not() -> None:
@@ -274,21 +380,42 @@ def test_a_large_head_is_refused() -> None:
     serving(test)
 
 
-def test_too_many_connections_are_told_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_requests_are_told_and_health_is_answered_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "MAX_CONNECTIONS", 3)
 
     async def test(host: str, port: int) -> None:
         held = [await trio.open_tcp_stream(host, port) for _ in range(3)]
-        await trio.testing.wait_all_tasks_blocked(0.01)
-        over = await trio.open_tcp_stream(host, port)
-        assert (await over.receive_some()).startswith(b"HTTP/1.1 503 ")
-        await over.aclose()
-        await held[0].send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert (await held[0].receive_some()).startswith(b"HTTP/1.1 200 ")
+        for stream in held:  # kept alive: each has its place
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+        for path, status in (("/verdict", 503), ("/healthz", 200), ("/readyz?x=1", 503), ("/", 503)):
+            assert (await trio.to_thread.run_sync(lambda p=path: ask(host, port, "GET", p)))[0] == status
         for stream in held:
             await stream.aclose()
-        await trio.testing.wait_all_tasks_blocked(0.01)
-        assert (await trio.to_thread.run_sync(lambda: ask(host, port, "GET", "/healthz")))[0] == 200
+        status = 503
+        while status != 200:  # until their places are free again; ``serving`` ends it
+            status = (await trio.to_thread.run_sync(lambda: ask(host, port, "GET", "/verdict?filter=good")))[0]
+
+    serving(test, monitor=Fine(unready="a filter is not attached"))
+
+
+def test_ten_thousand_slow_connections_leave_health_answering() -> None:
+    """As many as descriptors allow, in rounds: each round is more than the door holds."""
+
+    async def test(host: str, port: int) -> None:
+        def flood() -> list[int]:
+            told = []
+            for _ in range(20):
+                held = [socket.create_connection((host, port), 10) for _ in range(500)]
+                for number, one in enumerate(held):
+                    if number % 2:
+                        one.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+                told.append(ask(host, port, "GET", "/healthz")[0])
+                for one in held:
+                    one.close()
+            return told
+
+        assert await trio.to_thread.run_sync(flood) == [200] * 20
 
     serving(test)
 

@@ -302,7 +302,9 @@ def test_command(
 def test_request(one: Request, place: Place) -> None:
     place.need("shop")
     connection = http.client.HTTPConnection("127.0.0.1", place.door, timeout=10)
-    connection.request(one.method, one.path.replace("NAME", "shop"), body=b"{}" if one.method == "POST" else None)
+    token = (place.daemon.folder / "http.token").read_text().strip()  # reports ask for it
+    body = b"{}" if one.method == "POST" else None
+    connection.request(one.method, one.path.replace("NAME", "shop"), body, {"Authorization": f"Bearer {token}"})
     answer = connection.getresponse()
     said = answer.read()
     connection.close()

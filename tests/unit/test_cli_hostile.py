@@ -145,10 +145,10 @@ def test_a_terminal_gets_colours_and_nothing_of_the_traffics_own(canned: tuple[S
         ({"target": "/a?ids=[1-100]&x={a,b}"}, ["--globoff"]),
         ({"target": "/a/../b/./c"}, ["--path-as-is"]),
         ({"method": "POST", "body": "@/etc/passwd"}, ["-X", "POST", "--data-raw", "@/etc/passwd"]),
-        ({"method": "POST", "body": "it's\na \\ tab\t\x1b[31m\x001 é 'q'"}, ["it's\na \\ tab\t\x1b[31m"]),
+        ({"method": "POST", "body": "it's\na \\ tab\t\x1b[31m\x001 é 'q'"}, ["--data-binary", "@-"]),
         ({"head": "GET /a HTTP/1.1\r\nX-A: it's $(touch pwned)\r\nHost: p\r\nX-E:\r\n\r\n"},
          ["-H", "X-A: it's $(touch pwned)", "X-E;"]),
-        ({"head": "GET /a HTTP/1.1\r\nX-A: \x9b31m\r\n\r\n"}, ["X-A: \x9b31m"]),
+        ({"head": "GET /a HTTP/1.1\r\nX-A: \x9b31m\r\n\r\n"}, []),
         ({"method": "HEAD"}, ["--head"]),
     ],
     ids=["metacharacters", "globs", "dots", "a file's name", "control characters", "headers", "C1", "HEAD"],
@@ -169,7 +169,7 @@ def test_curl_is_one_command_whatever_was_asked(
     target = request_.get("target", "/a")
     for command, base in zip(commands, ("http://127.0.0.1:8080", "http://next:8080"), strict=True):
         words = command.split("\0")
-        assert words[-1] == base + target
+        assert words[-1] == base + target.replace(" ", "%20")  # curl refuses an address with blanks
         assert [word for word in expected if word not in words] == [], words
         assert not [word for word in words if word.startswith("Host:")]
 

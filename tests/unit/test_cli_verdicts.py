@@ -57,6 +57,8 @@ class Judged(Filters):
         if args.get("name") != "shop":
             raise UsageError(f"there is no filter named {args.get('name')}", "filters are: shop")
         examiner, assessment = self.assess()
+        for one in examiner.examples:  # as ``listen`` does: what was in them is known before values are shown
+            self.recorder.example(one)
         differences = self.recorder.differences(assessment)
         match op:
             case "verdict":
@@ -208,6 +210,7 @@ def test_json_is_one_object_also_where_it_goes_wrong(words: tuple[str, ...], cod
 def test_a_side_without_an_answer_is_shown_as_such() -> None:
     example = type("Kept", (), {})()
     example.group, example.endpoint, example.time = "0123456789abcdef", "GET /a", 1
+    example.values = ("", "")
     example.request = (b"GET", b"/a", b"GET /a HTTP/1.1\r\nHost: shop\r\n\r\n", b"")
     example.production, example.production_failure = (200, b"HTTP/1.1 200 OK\r\n\r\n", b"fine"), ""
     example.candidate, example.failure = None, "timeout"

@@ -29,6 +29,7 @@ REST: dict[type[Strict], dict[str, Any]] = {
 WORDS = {
     "unless root": None,
     "no door": "",
+    "beside the socket": None,
     "not set": None,
     "none": (),
     "any": (),

@@ -24,10 +24,12 @@ from shadowd.compare.thawing import thaw_untrusted
 from shadowd.compare.trial import Trial
 from shadowd.config import FilterSpec
 from shadowd.exchange import Exchange
+from shadowd.recording import Recorder
 from shadowd.resuming import EVERY, HELD, SHARE, STOPPED, WITHIN, Hold, Keeper, registry
 from shadowd.roster import Entry
 from shadowd.runs import Run
 from shadowd.store.database import Database
+from shadowd.store.redaction import Redactor
 from shadowd.store.writer import StoreWriter
 from tests.unit.compare.exchanges import MS, answer, request, side
 from tests.unit.loopback import Mirror
@@ -205,7 +207,7 @@ class Told:
 
 
 def keeper_of(told: object) -> Keeper:
-    return Keeper(told, lambda text: text)  # type: ignore[arg-type]
+    return Keeper(told, Recorder(Redactor(b"k" * 32), "node"))  # type: ignore[arg-type]
 
 
 def test_evidence_is_kept_once_a_minute_where_there_is_more(clock: Clock, run: Run) -> None:

@@ -110,5 +110,5 @@ def test_a_failed_save_leaves_the_old_file(state: StateFile, monkeypatch: pytest
 def test_a_file_that_cannot_be_read_is_not_taken_for_empty(tmp_path: Path) -> None:
     path = tmp_path / "filters.json"
     path.mkdir()
-    with pytest.raises(ShadowdError, match="cannot be read: Is a directory"):
+    with pytest.raises(ShadowdError, match="is a directory and no file"):
         StateFile(path).load()

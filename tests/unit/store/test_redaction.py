@@ -308,6 +308,19 @@ ADVERSARIES = {
 }  # fmt: skip
 
 
+ADVERSARIES |= {
+    name: (unit * (30_000 // len(unit) + 1))[:30_000]
+    for name, unit in {
+        "inserts": "INTO t (password) VALUES (", "sentences": "password is ", "of": "password for a ",
+        "held": "password={",
+        "blocks": "password: |\n", "below": "password:\n  a:\n", "elements": "<password></x>", "cdata": "<![CDATA[",
+        "columns": "password,a\n", "resp": "*9999\r\n$4\r\nAUTH\r\n", "split": 'data: {"text":"pass"}\n\n',
+        "masks": "password=[redacted:12345678] ", "layers": "%25", "references": "&amp;", "ibans": "DE89 3704 ",
+        "options": "mysql a -p", "calls": 'setPassword("a', "segments": "/reset/a1b2c3d4", "escapes": "\\u005c",
+    }.items()
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ADVERSARIES)
 def test_cost_is_linear(name: str) -> None:
     text = ADVERSARIES[name]
@@ -321,3 +334,30 @@ def test_cost_is_linear(name: str) -> None:
     started = time.process_time()
     redactor.head(b"GET /" + text.encode() + b" HTTP/1.1\r\nX: " + text.encode() + b"\r\n\r\n")
     assert time.process_time() - started < 1.5  # twice the text
+
+
+# -- the operator's own ------------------------------------------------------------------------------------------------
+
+
+def test_names_and_patterns_of_the_operator() -> None:
+    own = Redactor(b"a key", ["vault no"], ["CK-[0-9]{6}", "ticket ([a-z]+)"])
+    assert own.text("vaultNo=plain") == f"vaultNo={own.mask('plain')}"
+    assert own.body(b'{"x":"CK-123456 ","vault_no":[1]}', "application/json").decode() == (
+        f'{{"x":"{own.mask("CK-123456")} ","vault_no":["{own.mask("1")}"]}}'
+    )
+    assert own.text("ticket abc, ticket 1") == f"ticket {own.mask('abc')}, ticket 1"
+    assert own.text("\udc80 CK-123456") == f"\udc80 {own.mask('CK-123456')}"
+
+
+@pytest.mark.parametrize("pattern", ["(a)\\1", "a(?=b)", "(", "", "a*", "[z-a]"])
+def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"[a-z]"):
+        Redactor(b"a key", [], [pattern])
+
+
+@pytest.mark.parametrize("pattern", ["(a|a)*b", "(a+)+$", "(.*.*.*)*x", "(a?){50}a{50}", "([a-z]+)*1"])
+def test_any_pattern_is_linear(pattern: str) -> None:
+    own = Redactor(b"a key", [], [f"y{pattern}"])
+    started = time.process_time()
+    own.text("y" + "a" * 65_536)
+    assert time.process_time() - started < 1

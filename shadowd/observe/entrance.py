@@ -1,0 +1,200 @@
+"""How connections come in at the HTTP door, as many as there may be.
+
+    accept ──► lobby: until the head of the first request is there ──► a place: hypercorn
+                 │ full: the oldest goes                              │ none left: 503, and health is answered here
+
+A connection that has sent no whole request costs a task of the lobby and holds no place; when the lobby is full the
+newest comes in and the oldest goes, so that thousands of slow ones do not keep a health check out, and an orchestrator
+does not restart a daemon that is well. Requests for health are answered in the lobby where all places are taken.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Event, Updated
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+from starlette.types import ASGIApp
+
+MAX_CONNECTIONS = 64  # pipelines and people; each costs a task and some 100 KB
+LOBBY = 256  # connections without a request yet; each costs a task and some 10 KB
+BACKLOG = 1024  # of the kernel: what comes while others are let in
+HEADER_LIMIT = 16 << 10  # of a request's head: nginx and Apache allow 8 KB
+IDLE_SECONDS = 30.0  # without a request, or without the rest of one
+WRITE_SECONDS = 30.0  # for one write to a client that does not read
+_BATCH = 32  # accepted in a row before the other tasks have their turn
+_RESPITE = 0.1  # seconds after an accept that failed for want of descriptors or memory
+_OVER = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 5\r\n\r\n"
+_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+log = logging.getLogger("shadowd.http")
+
+#: By its path: an empty text is good news.
+Health = dict[str, Callable[[], str]]
+
+
+class _Stream:
+    """A connection as hypercorn needs it, whose writes end: hypercorn shields its own from being cancelled. ``read``
+    was read of it already."""
+
+    __slots__ = ("_read", "_stream", "socket")
+
+    def __init__(self, stream: trio.SocketStream, read: bytes) -> None:
+        self._stream = stream
+        self._read = read
+        self.socket = stream.socket
+
+    async def send_all(self, data: bytes) -> None:
+        with trio.move_on_after(WRITE_SECONDS) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        if self._read:
+            data, self._read = self._read[:max_bytes], self._read[max_bytes:]
+            await trio.lowlevel.checkpoint()
+            return data
+        try:
+            return await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            return b""
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Connection(TCPServer):
+    """Hypercorn waits for its idle timer where a client went between two requests, and would keep the place as long."""
+
+    _ended = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._ended = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if not (self._ended and isinstance(event, Updated)):  # an answer still goes to who only stopped asking
+            await super().protocol_send(event)
+
+
+class Entrance:
+    """Lets connections in and ends them all at the end. ``health`` is answered also when all places are taken."""
+
+    def __init__(self, app: ASGIApp, health: Health) -> None:
+        config = Config()
+        config.accesslog = None
+        config.errorlog = log
+        config.loglevel = "WARNING"
+        config.include_server_header = False
+        config.h11_max_incomplete_size = HEADER_LIMIT
+        config.h2_max_header_list_size = HEADER_LIMIT
+        config.h2_max_concurrent_streams = 8
+        config.keep_alive_timeout = IDLE_SECONDS
+        config.read_timeout = int(IDLE_SECONDS)
+        self._config = config
+        self._app = wrap_app(app, 0, "asgi")  # type: ignore[arg-type]  # ASGI in the words of two libraries
+        self._context = WorkerContext(None)
+        self._health = health
+        self._streams: set[trio.SocketStream] = set()
+        self._lobby: dict[trio.SocketStream, trio.CancelScope] = {}  # the oldest first
+
+    async def serve(self, listener: trio.socket.SocketType) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._close_at_the_end)
+            told = False
+            while True:
+                try:
+                    for _ in range(_BATCH):
+                        accepted, _ = await listener.accept()
+                        nursery.start_soon(self._let_in, trio.SocketStream(accepted))
+                except OSError as error:
+                    if error.errno in _WANTING:
+                        if not told:
+                            log.warning("http: no connection can be accepted: %s — raise LimitNOFILE", error.strerror)
+                            told = True
+                        await trio.sleep(_RESPITE)
+                    elif error.errno == errno.EBADF:
+                        raise
+                    # else the client had gone before it was let in (accept(2))
+                await trio.lowlevel.checkpoint()
+
+    async def _let_in(self, stream: trio.SocketStream) -> None:
+        """One connection, from accept to close. Nothing of it reaches the others: only cancellation leaves here."""
+        try:
+            head = await self._wait_for_head(stream)
+            if head is None:
+                return
+            if len(self._streams) >= MAX_CONNECTIONS:
+                with trio.move_on_after(1):
+                    await stream.send_all(self._without_a_place(head))
+                return
+            self._streams.add(stream)
+            connection = _Stream(stream, head)
+            await _Connection(self._app, self._config, self._context, ConnectionState({}), connection)  # type: ignore[arg-type]
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # gone already
+        except Exception as error:  # a fault in a connection's handling ends that connection
+            log.warning("http: a connection ended by %s", named(error))
+        finally:
+            self._streams.discard(stream)
+            stream.socket.close()
+
+    async def _wait_for_head(self, stream: trio.SocketStream) -> bytes | None:
+        """What was read once there is a whole head, or more than one may have; None: it went, or had to go."""
+        if len(self._lobby) >= LOBBY:
+            self._lobby.pop(next(iter(self._lobby))).cancel()
+        head = b""
+        with trio.move_on_after(IDLE_SECONDS) as scope:
+            self._lobby[stream] = scope
+            try:
+                while b"\r\n\r\n" not in head[-HEADER_LIMIT:] and len(head) <= HEADER_LIMIT:
+                    piece = await stream.receive_some(HEADER_LIMIT)
+                    if not piece:
+                        return head or None  # hypercorn says what is wrong with it
+                    head += piece
+                    if head[:1] and not head[:1].isalpha():
+                        break  # no method begins so: not HTTP
+            finally:
+                self._lobby.pop(stream, None)
+        return None if scope.cancelled_caught else head
+
+    def _without_a_place(self, head: bytes) -> bytes:
+        """Health, told from the head alone; for all else there is no place."""
+        method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
+        path = urlsplit(rest.partition(b" ")[0].decode("latin-1")).path
+        told = self._health.get(path)
+        if told is None or method not in (b"GET", b"HEAD"):
+            return _OVER
+        wrong = told().encode("ascii", "replace")[:1000]
+        body = (wrong or b"ok") + b"\n"
+        status = b"503 Service Unavailable" if wrong else b"200 OK"
+        answer = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        return answer % (status, len(body)) + (body if method == b"GET" else b"")
+
+    async def _close_at_the_end(self) -> None:
+        """Close what is open when the door is cancelled: no client can hold the daemon's end up."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            for stream in [*self._streams, *self._lobby]:
+                stream.socket.close()
+
+
+def named(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return type(error).__name__

@@ -1,0 +1,161 @@
+"""Names whose values are secret, however they are written (sans-IO).
+
+A name is seen as its words: it is split at case, digits and every sign (``newPassword2``, ``DB_PASS``, ``x-csrf``,
+``$['api-key']``), accents are taken off and a plural's ``s`` is too. A secret name is one that holds a listed word, or
+listed words in a row; words that were written together (``dbpassword``) are found by their beginning or end. What only
+speaks *about* a secret (``token_type``, ``passwordPolicy``, ``max_tokens``) is none.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from itertools import pairwise
+
+#: One word, or words in a row.
+DEFAULT_NAMES = (
+    "password", "passwd", "pwd", "pass", "pw", "passphrase", "passcode", "passkey", "psk", "passwort", "kennwort",
+    "contrasena", "senha", "parola", "wachtwoord", "losenord", "salasana", "haslo", "mot de passe", "пароль", "密码",
+    "パスワード", "pin", "otp", "totp", "hotp", "mfa", "token", "csrf", "xsrf", "jwt", "bearer", "secret", "nonce",
+    "authorization", "authorisation", "auth", "oauth", "cookie", "session id", "sess", "sid", "sessid", "credential",
+    "cred", "signature", "sig", "hmac", "salt", "assertion", "saml response", "saml request", "relay state",
+    "connection string", "mnemonic", "seed phrase", "security answer", "secret answer", "dsn", "ticket granting",
+    "credit card", "debit card", "card number", "card no", "cvv", "cvc", "cvn", "csc", "ssn", "social security", "iban",
+    "account number", "routing number", "sort code", "tax id", "national id", "passport number", "wep",
+    "integration key", "captcha", "recaptcha", "hcaptcha", "turnstile response", "client key", "requirepass",
+    "masterauth", "masterpass", "apikey", "community string",
+)  # fmt: skip
+
+# Secret as the whole name only, and in the singular: ``cards`` and ``sessions`` are lists of things.
+_WHOLE = frozenset({"card", "pan", "tan", "session", "user_session", "usersession"})
+
+# Beside one of these ``key`` and ``code`` are secret; alone they are ordinary words.
+_KEYS = frozenset(
+    {"api", "access", "private", "secret", "encryption", "encrypt", "decryption", "signing", "sign", "master", "shared",
+     "account", "storage", "subscription", "license", "licence", "ssh", "rsa", "aes", "hmac", "session", "server",
+     "consumer", "app", "application", "auth", "service", "admin", "write", "webhook", "instrumentation", "pgp", "gpg",
+     "tls", "ssl", "wallet", "product", "activation", "sas", "functions", "function", "host", "preshared", "deploy",
+     "machine", "root", "recovery", "data", "symmetric", "cipher", "crypto"}
+)  # fmt: skip
+_CODES = frozenset(
+    {"auth", "authorization", "verification", "verify", "security", "confirm", "confirmation", "reset", "recovery",
+     "backup", "sms", "login", "access", "activation", "invite", "invitation", "pairing", "device", "user", "pass",
+     "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email"}
+)  # fmt: skip
+
+# The last word of what speaks about a secret.
+_ABOUT_LAST = frozenset(
+    {"type", "count", "length", "len", "size", "algorithm", "alg", "algo", "expires", "expiry", "expiration",
+     "expired", "ttl", "lifetime", "age", "enabled", "disabled", "required", "policy", "strength", "limit", "max",
+     "min", "used", "usage", "at", "on", "version", "issuer", "scheme", "brand", "format", "method", "mode", "level",
+     "index", "position", "date", "time", "timeout", "name", "error", "exception", "service", "controller", "filter",
+     "handler", "provider", "factory", "validator", "repository", "config", "generator", "encoder", "interceptor",
+     "middleware", "test", "endpoint", "changed", "attempt", "detail", "status", "budget", "per", "rate", "class",
+     "color", "style", "label", "placeholder", "title", "network", "holder", "domain", "path", "samesite", "in",
+     "by", "manager", "storage", "store", "parser", "stream", "bucket", "pool", "cost", "price", "logprob",
+     "affinity", "kind", "consent", "banner", "group", "role", "event", "form", "field", "page", "view", "screen",
+     "layout", "state", "flow", "supported"}
+)  # fmt: skip
+_ABOUT_FIRST = frozenset(
+    {"has", "is", "can", "should", "require", "requires", "needs", "enable", "disable", "allow", "max", "min", "num",
+     "total", "forgot", "completion", "prompt", "cached", "reasoning", "accepted", "rejected", "audio", "image"}
+)  # fmt: skip
+_COUNTED = frozenset({"input", "output", "completion", "prompt", "total", "cached", "reasoning", "max", "min", "num",
+                      "thinking", "used", "remaining", "audio", "text", "image", "per", "prediction", "creation",
+                      "read", "write", "cache", "budget", "thoughts", "candidates", "generated", "usage"})  # fmt: skip
+#: Secret in a query or a form, where people do not spell them out.
+_QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access"})
+
+# Words that were written together. Names that begin or end so are secret.
+_WITHIN = re.compile(
+    r"password|passwd|passphrase|passwort|kennwort|secret(?!ar)|api_?key|access_?key(?!s?id\b)|private_?key|secret_?key"
+    r"|(?:access|auth|id|refresh|bearer|session|csrf|xsrf|security|reset|user|app|api|bot|device|push|login|x|o)token"
+    r"|authoriz?sation(?!s)|credential|csrf|xsrf|sessionid|sessid|creditcard|cardnumber|cardno|encryptionkey|signingkey"
+    r"|authcode|authkey|xauth|oauth|clientkey|masterkey|accountkey|sharedkey|licensekey|securitycode|passcode|pincode"
+    r"|jsessionid|phpsessid|cookie(?!l)|signature|connectionstring|accesstoken"
+)
+_TAIL = re.compile(r"(?:(?<!com)(?<!by)(?<!tres)(?<!over)(?<!under)(?<!sur)pass|pwd|pw|token|nonce|sid)\Z")
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+_NAME_LIMIT = 160  # characters: what is longer is no name, but may be looked at by its beginning
+_MEMO = 8192
+
+
+def words_of(name: str) -> tuple[str, ...]:
+    """``accessKeyId`` → access, key, id. Numbers are left out, plurals are singular."""
+    name = name[:_NAME_LIMIT]
+    if not name.isascii():
+        name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    return tuple(_singular(part.lower()) for part in _PART.findall(name) if not part.isdigit())
+
+
+def _singular(word: str) -> str:
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+class SecretNames:
+    """``extra`` are the operator's, as ``DEFAULT_NAMES``; they go before what is about a secret."""
+
+    __slots__ = ("_extra", "_memo", "_query_memo", "_rows", "_single")
+
+    def __init__(self, extra: Iterable[str] = (), names: Iterable[str] = DEFAULT_NAMES) -> None:
+        own = [words_of(name) for name in extra]
+        self._extra = frozenset(row for row in own if row)
+        rows = [words_of(name) for name in names]
+        self._single = frozenset(row[0] for row in rows if len(row) == 1)
+        self._rows = frozenset(row for row in rows if len(row) > 1)
+        self._memo: dict[str, bool] = {}
+        self._query_memo: dict[str, bool] = {}
+
+    def secret(self, name: str) -> bool:
+        """Whether a value of that name is a secret."""
+        known = self._memo.get(name)
+        if known is None:
+            if len(self._memo) >= _MEMO:
+                self._memo.clear()
+            known = self._memo[name] = self._look(name)
+        return known
+
+    def secret_parameter(self, name: str) -> bool:
+        """The same in a query, where ``code``, ``state``, ``sig``, ``key`` and ``auth`` are secrets too."""
+        known = self._query_memo.get(name)
+        if known is None:
+            if len(self._query_memo) >= _MEMO:
+                self._query_memo.clear()
+            known = self._query_memo[name] = self.secret(name) or name.lower() in _QUERY or _is_short(words_of(name))
+        return known
+
+    def _look(self, name: str) -> bool:
+        words = words_of(name)
+        if not words:
+            return False
+        if (self._extra and _holds(words, self._extra)) or name.lower() in _WHOLE:
+            return True
+        plain = words if words[0] not in ("x", "my", "the") else words[1:]
+        if len(plain) == 1 and plain[0] in _WHOLE and not name.lower().endswith("s"):
+            return True
+        if len(words) > 1 and (words[-1] in _ABOUT_LAST or words[0] in _ABOUT_FIRST):
+            return False
+        if "token" in words and _COUNTED.intersection(words) and name.rstrip("0123456789").lower().endswith("s"):
+            return False  # input_tokens, cacheReadTokens
+        if not self._single.isdisjoint(plain) or _holds(words, self._rows):
+            return True
+        if any(b == "key" and a in _KEYS for a, b in pairwise(words)):
+            return True
+        if any(b == "code" and a in _CODES for a, b in pairwise(words)):
+            return True
+        return any(_WITHIN.search(word) or (len(word) > 4 and _TAIL.search(word)) for word in words)
+
+
+def _is_short(words: tuple[str, ...]) -> bool:
+    return bool(words) and words[-1] in ("sig", "key", "code", "auth") and len(words) <= 3
+
+
+def _holds(words: tuple[str, ...], rows: frozenset[tuple[str, ...]]) -> bool:
+    """Whether one of ``rows`` stands in ``words``, in a row."""
+    count = len(words)
+    return any(
+        words[start:end] in rows for start in range(count) for end in range(start + 1, min(start + 4, count) + 1)
+    )
