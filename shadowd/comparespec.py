@@ -110,14 +110,14 @@ def _citations(value: object) -> str:
 
 def _refusal(value: object) -> str:
     own = text(value)
+    if len(own) > MAX_PATTERN:
+        raise fault(f"{shown(own)} is longer than {MAX_PATTERN} characters", "name the openings alone")
     try:
         compiled(own.encode(), ignore_case=True, utf8=True)
     except (PatternError, UnicodeEncodeError) as error:
         raise fault(
             f"{shown(own)} is not a regular expression: {escaped(str(error))}", "such as '^our policy'"
         ) from None
-    if len(own) > MAX_PATTERN:
-        raise fault(f"{shown(own)} is longer than {MAX_PATTERN} characters", "name the openings alone")
     return own
 
 

@@ -190,8 +190,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "--tolerance": "0.1%", "--shadow-metrics": "http://a/metrics", "--production-metrics": "http://b/metrics",
     }  # fmt: skip
     words = [word for option in options.items() for word in option]
-    done = served("filter", "add", "shop", *words, "--preserve-host", "--allow-writes", "--allow-self", "--paused", "--strict-types",
-                  "--no-content",
+    done = served("filter", "add", "shop", *words, "--preserve-host", "--allow-writes", "--allow-self", "--paused",
+                  "--strict-types", "--no-content",
                   "--no-compare", "--json")  # fmt: skip
     tls = {
         "ca": str(Path.cwd() / "ca.pem"),
@@ -206,8 +206,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "protocol": "http", "methods": ["GET", "POST"], "match_path": "^/api/", "exclude_path": "x",
         "match_header": ["X-Tenant: ^a"], "set_header": ["X-Env: shadow"], "remove_header": ["Cookie"],
         "set_json": ["$.model=next"],
-        "preserve_host": True, "allow_writes": True, "allow_self": True, "proxy_protocol": "forward", "order": "none", "max_lag": 2.0,
-        "max_rps": 500.0, "max_connections": 10, "max_in_flight": 20, "timeout": 0.5, "stream_window": 60.0,
+        "preserve_host": True, "allow_writes": True, "allow_self": True, "proxy_protocol": "forward", "order": "none",
+        "max_lag": 2.0, "max_rps": 500.0, "max_connections": 10, "max_in_flight": 20, "timeout": 0.5, "stream_window": 60.0,
         "max_buffered": 1 << 20,
         "paused": True, "compare": False, "no_content": True, "prices": ["aria=1,2"], "citations": "$.ids",
         "similarity": "/srv/model",
