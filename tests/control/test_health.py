@@ -44,7 +44,7 @@ def ports() -> tuple[int, int]:
 def daemon(tmp_path: Path, ports: tuple[int, int]) -> Iterator[Daemon]:
     need(os.geteuid() == 0, "needs root")
     config = f'http = "127.0.0.1:{ports[0]}"\nmonitor = "0.0.0.0:{ports[1]}"\n'
-    config += '[[filters]]\nname = "configured"\nports = ["9"]\ntargets = [{url = "http://127.0.0.1:9"}]\n'
+    config += '[[filters]]\nname = "configured"\nports = ["9"]\ntargets = [{url = "http://127.0.0.1:10"}]\n'
     with running(tmp_path, config) as started:
         yield started
 
