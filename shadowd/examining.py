@@ -100,8 +100,8 @@ class Examining:
 
     @property
     def pending(self) -> bool:
-        """Light trials wait."""
-        return bool(self._light)
+        """Light trials wait, and may be compared now: without an allowance a turn at once would only burn the core."""
+        return bool(self._light) and self._allowance > 0
 
     def statistics(self) -> ExaminingStatistics:
         return ExaminingStatistics(

@@ -67,7 +67,9 @@ def test_an_address_of_this_host_with_productions_port(daemon: Daemon, host: str
 def test_other_ports_and_other_hosts_are_none_of_it(daemon: Daemon) -> None:
     port = free_port()
     for url in (f"http://127.0.0.1:{port + 1}", f"http://192.0.2.1:{port}"):
-        daemon.call("filter.add", spec={"name": "other", "ports": [str(port)], "targets": [{"url": url}]})
+        view = daemon.call("filter.add", spec={"name": "other", "ports": [str(port)], "targets": [{"url": url}]})
+        assert (view["state"], view["spec"]["targets"][0]["url"]) == ("active", url)
+        assert "production itself" not in " ".join(daemon.call("status")["problems"])
         daemon.call("filter.rm", name="other")
 
 

@@ -67,7 +67,8 @@ def run(shell: str, lines: list[str], folder: Path) -> tuple[list[list[bytes]], 
     return called, given
 
 
-def check(shell: str, requests: list[dict[str, Any]], folder: Path) -> None:
+def check(shell: str, requests: list[dict[str, Any]], folder: Path) -> int:
+    """How many times curl was called, each with the very words of its request."""
     lines = [line for one in requests for line in commands(one, BASE)]
     assert all(character.isprintable() for line in lines for character in line)
     called, given = run(shell, lines, folder)
@@ -84,6 +85,7 @@ def check(shell: str, requests: list[dict[str, Any]], folder: Path) -> None:
             continue
         sent = words[-2] if words[-3] == b"--data-raw" else next(streams)
         assert sent == as_bytes(one["body"])
+    return len(called)
 
 
 @pytest.fixture(params=SHELLS)
@@ -96,15 +98,17 @@ def shell(request: pytest.FixtureRequest) -> str:
 
 
 def test_hostile_bodies_headers_and_targets(shell: str, tmp_path: Path) -> None:
-    check(shell, [request(text) for text in HOSTILE], tmp_path)
-    check(shell, [request("", value=text.replace("\r", "")) for text in HOSTILE if "\n" not in text], tmp_path)
-    check(shell, [request("", target=f"/a?q={text}") for text in HOSTILE], tmp_path)
+    assert check(shell, [request(text) for text in HOSTILE], tmp_path) == len(HOSTILE)
+    one_line = [text.replace("\r", "") for text in HOSTILE if "\n" not in text]
+    assert check(shell, [request("", value=text) for text in one_line], tmp_path) == len(one_line)
+    assert check(shell, [request("", target=f"/a?q={text}") for text in HOSTILE], tmp_path) == len(HOSTILE)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(texts, min_size=20, max_size=40))
 def test_any_body(shell: str, tmp_path: Path, bodies: list[str]) -> None:
-    check(shell, [request(text, value=text.replace("\r", "").replace("\n", "")) for text in bodies], tmp_path)
+    asked = [request(text, value=text.replace("\r", "").replace("\n", "")) for text in bodies]
+    assert check(shell, asked, tmp_path) == len(bodies)
 
 
 def test_methods_and_what_curl_makes_itself() -> None:

@@ -294,3 +294,23 @@ def test_places_are_bounded() -> None:
         examining.take(trial(judged, b"{}", b"{}"))
     assert sum(examining.failed.values()) == 200
     assert len(examining.failed) <= 51
+
+
+def test_without_an_allowance_nothing_is_pending() -> None:
+    """Else the pump would go on at once, again and again, and burn the core that comparing is not to have."""
+    clock = Clock()
+    judged, examining = examiner(), Examining(Budget(), clock=clock)
+    compare: Callable[[Trial], None] = judged.examine
+
+    def work(one: Trial) -> None:
+        clock.now += SAVED + MS
+        compare(one)
+
+    judged.examine = work  # type: ignore[method-assign]
+    for number in range(3):
+        examining.take(trial(judged, b'{"a":0}', b'{"a":%d}' % (number + 1)))
+    assert (judged.compared, examining.statistics().waiting, examining.pending) == (1, 2, False)
+    examining.go_on(clock.now)  # this turn's time is used up, and the time that passed is allowance again
+    assert (judged.compared, examining.pending) == (1, True)
+    examining.go_on(clock.now)
+    assert judged.compared == 2
