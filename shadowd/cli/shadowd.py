@@ -89,7 +89,11 @@ def run_(
       shadowd run --socket /tmp/test.sock --state-dir /tmp/state
       shadowd run --redact-name customer_key --redact-pattern 'CK-[0-9]{6}'
     """
-    from shadowd.config import Config, fingerprint, load_config  # not at the top: --help and --version start without
+    from shadowd.config.document import (  # not at the top: --help and --version start without
+        Config,
+        fingerprint,
+        load_config,
+    )
 
     path = config.absolute() if config is not None else None
     read = fingerprint(path) if path is not None else ()  # before it is read: what changes in between is seen
@@ -111,7 +115,7 @@ def run_(
     )
     import trio
 
-    from shadowd.daemon import run_daemon
+    from shadowd.service.daemon import run_daemon
 
     trio.run(run_daemon, settings, path, None, read)
 
@@ -127,7 +131,7 @@ def check_config(
       shadowd check-config /etc/shadowd/shadowd.toml
       shadowd check-config shadowd.toml --json
     """
-    from shadowd.config import load_config
+    from shadowd.config.document import load_config
 
     try:
         names = [spec.name for spec in load_config(file).filters]

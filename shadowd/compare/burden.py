@@ -3,7 +3,7 @@
 A linear scan: the bytes after decompression, and how many values and events they can hold at most. Parsing makes at
 least one object of each, and the comparison some more: ``LIGHT`` values of both sides together are some 20 ms here at
 their worst, with nothing equal. What is heavier is compared in the comparer process, or by digest
-(``shadowd/examining.py``).
+(``shadowd/evidence/examining.py``).
 """
 
 from __future__ import annotations

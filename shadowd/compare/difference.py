@@ -40,7 +40,7 @@ class Difference(_Fields):
     """One field of two answers to the same request that is not the same.
 
     ``where``: ``status`` | ``header`` | ``cookie`` | ``body`` | ``trailer`` | ``stream`` | ``turn`` (raw) | ``llm``
-    (compare/llm.py). ``path``: "" | header name in lower case | cookie name, or ``name; attribute`` |
+    (talk/llm.py). ``path``: "" | header name in lower case | cookie name, or ``name; attribute`` |
     ``$.items[*].price`` | ``line[3]`` | "" (all of it, by digest). ``kind``: one of ``KINDS``;
     ``missing`` is what production has and the candidate has not. ``production`` and ``candidate``: for people, made
     by ``shown``. Cookie values are never in them; other secrets may be: redact before storing.

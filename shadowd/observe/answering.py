@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shadowd.errors import ShadowdError, UsageError
-from shadowd.observe.quoting import visible
 from shadowd.observe.token import Token
+from shadowd.redact.quoting import visible
 
 CHECKSUM = "flagger-"  # before the checksum of a rollout, as a label
 

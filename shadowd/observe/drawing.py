@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from shadowd.observe.quoting import html
+from shadowd.redact.quoting import html
 
 
 def svg(width: float, height: float, label: str, body: Iterable[str], name: str = "plot") -> str:

@@ -54,9 +54,9 @@ from shadowd.observe.answering import (
 )
 from shadowd.observe.entrance import BACKLOG, HEADER_LIMIT, Entrance, named
 from shadowd.observe.page import code, document, empty, result_of, table, tag
-from shadowd.observe.quoting import html, visible
 from shadowd.observe.report import render_html
 from shadowd.observe.token import Token
+from shadowd.redact.quoting import html, visible
 
 BODY_LIMIT = 64 << 10  # Flagger sends some hundred bytes; what it says is not needed
 ANSWER_SECONDS = 8.0  # Argo Rollouts gives up after 10 s by default

@@ -29,8 +29,8 @@ from shadowd.observe.figures import (
 )
 from shadowd.observe.page import result_of, word
 from shadowd.observe.plots import judge_interval
-from shadowd.observe.quoting import markdown, markdown_block, markdown_code
 from shadowd.observe.sections import compared, field_of, in_order, ranked
+from shadowd.redact.quoting import markdown, markdown_block, markdown_code
 
 Row = Mapping[str, Any]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from shadowd.observe.plots import NARROW, WIDE
-from shadowd.observe.quoting import html
 from shadowd.observe.style import STYLE
+from shadowd.redact.quoting import html
 
 _PATHS = {
     "pass": '<path d="M7 12.5l3.4 3.4L17.2 9" fill="none" stroke-width="2.4"/>',

@@ -15,7 +15,7 @@ from typing import Any
 from shadowd.observe import conversations, plots, sections, streams
 from shadowd.observe.figures import count, moment, number, part, percent, plural, quantity, rows, seconds, text, texts
 from shadowd.observe.page import code, document, empty, figure, legend, mark, more, result_of, sentence, table, word
-from shadowd.observe.quoting import html
+from shadowd.redact.quoting import html
 
 MODES = {
     "baseline": ("baseline", "A baseline of production's version was asked at the same moment as the shadow."),

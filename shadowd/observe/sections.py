@@ -27,7 +27,7 @@ from shadowd.observe.figures import (
 )
 from shadowd.observe.page import code, empty, figure, legend, more, pill, result_of, say, table, tag
 from shadowd.observe.plots import interval_plot, judge_interval, stacked
-from shadowd.observe.quoting import html
+from shadowd.redact.quoting import html
 
 Row = Mapping[str, Any]
 

@@ -42,8 +42,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
-from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Exchange, Request, Response
+from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.http1_reader import MAX_BODY, MAX_HEAD, OversizedRequest, ProtocolError, RequestReader
 from shadowd.protocols.http1_response import ResponseReader

@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar
 
 from httptools import HttpParserError, HttpParserUpgrade
 
-from shadowd.budget import Budget, Charge
+from shadowd.ledger.budget import Budget, Charge
 from shadowd.protocols.http1_fields import ProtocolError
 from shadowd.protocols.http1_loose import (
     BARE_LF,

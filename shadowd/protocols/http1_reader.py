@@ -24,8 +24,8 @@ from httptools import (
     HttpRequestParser,
 )
 
-from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Request
+from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.http1_fields import ProtocolError, content_length, persistent, softened
 from shadowd.protocols.http1_framing import (
     CHUNKED,

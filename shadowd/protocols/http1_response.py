@@ -12,8 +12,8 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from shadowd.budget import UNBOUNDED, Budget
 from shadowd.exchange import Response
+from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.content_digest import ContentDigest
 from shadowd.protocols.http1_fields import ProtocolError, content_length, one_length, persistent, softened
 from shadowd.protocols.http1_framing import (

@@ -105,7 +105,7 @@ class Message:
     def __init__(self) -> None:
         self.text = ""
         self.refusal = ""
-        self.declined = False  # a refusal in prose, which only a reader of the text can tell (compare/refusals.py)
+        self.declined = False  # a refusal in prose, which only a reader of the text can tell (talk/refusals.py)
         self.tool_calls: list[ToolCall] = []
         self.hosted: list[ToolCall] = []
         self.items: list[str] = []

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from shadowd.budget import UNBOUNDED, Budget, Charge
 from shadowd.exchange import Exchange, Request, Response
+from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
 from shadowd.protocols.base import CodecSink, FlowView
 
 #: What one client turn may keep in memory; the same as an HTTP request's body.

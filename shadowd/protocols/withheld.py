@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shadowd.budget import Budget, Charge
+from shadowd.ledger.budget import Budget, Charge
 
 #: Clients wait for the 101; h2c clients send some frames ahead at most.
 MAX_WITHHELD = 1 << 20

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shadowd.budget import UNBOUNDED, Budget, Charge
 from shadowd.exchange import Response
+from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
 from shadowd.protocols.http1_response import ResponseReader
 
 if TYPE_CHECKING:

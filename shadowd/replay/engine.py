@@ -13,9 +13,9 @@ import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from shadowd.budget import Budget
-from shadowd.compare.trial import Side
-from shadowd.examining import Examining
+from shadowd.evidence.examining import Examining
+from shadowd.evidence.trial import Side
+from shadowd.ledger.budget import Budget
 from shadowd.protocols.content_digest import drop_body
 from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection
 from shadowd.replay.lateness import Stalls
@@ -24,9 +24,9 @@ from shadowd.replay.target import IDLE_KEEP, SECOND, Target
 from shadowd.replay.timing import SegmentTimes
 
 if TYPE_CHECKING:
-    from shadowd.compare.trial import Trial
+    from shadowd.evidence.trial import Trial
     from shadowd.exchange import Exchange
-    from shadowd.policy import Policy
+    from shadowd.policy.policy import Policy
     from shadowd.replay.lane import Lane, Pool
 
 #: How often queues are looked through for lag and silence, connections for time-outs: a fiftieth of the shortest

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shadowd.compare.trial import UNKNOWN, Side
+from shadowd.evidence.trial import UNKNOWN, Side
 from shadowd.exchange import Exchange
 
 if TYPE_CHECKING:
-    from shadowd.compare.trial import Trial
+    from shadowd.evidence.trial import Trial
     from shadowd.replay.connection import Connection
     from shadowd.replay.lane import Lane
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from shadowd.compare.latency import LatencySketch
-from shadowd.ledger import TargetAccount
+from shadowd.evidence.latency import LatencySketch
+from shadowd.ledger.ledger import TargetAccount
 
 if TYPE_CHECKING:
     from shadowd.replay.connection import Connection

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from shadowd.compare.assessment import Assessment
-from shadowd.compare.examiner import Examiner, Settings
-from shadowd.compare.rules import Rules
-from shadowd.compare.trial import Side, Trial
+from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.rules import Rules
+from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange import Exchange, Request, Response
+from shadowd.judge.assessment import Assessment
 
 from .worlds import ENDPOINTS, MS, REFUSED, SECOND, World
 

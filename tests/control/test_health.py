@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import trio
 
-from shadowd.health import Health
 from shadowd.observe.http import address_of, serve_http
+from shadowd.service.health import Health
 from tests.conftest import need
 from tests.control.test_http_door import Fine
 from tests.netns.lab import Daemon, HttpClient, Server, free_port, ok, running, wait_for

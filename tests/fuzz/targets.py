@@ -10,19 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from shadowd.budget import Budget
 from shadowd.capture.frames import FrameReader
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
 from shadowd.compare.difference import Options
-from shadowd.compare.examiner import Examiner, Settings
-from shadowd.compare.rules import Rules
-from shadowd.compare.trial import Side, Trial
-from shadowd.comparer import ReplyError, replied_untrusted
 from shadowd.control.wire import FrameDecoder, WireError
-from shadowd.examining import Examining
+from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.examining import Examining
+from shadowd.evidence.rules import Rules
+from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange import Exchange, Request, Response
-from shadowd.observe.exposition import ExpositionError, parse_untrusted
+from shadowd.ledger.budget import Budget
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1_framing import ProtocolError
 from shadowd.protocols.http1_reader import RequestReader
@@ -30,6 +28,8 @@ from shadowd.protocols.http1_response import ResponseReader
 from shadowd.protocols.llm import Ask, LlmError, Reader
 from shadowd.protocols.proxy import ProxyError
 from shadowd.protocols.proxy import parse_untrusted as parse_proxy_untrusted
+from shadowd.runs.exposition import ExpositionError, parse_untrusted
+from shadowd.worker.comparer import ReplyError, replied_untrusted
 
 Target = Callable[[bytes], None]
 

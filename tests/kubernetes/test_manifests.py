@@ -14,8 +14,8 @@ import pytest
 
 from shadowd import __version__
 from shadowd.capture.programs import LOAD_SECONDS
-from shadowd.config import FilterSpec, load_config
-from shadowd.daemon import CLOSE_SECONDS, DRAIN_SECONDS
+from shadowd.config.document import FilterSpec, load_config
+from shadowd.service.daemon import CLOSE_SECONDS, DRAIN_SECONDS
 from tests.conftest import ROOT
 from tests.kubernetes.kustomize import build, containers, one_of
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from shadowd.cli.shadowd import main
 from shadowd.compare.content import content_untrusted
-from shadowd.compare.examiner import Examiner
-from shadowd.compare.trial import Trial
+from shadowd.evidence.examiner import Examiner
+from shadowd.evidence.trial import Trial
 from shadowd.exchange import Request, Response
 
 LIMIT = 1 << 20

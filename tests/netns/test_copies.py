@@ -14,7 +14,7 @@ import pytest
 from shadowd.stream.assembler import Assembler
 from shadowd.stream.flow import ACK, CLIENT, SERVER, SYN, Flow
 from tests.conftest import ROOT, need
-from tests.unit.test_flow import Log
+from tests.unit.stream.test_flow import Log
 
 pytestmark = pytest.mark.usefixtures("root_user")
 

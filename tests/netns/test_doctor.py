@@ -17,7 +17,7 @@ import pytest
 from shadowd.capture.attach import remove_classifiers
 from shadowd.capture.preflight import find_cgroup2
 from shadowd.doctor import mirroring
-from shadowd.ledger import FAILED, FILTERED, LOST, SHED
+from shadowd.ledger.ledger import FAILED, FILTERED, LOST, SHED
 from tests.conftest import ROOT
 from tests.netns.lab import Daemon, HttpClient, Server, free_port, running, sh, wait_for
 

@@ -17,9 +17,9 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from shadowd.compare.latency import LatencySketch
-from shadowd.ledger import FAILED, FILTERED, LOST, SHED
-from shadowd.metrics import BUCKETS, histogram
+from shadowd.evidence.latency import LatencySketch
+from shadowd.ledger.ledger import FAILED, FILTERED, LOST, SHED
+from shadowd.observe.metrics import BUCKETS, histogram
 from tests.conftest import ROOT, need
 from tests.netns.lab import Daemon, HttpClient, Server, free_port, ok, wait_for
 

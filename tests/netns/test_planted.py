@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.lab import Daemon, HttpClient, Server, free_port, ok, running, wait_for
-from tests.unit.store.planted import shapes, spellings
+from tests.unit.redact.planted import shapes, spellings
 
 pytestmark = pytest.mark.usefixtures("root_user")
 

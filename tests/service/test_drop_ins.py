@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shadowd.config import DROP_INS_LIMIT, fingerprint, load_config
+from shadowd.config.document import DROP_INS_LIMIT, fingerprint, load_config
 from shadowd.errors import ConfigError, ShadowdError
 from tests.netns.lab import Daemon, running, wait_for
 

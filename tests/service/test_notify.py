@@ -18,7 +18,7 @@ import trio.testing
 
 from shadowd.capture import bpf
 from shadowd.errors import ConfigError
-from shadowd.notify import STATUS_LIMIT, Notifier, keep_told
+from shadowd.service.notify import STATUS_LIMIT, Notifier, keep_told
 from tests.netns.lab import Daemon, HttpClient, Server, in_namespace, namespaces, running, sh
 from tests.service.manager import Manager
 
@@ -193,7 +193,7 @@ def test_a_life(tmp_path: Path, manager: Manager) -> None:
 STALLED = """
 import trio
 from shadowd.cli.shadowd import main
-from shadowd.pump import Pump
+from shadowd.worker.pump import Pump
 
 run = Pump.run
 

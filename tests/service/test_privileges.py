@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shadowd.capture.preflight import kernel_release
-from shadowd.privileges import kept
+from shadowd.service.privileges import kept
 from tests.faults.traffic import attached_to_the_host, programs_of
 from tests.netns.lab import Daemon, HttpClient, Server, free_port, in_namespace, namespaces, running, veth, wait_for
 from tests.service import unprivileged
@@ -163,7 +163,7 @@ def test_root_stays_root_unless_told(tmp_path: Path) -> None:
 def test_threads_are_not_forgotten() -> None:
     """A second thread would keep its capabilities: refused, not overlooked."""
     code = (
-        "import threading; from shadowd.privileges import give_up; from shadowd.errors import PlatformError\n"
+        "import threading; from shadowd.service.privileges import give_up; from shadowd.errors import PlatformError\n"
         "stop = threading.Event(); thread = threading.Thread(target=stop.wait); thread.start()\n"
         "try: give_up()\n"
         "except PlatformError as error: print(error)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shadowd.config import DEFAULT_SOCKET, DEFAULT_STATE_DIR, load_config
+from shadowd.config.document import DEFAULT_SOCKET, DEFAULT_STATE_DIR, load_config
 from tests.conftest import ROOT, need
 from tests.service.unprivileged import SERVICE
 

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Self
 
 from shadowd.exchange import Exchange, Request, Response
-from shadowd.filters import Filter
-from shadowd.policy import Policy
+from shadowd.policy.policy import Policy
 from shadowd.replay.engine import SWEEP, Engine
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.target import SECOND, Target, TargetLimits
+from shadowd.worker.filters import Filter
 
 PATIENCE = 5.0  # seconds of real time until something that must happen counts as never happening
 MARK = b"X-Shadowd: here/shop\r\n"

@@ -6,11 +6,11 @@ or not the capture saw it. A segment that is ``lost`` was sent and never capture
 
 from __future__ import annotations
 
-from shadowd.conversation import Conversation
-from shadowd.filters import Filter
 from shadowd.replay.target import Target
 from shadowd.stream.flow import CLIENT, SERVER, Flow
 from shadowd.stream.table import FlowLimits, FlowTable
+from shadowd.worker.conversation import Conversation
+from shadowd.worker.filters import Filter
 from tests.unit.loopback import Mirror
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16

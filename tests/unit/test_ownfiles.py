@@ -10,8 +10,8 @@ import pytest
 
 from shadowd.errors import ShadowdError
 from shadowd.ownfiles import open_regular, prepare_directory
-from shadowd.recording import load_key
-from shadowd.statefile import StateFile
+from shadowd.runs.recording import load_key
+from shadowd.service.statefile import StateFile
 from shadowd.store.database import Database
 
 OWN = frozenset({"filters.json"})

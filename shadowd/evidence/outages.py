@@ -1,0 +1,124 @@
+"""Outages: a side that answers nothing at all for a while (sans-IO).
+
+A shadow that is restarted refuses every request for a second, and a deploy of production answers 503 to all: that is
+one event, and its cause is known, or can be. So failures in a row wait here; if the side answers again they are an
+outage, which is noted, and taken out of the evidence of exchanges. Until it answers again they are evidence: a release
+that never comes back must fail. One that goes away again and again is told by how often (``judge_outages``).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from shadowd.evidence.evidence import Endpoint
+from shadowd.judge.judgement import Judgement, Result, percent
+
+#: Failures in a row that are an outage: of independent ones, one in two hundred, five in a row are one in 3·10¹¹.
+LEAST = 5
+#: An outage longer than this is no restart any more, and evidence.
+LONGEST = 300_000_000_000
+#: Places (endpoint, moment, connection) that wait to be taken back; with more the outage is evidence.
+MOST_WAITING = 20_000
+#: Of α, for outages: eight of the candidate and none of its reference reach it.
+LEVEL = 0.005
+ONCE = 1  # outages that a restart explains
+SHARE = 0.01  # of the exchanges, in outages, that needs explaining if there was more than one
+_MOMENT = 26  # a moment is 2^26 ns, 67 ms: shorter than any slot of time
+#: Outages listed; the rest is counted.
+LISTED = 20
+
+#: An exchange that was counted: what it was counted in, when, and the group of its connection.
+Counted = tuple[Endpoint, int, int]
+
+
+class Outage(NamedTuple):
+    """From the first to the last exchange that failed (ns), and how many did."""
+
+    begin: int
+    end: int
+    exchanges: int
+
+
+class Outages:
+    """Of one side. ``failed`` and ``answered`` tell of its exchanges in the order in which they end."""
+
+    __slots__ = ("_begin", "_end", "_many", "_waiting", "count", "exchanges", "listed")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.exchanges = 0  # in all outages that are over
+        self.listed: list[Outage] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """What waits is no outage: it is evidence, or the evidence that it was in begins anew."""
+        self._begin = self._end = self._many = 0
+        self._waiting: dict[Counted, int] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether the last exchange failed."""
+        return self._many > 0
+
+    @property
+    def lasting(self) -> Outage | None:
+        """The one that is not over."""
+        return Outage(self._begin, self._end, self._many) if self._many >= LEAST else None
+
+    def failed(self, endpoint: Endpoint, time: int, group: int) -> None:
+        """An exchange failed and was counted there."""
+        if not self._many:
+            self._begin = time
+        self._many += 1
+        self._end = max(self._end, time)
+        key = (endpoint, time >> _MOMENT << _MOMENT, group)
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        if len(self._waiting) > MOST_WAITING or self._end - self._begin > LONGEST:
+            self.forget()
+
+    def answered(self) -> dict[Counted, int]:
+        """The side answered: what is to be taken back, and how often, because it was an outage."""
+        if not self._many:
+            return {}
+        taken: dict[Counted, int] = {}
+        if self._many >= LEAST:
+            taken = self._waiting
+            self.count += 1
+            self.exchanges += self._many
+            if len(self.listed) < LISTED:
+                self.listed.append(Outage(self._begin, self._end, self._many))
+        self.forget()
+        return taken
+
+
+def judge_outages(candidate: Outages, reference: Outages, exchanges: int) -> list[Judgement]:
+    """Whether the candidate goes away more often than its reference: a sign test on whole outages (each is one event),
+    and nothing if there were none."""
+    many, others = candidate.count, reference.count
+    if not many:
+        return []
+    share = candidate.exchanges / (exchanges + candidate.exchanges)
+    result: Result = "pass"
+    told = f"the candidate was away {_times(many)} ({percent(share)} of the exchanges), its reference {_times(others)}"
+    sentence = f"{told}; what failed meanwhile is left out of the other judges"
+    if _at_least(many, many + others) <= LEVEL:
+        result, sentence = "fail", told
+    elif many > ONCE and share > SHARE and many > 2 * others:
+        result = "inconclusive"
+        sentence = f"{told}: if nobody restarted it, that is a fault; a longer run tells"
+    return [
+        Judgement(
+            judge="restarts", path="outages", result=result, effect=float(many), low=float(many), high=float(many),
+            unit="outages", samples=many + others, sentence=sentence, required=result == "inconclusive",
+        )
+    ]  # fmt: skip
+
+
+def _times(many: int) -> str:
+    return "never" if not many else "once" if many == 1 else f"{many} times"
+
+
+def _at_least(many: int, total: int) -> float:
+    """P(X ≥ many) of a fair coin thrown ``total`` times."""
+    return sum(math.comb(total, k) for k in range(many, total + 1)) / 2.0**total if total < 1000 else 1.0

@@ -1,0 +1,253 @@
+"""What can only be measured of generated answers: the judges of time, length and likeness (sans-IO).
+
+**Time to the first content** is latency like any other, of the first piece of text, refusal or arguments (role chunks
+come earlier), by the kernel's clock on both sides. **Output tokens** (characters where the answer does not tell tokens)
+are judged by the paired ratio of the same request, over blocks of time as the median latency is. **Similarity** of the
+text is relative: how alike production's answer and the candidate's are, against how alike production's and the
+baseline's are, for the same request; a model that samples differs from itself, and only what is beyond that counts.
+The mean of (likeness of A/A − likeness of A/B), which lies in −1 … 1, is bet on (``betting.py``). Without a baseline
+there is no such pair, and the text is not judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from rapidfuzz.fuzz import ratio
+
+from shadowd.evidence.betting import log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
+from shadowd.evidence.clock import Clock
+from shadowd.evidence.slowdown import LatencyEvidence
+from shadowd.judge.judgement import Judgement, Result
+from shadowd.judge.readable import NO_INTERVAL, beyond, change, interval, still_needed
+from shadowd.judge.verdict import Margins
+from shadowd.protocols.llm import Ask, Message
+from shadowd.talk.llm import Answer, Price, cost_of
+
+#: Tokens below which an answer has no pace to speak of.
+_FEW = 8
+_MONEY = 1_000_000_000  # a unit of the currency: a conversation costs thousandths of it
+#: Characters of a text that are compared: the cost is quadratic in the worst case, 4 KB take 0.1 ms.
+COMPARED = 4096
+#: Models that are told apart on one side: who answers is what servers say.
+MAX_MODELS = 10
+#: Likeness is counted in steps, so that evidence is a handful of integers.
+_STEPS = 40
+_TOKEN = 1_000_000  # a token as a "duration" of the paired-ratio machinery: large against its buckets
+
+
+def texts_of(production: Answer, candidate: Answer, baseline: Answer | None) -> tuple[str, str, str] | None:
+    """Production's text, the baseline's and the candidate's, where their likeness says something."""
+    if baseline is None or not production.message.text:
+        return None
+    if any(one.message.refused or one.message.outcome != "whole" for one in (candidate, baseline)):
+        return None
+    return production.message.text[:COMPARED], baseline.message.text[:COMPARED], candidate.message.text[:COMPARED]
+
+
+def likeness_loss(texts: tuple[str, str, str]) -> float:
+    """By edits: how much less like the first the third is than the second."""
+    text, baseline, candidate = texts
+    return float(ratio(text, baseline) - ratio(text, candidate)) / 100
+
+
+class Unweighed:
+    """Texts whose likeness is worked out elsewhere, and the evidence that waits for it."""
+
+    __slots__ = ("_talks", "texts")
+
+    def __init__(self, texts: tuple[str, str, str], talks: Sequence[TalkEvidence]) -> None:
+        self.texts = texts
+        self._talks = talks
+
+    def weighed(self, loss: float) -> None:
+        for talk in self._talks:
+            talk.add_loss(max(-1.0, min(1.0, loss)))
+
+
+class TalkEvidence:
+    """Of one prompt group, or of all conversations."""
+
+    __slots__ = (
+        "cost", "first_content", "likeness", "models", "order_cost", "order_likeness", "order_pace", "order_tokens",
+        "pace", "spent", "tokens", "too_long",
+    )  # fmt: skip
+
+    def __init__(self, order: Callable[[], int], clock: Clock | None = None) -> None:
+        clock = clock or Clock()
+        self.first_content = clock.latencies()
+        self.tokens = clock.measures()
+        self.likeness: dict[int, int] = {}  # loss of likeness in steps → how often
+        self.pace = clock.measures()  # time per output token after the first content
+        self.cost = clock.measures()
+        self.spent = [0.0, 0.0]  # by the reference and by the candidate, of the conversations that could be priced
+        self.order_tokens, self.order_likeness = order(), order()  # among all fields: their shares of α
+        self.order_pace, self.order_cost = order(), order()
+        self.models: tuple[dict[str, int], dict[str, int]] = ({}, {})  # who answered: the reference's, the candidate's
+        self.too_long = 0  # answers beyond what is kept: not judged
+
+    def note(self, production: Answer, candidate: Answer, baseline: Answer | None, time: int, timed: bool) -> None:
+        """One exchange; ``timed``: both sides' times say something."""
+        reference = baseline or production
+        if timed and reference.first_content > 0 and candidate.first_content > 0:
+            self.first_content.add(time, reference.first_content, candidate.first_content)
+        ours, theirs = reference.message, candidate.message
+        for models, one in zip(self.models, (ours, theirs), strict=True):
+            name = one.model if one.model in models or len(models) < MAX_MODELS else "other"
+            models[name] = models.get(name, 0) + 1
+        if ours.refused or theirs.refused or ours.outcome != "whole" or theirs.outcome != "whole":
+            return  # told by the fields; a refusal is short, and so is what was cut
+        lengths = _lengths(ours, theirs)
+        self.tokens.add(time, lengths[0] * _TOKEN, lengths[1] * _TOKEN)
+        paces = _pace(reference), _pace(candidate)
+        if timed and paces[0] and paces[1]:
+            self.pace.add(time, *paces)
+
+    def add_loss(self, loss: float) -> None:
+        """Of likeness: of the baseline's text to production's minus that of the candidate's, −1…1."""
+        step = round(loss * _STEPS)
+        self.likeness[step] = self.likeness.get(step, 0) + 1
+
+    def note_cost(
+        self, ask: Ask, production: Answer, candidate: Answer, baseline: Answer | None, time: int,
+        prices: Sequence[Price],
+    ) -> None:  # fmt: skip
+        """What both sides cost, where both models have a price and tell their tokens."""
+        if not prices:
+            return
+        costs = [cost_of(ask, one.message, prices) for one in (baseline or production, candidate)]
+        if costs[0] is not None and costs[1] is not None:
+            self.spent[0] += costs[0]
+            self.spent[1] += costs[1]
+            self.cost.add(time, max(1, round(costs[0] * _MONEY)), max(1, round(costs[1] * _MONEY)))
+
+    def judge(
+        self, endpoint: str, reference: str, margins: Margins,
+        latency_alpha: Callable[[int], float] | float, field_alpha: Callable[[int], float], alpha_pass: float,
+    ) -> list[Judgement]:  # fmt: skip
+        found = self.first_content.judge(
+            "first_content", endpoint, reference, margins.max_slowdown, margins.latency_floor, latency_alpha, alpha_pass
+        )
+        tokens = self._judge_tokens(endpoint, margins, field_alpha(self.order_tokens), alpha_pass)
+        likeness = self._judge_likeness(
+            endpoint, margins.max_similarity_loss, field_alpha(self.order_likeness), alpha_pass
+        )
+        if likeness.result == "fail" and tokens.result == "fail":  # longer answers are less alike: one cause, told once
+            likeness.result, likeness.critical = "inconclusive", False
+            likeness.sentence += "; it follows from the longer answers"
+        result = [*found, tokens, likeness]
+        if self.pace.count:
+            more_or_less = "more time per output token", "less time per output token", "time per output token"
+            alpha, margin = field_alpha(self.order_pace), margins.max_token_time_increase
+            result.append(_judge_ratio(self.pace, endpoint, "time per token", more_or_less, margin, alpha, alpha_pass))
+        if self.cost.count:
+            dearer = "higher cost", "lower cost", "cost"
+            alpha, margin = field_alpha(self.order_cost), margins.max_cost_increase
+            cost = _judge_ratio(self.cost, endpoint, "cost", dearer, margin, alpha, alpha_pass)
+            if cost.result == "fail" and tokens.result == "fail" and cost.effect <= tokens.high:
+                cost.result, cost.critical = "inconclusive", False
+                cost.sentence += "; it follows from the longer answers"
+            result.append(cost)
+        return result
+
+    def _judge_tokens(self, endpoint: str, margins: Margins, alpha: float, alpha_pass: float) -> Judgement:
+        words, margin = ("more output tokens", "fewer output tokens", "output tokens"), margins.max_token_increase
+        return _judge_ratio(self.tokens, endpoint, "output tokens", words, margin, alpha, alpha_pass)
+
+    def _judge_likeness(self, endpoint: str, margin: float, alpha: float, alpha_pass: float) -> Judgement:
+        counts = [(max(-1.0, min(1.0, step / _STEPS)), float(count)) for step, count in sorted(self.likeness.items())]
+        total = int(sum(count for _, count in counts))
+        effect = sum(value * count for value, count in counts) / total if total else 0.0
+        log_e = log_e_above(counts, margin, -1.0, 1.0)
+        result: Result = "inconclusive"
+        needed = None
+        if log_e >= -math.log(alpha):
+            result = "fail"
+        elif log_e_below(counts, margin, -1.0, 1.0) >= -math.log(alpha_pass):
+            result = "pass"
+        elif total:
+            needed = samples_needed(counts, margin, -1.0, 1.0, alpha_pass, alpha)
+        points = f"{abs(effect) * 100:.1f} of 100 points"
+        if not total:
+            sentence = f"{endpoint}: the text is not judged without a baseline that answers the same prompts"
+        elif result == "fail":
+            sentence = f"{endpoint}: the text is less like production's than a second asking is, by {points}"
+        elif result == "pass":
+            way = "less" if effect > 0 else "more"
+            sentence = f"{endpoint}: the text is as like production's as a second asking is ({points} {way} so)"
+        else:
+            way = "less" if effect > 0 else "more"
+            so_far = f"the text is {points} {way} like production's than a second asking is, so far"
+            sentence = f"{endpoint}: {so_far}; {still_needed(needed, 'conversations')}"
+        return Judgement(
+            judge="content", endpoint=endpoint, path="llm similarity", kind="value", result=result, effect=effect,
+            low=lower_bound(counts, -1.0, 1.0, alpha), high=upper_bound(counts, -1.0, 1.0, alpha_pass), unit="share",
+            margin=margin, samples=total, needed=needed, sentence=sentence, log_e=log_e,
+        )  # fmt: skip
+
+    def view(self, buckets: bool) -> dict[str, object]:
+        """For the report: count and quantiles of both sides, in ms and tokens; with ``buckets`` the whole distribution.
+
+        ``production`` is the baseline where there is one: the same version, asked at the same moment.
+        """
+        return {
+            "first_content_ms": _distribution(self.first_content, 1e6, buckets),
+            "tokens": _distribution(self.tokens, _TOKEN, buckets),
+            "models": dict(zip(("production", "candidate"), map(dict, self.models), strict=True)),
+            "too_long": self.too_long,
+            **({"cost": self._cost_view()} if self.cost.count else {}),
+        }
+
+    def _cost_view(self) -> dict[str, object]:
+        """Means of a conversation, in the currency of the price table."""
+        sides = zip(("production", "candidate"), self.spent, strict=True)
+        return {"conversations": self.cost.count, **{side: round(spent / self.cost.count, 8) for side, spent in sides}}
+
+
+def _distribution(evidence: LatencyEvidence, unit: float, buckets: bool) -> dict[str, dict[str, object]]:
+    result: dict[str, dict[str, object]] = {}
+    for side, sketch in (("production", evidence.reference), ("candidate", evidence.candidate)):
+        values = {f"p{round(q * 100)}": sketch.quantile(q) for q in (0.5, 0.9, 0.99)}
+        quantiles = {name: None if value is None else round(value / unit, 1) for name, value in values.items()}
+        result[side] = {"count": sketch.count, **quantiles}
+        if buckets:
+            result[side]["buckets"] = [[low / unit, high / unit, count] for low, high, count in sketch.buckets()]
+    return result
+
+
+def _judge_ratio(
+    evidence: LatencyEvidence, endpoint: str, what: str, words: tuple[str, str, str], margin: float, alpha: float,
+    alpha_pass: float,
+) -> Judgement:  # fmt: skip
+    """Of the paired ratio's median; ``words`` are for more and for less of it, and its name."""
+    result, effect, low, high, log_e = evidence.median(margin, alpha, alpha_pass)
+    size = change(effect, *words)
+    if not evidence.count:
+        sentence = f"{endpoint}: no pair of answers tells its {words[2]} yet"
+    elif result == "fail":
+        sentence = f"{endpoint}: {size} at the median (margin {beyond(margin)})"
+    elif result == "pass":
+        sentence = f"{endpoint}: {size}; more than {beyond(max(0.0, high))} would have been noticed"
+    elif interval(low, high) == NO_INTERVAL:
+        sentence = f"{endpoint}: too few pairs of answers tell their {words[2]} yet ({evidence.count:,})"
+    else:
+        known = f"{interval(low, high)}, margin {beyond(margin)}"
+        sentence = f"{endpoint}: {size}, of {evidence.count:,} pairs ({known})"
+    return Judgement(
+        judge="content", endpoint=endpoint, path=f"llm {what}", kind="length", result=result, effect=effect, low=low,
+        high=high, unit="ratio", margin=margin, samples=evidence.count, sentence=sentence, log_e=log_e,
+    )  # fmt: skip
+
+
+def _pace(answer: Answer) -> int:
+    """ns per output token after the first content; 0 where it cannot be told."""
+    tokens, taken = answer.message.output_tokens or 0, answer.last - answer.first_content
+    return taken // tokens if answer.first_content > 0 and taken > 0 and tokens >= _FEW else 0
+
+
+def _lengths(ours: Message, theirs: Message) -> tuple[int, int]:
+    """In tokens where both tell them, else in characters: one is never measured against the other."""
+    if ours.output_tokens and theirs.output_tokens:
+        return ours.output_tokens, theirs.output_tokens
+    return max(1, len(ours.text)), max(1, len(theirs.text))

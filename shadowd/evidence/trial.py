@@ -1,0 +1,64 @@
+"""One production exchange as evidence: what each side answered to the very same request (sans-IO).
+
+A trial is complete when production's answer and every side's are over; it is examined once, then.
+
+    production P ── the exchange itself
+    candidate  C ── the judged target
+    baseline   B ── the target of production's version, asked at the same time (if the filter has one)
+    twin       C2 ─ the candidate asked a second time, for a random share of safe requests (without a baseline)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shadowd.compare.difference import Differences
+    from shadowd.evidence.examiner import Examiner
+    from shadowd.exchange import Exchange, Response
+
+#: A time that was not measured.
+UNKNOWN = -1
+
+
+class Side:
+    """What came of the request at one target. The replay's ``Leg`` is one."""
+
+    __slots__ = ("done", "failure", "first_byte", "last_byte", "late", "response", "sent_at", "shed")
+
+    def __init__(self, shed: str = "") -> None:
+        self.done = True  # nothing more will come of it
+        self.shed = shed  # our decision not to send it (ledger.SHED)
+        self.failure = ""  # the target's: connect, timeout, reset, truncated, tls, malformed, resolve
+        self.response: Response | None = None
+        self.first_byte = UNKNOWN  # ns from the request's last byte to the answer's first; kernel times, RTT taken off
+        self.last_byte = UNKNOWN
+        self.sent_at = 0  # when it left (ns); 0: nobody knows
+        self.late = False  # the request left late through the daemon's own fault: its latency says nothing
+
+    @property
+    def authority(self) -> bytes:
+        """The Host that was sent there; b"" if it was production's."""
+        return b""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it was asked over TLS."""
+        return False
+
+
+class Trial:
+    """See the module's head. ``pending`` counts the sides that are not over."""
+
+    __slots__ = ("baseline", "candidate", "examiner", "exchange", "found", "kept", "pending", "twin")
+
+    def __init__(self, examiner: Examiner, exchange: Exchange, candidate: Side, baseline: Side | None) -> None:
+        self.examiner = examiner
+        self.exchange = exchange
+        self.candidate = candidate
+        self.baseline = baseline
+        self.twin: Side | None = None
+        self.pending = 0
+        self.kept = 0  # bytes of production's answer that wait here
+        #: What was compared elsewhere: production and the candidate, production and the third, the candidate and that.
+        self.found: tuple[Differences, ...] | None = None

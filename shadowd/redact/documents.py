@@ -1,0 +1,310 @@
+"""JSON, redacted token by token (sans-IO).
+
+It is not parsed and printed again, so that spelling, order, duplicate keys and white space stay as they were sent, and
+a document that was cut off or is malformed is redacted by the same rules. Documents may stand in a row, also on the
+lines of an event stream; a text that was split over them (the answer of a model) is looked at as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+from shadowd.redact.names import SecretNames
+
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]', re.DOTALL)
+_LINE_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]')
+_COLON = re.compile(r"\s*+:")
+#: Members that name what another member of the same object holds.
+_LABELS = frozenset(
+    {"name", "key", "k", "id", "field", "param", "parameter", "header", "property", "attribute", "variable", "setting",
+     "option", "claim", "envvar", "env", "column", "fieldname", "keyname", "path", "loc", "pointer", "target",
+     "instancepath", "propertypath", "propertyname"}
+)  # fmt: skip
+_KINDS = frozenset({"type", "kind"})  # these too, but of passwords alone: ``token`` is a kind of many things
+_HELD = frozenset(
+    {"value", "v", "val", "values", "content", "default", "defaultvalue", "rawvalue", "stringvalue", "plaintext",
+     "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data", "input",
+     "rejectedvalue", "received", "actual", "given", "got", "example"}
+)  # fmt: skip
+#: Members of events that repeat and hold no part of a text.
+_REPEATED = frozenset(
+    {"id", "type", "object", "model", "role", "event", "name", "status", "index", "created", "finish_reason",
+     "system_fingerprint", "obfuscation", "signature", "provider", "native_finish_reason", "created_at",
+     "stop_reason", "phase", "responseid", "modelversion"}
+)  # fmt: skip
+_SCORES = frozenset({"logprob", "logprobs", "bytes", "special", "top_logprobs", "prob", "probability", "score", "rank"})
+#: A Secret of Kubernetes: all of its ``data`` is one.
+KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b")
+_PLAIN_WORD = re.compile(r"[A-Za-z_.-]*\Z")
+_NESTED = 3  # documents within strings of documents
+_DEPTH = 400  # containers whose names are told apart; deeper ones share the last's
+
+
+_ID = re.compile(
+    r"(?:\A|[_.-])(?:id|ids|uuid|guid|etag|fingerprint|sha|commit|digest|checksum|revision)\Z"
+    r"|[a-z](?:Id|ID|Ids|Sha|Hash|Digest|Uuid|Guid)\Z|\A(?:ID|Id|SHA|ETag|UUID)\Z"
+)
+
+
+class Redactor(Protocol):
+    """What is asked of ``redaction.Redactor``."""
+
+    names: SecretNames
+    sealed: SecretNames
+
+    def mask(self, value: str) -> str: ...
+    def told(self, value: str) -> str: ...
+    def text(self, text: str) -> str: ...
+    def identifier(self, text: str) -> str: ...
+
+
+class _Frame:
+    """One open object or array."""
+
+    __slots__ = ("before", "is_object", "key", "label", "pending", "score", "secret", "tokens")
+
+    def __init__(self, secret: bool, is_object: bool) -> None:
+        self.secret = secret
+        self.is_object = is_object
+        self.key = ""
+        self.label = False  # a member said that another one is secret
+        self.pending: list[tuple[int, int, str]] = []  # values whose label may follow
+        self.before = ""  # the string before, of an array
+        self.tokens: list[int] = []  # edits of members named token, by their index
+        self.score = False
+
+
+def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NESTED) -> str:
+    """Below a secret name every string and number is masked. ``split``: texts may go on in the next document."""
+    edits: list[tuple[int, int, str] | None] = []
+    leaves: dict[str, list[tuple[int, int, str, int]]] = {}
+    names: dict[str, tuple[bool, str]] = {}  # of this body: they repeat in every element of a list
+    secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
+    stack = [_Frame(False, False)]
+    named = False  # by the name just read
+    pattern = _LINE_TOKEN if split and "\ndata:" in f"\n{text[:65536]}" else _TOKEN
+    for found in pattern.finditer(text):
+        token = found.group()
+        frame = stack[-1]
+        if token in ("{", "["):
+            held = frame.label and frame.key.lower() in _HELD
+            if len(stack) < _DEPTH:
+                stack.append(_Frame(frame.secret or named or held, token == "{"))
+            else:
+                frame.secret = frame.secret or named or held
+            named = False
+            continue
+        if token in ("}", "]", ","):
+            if token != "," and len(stack) > 1:
+                _close(stack.pop(), edits, by)
+            named = False
+            continue
+        if token[0] == '"':
+            value = decoded(token)
+            if _COLON.match(text, found.end()):
+                if value not in names:
+                    names[value] = secret_name(value), by.text(value)
+                named, new = names[value]
+                frame.key = value
+                frame.is_object = True
+                frame.score = frame.score or value.lower() in _SCORES
+                if new != value:
+                    edits.append((found.start(), found.end(), _quoted(new, token)))
+                continue
+            held = False
+            if frame.is_object:
+                low = frame.key.lower()
+                if low in _LABELS or low in _KINDS:
+                    label = len(value) < 100 and secret_name(value) and " " not in value
+                    label = label and (low in _LABELS or "pass" in value.lower() or "secret" in value.lower())
+                    frame.label = frame.label or label
+                held = low in _HELD
+            else:
+                # ["password", "hunter2"], as headers in a row; ["--password", "..."]
+                option = frame.before.startswith("-") and not value.startswith("-")
+                made = option or not _PLAIN_WORD.match(value)
+                held = frame.label = bool(frame.before) and made and secret_name(frame.before)
+                if len(stack) > 2 and stack[-2].key.lower() in _LABELS and len(value) < 100 and secret_name(value):
+                    stack[-2].label = True  # "loc": ["body", "password"]
+            if frame.secret or named or (held and frame.label):
+                new = by.told(value)
+            else:
+                new = by.identifier(value) if frame.is_object and _is_id(frame.key) else _leaf(value, by, nested)
+                if held and frame.is_object:
+                    frame.pending.append((found.start(), found.end(), token))
+            frame.before = value if len(value) < 100 and " " not in value else ""
+            if named and frame.key.lower() == "token" and new != value:
+                frame.tokens.append(len(edits))
+            named = False
+            if new != value:
+                edits.append((found.start(), found.end(), _quoted(new, token)))
+            elif split and frame.is_object and value and not (_is_id(frame.key) or frame.key.lower() in _REPEATED):
+                path = "/".join(one.key for one in stack[1:][-12:])
+                leaves.setdefault(path, []).append((found.start(), found.end(), value, len(edits)))
+            continue
+        held = frame.label and frame.key.lower() in _HELD
+        if frame.secret or named or held:
+            counted = named and not frame.secret and frame.key.lower().endswith("tokens") and len(token) < 8
+            new = token if counted else by.told(token)
+        else:
+            card = len(token) > 12 and token.lstrip("-").isdigit()  # no fraction is a card number
+            new = by.text(token) if card else token
+            if frame.is_object and frame.key.lower() in _HELD:
+                frame.pending.append((found.start(), found.end(), token))
+        named = False
+        if new != token:
+            edits.append((found.start(), found.end(), json.dumps(new)))
+    while len(stack) > 1:
+        _close(stack.pop(), edits, by)
+    kept = [edit for edit in edits if edit is not None]
+    if split:
+        kept += _split(leaves, by)
+    return _applied(text, kept)
+
+
+def _applied(text: str, edits: list[tuple[int, int, str]]) -> str:
+    pieces: list[str] = []
+    done = 0
+    for start, end, new in sorted(edits, key=lambda edit: edit[0]):
+        if start >= done:
+            pieces += (text[done:start], new)
+            done = end
+    return "".join([*pieces, text[done:]]) if pieces else text
+
+
+def _close(frame: _Frame, edits: list[tuple[int, int, str] | None], by: Redactor) -> None:
+    """An object is over: its label may have come last, and a token with a score is a word of a model."""
+    if frame.label and frame.is_object:
+        for start, end, token in frame.pending:
+            new = _quoted(by.told(decoded(token)), token) if token[0] == '"' else json.dumps(by.told(token))
+            edits.append((start, end, new))
+    if frame.score:
+        for index in frame.tokens:
+            edits[index] = None
+
+
+def _is_id(name: str) -> bool:
+    return len(name) < 64 and _ID.search(name) is not None
+
+
+def _leaf(value: str, by: Redactor, nested: int) -> str:
+    """A string that is not secret by its name; one that holds a document is looked at as that."""
+    if nested and len(value) > 8 and value.lstrip()[:1] in ("{", "[") and ('"' in value or ":" in value):
+        inner = redacted(value, by, nested=nested - 1)
+        return inner if is_json(value, "") else by.text(inner)
+    return by.text(value)
+
+
+def _split(leaves: dict[str, list[tuple[int, int, str, int]]], by: Redactor) -> list[tuple[int, int, str]]:
+    """What is secret only when the parts of a text are put together: a mask in the first, nothing in the others."""
+    edits: list[tuple[int, int, str]] = []
+    for parts in leaves.values():
+        values = [part[2] for part in parts]
+        if len(parts) < 2 or len(set(values)) * 3 < len(values) or sum(map(len, values)) > 40 * len(values):
+            continue
+        whole = "".join(values)
+        masked = by.text(whole)
+        if whole.lstrip()[:1] in ("{", "["):
+            masked = by.text(redacted(whole, by))
+        if masked == whole:
+            continue
+        # what is the same at the beginning and at the end of a changed stretch stays in its part
+        edits += _spread(parts, whole, masked)
+    return edits
+
+
+_MASKED = re.compile(r"\[redacted:[0-9a-f]{8}\]")
+
+
+def _spread(parts: list[tuple[int, int, str, int]], whole: str, masked: str) -> list[tuple[int, int, str]]:
+    """The masks put back into the parts: the text between two masks is found in order."""
+    spans: list[tuple[int, int, str]] = []
+    at = done = 0
+    for found in _MASKED.finditer(masked):
+        between = masked[done : found.start()]
+        start = at + len(between)
+        if whole[at:start] != between:
+            return [(part[0], part[1], json.dumps("")) for part in parts]  # it cannot be told where: all of it goes
+        following = _MASKED.search(masked, found.end())
+        rest = masked[found.end() : following.start() if following else len(masked)]
+        end = len(whole) - len(rest) if following is None else whole.find(rest, start + 1)
+        if rest == "" and following is not None:
+            end = start + 1
+        if end < start:
+            return [(part[0], part[1], json.dumps("")) for part in parts]
+        spans.append((start, end, found.group()))
+        at, done = end, found.end()
+    edits: list[tuple[int, int, str]] = []
+    offset = 0
+    current = 0
+    for start_, end_, value, _ in parts:
+        after = offset + len(value)
+        while current < len(spans) and spans[current][1] <= offset:
+            current += 1
+        pieces: list[str] = []
+        place, index = offset, current
+        while index < len(spans) and spans[index][0] < after:
+            start, end, mask = spans[index]
+            if start >= offset:
+                pieces += (whole[place:start], mask)
+            place = min(end, after)
+            index += 1
+        new = "".join([*pieces, whole[place:after]])
+        if new != value:
+            edits.append((start_, end_, json.dumps(new)))
+        offset = after
+    return edits
+
+
+def decoded(token: str) -> str:
+    """What a JSON string says; as it stands if it is cut off or malformed."""
+    closed = len(token) > 1 and token[-1] == '"'
+    raw = token[1:-1] if closed else token[1:]
+    if "\\" not in raw:
+        return raw
+    try:
+        return str(json.loads(f'"{raw}"', strict=False))
+    except ValueError:
+        return raw
+
+
+def _quoted(value: str, token: str) -> str:
+    closed = len(token) > 1 and token[-1] == '"'
+    return json.dumps(value) if closed else json.dumps(value)[:-1]
+
+
+def lines(text: str) -> Iterator[tuple[str, bool]]:
+    """Lines that are a document each, alone or behind ``data:``, and what stands between them (False)."""
+    start = at = 0
+    for found in _LINE.finditer(text):
+        document = found[0].removeprefix("data:").strip()
+        if document[:1] in ("{", "[") and is_json(document, ""):
+            if found.start() > start:
+                yield text[start : found.start()], False
+            yield found[0], True
+            start = found.end()
+        at = found.end()
+    if at > start or len(text) > start:
+        yield text[start:], False
+
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+
+
+def is_json(text: str, kind: str) -> bool:
+    """Whether it is one whole document, or lines of them: then what it holds was looked at string by string."""
+    lines = text.splitlines() if any(word in kind for word in ("ndjson", "jsonl", "json-seq")) else [text]
+    try:
+        for line in lines:
+            if document := line.strip("\ufeff\x1e \t\r\n"):
+                json.loads(document, parse_int=str, parse_float=str, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(name: str) -> str:
+    raise ValueError(name)

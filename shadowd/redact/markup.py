@@ -1,0 +1,211 @@
+"""Secrets in XML and HTML, and in columns (sans-IO): what a tag, an attribute or a heading names.
+
+Markup is looked through tag by tag and never parsed: what is cut off or malformed is found by the same rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+from shadowd.redact.names import SecretNames
+from shadowd.redact.secrets import Span
+
+_TAG = re.compile(
+    r"<!\[CDATA\[(?P<data>(?s:.)*?)(?:\]\]>|\Z)|<!--(?s:.)*?(?:-->|\Z)"
+    r"|<(?P<close>/)?(?P<tag>[A-Za-z_](?:[\w.:-]){0,127}+)(?P<attributes>(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+)>?"
+)
+_ATTRIBUTE = re.compile(
+    r"(?P<name>[^\s\"'<>/=]{1,128}+)\s{0,8}=\s{0,8}(?:\"(?P<double>[^\"]*+)\"?|'(?P<single>[^']*+)'?|(?P<bare>[^\s\"'<>]++))"
+)
+MARKUP = re.compile(r"<[A-Za-z_!/]")
+#: Attributes that name what another one, or the text, holds.
+_LABELS = frozenset({"name", "id", "key", "property", "http-equiv", "type", "for", "formcontrolname", "itemprop", "n",
+                     "autocomplete", "field", "param", "headername"})  # fmt: skip
+_VALUES = frozenset({"value", "content", "val", "v", "data", "default", "text", "data-value", "string"})
+#: Elements whose text names what the next element holds (property lists, XML-RPC, and the like).
+_NAMING = frozenset(
+    {"key", "name", "n", "field", "param", "headername", "fieldname", "dt", "th", "label", "td", "attribute"}
+)  # fmt: skip
+_EMPTY = frozenset({"input", "meta", "link", "br", "img", "hr", "param", "add", "col", "source", "set"})
+
+
+def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
+    """Text and CDATA inside a secret element, and values of secret attributes."""
+    inside = ""  # the secret element around
+    depth = 0
+    once = False  # the next text is a secret's
+    at = -1  # where text may begin
+    naming = False
+    opened = ""
+    closes: dict[str, int] = {}  # where each tag is closed last
+    held: Span | None = None  # the text of a value just read: its name may follow
+    for found in _TAG.finditer(text):
+        if found["data"] is not None:
+            if inside or once:
+                yield found.span("data")
+                once = False
+            elif "<" in found["data"]:
+                start = found.start("data")
+                yield from (
+                    (start + a, start + b) for a, b in marked_up(found["data"].replace("<![CDATA[", "         "), names)
+                )
+            at = found.end() if at >= 0 else at
+            continue
+        if at >= 0 and found.start() > at:
+            span = _stripped(text, at, found.start())
+            if span is not None:
+                if inside or once:
+                    if not (naming and names.secret(text[span[0] : span[1]])):
+                        yield span
+                    once = False
+                if naming and names.secret(unescape(text[span[0] : span[1]])):
+                    once = held is None
+                    if held is not None:
+                        yield held
+                held = span if opened in _VALUES else None if naming else held
+        if not found["tag"]:
+            continue
+        tag = found["tag"].rpartition(":")[2]
+        opened = "" if found["close"] else tag.lower()
+        if found["close"]:
+            at = found.end()
+            naming = False
+            if inside and tag == inside:
+                depth -= 1
+                inside = inside if depth else ""
+            continue
+        attributes = list(_ATTRIBUTE.finditer(text, found.start("attributes"), found.end("attributes")))
+        secret = names.secret(tag)
+        labels = [a for a in attributes if a["name"].lower().rpartition(":")[2] in _LABELS]
+        labelled = any(names.secret(unescape(_value(label)[:160])) for label in labels)
+        for attribute in attributes:
+            name = attribute["name"].rpartition(":")[2]
+            if (names.secret(name) and _value(attribute)) or (
+                (labelled or secret or inside) and name.lower().removeprefix("[").removesuffix("]") in _VALUES
+            ):
+                yield _span(attribute)
+        at = found.end()
+        naming = tag.lower() in _NAMING
+        alone = found["attributes"].rstrip().endswith("/")
+        if (secret or labelled) and not (alone or inside):
+            closing = "</" + found["tag"]
+            if closing not in closes:
+                closes[closing] = text.rfind(closing)
+            if closes[closing] < found.end():  # it is never closed: what follows at most is its text
+                once = once or (secret and tag.lower() not in _EMPTY)
+                alone = True
+        if inside:
+            depth += tag == inside and not alone
+        elif (secret or (labelled and tag.lower() not in _CONTROLS)) and not alone:
+            inside, depth = tag, 1
+    if at >= 0 and (inside or once) and (span := _stripped(text, at, len(text))):
+        yield span
+
+
+#: Elements whose ``name`` says what they ask for, and whose text is for people.
+_CONTROLS = frozenset(
+    {"label", "select", "option", "button", "div", "form", "section", "a", "p", "li", "ul", "tr", "table", "body",
+     "html", "fieldset", "h1", "h2", "h3", "script", "style", "svg", "main", "nav"}
+)  # fmt: skip
+
+
+def _value(attribute: re.Match[str]) -> str:
+    start, end = _span(attribute)
+    return attribute.string[start:end]
+
+
+def _span(attribute: re.Match[str]) -> Span:
+    for group in ("double", "single", "bare"):
+        if attribute[group] is not None:
+            return attribute.span(group)
+    return attribute.end(), attribute.end()
+
+
+def _stripped(text: str, start: int, end: int) -> Span | None:
+    piece = text[start:end]
+    inner = piece.strip()
+    if not inner:
+        return None
+    start += len(piece) - len(piece.lstrip())
+    return start, start + len(inner)
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+_ROW = re.compile(r"[^\r\n]*+(?:\r?\n|\r|\Z)")
+_HEADING_LIMIT = 4096
+_LOOKED = 8  # lines in which a heading may stand
+
+
+def columns(text: str, names: SecretNames) -> Iterator[Span]:
+    """Cells of a table (CSV, TSV, psql's output, Markdown) below a heading that is a secret name."""
+    at = 0
+    for _ in range(_LOOKED):
+        end = text.find("\n", at)
+        if end < 0 or end == at:
+            return
+        line = text[at:end].rstrip("\r")
+        if len(line) <= _HEADING_LIMIT:
+            for sign in ("\t", ",", ";", "|"):
+                if sign in line:
+                    cells = [cell.strip(" \"'`*\ufeff") for cell in line.split(sign)]
+                    secret = {place for place, cell in enumerate(cells) if len(cell) < 64 and names.secret(cell)}
+                    if secret and all(map(_is_heading, cells)):
+                        yield from _cells(text, end + 1, sign, secret, len(cells))
+                        return
+            headings = _WIDE.split(line.strip())
+            secret = {place for place, cell in enumerate(headings) if len(cell) < 64 and names.secret(cell)}
+            if secret and len(headings) > 1 and all(map(_is_heading, headings)):
+                yield from _aligned(text, end + 1, secret, len(headings))
+                return
+        at = end + 1
+
+
+_WIDE = re.compile(r" {2,}|\t")
+_WORD = re.compile(r"[^\s]+(?: [^\s]+)*+")
+
+
+def _aligned(text: str, at: int, secret: set[int], width: int) -> Iterator[Span]:
+    """Rows of as many cells, set apart by two blanks or more."""
+    while at < len(text):
+        row = _ROW.match(text, at)
+        if row is None or row.end() == at:
+            return
+        cells = list(_WORD.finditer(text, at, at + len(row[0].rstrip("\r\n"))))
+        if len(cells) == width:
+            yield from (cells[place].span() for place in secret if cells[place][0].strip("-=+"))
+        at = row.end()
+
+
+def _is_heading(cell: str) -> bool:
+    return len(cell) < 64 and not any(sign in cell for sign in '={}<>:"\\')
+
+
+def _cells(text: str, at: int, sign: str, secret: set[int], width: int) -> Iterator[Span]:
+    cell = re.compile(rf'[ ]*+(?:"((?:[^"]|"")*+)"?|\'([^\'{sign}\r\n]*+)\'|([^{re.escape(sign)}\r\n]*+))[ ]*+')
+    column = 0
+    while at < len(text):
+        found = cell.match(text, at)
+        if found is None:
+            return
+        if column in secret:
+            group = next((n for n in (1, 2, 3) if found[n] is not None), 3)
+            value = found[group].rstrip()
+            if value and value.strip("-+:= "):
+                yield found.start(group), found.start(group) + len(value)
+        at = found.end()
+        if text[at : at + 1] == sign:
+            at, column = at + 1, column + 1
+            continue
+        row = _ROW.match(text, at)
+        if row is None or row.end() == at:
+            return
+        if column + 1 < width and column == 0 and not text[at : at + 2].strip():
+            # an empty line, or one of another kind: the table is over, or its rule (---+---)
+            if not text[found.start() : found.end()].strip("-+ "):
+                pass
+            elif sign != "|":
+                return
+        at, column = row.end(), 0

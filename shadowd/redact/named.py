@@ -1,0 +1,376 @@
+"""Secrets that a text names: ``password=…``, ``"token": "…"``, ``--api-key …``, YAML blocks, ``AUTH …`` (sans-IO).
+
+Values are found, not changed: the result is spans of the text. All costs are linear: a search goes on behind what was
+found, and every pattern is possessive or bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from shadowd.redact.names import SecretNames
+from shadowd.redact.secrets import MASK, Span
+
+#: Names that are also ordinary words: ``unexpected token: end`` holds no secret, ``token: a81f22`` does.
+_WORDS = frozenset(
+    {"token", "session", "card", "authorization", "secret", "signature", "cookie", "pin", "bearer", "auth",
+     "cookies", "tokens", "secrets", "credentials", "credential", "mfa", "otp", "csrf", "jwt", "salt", "nonce", "pan"}
+)  # fmt: skip
+SCHEMES = frozenset(
+    {"basic", "bearer", "digest", "negotiate", "ntlm", "token", "apikey", "aws4-hmac-sha256", "hoba", "mutual", "dpop",
+     "key", "hawk", "sharedkey", "sharedaccesssignature", "ssws", "genie", "bot", "scram-sha-256", "oauth", "api-key",
+     "googlelogin", "aws", "sigv4", "snowflake", "zoho-oauthtoken", "splunk", "vapid", "cri", "mac", "client-id"}
+)  # fmt: skip
+#: Headers whose value has signs and blanks of its own.
+_LINES = frozenset({"cookie", "setcookie", "authorization", "proxyauthorization", "cookie2", "xcookie"})
+_NOTHING = frozenset({"null", "none", "nil", "undefined", "true", "false", "required", "optional", "string", "str"})
+
+_NAME = r"[^\W\d][\w.-]{0,127}+"  # longer names are not in any list
+_NAMED = re.compile(
+    rf"(?<![\w.])(?<!\w-)(?P<name>{_NAME})(?P<close>\\{{0,7}}[\"'`]?[\])]{{0,2}}(?:\[\])?)[ \t]{{0,8}}"
+    rf"(?P<by>=>|:=|->|<-|[=:])(?P<gap>(?:[*_]{{1,3}}(?=\s))?\s{{0,8}})"
+)
+#: No value has a name in a text without one.
+SIGN = re.compile(r"[=:|\0]|->|<-|\(")
+_PREFIX = re.compile(r"[bBfFrRuUL@$]{1,2}(?=[\"'`])")
+_YAML_TAG = re.compile(r"[&!][\w!:/.,-]{1,64}[ \t]{1,4}|string\([0-9]{1,6}\)[ \t]{1,4}")  # or PHP's var_dump
+_QUOTED = re.compile(
+    r'"""(?s:.){0,4096}?"""|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?', re.DOTALL
+)
+_ESCAPED_QUOTE = re.compile(r"\\{1,7}[\"']")
+_BARE = re.compile(r"(?:[^\s&\"'<>(){}\[\]\\;,]++|[;,](?!\s|$|[\w.-]{1,40}+[=:]))++")
+_REST = re.compile(r"[^\r\n]*+")
+_REST_IN_QUOTES = re.compile(r"[^\r\n\"']*+")
+_BLANK = re.compile(r"[ \t]{1,8}")
+_BEFORE = re.compile(r"[ \t]*+(?:(?:export|set|ENV|ARG|SET|setx|>|#|//|-|\*|\+)[ \t]{1,4})?[\"']?\Z")
+_ANOTHER = re.compile(r"[\s,;&][\w.-]{1,40}+\s?[=:]")
+_BLOCK = re.compile(r"[|>][+-]?[0-9]?[+-]?[ \t]{0,8}(?:#[^\r\n]*+)?\r?\n")
+_LINE = re.compile(r"([ \t]*+)(- |[\w.\"' -]{1,64}?:[ \t])?([^\r\n]*+)(?:\r?\n|\Z)")
+_HELD = re.compile(
+    r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|[{}\[\]()]|[^\s"\'{}\[\](),;:=]++', re.DOTALL
+)
+_HELD_LIMIT = 8192  # characters of a bracketed value: a body that is kept has so many
+_AFTER_KEY = re.compile(r"\s{0,8}(?:=>|[:=])")
+
+
+def named(text: str, names: SecretNames) -> Iterator[Span]:
+    """Values behind a name and a sign."""
+    done = line = 0
+    for found in _NAMED.finditer(text):
+        start = found.start()
+        if start < done:
+            continue
+        name = found["name"]
+        if not (names.secret(name) or (text[start - 1 : start] in _QUERY_SIGNS and start and _parameter(found, names))):
+            continue
+        newline = text.rfind("\n", line, start)
+        line = newline + 1 if newline >= 0 else line
+        first = start == line or _BEFORE.fullmatch(text, line, start) is not None
+        for begin, end in _values(text, found, line if first else -1):
+            if end > begin and not MASK.match(text, begin):
+                yield begin, end
+            done = max(done, end)
+
+
+_QUERY_SIGNS = "?&;#"  # before a parameter; ``&amp;`` ends with one
+
+
+def _parameter(found: re.Match[str], names: SecretNames) -> bool:
+    return found["by"] == "=" and not found["gap"] and names.secret_parameter(found["name"])
+
+
+def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
+    """Of one name. ``line``: where its line begins if nothing else stands before it, else -1."""
+    at = found.end()
+    plain = found["name"].replace("-", "").replace("_", "").lower()
+    if found["by"] == ":" and line >= 0 and (found["gap"] or text[at : at + 1] in "|>"):
+        block = _block(text, found, line)
+        if block is not None:
+            yield from block
+            return
+    if escaped := _ESCAPED_QUOTE.match(text, at):  # JSON inside a JSON string
+        end = text.find(escaped[0], escaped.end())
+        yield escaped.end(), len(text) if end < 0 else end
+        return
+    if tag := _YAML_TAG.match(text, at):
+        at = tag.end()
+    if prefix := _PREFIX.match(text, at):
+        at = prefix.end()
+    if quoted := _QUOTED.match(text, at):
+        yield from _inside(text, quoted)
+        return
+    if text[at : at + 1] in ("{", "[", "("):
+        yield from _held(text, at)
+        return
+    if plain in _LINES:
+        quote = text[found.start() - 1] if found.start() and text[found.start() - 1] in "\"'" else ""
+        rest = (_REST_IN_QUOTES if quote and not found["close"] else _REST).match(text, at)
+        assert rest is not None
+        yield _behind_scheme(text, at, at + len(rest[0].rstrip()))
+        return
+    bare = _BARE.match(text, at)
+    if bare is None:
+        return
+    scheme, behind = _behind_scheme(text, at, bare.end()), _BLANK.match(text, bare.end())
+    if bare[0].lower() in SCHEMES and behind:
+        if rest := _BARE.match(text, behind.end()):
+            yield behind.end(), behind.end() + len(rest[0].rstrip(",;."))
+        return
+    if bare[0].lower() in _NOTHING:
+        return
+    if found["by"] == ":" and not found["close"] and plain in _WORDS:
+        if not any("0" <= letter <= "9" for letter in bare[0]):
+            rest = _REST.match(text, at)
+            if line < 0 or rest is None or " " in rest[0].strip() or len(bare[0]) < 8 or bare[0].lower() in _STOP:
+                return
+    elif line >= 0 and "\n" not in found["gap"]:
+        rest = _REST.match(text, at)
+        assert rest is not None
+        whole = rest[0].rstrip()
+        if not _ANOTHER.search(whole) and (found["by"] == "=" or whole.count(" ") < 6):
+            yield at, at + len(whole.rstrip(",;"))
+            return
+    yield scheme[0], at + len(bare[0].rstrip(",;."))
+
+
+def _behind_scheme(text: str, at: int, end: int) -> Span:
+    """Where the credentials begin: the scheme (RFC 9110 §11.4) says nothing."""
+    space = text.find(" ", at, end)
+    if space > 0 and text[at:space].lower() in SCHEMES:
+        return space + 1, end
+    return at, end
+
+
+def _inside(text: str, quoted: re.Match[str]) -> Iterator[Span]:
+    marks = 3 if quoted[0].startswith('"""') and len(quoted[0]) >= 6 else 1
+    closed = len(quoted[0]) > marks and quoted[0].endswith(quoted[0][:1])
+    yield quoted.start() + marks, quoted.end() - marks * closed
+
+
+def _held(text: str, at: int) -> Iterator[Span]:
+    """Everything in brackets that is no key."""
+    depth = 0
+    for found in _HELD.finditer(text, at, at + _HELD_LIMIT):
+        piece = found[0]
+        if piece in "{[(":
+            depth += 1
+        elif piece in "}])":
+            depth -= 1
+            if depth == 0:
+                return
+        elif not _AFTER_KEY.match(text, found.end()) and piece.lower() not in _NOTHING:
+            if piece[0] in "\"'":
+                yield from _inside(text, found)
+            else:
+                yield found.span()
+
+
+def _block(text: str, found: re.Match[str], line: int) -> Iterator[Span] | None:
+    """A YAML block scalar, or what is nested below a key that has no value of its own; None if it is neither."""
+    colon = found.end("by")
+    header = _BLOCK.match(text, found.end()) if "\n" not in found["gap"] else None
+    if header is not None:
+        at = header.end()
+    elif "\n" in found["gap"]:
+        at = text.find("\n", colon) + 1
+    else:
+        return None
+    indent = len(_indent(text, line))
+    lines = list(_below(text, at, indent, literal=header is not None))
+    return iter(lines) if lines or header is not None else None
+
+
+def _indent(text: str, line: int) -> str:
+    found = re.compile(r"[ \t]*+").match(text, line)
+    return found[0] if found else ""
+
+
+def _below(text: str, at: int, indent: int, literal: bool) -> Iterator[Span]:
+    first, last = -1, -1
+    while at < len(text):
+        found = _LINE.match(text, at)
+        if found is None or found.end() == at:
+            break
+        deeper = len(found[1]) > indent
+        nested = not literal and not deeper and len(found[1]) == indent and found[2] == "- "
+        if text[at : found.end()].strip() and not (deeper or nested):
+            break
+        content = found.start(2) if found[2] and literal else found.start(3)
+        stripped = text[content : found.end(3)].rstrip()
+        if stripped:
+            if literal:
+                first = content if first < 0 else first
+                last = content + len(stripped)
+            elif not stripped.endswith(":") or not found[3]:
+                lead = len(stripped) - len(stripped.lstrip("\"' "))
+                yield content + lead, content + len(stripped.rstrip("\"', "))
+        at = found.end()
+    if last > first >= 0:
+        yield first, last
+
+
+# --- without a sign ---------------------------------------------------------------------------------------------------
+
+_NOUN = (
+    r"(?P<flag>--?)?(?P<noun>pass(?:word|wd|phrase|code|wort)?|pwd|pw|kennwort|pin|otp|api[ _-]?key"
+    r"|(?:access|secret|auth|private)[ _-]?key|(?:access|auth|api|refresh|session|csrf|reset|security)?[ _-]?token"
+    r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
+    r"|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}|confirm\w{0,8}"
+    r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your)[ _-])(?:code|pin|pass(?:word|code)?)"
+    r"|session[ _-]?(?:id|key))"
+)
+_PROSE = re.compile(
+    rf"(?<![A-Za-z0-9.]){_NOUN}s?(?![A-Za-z0-9-])[\"'`]?(?P<of>\s(?:for|of)\s[^\s:]{{1,64}}+)?"
+    r"(?P<verb>\s{0,4}(?:[:=]|(?<=\s)(?:is|was|are|were|set to|changed to|reset to|to|as|by|with|ist|lautet|est|es)))?"
+    r":?\s{1,4}(?P<value>[\"'`][^\"'`\r\n]{1,200}[\"'`]?|[^\s\"'`<>,;(){}]{1,400}+)",
+    re.IGNORECASE,
+)
+_SYMBOL = re.compile(r"[^\w\s.:/-]")
+_COMMAND = re.compile(
+    r"^[ \t>]{0,8}(?:[A-Za-z0-9.]{1,10} )?(?:AUTH|AUTHENTICATE|PASS|LOGIN|IDENTIFY|OPER|APOP|ACCT|NICKSERV IDENTIFY)"
+    r"[ \t]{1,8}(?P<rest>[^\r\n]{1,2000}+)",
+    re.MULTILINE,
+)
+_CONTINUED = re.compile(r"(?:\r?\n(?:[0-9]{3}[ -]|\+ )[^\r\n]{0,400}+)?\r?\n([A-Za-z0-9+/]{4,400}+={0,2})(?=\r?\n|\Z)")
+_MECHANISMS = frozenset(
+    {"plain", "login", "cram-md5", "digest-md5", "xoauth2", "oauthbearer", "ntlm", "gssapi", "scram-sha-1",
+     "scram-sha-256", "external", "tls", "ssl"}
+)  # fmt: skip
+_NETRC = re.compile(r"\blogin\s{1,8}\S{1,200}+\s{1,8}password\s{1,8}(\S{1,400}+)")
+_PGPASS = re.compile(r"^[^:\s]{1,200}+:(?:[0-9]{1,5}|\*):[^:\s]{1,64}+:[^:\s]{1,64}+:(\S{1,400}+)$", re.MULTILINE)
+_USER_PASS = re.compile(r"(?<!\S)(?:-u|--user|--proxy-user)[ =]{0,2}[\"']?[^\s:\"']{1,200}:([^\s\"']{1,400})")
+_DIRECTIVE = re.compile(
+    r"\b(?:requirepass|masterauth|sentinel auth-pass \S{1,64}|primaryauth)[ \t]{1,4}(\S{1,400})", re.I
+)
+_OPTION_P = re.compile(
+    r"\b(?:mysql|mariadb|mysqldump|mysqladmin|sshpass|redis-cli|ldapsearch|ldapadd|mongo|mongosh|sqlcmd|bcp|login)\b"
+    r"[^\r\n|;]{0,200}?\s-(?:p|a|w|P)[ \t]?[\"']?([^\s\"'-][^\s\"']{0,400})"
+)
+_SQL = re.compile(
+    r"\b(?:IDENTIFIED\s{1,4}(?:WITH\s{1,4}\S{1,64}\s{1,4})?(?:BY|AS)|PASSWORD|SECRET)(?:\s{1,4}|\s{0,4}\(\s{0,4})'([^'\r\n]{1,400})",
+    re.IGNORECASE,
+)
+
+
+def unsigned(text: str) -> Iterator[Span]:
+    """Values that follow a noun: options of commands, commands of protocols, and sentences."""
+    for found in _PROSE.finditer(text):
+        if _is_told(found, text):
+            start, end = found.span("value")
+            if text[start] in "\"'`":
+                start += 1
+                end -= text[end - 1] in "\"'`"
+            else:
+                end = start + len(found["value"].rstrip(".!?:"))
+            if not MASK.match(text, start):
+                yield start, end
+    for found in _COMMAND.finditer(text):
+        first, space, _ = found["rest"].partition(" ")
+        known = space and first.lower() in _MECHANISMS
+        if not (first.lower() in _MECHANISMS and not space):
+            yield found.start("rest") + (len(first) + 1 if known else 0), found.end("rest")
+        at = found.end()
+        for _ in range(2):  # the answers to 334: name and password
+            if not (line := _CONTINUED.match(text, at)):
+                break
+            yield line.span(1)
+            at = line.end()
+    for pattern in (_NETRC, _USER_PASS, _SQL, _DIRECTIVE, _OPTION_P):
+        yield from (found.span(1) for found in pattern.finditer(text))
+    if ":" in text:
+        yield from (found.span(1) for found in _PGPASS.finditer(text))
+
+
+def called(text: str, names: SecretNames) -> Iterator[Span]:
+    """Arguments and rows: ``define("DB_PASS", "…")``, ``setPassword("…")``, ``INSERT … VALUES``, ``name: X`` above
+    ``value: …``."""
+    for pattern in (*_CALLED, _ABOVE, _BELOW, _BESIDE, _CELLS, *((_BINARY,) if "\0" in text else ())):
+        yield from (found.span("value") for found in pattern.finditer(text) if names.secret(found["name"]))
+    inserts = list(_INSERT.finditer(text))
+    ends = [*(one.start() for one in inserts), len(text)][1:]
+    for insert, end in zip(inserts, ends, strict=True):
+        columns = [name.strip(' \t\r\n"`[]') for name in insert["columns"].split(",")]
+        secret = {place for place, name in enumerate(columns) if names.secret(name)}
+        for values in _VALUES.finditer(text, insert.end(), end) if secret else ():
+            for place, value in enumerate(_CELL.finditer(text, values.start() + 1, values.end() - 1)):
+                if place % len(columns) in secret and value[0].strip():
+                    quoted = value[0].startswith("'")
+                    yield value.start() + quoted, value.end() - (quoted and value[0].endswith("'"))
+
+
+_ARGUMENT = r"\s{0,8}[\"'](?P<value>[^\"'\r\n]{1,400})[\"']"
+_CALLED = (
+    re.compile(rf"\(\s{{0,8}}[\"'](?P<name>[\w.-]{{2,64}})[\"']\s{{0,8}},{_ARGUMENT}"),
+    re.compile(rf"(?<!\w)(?P<name>[A-Za-z_]\w{{1,63}})\({_ARGUMENT}"),
+)
+_NAMING = r"[\"']?(?:name|key|k|field|variable)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?P<name>[\w.-]{2,64})"
+_NAMED_VALUE = r"[\"']?(?:value|val|v|content|default)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?P<value>[^\r\n\"']{1,400})"
+_NEXT_LINE = r"[\"']?[ \t,]*+\r?\n[ \t]*+"
+_ABOVE = re.compile(rf"^[ \t]*+(?:- )?[ \t]*+{_NAMING}{_NEXT_LINE}{_NAMED_VALUE}", re.MULTILINE | re.IGNORECASE)
+_BELOW = re.compile(rf"^[ \t]*+(?:- )?[ \t]*+{_NAMED_VALUE}{_NEXT_LINE}{_NAMING}", re.MULTILINE | re.IGNORECASE)
+_BESIDE = re.compile(
+    rf"{_NAMING}[\"']?[ \t]{{0,4}},[ \t]{{0,8}}[\"']?(?:value|val|v|content|default)[\"']?[ \t]{{0,4}}[:=]"
+    r"[ \t]{0,4}[\"']?(?P<value>[^\r\n\"',}\]]{1,400})",
+    re.IGNORECASE,
+)
+_CELLS = re.compile(
+    r"^[ \t]{0,8}\|[ \t]{0,8}(?P<name>[\w. *`-]{2,40}?)[ \t]{0,8}\|[ \t]{0,8}(?P<value>[^|\r\n]{1,400})", re.MULTILINE
+)
+_BINARY = re.compile(r"(?<![\w.-])(?P<name>[A-Za-z_][\w.-]{2,63}+)[\0-\x1f\x7f]{1,8}(?P<value>[\x20-\x7e]{4,400}+)")
+_INSERT = re.compile(
+    r"\bINTO\s{1,4}[\w.\"`\[\]]{1,128}\s{0,4}\((?P<columns>[^()]{1,2000})\)\s{0,8}VALUES\b", re.IGNORECASE
+)
+_VALUES = re.compile(r"\((?:'(?:[^']|'')*+'|[^'()])*+\)")
+_CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
+
+
+#: No secret stands behind a noun in a text without one.
+NOUN = re.compile(
+    r"pass|pwd|pw\b|kennwort|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
+    r"|IDENTIFIED|[^\s:]:(?:[0-9]{1,5}|\*):[^:\s]",
+    re.IGNORECASE,
+)
+
+
+#: What is said of passwords in error messages and on forms.
+_STOP = frozenset(
+    {"required", "invalid", "incorrect", "wrong", "expired", "missing", "correct", "changed", "updated", "encrypted",
+     "hashed", "stored", "needed", "mandatory", "optional", "unknown", "disabled", "enabled", "protected", "rejected",
+     "accepted", "compromised", "malformed", "unsupported", "unauthorized", "unauthorised", "forbidden", "revoked",
+     "successful", "verified", "confirmed", "identical", "different", "similar", "predictable", "guessable", "redacted",
+     "hidden", "masked", "secure", "insecure", "authenticated", "ignored", "provided", "present", "absent", "available",
+     "unavailable", "returned", "generated", "blacklisted", "blocked", "locked", "matching", "temporary", "permanent",
+     "identifier", "expected", "unexpected", "deprecated", "supported", "allowed", "denied", "failed", "success",
+     "created", "deleted", "removed", "renewed", "refreshed", "another", "nothing", "something", "always", "already"}
+)  # fmt: skip
+
+
+def _is_told(found: re.Match[str], text: str) -> bool:
+    value, noun, verb = found["value"], found["noun"], found["verb"]
+    quoted = value[0] in "\"'`"
+    inner = value.strip("\"'`").rstrip(".!?:")
+    if inner.lower() in _NOTHING or MASK.match(inner) or not inner:
+        return False
+    if found["flag"]:
+        return not inner.startswith("-")
+    strong = noun[:4].lower() in ("pass", "pwd", "kenn", "requ", "mast", "pw")
+    if quoted:
+        made = len(inner) >= 12 or (len(inner) >= 6 and any(c.isdigit() for c in inner))
+        return (verb is not None or strong or made) and " " not in inner and len(inner) > 3
+    digit, letter = any(c.isdigit() for c in inner), any(c.isalpha() for c in inner)
+    if verb is not None and inner.isdigit():
+        return len(inner) >= 4
+    if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in _STOP:
+        after = text[found.end("value") : found.end("value") + 1]
+        if (strong or " " in noun) and (after in ("", "\n", "\r", "<", '"', "'", ",") or value[-1] in ".!"):
+            return True
+    if noun.isupper() and strong and verb is None and len(noun) > 2:
+        start = found.start()
+        if text[text.rfind("\n", max(0, start - 80), start) + 1 : start].strip(" \t>") == "" and "\n" not in found[0]:
+            return True
+    if noun.lower().endswith(("code", "pin")):
+        return digit and len(inner) >= 4 and not letter
+    if not strong and verb is None and (":" in inner or "/" in inner or "." in inner):
+        return False
+    return len(inner) >= 6 and letter and (digit or (strong and bool(_SYMBOL.search(inner.rstrip(")]}")))))

@@ -1,0 +1,495 @@
+"""Runs: one candidate version against one production version, from its first exchange to its verdict.
+
+A run begins when a filter with a candidate is added (or ``shadowctl run start``) and ends when it is started anew, the
+filter goes, or a version changes (``--run-key``, a restart that shows another one). ``Runs`` owns the examiners of all
+candidates, looks at their processes once a second, and hands to the store what it must not forget. Nothing here is on
+the hot path, and nothing here can stop it: a store that fails is told in ``status``.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import trio
+
+from shadowd.compare.difference import Options
+from shadowd.config.document import FilterSpec
+from shadowd.errors import ShadowdError
+from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.rules import Rules
+from shadowd.judge.assessment import Assessment
+from shadowd.judge.verdict import Margins, cpu_alpha, memory_alpha
+from shadowd.ledger.ledger import FilterAccount
+from shadowd.replay.target import Target
+from shadowd.runs.recording import Recorder
+from shadowd.runs.resuming import STOPPED, Keeper
+from shadowd.runs.slices import SLICE, SLICES, Slice
+from shadowd.runs.vitals import Source, Vitals, is_local
+from shadowd.service.roster import Entry
+from shadowd.store.database import Database
+from shadowd.store.schema import StoreError
+from shadowd.store.writer import StoreWriter
+from shadowd.talk.llm import Price
+
+#: Seconds between two looks at processes: a collector's sawtooth needs some 20 readings a tooth to be told from a
+#: leak. A look costs half a millisecond, so many runs are looked at less often.
+LOOK_EVERY = 0.2
+LOOK_EACH = 0.05
+LOOK_IDLE = 1.0  # seconds: where nothing was asked since the last look, memory and CPU tell little
+RECORD_IDLE = 60.0  # seconds: how old an assessment may be that is stored once more, where nothing was asked since
+RECORD_EVERY = 5.0  # between two hand-overs to the store; what a crash may lose
+#: An assessment is not repeated sooner than so many times what it took: 500 endpoints must not eat the pump's core.
+RESPITE = 30.0
+
+
+class Run:
+    """One run of one candidate. ``id`` is the store's, -1 until it knows of it."""
+
+    __slots__ = (
+        "_base",
+        "_slice_base",
+        "assessed_at",
+        "assessed_of",
+        "assessment",
+        "away",
+        "began",
+        "ended",
+        "entry",
+        "examiner",
+        "id",
+        "keep_at",
+        "kept_of",
+        "key",
+        "label",
+        "looked_at",
+        "looked_of",
+        "notes",
+        "slices",
+        "target",
+        "vitals",
+    )
+
+    def __init__(self, entry: Entry, target: Target, rules: Rules, label: str, now: float) -> None:
+        self.entry = entry
+        self.target = target
+        self.label = label
+        self.id = -1
+        self.key = settings_key(entry.spec)
+        self.began = now
+        self.ended = 0.0
+        self.away = 0.0  # seconds since then in which no daemon saw it
+        self.keep_at = 0.0
+        self.kept_of: object = None  # the activity when its evidence was last kept
+        self.notes: list[str] = []  # what a reader of its verdict must know
+        self.examiner = Examiner(settings_of(entry.spec), rules)
+        self.vitals = _vitals(entry.spec, target)
+        self.slices: deque[Slice] = deque([Slice(now)], maxlen=SLICES)
+        self.assessment: Assessment | None = None
+        self.assessed_at = self.looked_at = 0.0
+        self.assessed_of = self.looked_of = (-1, -1, -1, -1)  # the activity then
+        self._base = (_eligible(entry.filter.account), target.account.mirrored, entry.filter.account.seen)
+        self._slice_base = (0, 0, 0)
+        self.examiner.contents.epoch = time.time_ns() - time.monotonic_ns()
+        entry.filter.examiners[target] = self.examiner
+
+    @property
+    def eligible(self) -> int:
+        """Requests of this run that were seen, not filtered, and are not under way."""
+        return max(0, _eligible(self.entry.filter.account) - self._base[0] - self.target.account.in_flight)
+
+    @property
+    def served(self) -> int:
+        """Requests the candidate has answered in this run, second copies too."""
+        return self.target.account.mirrored - self._base[1] + self.target.account.twins["answered"]
+
+    @property
+    def asked(self) -> int:
+        """Requests production was asked in this run."""
+        return self.entry.filter.account.seen - self._base[2]
+
+    @property
+    def activity(self) -> tuple[int, int, int, int]:
+        """Changes whenever anything happened."""
+        account = self.target.account
+        return self.entry.filter.account.seen, account.in_flight, self.served, self.examiner.compared
+
+    def seconds(self, now: float) -> float:
+        """It was watched."""
+        return (self.ended or now) - self.began - self.away
+
+    def rebase(self, eligible: int, served: int, asked: int) -> None:
+        """Count on from there: a new daemon's ledger begins at nothing."""
+        account = self.entry.filter.account
+        self._base = (
+            _eligible(account) - eligible, self.target.account.mirrored - served, account.seen - asked,
+        )  # fmt: skip
+        self._slice_base = (self.examiner.compared, self.examiner.worse, self.examiner.differing)
+
+    def roll(self, now: float) -> None:
+        """Close the slice of time if it is over."""
+        current = self.slices[-1]
+        if now - current.time < SLICE:
+            return
+        self.fill(now)
+        self.slices.append(Slice(now))
+        examiner = self.examiner
+        self._slice_base = (examiner.compared, examiner.worse, examiner.differing)
+
+    def fill(self, now: float) -> None:
+        """Bring the last slice up to date."""
+        current, examiner = self.slices[-1], self.examiner
+        counts = (examiner.compared, examiner.worse, examiner.differing)
+        current.exchanges, current.worse, current.differing = (
+            count - before for count, before in zip(counts, self._slice_base, strict=True)
+        )
+        current.seconds = now - current.time
+        production, candidate = examiner.take_interval()
+        current.production.merge(production)
+        current.candidate.merge(candidate)
+
+
+class Runs:
+    """See the module's head. ``log`` is told when a run begins or ends."""
+
+    def __init__(self, writer: StoreWriter, recorder: Recorder, log: Callable[..., None]) -> None:
+        self.writer = writer
+        self._recorder = recorder
+        self.redacted = recorder.redacted
+        self.current: dict[tuple[str, str], Run] = {}  # by filter and target's URL
+        self._log = log
+        self._rules: dict[str, Rules] = {}
+        self._opened = 0
+        self.problem = ""
+        self._begun = trio.Event()  # a run that the store does not know of yet
+        self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
+        self.keeper = Keeper(writer, recorder)
+        self._resumed: list[int] = []  # runs that the store holds for ended
+
+    # --- what the roster says -----------------------------------------------------------------------------------------
+
+    def follow(self, entry: Entry) -> None:
+        """A filter was added or changed: candidates that are new, or judged otherwise, begin a run."""
+        name = entry.spec.name
+        candidates = [t for t in entry.filter.targets if t.role == "candidate"] if entry.spec.compare else []
+        wanted = {target.url: target for target in candidates}
+        for key in [key for key in self.current if key[0] == name]:
+            run = self.current[key]
+            if run.target is not wanted.get(key[1]):
+                self._end(key, "the target was removed" if entry.spec.compare else "comparing was turned off")
+            elif run.key != settings_key(entry.spec):
+                self._end(key, "the way of comparing was changed")
+        for url, target in wanted.items():
+            if (name, url) not in self.current:
+                self._begin(entry, target, "")
+
+    def forget(self, name: str) -> None:
+        """A filter was removed."""
+        for key in [key for key in self.current if key[0] == name]:
+            self._end(key, "the filter was removed")
+
+    def start(self, name: str, entry: Entry, label: str, restart: bool = True) -> list[Run]:
+        """``shadowctl run start``: end what runs, begin anew with a label. Without ``restart`` a run that has the label
+        goes on: pipelines try again. Returns the runs that were begun."""
+        found = [run for key, run in self.current.items() if key[0] == name]
+        if not found:
+            raise ShadowdError(
+                f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
+            )
+        stale = [run for run in found if restart or not label or run.label != label]
+        for run in stale:
+            self._end((name, run.target.url), "a new run was started")
+            self._begin(entry, run.target, label)
+        return [self.current[name, run.target.url] for run in stale]
+
+    def of(self, name: str) -> list[Run]:
+        return [run for key, run in self.current.items() if key[0] == name]
+
+    def _begin(self, entry: Entry, target: Target, label: str) -> None:
+        name = entry.spec.name
+        run = Run(entry, target, self._rules.get(name, Rules()), label, time.time())
+        self.keeper.take_up(run)
+        self.current[name, target.url] = run
+        self._begun.set()
+        if run.id >= 0:
+            self._resumed.append(run.id)
+        self._log("run resumed" if run.id >= 0 else "run started", filter=name, target=target.url, label=run.label)
+
+    def _end(self, key: tuple[str, str], reason: str) -> None:
+        run = self.current.pop(key)
+        run.ended = time.time()
+        run.examiner.ended = run.examiner.ended or reason
+        run.entry.filter.examiners.pop(run.target, None)
+        if run.id >= 0:
+            self._closing.append((run.id, run.ended, reason))
+        self._log("run ended", filter=key[0], target=key[1], reason=reason)
+
+    # --- overrides ----------------------------------------------------------------------------------------------------
+
+    async def override(self, name: str, kind: str, rule: dict[str, str], remove: bool) -> bool:
+        """Add or remove a rule; whether anything changed. Raises ShadowdError while the store has failed."""
+
+        def work(database: Database) -> bool:
+            if remove:
+                return database.remove_override(name, kind, rule)  # type: ignore[arg-type]
+            before = database.overrides(name)
+            database.add_override(name, kind, rule)  # type: ignore[arg-type]
+            return len(database.overrides(name)) > len(before)
+
+        changed = await self.writer.ask(work)
+        await self.load_rules(name)
+        return changed
+
+    async def overrides(self, name: str) -> list[dict[str, Any]]:
+        return await self.writer.ask(lambda database: database.overrides(name))
+
+    async def load_rules(self, name: str) -> None:
+        """What the store has of the operator's rules, for the runs of a filter and those to come."""
+        found = await self.overrides(name)
+        rules = Rules(
+            [row["rule"] for row in found if row["kind"] == "noise"],
+            [row["rule"] for row in found if row["kind"] == "expect"],
+        )
+        self._rules[name] = rules
+        for run in self.of(name):
+            run.examiner.rules = rules
+            run.assessment = None
+
+    # --- assessing ----------------------------------------------------------------------------------------------------
+
+    async def assess(self, run: Run, fresh: float = 1.0) -> Assessment:
+        """What the evidence says now; one not older than ``fresh`` seconds is given again."""
+        now = time.time()
+        if run.assessment is not None and now - run.assessed_at < fresh:
+            return run.assessment
+        run.assessed_of = run.activity
+        await self._recorder.listen(run)
+        margins = run.examiner.settings.margins
+        resources = run.vitals.judgements(margins.max_leak, margins.max_cpu, memory_alpha(), cpu_alpha())
+        assessment = Assessment(run.examiner, run.eligible, run.seconds(now), resources)
+        for _ in assessment.steps():
+            await trio.lowlevel.checkpoint()
+        self._recorder.told(assessment)
+        if run.vitals.unseen:
+            assessment.verdict["limits"] = [*assessment.verdict["limits"], run.vitals.unseen]
+        assessment.verdict["limits"] = [*assessment.verdict["limits"], *run.notes]
+        assessment.verdict |= {
+            "filter": run.entry.spec.name,
+            "target": run.target.url,
+            "run": {
+                "id": run.id if run.id >= 0 else None,
+                "label": run.label,
+                "started": run.began,
+                "ended": run.ended or None,
+                "reason": run.examiner.ended,
+            },
+        }
+        run.assessment, run.assessed_at = assessment, time.time()
+        return assessment
+
+    async def recall(self) -> None:
+        """Before the filters begin: runs of a daemon that ended a moment ago may go on."""
+        try:
+            await self.keeper.recall()
+        except StoreError:
+            pass  # ``writer.problem`` says it
+
+    # --- tasks --------------------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Look at processes, slices and versions."""
+        while True:
+            await trio.sleep(max(LOOK_EVERY, LOOK_EACH * len(self.current)))
+            for key, run in list(self.current.items()):
+                now = trio.current_time()
+                if run.looked_of == run.activity and now - run.looked_at < LOOK_IDLE:
+                    continue
+                run.looked_of, run.looked_at = run.activity, now
+                try:
+                    await run.vitals.look(run.served, run.asked)
+                except Exception as error:  # likewise
+                    self.problem = f"looking at processes failed: {error!r} at {_place(error)} — report it"
+                if run.vitals.shadow_started:
+                    run.examiner.candidate_began(max(0.0, run.began - run.vitals.shadow_started))
+                run.roll(time.time())
+                run.examiner.ended = run.examiner.ended or run.vitals.another_version
+                if run.examiner.ended and self.current.get(key) is run:
+                    self._end(key, run.examiner.ended)
+                    self._begin(run.entry, run.target, "")
+
+    async def record(self) -> None:
+        """Hand to the store, again and again, what has changed."""
+        self.keeper.forget()
+        while True:
+            began = time.monotonic()
+            try:
+                await self._register()
+                for run in list(self.current.values()):
+                    if run.id >= 0:
+                        fresh = RECORD_IDLE if run.assessed_of == run.activity else 1.0
+                        self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run, fresh)))
+                        await self.keeper.keep(run)
+            except StoreError:
+                pass  # ``writer.problem`` says it, and the next opening makes it good
+            except Exception as error:  # a fault of the comparison must not end the mirroring
+                if not self.problem:
+                    self._log("comparison failed", error=repr(error), at=_place(error))
+                self.problem = f"the comparison failed: {error!r} at {_place(error)} — mirroring goes on; report it"
+            took = time.monotonic() - began
+            with trio.move_on_after(max(RECORD_EVERY, RESPITE * took)):
+                await self._begun.wait()
+            self._begun = trio.Event()
+
+    async def close(self) -> None:
+        """The daemon ends in good order: what was seen last is stored, and why the runs ended."""
+        try:
+            await self._register()
+            for run in self.current.values():
+                if run.id >= 0:
+                    self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run)))
+                    await self.keeper.keep_last(run)
+                    self._closing.append((run.id, time.time(), STOPPED))
+            await self._register()
+        except StoreError:
+            pass  # it was told before
+
+    async def _register(self) -> None:
+        """Runs that the store does not know of, and ends it was not told."""
+        if self.writer.opened != self._opened:
+            self._opened = self.writer.opened
+            for name in {key[0] for key in self.current}:
+                await self.load_rules(name)
+            known = await self.writer.ask(lambda database: {row["id"] for row in database.runs()})
+            for run in self.current.values():
+                if run.id not in known:
+                    run.id = -1
+        while self._resumed:
+            await self.writer.ask(partial(_resume_run, self._resumed[0]))
+            self._resumed.pop(0)
+        for run in list(self.current.values()):
+            if run.id < 0:
+                await self.load_rules(run.entry.spec.name)
+                run.id = await self.writer.ask(partial(_begin_run, run))
+        while self._closing:
+            await self.writer.ask(partial(_end_run, *self._closing[0]))
+            self._closing.pop(0)
+
+
+def _place(error: BaseException) -> str:
+    """File and line where an error was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
+
+
+def _end_run(run: int, when: float, reason: str, database: Database) -> None:
+    database.end_run(run, when, reason)
+
+
+def _resume_run(run: int, database: Database) -> None:
+    database.resume_run(run)
+
+
+def _begin_run(run: Run, database: Database) -> int:
+    spec = run.entry.spec
+    return database.begin_run(spec.name, run.target.url, run.label, spec.run_key or "", run.began)
+
+
+#: Fields of a filter whose change makes another comparison.
+_SETTINGS = (
+    "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
+    "max_cpu", "min_coverage", "min_samples", "min_span", "warmup", "max_slow_increase", "slow_floor", "min_duration",
+    "critical", "memory_after", "ignore_header", "compare_header", "unordered", "tolerance", "strict_types",
+    "shadow_metrics", "production_metrics", "critical_endpoint",
+    "prices", "citations", "no_content", "similarity", "refusal", "max_decision_increase", "max_token_increase",
+    "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
+)  # fmt: skip
+
+
+def settings_key(spec: FilterSpec) -> tuple[object, ...]:
+    """Equal for two specifications that compare alike."""
+    return (*(getattr(spec, name) for name in _SETTINGS), _has_baseline(spec))
+
+
+def _has_baseline(spec: FilterSpec) -> bool:
+    return any(target.role == "baseline" for target in spec.targets)
+
+
+def settings_of(spec: FilterSpec) -> Settings:
+    """The comparison that a filter asks for."""
+    p50, p90, p99 = spec.max_slowdown
+    return Settings(
+        Options(
+            json_types_strict=spec.strict_types,
+            unordered=spec.unordered,
+            tolerance=spec.tolerance,
+            ignore_headers=spec.ignore_header,
+            also_headers=spec.compare_header,
+        ),
+        Margins(
+            max_error_increase=spec.max_error_increase,
+            max_diff_share=spec.max_diff_share,
+            max_slowdown=(p50, p90, p99),
+            latency_floor=round(spec.latency_floor * 1e9),
+            max_slow_increase=spec.max_slow_increase,
+            slow_floor=round(spec.slow_floor * 1e9),
+            max_leak=spec.max_leak,
+            max_cpu=spec.max_cpu,
+            min_coverage=spec.min_coverage,
+            min_samples=spec.min_samples,
+            min_duration=spec.min_duration,
+            critical=spec.critical,
+            max_decision_increase=spec.max_decision_increase,
+            max_token_increase=spec.max_token_increase,
+            max_token_time_increase=spec.max_token_time_increase,
+            max_cost_increase=spec.max_cost_increase,
+            max_similarity_loss=spec.max_similarity_loss,
+        ),
+        routes=spec.routes,
+        twin=0.0 if _has_baseline(spec) else spec.twin,
+        baseline=_has_baseline(spec),
+        run_key=spec.run_key or "",
+        content=not spec.no_content,
+        prices=[_price(one) for one in spec.prices],
+        citations=spec.citations or "",
+        similarity=spec.similarity or "",
+        refusal=spec.refusal or "",
+        first_look=spec.memory_after,
+        min_span=spec.min_span,
+        warmup=_warmup(spec.warmup),
+        preserve_host=spec.preserve_host,
+        critical_endpoints=spec.critical_endpoint,
+    )
+
+
+def _warmup(given: str) -> float | None:
+    """Seconds; None while the latency falls."""
+    return None if given == "auto" else 0.0 if given == "off" else float(given.removesuffix("s"))
+
+
+def _price(given: str) -> Price:
+    model, _, amounts = given.rpartition("=")
+    paid, earned = amounts.split(",")
+    return Price(model, float(paid), float(earned))
+
+
+def _eligible(account: FilterAccount) -> int:
+    return account.seen - sum(account.filtered.values())
+
+
+def _vitals(spec: FilterSpec, target: Target) -> Vitals:
+    """The shadow's process if it runs here, production's by the filter's first port."""
+
+    def shadow() -> tuple[int, str | None] | None:
+        here = [address[1][0] for address in target.addresses if is_local(address[1][0])]
+        return (target.port, here[0]) if here else None
+
+    def production() -> tuple[int, str | None] | None:
+        return (spec.ports[0][0], None) if spec.ports and spec.direction == "inbound" else None
+
+    key = spec.run_key
+    sources = Source(spec.shadow_metrics, shadow, key), Source(spec.production_metrics, production, key)
+    return Vitals(*sources, spec.memory_after)

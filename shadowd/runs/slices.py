@@ -1,0 +1,20 @@
+"""A run's latency over time: slices of ten seconds, as the report draws them."""
+
+from __future__ import annotations
+
+from shadowd.evidence.latency import LatencySketch
+
+SLICE = 10.0  # seconds of one point of the latency over time
+SLICES = 720  # points kept in memory: two hours; older ones are the store's minutes
+
+
+class Slice:
+    """Ten seconds of a run."""
+
+    __slots__ = ("candidate", "differing", "exchanges", "production", "seconds", "time", "worse")
+
+    def __init__(self, began: float) -> None:
+        self.time = began
+        self.seconds = 0.0
+        self.exchanges = self.worse = self.differing = 0
+        self.production, self.candidate = LatencySketch(), LatencySketch()

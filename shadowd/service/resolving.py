@@ -1,0 +1,137 @@
+"""Where targets are: their names looked up again and again, off the hot path, and none of them production itself.
+
+The last good answer stays in use. An address that leads to production itself (``capture/itself.py``) is not used, be it
+written, resolved, or made of another by NAT: what NAT does shows in the first connections, so their other ends are
+looked for among this host's sockets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import trio
+
+from shadowd.capture.itself import peer_port
+from shadowd.capture.selection import within
+from shadowd.config.filter import FilterSpec
+from shadowd.errors import PlatformError, ShadowdError, UsageError
+from shadowd.replay.engine import Engine
+from shadowd.replay.target import Address, Target
+from shadowd.service.roster import Entry, Roster, is_itself, itself
+
+EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
+LIMIT = 5.0
+LOOK_EVERY = 0.5  # seconds between two looks for connections that nobody has looked at yet
+
+
+class Resolving:
+    """See the module's head."""
+
+    def __init__(self, roster: Roster, engine: Engine) -> None:
+        self._roster = roster
+        self._engine = engine
+        self._now = trio.Event()
+        self._looked: dict[Target, list[Address]] = {}  # the addresses when its connections were looked at
+        self._caught: set[Target] = set()  # seen to be production itself in a connection
+
+    def soon(self) -> None:
+        """Targets are new."""
+        self._now.set()
+
+    async def run(self) -> None:
+        """Names, until cancelled."""
+        while True:
+            self._now = trio.Event()
+            async with trio.open_nursery() as nursery:
+                for entry in list(self._roster.entries.values()):
+                    for target in entry.filter.targets:
+                        nursery.start_soon(self._resolve, entry, target)
+            with trio.move_on_after(EVERY):
+                await self._now.wait()
+
+    async def _resolve(self, entry: Entry, target: Target) -> None:
+        error = f"no answer in {LIMIT:.0f} s"
+        with trio.move_on_after(LIMIT):
+            try:
+                found = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
+            except OSError as failure:
+                error = str(failure.strerror or failure)
+            else:
+                addresses = [(int(family), address) for family, _, _, _, address in found]
+                others = (
+                    [] if target in self._caught else [one for one in addresses if not self._is_itself(entry, one[1])]
+                )
+                self._refuse(target, len(others) < len(addresses))
+                target.addresses = others  # type: ignore[assignment]
+                target.resolve_error = ""
+                return
+        if not target.addresses:
+            target.resolve_error = f"{target.host} does not resolve: {error}"
+
+    @staticmethod
+    def _is_itself(entry: Entry, address: tuple[object, ...]) -> bool:
+        return is_itself(entry.spec, entry.selected, str(address[0]), int(str(address[1])))
+
+    def _refuse(self, target: Target, refused: bool) -> None:
+        if target in self._caught:
+            return
+        target.itself = " — ".join(itself(target.url)) if refused else ""
+
+    async def check(self, spec: FilterSpec) -> None:
+        """Raise UsageError if a name of the filter's resolves to production itself. What does not resolve is found out
+        later."""
+        if spec.allow_self:
+            return
+        for target in spec.targets:
+            with trio.move_on_after(LIMIT):
+                try:
+                    found = await trio.socket.getaddrinfo(target.host, target.port, type=trio.socket.SOCK_STREAM)
+                except OSError:
+                    continue
+                selected = self._roster.selected_by(spec)
+                if any(is_itself(spec, selected, str(address[0]), target.port) for *_, address in found):
+                    raise UsageError(*itself(target.url))
+
+    # --- what NAT makes of an address ---------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Look at the first connections to each target's addresses, until cancelled."""
+        while True:
+            for entry in list(self._roster.entries.values()):
+                for target in entry.filter.targets:
+                    if not entry.spec.allow_self and not target.itself and self._looked.get(target) != target.addresses:
+                        await self._look(entry, target)
+            gone = self._looked.keys() - set(self._engine.targets)
+            for target in gone:
+                del self._looked[target]
+            self._caught -= gone
+            await trio.sleep(LOOK_EVERY)
+
+    async def _look(self, entry: Entry, target: Target) -> None:
+        ends = self._engine.local_ends(target)
+        if not ends or entry.spec.direction == "outbound" or not entry.selected.ports or entry.selected.cgroups:
+            return
+        addresses = list(target.addresses)
+        try:
+            ports = await trio.to_thread.run_sync(_ports, ends)
+        except ShadowdError:
+            ports = []  # the kernel does not list sockets
+        self._looked[target] = list(addresses)
+        if any(within(port, entry.selected.ports) for port in ports):
+            target.addresses = []
+            self._caught.add(target)
+            target.itself = " — ".join(itself(target.url))
+            self._engine.cut(target, time.monotonic_ns())
+
+
+def _ports(ends: Iterable[tuple[str, int]]) -> list[int]:
+    found = []
+    for end in ends:
+        try:
+            port = peer_port(end)
+        except (PlatformError, OSError):
+            continue
+        if port:
+            found.append(port)
+    return found

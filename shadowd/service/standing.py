@@ -1,0 +1,161 @@
+"""How the daemon stands: the snapshots that ``status``, ``ledger`` and the metrics page show."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from shadowd import __version__
+from shadowd.capture.programs import Programs
+from shadowd.config.document import Config
+from shadowd.evidence.examining import ExaminingStatistics
+from shadowd.ledger.ledger import totals
+from shadowd.runs.runs import Runs
+from shadowd.service.guard import Guard
+from shadowd.service.roster import Roster
+from shadowd.worker.pump import Pump
+
+CATCH_UP = 2.0  # seconds: whoever asks waits; what is not read by then is counted as ``waiting``
+
+
+class Standing:
+    """Reads what the others keep. ``problems`` is the daemon's own list, by what it is about."""
+
+    def __init__(
+        self, config: Config, programs: Programs, pump: Pump, roster: Roster, runs: Runs, guard: Guard
+    ) -> None:
+        self.config = config
+        self.programs = programs
+        self.pump = pump
+        self.roster = roster
+        self.runs = runs
+        self.guard = guard
+        self.started = time.monotonic()
+        self.problems: dict[str, str] = {}
+        self._rates: dict[str, tuple[float, int]] = {}
+
+    def status(self) -> dict[str, Any]:
+        """What ``shadowctl status`` shows."""
+        self.roster.count()
+        seen, mirrored = totals(entry.filter.account for entry in self.roster.entries.values())
+        rates = {"seen_per_s": self._rate("seen", seen), "mirrored_per_s": self._rate("mirrored", mirrored)}
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": round(time.monotonic() - self.started, 1),
+            "node": self.config.node,
+            "netns": self.programs.netns,
+            "hooks": self.roster.hooks(),
+            "flows": self.pump.table.statistics().flows,
+            "rate": rates,
+            "pump": self.pump.statistics(),
+            "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
+            "examining": _examining(self.pump.engine.examining.statistics()),
+            "guard": self.guard.statistics(),
+            "store": self.runs.writer.statistics()._asdict(),
+            "problems": self.problem_lines(),
+        }
+
+    def unready(self) -> str:
+        """Why a filter of the configuration does not capture yet, "" if all do (READY=1)."""
+        return "; ".join(self.roster.unattached())
+
+    def sentence(self) -> str:
+        """How it stands in one line, for the service manager."""
+        entries = self.roster.entries.values()
+        seen, mirrored = totals(entry.filter.account for entry in entries)
+        rates = f"{self._rate('told seen', seen):,.0f}/s seen, {self._rate('told mirrored', mirrored):,.0f}/s mirrored"
+        count = len(entries)
+        hooks = ", ".join(self.roster.hooks())
+        words = f"{count} filter{'s' * (count != 1)} on {hooks}; {rates}" if hooks else "idle: no filter is active"
+        problems = self.problem_lines()
+        return f"{words}; {len(problems)} problem{'s' * (len(problems) != 1)}: {problems[0]}" if problems else words
+
+    def problem_lines(self) -> list[str]:
+        """What an operator should know and do, a line each."""
+        others = (self.guard.problem, self.runs.writer.problem, self.runs.problem)
+        own = (
+            *self.problems.values(),
+            *self.runs.keeper.problems.values(),
+            *self.roster.problems.values(),
+            *self._target_problems(),
+            *self._comparison_problems(),
+        )
+        return [*own, *filter(None, others)]
+
+    def _target_problems(self) -> list[str]:
+        told: dict[str, None] = {}  # two filters may have the same target
+        for target in (target for entry in self.roster.entries.values() for target in entry.filter.targets):
+            if target.resolve_error:
+                told[f"{target.resolve_error} — check the name and this host's resolver"] = None
+            if target.itself:
+                told[target.itself] = None
+            if target.tls_error:
+                told[
+                    f"{target.tls_error} — check --ca, --insecure, the target's certificate, and that it speaks TLS"
+                ] = None
+        return list(told)
+
+    def _comparison_problems(self) -> list[str]:
+        failed = self.pump.engine.examining.failed
+        if not failed:
+            return []
+        worst = max(failed, key=lambda place: failed[place])
+        return [
+            f"comparing failed {sum(failed.values()):,} times, most often in {worst}: those exchanges are mirrored "
+            "and not judged — please report it (shadowctl status --json lists the places)"
+        ]
+
+    def _rate(self, name: str, count: int) -> float:
+        now = time.monotonic()
+        before, counted = self._rates.get(name, (self.started, 0))
+        self._rates[name] = (now, count)
+        return round(max(0, count - counted) / max(now - before, 1e-3), 1)
+
+    async def ledger(self, name: object) -> dict[str, Any]:
+        """The account. What passed before the question is read first, if that takes no longer than ``CATCH_UP``; the
+        rest is counted where it waits, so that the byte identity can be checked."""
+        entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
+        before = self.programs.counters()
+        await self.pump.catch_up(CATCH_UP)
+        self.roster.count()
+        waiting = self.programs.ring.waiting()
+        table = self.pump.table.statistics()
+        after = self.programs.counters()
+        discarded = dict(sorted(table.discarded.items()))
+        accounted = table.delivered + table.duplicate + table.buffered + sum(discarded.values()) + waiting
+        lost = {
+            reason: after[f"{reason}_bytes"]
+            for reason in ("ring_full", "load_failed", "oversize")
+            if after[f"{reason}_bytes"]
+        }
+        least, most = (counted["bytes"] - _lost_bytes(counted) for counted in (before, after))
+        kernel: dict[str, Any] = dict(after)
+        kernel["pressure"] = self.pump.held(after["dead"])
+        kernel["dead"] = after["dead"] - kernel["pressure"]
+        kernel |= {
+            "delivered": table.delivered,
+            "duplicate": table.duplicate,
+            "buffered": table.buffered,
+            "waiting": waiting,
+            "discarded": discarded,
+            "lost": lost,
+            "gap_bytes": table.gap_bytes,
+            "balanced": least <= accounted <= most,
+        }
+        return {"filters": [entry.filter.account.view() for entry in entries], "kernel": kernel}
+
+
+def _examining(found: ExaminingStatistics) -> dict[str, Any]:
+    return {
+        "waiting": found.waiting,
+        "heavy_waiting": found.heavy,
+        "compared_elsewhere": found.elsewhere,
+        "compared_by_digest": found.by_digest,
+        "comparison_failed": dict(found.failed),
+    }
+
+
+def _lost_bytes(counters: dict[str, int]) -> int:
+    return counters["ring_full_bytes"] + counters["load_failed_bytes"] + counters["oversize_bytes"]

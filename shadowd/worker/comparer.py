@@ -1,0 +1,170 @@
+"""The comparer process as the daemon sees it: started when a heavy trial comes, ended when none did for a while.
+
+One trial at a time goes to it (``Examining.heavy`` holds the others, bounded). A process that dies, answers nonsense
+or takes longer than ``REPLY_LIMIT`` costs its trial, which is compared by digest, and is started anew for the next;
+where none can be started all are compared by digest for ``AGAIN`` seconds, and ``status`` says so.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from itertools import combinations
+from typing import Any
+
+import msgpack
+import trio
+
+from shadowd.compare.difference import NONE, Difference, Differences, Options
+from shadowd.evidence.examining import Examining, answers_of
+from shadowd.evidence.pairing import Pairing
+from shadowd.evidence.trial import Trial
+from shadowd.worker.comparer_worker import HEADER
+
+#: Seconds for one trial, those that the process waits for a core included (it runs when nobody else wants to).
+REPLY_LIMIT = 20.0
+REPLY_BYTES = 1 << 20  # 64 differences of a pair with 200 characters of each side are far below it
+IDLE = 60.0  # seconds after which a process that nobody needs is ended: it has some 30 MB
+AGAIN = 30.0
+_TEXTS = 5  # of a difference
+
+
+class ReplyError(Exception):
+    """The process did not say what it was asked for."""
+
+
+def asked(trial: Trial) -> bytes:
+    """A heavy trial as the process is told it."""
+    settings = trial.examiner.settings
+    pairing = Pairing(trial, trial.examiner.contents.epoch, settings.preserve_host)
+    options: Options = copy.copy(settings.options)
+    options.head_memo = {}
+    pairs = combinations(answers_of(trial), 2)
+    return pickle.dumps([(ours, theirs, options, pairing.context(ours, theirs)) for ours, theirs in pairs])
+
+
+def replied_untrusted(data: bytes, pairs: int) -> tuple[Differences, ...]:
+    """Of each pair. Raises ``ReplyError``."""
+    try:
+        listed = msgpack.unpackb(data, unicode_errors="surrogatepass", strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise ReplyError(f"no msgpack: {error}") from None
+    if not isinstance(listed, list) or len(listed) != pairs:
+        raise ReplyError("not as many pairs as were asked for")
+    return tuple(_differences(one) for one in listed)
+
+
+def _differences(one: Any) -> Differences:
+    if not (isinstance(one, list) and len(one) == 2 and isinstance(one[0], int) and isinstance(one[1], list)):
+        raise ReplyError("no differences of a pair")
+    found = []
+    for texts in one[1]:
+        if not isinstance(texts, list) or len(texts) != _TEXTS or not all(isinstance(text, str) for text in texts):
+            raise ReplyError("no difference")
+        found.append(Difference(*texts))
+    return Differences.of(found, max(0, one[0])) if found or one[0] else NONE
+
+
+class Comparer:
+    """The task. ``problems``: the daemon's, by what they are about."""
+
+    def __init__(self, examining: Examining, problems: dict[str, str]) -> None:
+        self._examining = examining
+        self._problems = problems
+        self._process: trio.Process | None = None
+        self._called = trio.Event()
+        self.started = 0  # processes so far
+
+    def _call(self) -> None:
+        self._called.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        examining = self._examining
+        examining.on_heavy = self._call
+        try:
+            while True:
+                with trio.move_on_after(IDLE) as waiting:
+                    await self._called.wait()
+                if waiting.cancelled_caught:
+                    await self._end()
+                    await self._called.wait()
+                self._called = trio.Event()
+                while examining.heavy:
+                    await self._next()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._end()
+            examining.abandon_heavy()
+
+    async def _next(self) -> None:
+        """The oldest heavy trial."""
+        examining = self._examining
+        trial = examining.heavy[0]  # it stays in the queue, and counts there, until it is compared
+        found: tuple[Differences, ...] | None = None
+        try:
+            if self._process is None:
+                await self._start()
+            with trio.fail_after(REPLY_LIMIT):
+                found = await self._ask(trial)
+        except (ReplyError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._end()
+        except OSError as error:
+            self._problems["comparer"] = (
+                f"the comparer process cannot be started ({error.strerror or error}): heavy answers are compared by "
+                "digest — look at the host's limits of processes and memory"
+            )
+            examining.heavy.popleft()
+            examining.compared(trial, None)
+            examining.abandon_heavy()
+            await trio.sleep(AGAIN)
+            examining.on_heavy = self._call
+            return
+        self._problems.pop("comparer", None)
+        examining.heavy.popleft()
+        examining.compared(trial, found)
+
+    async def _start(self) -> None:
+        self._process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "shadowd.worker.comparer_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self.started += 1
+
+    async def _ask(self, trial: Trial) -> tuple[Differences, ...]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        content = asked(trial)
+        await self._process.stdin.send_all(HEADER.pack(len(content)) + content)
+        header = await self._read(HEADER.size)
+        length = HEADER.unpack(header)[0]
+        if length > REPLY_BYTES:
+            raise ReplyError("a reply beyond all measure")
+        answers = len(answers_of(trial))
+        return replied_untrusted(await self._read(length), answers * (answers - 1) // 2)
+
+    async def _read(self, length: int) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        data = bytearray()
+        while len(data) < length:
+            piece = await self._process.stdout.receive_some(length - len(data))
+            if not piece:
+                raise ReplyError("it ended")
+            data += piece
+        return bytes(data)
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    await pipe.aclose()

@@ -1,0 +1,469 @@
+"""One production connection: from its two ordered streams to exchanges, and from exchanges to the filters' targets.
+
+The stream layer's sink. The first client bytes tell what the flow speaks; each filter that matched then joins a group
+with the codec it wants (usually one group for all), is filtered with a reason, or counts the flow as lost. Filters may
+join and leave while the flow lives: the kernel's bitmap travels with every record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import random
+from typing import Protocol
+from zlib import crc32
+
+from shadowd.evidence.trial import Side, Trial
+from shadowd.exchange import Exchange
+from shadowd.ledger.budget import Charge
+from shadowd.protocols.base import Codec, CodecSink
+from shadowd.protocols.detect import identify
+from shadowd.protocols.http1 import Http1Codec
+from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
+from shadowd.protocols.raw import RawCodec
+from shadowd.replay.engine import Engine
+from shadowd.replay.lane import Lane, Pool
+from shadowd.replay.leg import Leg
+from shadowd.replay.target import Target
+from shadowd.stream.flow import Flow
+from shadowd.stream.seq import distance
+from shadowd.worker.filters import Filter
+
+CLIENT = 0
+#: First bytes held until the protocol is known: a PROXY v2 header may be 64 KB and 16, then one request line.
+OPENING_LIMIT = 96 << 10
+
+
+class Surroundings(Protocol):
+    """What a conversation needs of the daemon."""
+
+    engine: Engine
+    now: int
+
+    def filters_of(self, bitmap: int) -> list[Filter]: ...
+
+    def discarded(self, reason: str, length: int) -> None: ...
+
+
+class Participant:
+    """A filter in a flow, with a lane for each of its targets."""
+
+    __slots__ = ("filter", "lanes", "twins")
+
+    def __init__(self, chosen: Filter) -> None:
+        self.filter = chosen
+        self.lanes: list[Lane | Pool] = []
+        self.twins: dict[Target, Lane | Pool] = {}  # for second copies, by candidate
+
+    @property
+    def own_lanes(self) -> list[Lane]:
+        """All lanes that this connection alone uses."""
+        return [lane for lane in (*self.lanes, *self.twins.values()) if isinstance(lane, Lane)]
+
+
+class Group(CodecSink):
+    """The filters of a flow that share a codec."""
+
+    __slots__ = ("_draw", "_outer", "_preamble", "_raw", "codec", "participants")
+
+    def __init__(
+        self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes, draw: int
+    ) -> None:
+        self._outer = outer
+        self._draw = draw  # the connection's place among 65,536: while some are spared, the lowest are
+        self._raw = raw
+        self._preamble = preamble
+        self.participants: list[Participant] = []
+        self.codec = make(self)
+
+    def request(self, exchange: Exchange) -> None:
+        exchange.connection = self._draw
+        engine = self._outer.engine
+        for participant in self.participants:
+            chosen = participant.filter
+            account = chosen.account
+            account.seen += 1
+            reason = "" if self._raw else chosen.policy.refuse(exchange.request)
+            if reason:
+                account.filtered[reason] += 1
+                if reason == "method" and chosen.examiners:
+                    exchange.writes += tuple(chosen.examiners.values())
+                    for examiner in chosen.examiners.values():
+                        engine.examining.note_write(examiner, exchange.request)
+                continue
+            lanes = participant.lanes
+            if len(lanes) != len(chosen.targets) or not lanes:
+                self._match_lanes(participant, exchange)
+            if self._draw < engine.spared:
+                self._spare(lanes)
+                continue
+            now = self._outer.now
+            if chosen.examiners:
+                self._compare(participant, exchange, [engine.submit(exchange, chosen.policy, to, now) for to in lanes])
+            else:
+                for lane in lanes:
+                    engine.submit(exchange, chosen.policy, lane, now)
+
+    def _spare(self, lanes: list[Lane | Pool]) -> None:
+        """The guard wants less: this connection's requests are shed as long as it does."""
+        for lane in lanes:
+            lane.target.account.shed["pressure"] += 1
+            if self._raw:  # what follows depends on the turn that is left out
+                lane.given_up = lane.given_up or "pressure"
+
+    def _compare(self, participant: Participant, exchange: Exchange, sides: list[Side]) -> None:
+        """Open a trial for each candidate, and now and then send it the request a second time."""
+        chosen = participant.filter
+        lanes = participant.lanes
+        baseline = None
+        if len(sides) > 1:
+            found = [side for side, lane in zip(sides, lanes, strict=True) if lane.target.role == "baseline"]
+            baseline = found[0] if found else None
+        trials = []
+        for side, lane in zip(sides, lanes, strict=True):
+            examiner = chosen.examiners.get(lane.target)
+            if examiner is None:
+                continue
+            trial = Trial(examiner, exchange, side, baseline)
+            trials.append(trial)
+            examining = self._outer.engine.examining
+            if baseline is None and not side.shed and examining.wants_twin(examiner, exchange.request, random()):
+                trial.twin = self._send_twin(participant, lane.target, exchange)
+                _await(trial, trial.twin)
+            _await(trial, side)
+            if baseline is not None:
+                _await(trial, baseline)
+        exchange.trials = tuple(trials)  # complete or not, they wait for production's answer
+
+    def _send_twin(self, participant: Participant, target: Target, exchange: Exchange) -> Side:
+        """On a connection of its own, so that both copies are asked at the same moment."""
+        lane = participant.twins.get(target)
+        if lane is None:
+            engine = self._outer.engine
+            lane = participant.twins[target] = participant.filter.lane(target, engine, self._raw, self._preamble)
+        return self._outer.engine.submit(exchange, participant.filter.policy, lane, self._outer.now, twin=True)
+
+    def deliver(self, direction: int, data: bytes, time: int) -> None:
+        if direction:
+            self.codec.server_data(data, time)
+        else:
+            self.codec.client_data(data, time)
+
+    def _match_lanes(self, participant: Participant, exchange: Exchange) -> None:
+        """One lane for each target the filter has now."""
+        chosen = participant.filter
+        kept = {lane.target: lane for lane in participant.lanes}
+        participant.lanes[:] = [
+            kept.get(target) or chosen.lane(target, self._outer.engine, self._raw, self._preamble)
+            for target in chosen.targets
+        ]
+        if self._raw and exchange.index:  # a target that was added meanwhile: half a conversation is none
+            for lane in participant.lanes:
+                if lane.target not in kept:
+                    lane.given_up = "before_target"
+
+    def response(self, exchange: Exchange) -> None:
+        exchange.answered = True
+        if exchange.trials or exchange.early is not None:
+            self._outer.engine.primary_known(exchange)
+        for examiner in exchange.writes:
+            self._outer.engine.examining.note_written(examiner, exchange)
+
+    def filtered(self, reason: str) -> None:
+        for participant in self.participants:
+            participant.filter.account.filter_out(reason)
+
+    def lost(self, reason: str) -> None:
+        for participant in self.participants:
+            participant.filter.account.lose(reason)
+
+    def discarded(self, reason: str, length: int) -> None:
+        self._outer.discarded(reason, length)
+
+    def finish(self, now: int) -> None:
+        for participant in self.participants:
+            for lane in participant.own_lanes:
+                lane.finish(now)
+
+    def leave(self, chosen: Filter, reason: str, now: int) -> None:
+        for participant in self.participants:
+            if participant.filter is chosen:
+                for lane in participant.own_lanes:
+                    lane.abandon(reason, now)
+        self.participants = [p for p in self.participants if p.filter is not chosen]
+
+    def leave_target(self, chosen: Filter, target: Target, now: int) -> None:
+        for participant in self.participants:
+            if participant.filter is chosen:
+                for lane in participant.own_lanes:
+                    if lane.target is target:
+                        lane.abandon("removed", now)
+                participant.twins.pop(target, None)
+                participant.lanes = [lane for lane in participant.lanes if lane.target is not target]
+
+
+def _await(trial: Trial, side: Side) -> None:
+    """The trial is complete when this side is over too."""
+    if isinstance(side, Leg) and not side.done:
+        side.trials += (trial,)
+        trial.pending += 1
+
+
+class Conversation:
+    """See the module's head. A ``FlowSink`` of the stream layer."""
+
+    __slots__ = (
+        "_charge",
+        "_flow",
+        "_given_up",
+        "_groups",
+        "_kind",
+        "_members",
+        "_midstream",
+        "_opening",
+        "_outer",
+        "_preamble",
+        "_start",
+        "_urgent",
+        "client",
+        "data",
+        "filters",
+        "key",
+    )
+
+    def __init__(self, outer: Surroundings, key: bytes, flow: Flow, midstream: bool, filters: int) -> None:
+        self._outer = outer
+        self._flow = flow
+        self._midstream = midstream
+        self.key = key
+        self.filters = filters
+        self.client: tuple[str, int] | None = None  # as a PROXY header told
+        self._members = outer.filters_of(filters)
+        self._groups: dict[str, Group] = {}
+        self._opening = bytearray()
+        self._charge = Charge(outer.engine.budget)
+        self._preamble = b""
+        self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
+        self._given_up = False
+        self._urgent = -1  # direction in which urgent data was seen
+        self._start = (0, 0)  # stream offsets, client→server and server→client, of the first bytes a codec is fed
+        #: the stream layer's way in; with one codec, the common case, it leads there without a detour
+        self.data: Callable[[int, bytes, int], None] = self._deliver
+        for member in self._members:
+            member.flows += 1
+        if midstream:
+            for member in self._members:
+                self._join(member)
+
+    # --- the stream layer's sink --------------------------------------------------------------------------------------
+
+    def _deliver(self, direction: int, data: bytes, time: int) -> None:
+        """The long way of ``data``: before the flow is identified, and with any number of codecs."""
+        if not self._kind:
+            if direction == CLIENT:
+                self._identify(data, time)
+                return
+            if self._client_spoke_unseen():
+                self._miss_opening()
+            else:
+                self._settle_kind("other")  # the server speaks first: no HTTP
+                if self._opening:
+                    self._release_opening(time)
+        if not self._groups:
+            self._outer.discarded("mptcp" if self._kind == "mptcp" else "filtered", len(data))
+        for group in self._groups.values():
+            if direction == CLIENT:
+                group.codec.client_data(data, time)
+            else:
+                group.codec.server_data(data, time)
+
+    def gap(self, direction: int, length: int, time: int) -> None:
+        if not self._kind:
+            self._miss_opening()
+        for group in self._groups.values():
+            if direction == CLIENT:
+                group.codec.client_gap(length, time)
+            else:
+                group.codec.server_gap(length, time)
+
+    def eof(self, direction: int, time: int) -> None:
+        if not self._kind and self._opening:
+            self._settle_kind("other")
+            self._release_opening(time)
+        for group in self._groups.values():
+            if direction == CLIENT:
+                group.codec.client_eof(time)
+            else:
+                group.codec.server_eof(time)
+            group.finish(self._outer.now)
+
+    def urgent(self, direction: int, time: int) -> None:
+        self._urgent = direction
+        self._outer.discarded("urgent", 1)
+        for group in self._groups.values():
+            group.codec.urgent(direction)
+
+    def closed(self, state: str, time: int) -> None:
+        if not self._kind and self._opening:
+            self._settle_kind("other")
+            self._release_opening(time)
+        for group in self._groups.values():
+            group.codec.closed(time)
+            group.finish(self._outer.now)
+        self._groups = {}
+        self.data = self._deliver
+
+    def _client_spoke_unseen(self) -> bool:
+        """The server has acknowledged bytes that were not captured; a hole becomes a gap only when more follows it."""
+        client = self._flow.client
+        return distance(client.next_seq, client.acked) > 1  # one may be the FIN
+
+    def _miss_opening(self) -> None:
+        """The first bytes are gone: as if seen from the middle."""
+        self._midstream = True
+        if self._opening:
+            self._start = (self._start[0] + len(self._opening), 0)
+            self._outer.discarded("gap", len(self._opening))
+            self._opening = bytearray()
+            self._charge.hold(0)
+        self._settle_kind("http")
+
+    # --- what the flow speaks -----------------------------------------------------------------------------------------
+
+    def _identify(self, data: bytes, time: int) -> None:
+        opening = self._opening
+        if not opening:
+            kind = identify(data)  # the common case: the first segment tells
+            if kind is not None and kind != "other":
+                self._settle_kind(kind)
+                if not self._groups:
+                    self._outer.discarded("filtered", len(data))
+                for group in self._groups.values():
+                    group.codec.client_data(data, time)
+                return
+        opening += data
+        charge = self._charge
+        charge.hold(len(opening))
+        longest = 0 if charge.exhausted else OPENING_LIMIT
+        start = 0
+        if not self._preamble and looks_like_proxy(bytes(opening)) is not False:
+            header = self._proxy_header(bytes(opening))
+            if header is None:
+                if len(opening) < longest and not self._given_up:
+                    return
+            else:
+                start = header.length
+                self._preamble = bytes(opening[:start])
+                self.client = header.client
+                del opening[:start]
+                self._start = (start, 0)
+                self._outer.discarded("proxy_header", start)
+                if not opening:
+                    return
+        kind = identify(bytes(opening))
+        if kind is None and len(opening) < longest:
+            return
+        self._settle_kind(kind or "other")
+        self._release_opening(time)
+
+    def _proxy_header(self, opening: bytes) -> ProxyHeader | None:
+        try:
+            return parse_untrusted(opening)
+        except ProxyError:
+            self._given_up = True
+            return None
+
+    def _release_opening(self, time: int) -> None:
+        data = bytes(self._opening)
+        self._opening = bytearray()
+        self._charge.hold(0)
+        for group in self._groups.values():
+            group.codec.client_data(data, time)
+        if not self._groups:
+            self._outer.discarded("filtered", len(data))
+
+    def _settle_kind(self, kind: str) -> None:
+        self._kind = kind
+        for member in self._members:
+            self._join(member)
+
+    def multipath(self) -> None:
+        """Both ends agreed on MPTCP: this is one subflow of several, so nothing in it can be trusted to be whole."""
+        if self._kind != "mptcp":
+            self._kind = "mptcp"
+            if self._opening:
+                self._outer.discarded("mptcp", len(self._opening))
+                self._opening = bytearray()
+                self._charge.hold(0)
+            for group in self._groups.values():
+                group.codec.closed(self._outer.now)
+                group.finish(self._outer.now)
+            self._groups = {}
+            self.data = self._deliver
+            for member in self._members:
+                member.account.filter_out("mptcp")
+
+    def _join(self, member: Filter, late: bool = False) -> None:
+        mode, reason = member.mode(self._kind)
+        if reason:
+            member.account.filter_out(reason)
+            return
+        raw = mode == "raw"
+        if raw and late:
+            # half a conversation is none: not even a running codec's turns, but one that says that they are lost
+            mode = f"raw, late: {member.name}"
+            self._groups.pop(mode, None)
+        group = self._groups.get(mode)
+        if group is None:
+            draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
+            group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble, draw)
+            self._groups[mode] = group
+            if self._urgent >= 0:
+                group.codec.urgent(self._urgent)
+            self.data = group.deliver if len(self._groups) == 1 and self._kind else self._deliver
+        group.participants.append(Participant(member))
+
+    def _make_http(self, sink: CodecSink) -> Codec:
+        limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
+        return Http1Codec(
+            sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget
+        )
+
+    def _make_raw(self, sink: CodecSink) -> Codec:
+        limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
+        return RawCodec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget)
+
+    # --- filters come and go ------------------------------------------------------------------------------------------
+
+    def change_filters(self, bitmap: int) -> None:
+        """The kernel decided this flow anew. A filter that joins starts with the next exchange."""
+        self.filters = bitmap
+        wanted = self._outer.filters_of(bitmap)
+        for member in [m for m in self._members if m not in wanted]:
+            self.leave(member, "removed")
+        for member in wanted:
+            if member not in self._members:
+                self._members.append(member)
+                member.flows += 1
+                if not self._kind or self._kind == "mptcp":
+                    continue
+                mode, reason = member.mode(self._kind)
+                if not reason and (mode not in self._groups or mode == "raw"):
+                    self._midstream = True  # a codec of its own would begin in the middle
+                    self._start = (self._flow.client.offset, self._flow.server.offset)
+                self._join(member, late=True)
+
+    def leave(self, member: Filter, reason: str) -> None:
+        """A filter was removed, paused, or no longer matches: what it has unanswered here is shed."""
+        if member in self._members:
+            self._members.remove(member)
+        for group in self._groups.values():
+            group.leave(member, reason, self._outer.now)
+
+    def leave_target(self, member: Filter, target: Target) -> None:
+        for group in self._groups.values():
+            group.leave_target(member, target, self._outer.now)
+
+    @property
+    def deserted(self) -> bool:
+        """No filter wants this flow any more."""
+        return not self._members

@@ -1,0 +1,72 @@
+"""A filter at run time: what its flows' exchanges become (sans-IO but for the targets' sockets below it)."""
+
+from __future__ import annotations
+
+from shadowd.evidence.examiner import Examiner
+from shadowd.ledger.ledger import FilterAccount
+from shadowd.policy.policy import Policy
+from shadowd.replay.engine import Engine
+from shadowd.replay.lane import Lane, Pool
+from shadowd.replay.target import Target
+
+
+class Filter:
+    """``protocol`` is http, raw or auto; ``order`` is auto, connection or none."""
+
+    __slots__ = (
+        "account",
+        "allow_writes",
+        "examiners",
+        "flows",
+        "forward_proxy_header",
+        "name",
+        "order",
+        "policy",
+        "pools",
+        "protocol",
+        "targets",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        protocol: str = "auto",
+        allow_writes: bool = False,
+        order: str = "auto",
+        forward_proxy_header: bool = False,
+    ) -> None:
+        self.name = name
+        self.account = FilterAccount(name)
+        self.policy = policy
+        self.protocol = protocol
+        self.allow_writes = allow_writes
+        self.order = order
+        self.forward_proxy_header = forward_proxy_header
+        self.targets: list[Target] = []
+        self.examiners: dict[Target, Examiner] = {}  # of the candidates, if answers are compared
+        self.pools: dict[Target, Pool] = {}
+        self.flows = 0  # matched since the filter was added
+
+    def mode(self, kind: str) -> tuple[str, str]:
+        """For a flow whose first client bytes are of ``kind``: (codec, "") or ("", reason to filter the flow)."""
+        if self.protocol == "raw":
+            return "raw", ""
+        if kind == "http":
+            return "http", ""
+        if kind == "tls":
+            return "", "encrypted"
+        if kind == "http2":
+            return "", "http2"
+        if self.protocol == "auto" and self.allow_writes and any(target.scheme == "tcp" for target in self.targets):
+            return "raw", ""
+        return "", "not_http"
+
+    def lane(self, target: Target, engine: Engine, raw: bool, preamble: bytes) -> Lane | Pool:
+        """Where a flow's requests for ``target`` go."""
+        if self.order != "none" or raw:
+            forwarded = preamble if self.forward_proxy_header else b""
+            return Lane(engine, target, raw, forwarded, auto=self.order == "auto")
+        if target not in self.pools:
+            self.pools[target] = Pool(engine, target)
+        return self.pools[target]
