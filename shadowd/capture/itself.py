@@ -51,10 +51,10 @@ def leads_to(host: str, port: int, selected: Selected, servers: Sequence[str] = 
 
 def peer_port(local: Address) -> int:
     """The local port of the socket of this namespace at the other end of our connection ``local``; 0 if it ends
-    elsewhere. Raises PlatformError. Takes a look at all connections: not for the trio thread."""
+    elsewhere. Raises PlatformError. The kernel looks at all connections: not for the trio thread."""
     host = _plain(local[0])
-    for found in established():
-        if found.remote_port == local[1] and _plain(found.remote) == host:
+    for found in established(local[1]):
+        if _plain(found.remote) == host:
             return found.port
     return 0
 
