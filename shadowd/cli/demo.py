@@ -53,12 +53,14 @@ def demo(
         sudo shadowctl demo --seconds 10 --rate 1000 --json
     """
     # not at the top: every other command starts without them
+    from shadowd.cli.verdicts import show_verdict
+
     if ai:
         from shadowd.demo.chat_run import run_chat_demo
 
         chosen = (90.0 if seconds is None else seconds, 33.0 if rate is None else rate)
-        raise typer.Exit(run_chat_demo(*chosen, as_json, keep, identical, report))
+        raise typer.Exit(run_chat_demo(*chosen, as_json, keep, identical, report, show=show_verdict))
     from shadowd.demo.run import run_demo
 
     chosen = (30.0 if seconds is None else seconds, 500.0 if rate is None else rate)
-    raise typer.Exit(run_demo(*chosen, as_json, keep, identical, baseline, report))
+    raise typer.Exit(run_demo(*chosen, as_json, keep, identical, baseline, report, show=show_verdict))

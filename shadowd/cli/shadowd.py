@@ -115,9 +115,10 @@ def run_(
     )
     import trio
 
+    from shadowd.observe.door import make_door
     from shadowd.service.daemon import run_daemon
 
-    trio.run(run_daemon, settings, path, None, read)
+    trio.run(run_daemon, settings, path, None, read, make_door)
 
 
 @app.command("check-config")

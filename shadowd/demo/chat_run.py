@@ -8,10 +8,10 @@ party, a weather API, go through a filter of their own, in the other direction, 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shadowd.cli.verdicts import show_verdict
 from shadowd.demo.chat import PLANTED_WEATHER
 from shadowd.demo.chat_model import PLANTED
 from shadowd.demo.children import Child
@@ -75,7 +75,7 @@ class ChatDemo(Demo):
     def _say_more(self) -> None:
         self.console.print()
         self.say("And the weather API that the applications call, its next version beside it:")
-        show_verdict(self._third_party)
+        self.show(self._third_party)
 
 
 def run_chat_demo(
@@ -85,10 +85,12 @@ def run_chat_demo(
     keep: bool = False,
     identical: bool = False,
     report: Path | None = None,
+    *,
+    show: Callable[[dict[str, Any]], None],
 ) -> int:
     """Run it and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C."""
     if not 1 <= rate <= RATE_LIMIT:
         raise UsageError(
             f"--rate {rate:g} is out of range", f"give 1 to {RATE_LIMIT:.0f} conversations per second with --ai"
         )
-    return run_to_end(ChatDemo(seconds, rate, as_json, keep, identical, True, report or report_file()))
+    return run_to_end(ChatDemo(seconds, rate, as_json, keep, identical, True, report or report_file(), show))

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from shadowd.cli.verdicts import show_verdict
 from shadowd.control.client import Client
 from shadowd.demo.children import Child
 from shadowd.demo.shop import PLANTED
@@ -86,8 +85,10 @@ class Demo:
     decided_after: float = DECIDED_AFTER
 
     def __init__(
-        self, seconds: float, rate: float, as_json: bool, keep: bool, identical: bool, baseline: bool, report: Path
-    ) -> None:
+        self, seconds: float, rate: float, as_json: bool, keep: bool, identical: bool, baseline: bool, report: Path,
+        show: Callable[[dict[str, Any]], None],
+    ) -> None:  # fmt: skip
+        self.show = show  # prints a verdict for people
         self.identical = identical
         self.baseline = baseline
         self.report = report
@@ -293,7 +294,7 @@ class Demo:
         if not last.load.get("done"):
             self.say("The load did not end in time: its counts are incomplete.")
         self.console.print()
-        show_verdict(verdict)
+        self.show(verdict)
         self._say_more()
         self.console.print()
         if self.identical:
@@ -355,13 +356,18 @@ def run_demo(
     identical: bool = False,
     baseline: bool = False,
     report: Path | None = None,
+    *,
+    show: Callable[[dict[str, Any]], None],
 ) -> int:
-    """Run the demo and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C."""
+    """Run the demo and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C.
+
+    ``show`` prints a verdict.
+    """
     if not 1 <= rate <= 5000:
         raise UsageError(
             f"--rate {rate:g} is out of range", "give 1 to 5000 requests per second: the services are Python"
         )
-    return run_to_end(Demo(seconds, rate, as_json, keep, identical, baseline, report or report_file()))
+    return run_to_end(Demo(seconds, rate, as_json, keep, identical, baseline, report or report_file(), show))
 
 
 def run_to_end(demo: Demo) -> int:

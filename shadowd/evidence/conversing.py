@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable
 
 from shadowd.compare.difference import NONE, Differences, Options
+from shadowd.compare.event_times import StreamTimes
 from shadowd.evidence.contents import Contents, Moment
 from shadowd.evidence.evidence import Endpoint
 from shadowd.evidence.genai import GenAiMeasures
-from shadowd.evidence.streams import StreamTimes
 from shadowd.evidence.talking import TalkEvidence, Unweighed, likeness_loss, texts_of
 from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange import Response

@@ -107,6 +107,11 @@ class Examiner:
     def last_byte(self) -> LatencyEvidence:
         return self.timing.whole.last_byte
 
+    @property
+    def epoch(self) -> int:
+        """ns from the capture's clock to the Unix epoch."""
+        return self.contents.epoch
+
     def forget_segments(self, secret: Callable[[str, str], bool]) -> None:
         """Of paths: those that are not to be kept, as ``secret(parent, segment)`` says."""
         self._names.forget(secret)

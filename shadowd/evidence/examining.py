@@ -6,7 +6,7 @@ trial can cost is told first, by a linear scan (``compare/burden.py``)::
     answers equal, nothing to be parsed ─────────────────► at once
     light, and the turn's time is not used up ───────────► at once
     light ───────────────────────────────────────────────► waits for a later turn (``go_on``)
-    heavy ───────────────────────────────────────────────► the comparer process compares (``comparer.py``), then at once
+    heavy ───────────────────────────────────────────────► the comparer process compares (``worker/comparer.py``), at once
     heavy, and nobody who takes it; or too much waits ───► by digest: counted, and the report says so
 
 Comparing has ``SHARE`` of a core at most, and ``TURN`` of one turn. Whatever an examiner raises is that one exchange's
@@ -15,7 +15,6 @@ misfortune: counted by its place, told once, and mirroring goes on.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ from shadowd.compare.burden import LIGHT, LIGHT_READ, burden
 from shadowd.compare.difference import Differences
 from shadowd.evidence.evidence import EXAMPLE_BODY
 from shadowd.evidence.examiner import Examiner
-from shadowd.evidence.trial import Trial
+from shadowd.evidence.trial import Judging, Trial
 from shadowd.exchange import Exchange, Request, Response
 from shadowd.ledger.budget import Budget
 from shadowd.protocols.content_digest import drop_body
@@ -81,8 +80,8 @@ class Examining:
     def __init__(
         self,
         budget: Budget,
+        clock: Callable[[], int],
         on_failure: Callable[[str, BaseException], None] | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._budget = budget
         self._clock = clock
@@ -239,7 +238,7 @@ class Examining:
             self._fail(examiner, error)
             return False
 
-    def _fail(self, examiner: Examiner, error: Exception) -> None:
+    def _fail(self, examiner: Judging, error: Exception) -> None:
         place = place_of(error)
         if place not in self.failed and len(self.failed) >= MAX_PLACES:
             place = "elsewhere"

@@ -3,16 +3,14 @@
 A shadow that is restarted refuses every request for a second, and a deploy of production answers 503 to all: that is
 one event, and its cause is known, or can be. So failures in a row wait here; if the side answers again they are an
 outage, which is noted, and taken out of the evidence of exchanges. Until it answers again they are evidence: a release
-that never comes back must fail. One that goes away again and again is told by how often (``judge_outages``).
+that never comes back must fail. One that goes away again and again is told by how often (``judge/outages.py``).
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from shadowd.evidence.evidence import Endpoint
-from shadowd.judge.judgement import Judgement, Result, percent
 
 #: Failures in a row that are an outage: of independent ones, one in two hundred, five in a row are one in 3·10¹¹.
 LEAST = 5
@@ -20,10 +18,6 @@ LEAST = 5
 LONGEST = 300_000_000_000
 #: Places (endpoint, moment, connection) that wait to be taken back; with more the outage is evidence.
 MOST_WAITING = 20_000
-#: Of α, for outages: eight of the candidate and none of its reference reach it.
-LEVEL = 0.005
-ONCE = 1  # outages that a restart explains
-SHARE = 0.01  # of the exchanges, in outages, that needs explaining if there was more than one
 _MOMENT = 26  # a moment is 2^26 ns, 67 ms: shorter than any slot of time
 #: Outages listed; the rest is counted.
 LISTED = 20
@@ -90,35 +84,3 @@ class Outages:
                 self.listed.append(Outage(self._begin, self._end, self._many))
         self.forget()
         return taken
-
-
-def judge_outages(candidate: Outages, reference: Outages, exchanges: int) -> list[Judgement]:
-    """Whether the candidate goes away more often than its reference: a sign test on whole outages (each is one event),
-    and nothing if there were none."""
-    many, others = candidate.count, reference.count
-    if not many:
-        return []
-    share = candidate.exchanges / (exchanges + candidate.exchanges)
-    result: Result = "pass"
-    told = f"the candidate was away {_times(many)} ({percent(share)} of the exchanges), its reference {_times(others)}"
-    sentence = f"{told}; what failed meanwhile is left out of the other judges"
-    if _at_least(many, many + others) <= LEVEL:
-        result, sentence = "fail", told
-    elif many > ONCE and share > SHARE and many > 2 * others:
-        result = "inconclusive"
-        sentence = f"{told}: if nobody restarted it, that is a fault; a longer run tells"
-    return [
-        Judgement(
-            judge="restarts", path="outages", result=result, effect=float(many), low=float(many), high=float(many),
-            unit="outages", samples=many + others, sentence=sentence, required=result == "inconclusive",
-        )
-    ]  # fmt: skip
-
-
-def _times(many: int) -> str:
-    return "never" if not many else "once" if many == 1 else f"{many} times"
-
-
-def _at_least(many: int, total: int) -> float:
-    """P(X ≥ many) of a fair coin thrown ``total`` times."""
-    return sum(math.comb(total, k) for k in range(many, total + 1)) / 2.0**total if total < 1000 else 1.0

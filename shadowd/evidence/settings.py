@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shadowd.compare.difference import Options
-from shadowd.judge.verdict import Margins
+from shadowd.evidence.margins import Margins
 from shadowd.talk.llm import Price
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from shadowd.compare.event_times import StreamTimes, stream_times
 from shadowd.evidence.contents import Contents, Moment
 from shadowd.evidence.evidence import Balance, Endpoint
 from shadowd.evidence.latency import LatencySketch
 from shadowd.evidence.settings import Settings
-from shadowd.evidence.streams import StreamEvidence, StreamTimes, stream_times
+from shadowd.evidence.streams import StreamEvidence
 from shadowd.evidence.stretches import Tally
 from shadowd.evidence.trial import Trial
 from shadowd.exchange import Response

@@ -10,12 +10,11 @@ A trial is complete when production's answer and every side's are over; it is ex
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from shadowd.compare.difference import Differences
-    from shadowd.evidence.examiner import Examiner
-    from shadowd.exchange import Exchange, Response
+from shadowd.compare.difference import Differences
+from shadowd.evidence.settings import Settings
+from shadowd.exchange import Exchange, Response
 
 #: A time that was not measured.
 UNKNOWN = -1
@@ -47,12 +46,25 @@ class Side:
         return False
 
 
+class Judging(Protocol):
+    """Who examines a trial, as far as the trial's way there needs to know (``examiner.py``)."""
+
+    settings: Settings
+    by_digest: int
+    faults: int
+
+    @property
+    def epoch(self) -> int: ...
+
+    def examine(self, trial: Trial) -> None: ...
+
+
 class Trial:
     """See the module's head. ``pending`` counts the sides that are not over."""
 
     __slots__ = ("baseline", "candidate", "examiner", "exchange", "found", "kept", "pending", "twin")
 
-    def __init__(self, examiner: Examiner, exchange: Exchange, candidate: Side, baseline: Side | None) -> None:
+    def __init__(self, examiner: Judging, exchange: Exchange, candidate: Side, baseline: Side | None) -> None:
         self.examiner = examiner
         self.exchange = exchange
         self.candidate = candidate

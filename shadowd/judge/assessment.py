@@ -12,12 +12,16 @@ from typing import Any
 from shadowd.evidence.conversing import ALL_PROMPTS
 from shadowd.evidence.evidence import Endpoint
 from shadowd.evidence.examiner import Examiner
-from shadowd.evidence.outages import judge_outages
-from shadowd.evidence.stretches import STRETCHES, Course, Tally, Values
+from shadowd.evidence.stretches import STRETCHES, Tally, Values
+from shadowd.judge.courses import Course
 from shadowd.judge.discordance import judge_capacity, judge_content, judge_errors, judge_slow
 from shadowd.judge.fieldwork import FieldJudge
 from shadowd.judge.findings import findings_of, limited, reasons_of
 from shadowd.judge.judgement import Judgement, percent
+from shadowd.judge.outages import judge_outages
+from shadowd.judge.slowdown import LatencyJudge
+from shadowd.judge.streams import judge_streams
+from shadowd.judge.talking import judge_talk
 from shadowd.judge.verdict import (
     ALPHA,
     capacity_alpha,
@@ -153,10 +157,10 @@ class Assessment:
         for point, evidence in (("first_byte", whole.first_byte), ("last_byte", whole.last_byte)):
             if not evidence.count and point == "last_byte" and ALL_PROMPTS in examiner.endpoints:
                 continue  # when a generated answer ends follows from its length: a pass must not wait for this
-            self._judgements += evidence.judge(
+            self._judgements += LatencyJudge(evidence).judge(
                 point, "", reference, margins.max_slowdown, margins.latency_floor, latency_alpha(), ALPHA, True
             )
-        self._wandered = whole.first_byte.wandering()
+        self._wandered = LatencyJudge(whole.first_byte).wandering()
         slow, of_slow = examiner.timing.slow, examiner.timing.of_slow
         self._judgements.append(
             judge_slow(
@@ -206,17 +210,23 @@ class Assessment:
                 )  # fmt: skip
         for point, evidence in (("first_byte", endpoint.first_byte), ("last_byte", endpoint.last_byte)):
             if evidence.count >= TIMED_LEAST:
-                self._judgements += evidence.judge(
+                self._judgements += LatencyJudge(evidence).judge(
                     point, endpoint.name, reference, margins.max_slowdown, margins.latency_floor,
                     latency_alpha(endpoint.order), ALPHA, False, self._wandered,
                 )  # fmt: skip
         if endpoint.talk is not None:
-            self._judgements += endpoint.talk.judge(
-                endpoint.name, reference, margins, latency_alpha(endpoint.order), field_alpha, ALPHA
+            self._judgements += judge_talk(
+                endpoint.talk, endpoint.name, reference, margins, latency_alpha(endpoint.order), field_alpha, ALPHA
             )
         elif endpoint.stream is not None:
-            self._judgements += endpoint.stream.judge(
-                endpoint.name, reference, margins.max_slowdown, margins.latency_floor, field_alpha, ALPHA
+            self._judgements += judge_streams(
+                endpoint.stream,
+                endpoint.name,
+                reference,
+                margins.max_slowdown,
+                margins.latency_floor,
+                field_alpha,
+                ALPHA,
             )
         needy = False
         for field in list(endpoint.fields.values()):

@@ -21,7 +21,7 @@ from shadowd.evidence.evidence import ENOUGH_REPEATS, ENOUGH_TRIALS, OVERFLOW, E
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.outcome import STATUS, STATUS_FAILING, STATUS_UNAUTHORISED
 from shadowd.evidence.rules import EXPECTED, NOISE
-from shadowd.evidence.stretches import Course
+from shadowd.judge.courses import Course
 from shadowd.judge.discordance import judge_field
 from shadowd.judge.judgement import Judgement, percent
 from shadowd.judge.verdict import ALPHA, decision_alpha, field_alpha

@@ -11,11 +11,9 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-Result = Literal["pass", "fail", "inconclusive"]
+from shadowd.evidence.margins import CRITICAL
 
-#: Judges whose failure fails the verdict unless the operator says otherwise. CPU is left out: it costs money, not
-#: correctness, and replayed connections are not pooled exactly as production's are.
-CRITICAL = frozenset({"errors", "content", "latency", "slow", "memory", "capacity", "restarts"})
+Result = Literal["pass", "fail", "inconclusive"]
 
 
 class Judgement:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import HistogramMetricFamily, Metric
 
 from shadowd.evidence.genai import Histogram
-from shadowd.runs.runs import Run
+from shadowd.runs.run import Run
 
 _COMMON = ["filter", "target", "side", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"]
 _OPERATION = "chat"  # all interfaces that are recognised are of this operation

@@ -26,9 +26,9 @@ from shadowd.evidence.latency import LatencySketch
 from shadowd.observe.genai_metrics import genai_families
 from shadowd.redact.quoting import visible
 from shadowd.replay.target import Target
-from shadowd.runs.runs import Run
-from shadowd.service.roster import Entry
+from shadowd.runs.run import Run
 from shadowd.service.standing import Standing
+from shadowd.worker.entry import Entry
 
 #: Seconds; of OpenTelemetry's semantic conventions for HTTP metrics (http.server.request.duration).
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)

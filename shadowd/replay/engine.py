@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import select
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ class Engine:
         self.body_limit = body_limit
         self.max_buffered = max_buffered
         self.budget = budget or Budget()
-        self.examining = Examining(self.budget)
+        self.examining = Examining(self.budget, time.monotonic_ns)
         self.buffered = 0
         self.stalls = Stalls()  # the pump notes them
         self.targets: list[Target] = []

@@ -21,7 +21,7 @@ import trio
 from shadowd.errors import ShadowdError, UsageError
 
 if TYPE_CHECKING:
-    from shadowd.runs.runs import Run
+    from shadowd.runs.run import Run
 
 LOOK_EVERY = 0.5  # seconds between two looks at what is put aside
 BATCH = 16  # conversations asked for at once: some seconds of a small model

@@ -32,7 +32,7 @@ from shadowd.redact.redaction import Redactor
 from shadowd.store.batch import Batch
 
 if TYPE_CHECKING:
-    from shadowd.runs.runs import Run
+    from shadowd.runs.run import Run
     from shadowd.runs.slices import Slice
 
 KEY_BYTES = 32

@@ -52,7 +52,7 @@ from shadowd.store.writer import StoreWriter
 
 if TYPE_CHECKING:
     from shadowd.runs.recording import Recorder
-    from shadowd.runs.runs import Run
+    from shadowd.runs.run import Run
 
 WITHIN = 3600.0  # seconds: a longer absence has seen other traffic, other data, other deployments
 EVERY = 60.0  # seconds between two hand-overs of a run's evidence, and what a crash may lose

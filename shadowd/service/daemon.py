@@ -28,7 +28,6 @@ from shadowd.config.document import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ShadowdError, UsageError
 from shadowd.ledger.budget import Budget
-from shadowd.observe.token import Token
 from shadowd.ownfiles import prepare_directory
 from shadowd.redact.redaction import Redactor
 from shadowd.replay.engine import Engine
@@ -56,6 +55,11 @@ CLOSE_SECONDS = 2.0  # for the store, after that
 #: What the state directory holds; a directory with other things in it is not ours to close.
 _OWN_FILES = frozenset({"filters.json", "shadowd.db", "redaction.key"})
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
+
+
+#: Serves one address: (address, what verdicts and reports come from or None, health, standing).
+ServeHttp = Callable[[str, Verdicts | None, Health, Standing], Awaitable[None]]
+MakeDoor = Callable[[Config, Log], ServeHttp]
 
 
 class Daemon:
@@ -103,7 +107,7 @@ class Daemon:
         self.comparer = Comparer(self.engine.examining, self.problems)
         self.engine.examining.on_failure = self._comparison_failed
         self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
-        self.token: Token | None = None  # of the HTTP door
+        self.serve_http: ServeHttp | None = None
         self._read = read
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
@@ -279,12 +283,9 @@ class Daemon:
     async def open_http(self, setting: str, sources: Verdicts | None) -> None:
         """Health and metrics, with ``sources`` verdicts and reports. An address that is taken is told, and mirroring
         goes on."""
-        from shadowd.observe.door import Monitor
-        from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
-
+        assert self.serve_http is not None
         try:
-            monitor = Monitor(self.health, self.standing)
-            await serve_http(getattr(self.config, setting), sources, monitor, self.token if sources else None)
+            await self.serve_http(getattr(self.config, setting), sources, self.health, self.standing)
         except ShadowdError as error:
             self.problems[setting] = str(error)
             self.log(setting, problem=str(error))
@@ -388,21 +389,6 @@ def _name(args: dict[str, Any]) -> str:
     return name
 
 
-def _token(config: Config, log: Log) -> Token | None:
-    """Who may read bodies over HTTP: those of the socket's group, unless the operator names a file. An address beyond
-    this host needs one that was named."""
-    beside = Path(config.socket).with_name("http.token")
-    token = Token(Path(config.http_token_file) if config.http_token_file else beside, bool(config.http_token_file))
-    try:
-        token.prepare(os.stat(config.socket).st_gid)
-    except ShadowdError as error:
-        if config.http_token_file:
-            raise
-        log("http token", problem=str(error))  # reports stay closed, and all else goes on
-        return None
-    return token
-
-
 def _clean_stale(log: Log) -> None:
     removed = remove_classifiers(list_interfaces())
     if removed:
@@ -414,8 +400,10 @@ async def run_daemon(
     config_path: Path | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
     read: tuple[object, ...] = (),
+    make_door: MakeDoor | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT; ``read`` is the fingerprint of the files as they were when ``config`` was read.
+    """Run until SIGTERM or SIGINT; ``read`` is the fingerprint of the files as they were when ``config`` was read, and
+    ``make_door`` gives what serves HTTP (``observe/door.py``).
 
     Raises ShadowdError where the host or the configuration does not allow it.
     """
@@ -439,7 +427,7 @@ async def run_daemon(
         async with trio.open_nursery() as nursery:
             # the socket first: a second daemon is refused before it loads anything
             await nursery.start(serve_control, config.socket, config.socket_group, handle)
-            token = _token(config, log) if config.http else None
+            serve_http = make_door(config, log) if make_door is not None else None
             log("loading the capture program")
             notifier.status("loading the capture program")
             # not in a thread: capabilities are a thread's own, so they are given up before there is a second one
@@ -450,7 +438,7 @@ async def run_daemon(
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
             daemon = Daemon(config, config_path, programs, log, notifier, read)
-            daemon.token = token
+            daemon.serve_http = serve_http
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             await daemon.runs.recall()
@@ -460,9 +448,9 @@ async def run_daemon(
                      daemon.watch_selections, daemon.embedding.run, daemon.comparer.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
-            if config.http:
+            if config.http and serve_http is not None:
                 nursery.start_soon(daemon.open_http, "http", daemon.verdicts)
-            if config.monitor:
+            if config.monitor and serve_http is not None:
                 nursery.start_soon(daemon.open_http, "monitor", None)
             hooks = ",".join(daemon.roster.hooks()) or "none"
             log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks, loader=programs.loader)

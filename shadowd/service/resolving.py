@@ -18,7 +18,8 @@ from shadowd.config.filter import FilterSpec
 from shadowd.errors import PlatformError, ShadowdError, UsageError
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Address, Target
-from shadowd.service.roster import Entry, Roster, is_itself, itself
+from shadowd.service.roster import Roster, is_itself, itself
+from shadowd.worker.entry import Entry
 
 EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
 LIMIT = 5.0

@@ -17,7 +17,7 @@ from shadowd.capture.abi import MAX_FILTERS
 from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
 from shadowd.capture.itself import leads_to
 from shadowd.capture.preflight import find_cgroup2
-from shadowd.capture.programs import FilterCounters, Programs
+from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.capture.selection import Selected, Wanted, select
 from shadowd.config.document import Config, FilterSpec, TargetSpec
@@ -27,23 +27,9 @@ from shadowd.policy.jsonedit import JsonEdit
 from shadowd.policy.policy import Policy, loop_value
 from shadowd.replay.target import SECOND, Target, TargetLimits
 from shadowd.runs.embedding import check_model
+from shadowd.worker.entry import Entry, wanted_by
 from shadowd.worker.filters import Filter
 from shadowd.worker.pump import Pump
-
-
-class Entry:
-    """A filter with where it came from and what it selects now. ``bit`` is -1 while paused or in error."""
-
-    __slots__ = ("bit", "counted", "filter", "origin", "problem", "selected", "spec")
-
-    def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
-        self.spec = spec
-        self.origin = origin
-        self.filter = running
-        self.selected = select(_wanted(spec))
-        self.bit = -1
-        self.counted = FilterCounters()  # the kernel's counters of the bit when they were last taken over
-        self.problem = ""
 
 
 class Roster:
@@ -106,12 +92,12 @@ class Roster:
         entry.filter.forward_proxy_header = spec.proxy_protocol == "forward"
         self._set_targets(entry, spec)
         entry.spec = spec
-        entry.selected = select(_wanted(spec))
+        entry.selected = select(wanted_by(spec))
         self._enact(entry)
 
     def moving(self) -> list[tuple[FilterSpec, Wanted]]:
         """Filters whose processes or cgroups may be others by now."""
-        wanted = [(entry.spec, _wanted(entry.spec)) for entry in self.entries.values() if not entry.spec.paused]
+        wanted = [(entry.spec, wanted_by(entry.spec)) for entry in self.entries.values() if not entry.spec.paused]
         return [(spec, one) for spec, one in wanted if one.moves]
 
     def take_up(self, spec: FilterSpec, selected: Selected) -> bool:
@@ -148,7 +134,7 @@ class Roster:
     @staticmethod
     def selected_by(spec: FilterSpec) -> Selected:
         """What a filter selects now."""
-        return select(_wanted(spec))
+        return select(wanted_by(spec))
 
     def _refuse_itself(self, spec: FilterSpec) -> None:
         selected = self.selected_by(spec)
@@ -424,12 +410,6 @@ class Roster:
                 for target in entry.filter.targets
             ],
         }
-
-
-def _wanted(spec: FilterSpec) -> Wanted:
-    return Wanted(
-        spec.ports, spec.cgroup, spec.unit, spec.container, spec.process, spec.pid, spec.direction == "outbound"
-    )
 
 
 def _rule(bit: int, spec: FilterSpec, selected: Selected) -> Rule:

@@ -13,7 +13,8 @@ from shadowd.compare.difference import KINDS, WHERES
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.evidence.rules import MAX_RULES
 from shadowd.runs.recording import Recorder
-from shadowd.runs.runs import Run, Runs
+from shadowd.runs.run import Run
+from shadowd.runs.runs import Runs
 from shadowd.service.roster import Roster
 from shadowd.store.schema import StoreError
 

@@ -23,7 +23,7 @@ pairs against the baseline's answer to the same request:
 
 A field that follows from another is not told twice: whoever refuses calls no tools, and another set of tool calls has
 other arguments and another finish reason. What can only be measured (time to the first content, tokens, similarity of
-the text) is in ``llm_evidence.py``.
+the text) is in ``evidence/talking.py``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from jsonschema.exceptions import best_match
 
 from shadowd.compare.content import content_untrusted
 from shadowd.compare.difference import NONE, Difference, Differences, Options
+from shadowd.compare.event_times import StreamTimes
 from shadowd.compare.headers import media_type
 from shadowd.compare.jsondiff import JsonError, Unbounded, diff_documents, parse_json_untrusted
 from shadowd.compare.pieces import content_type, encoded, pieces
-from shadowd.evidence.streams import StreamTimes
 from shadowd.exchange import Request, Response
 from shadowd.protocols.llm import Ask, LlmError, Message, Reader, ToolCall, recognise_untrusted
 from shadowd.talk.citations import cited_by

@@ -38,7 +38,7 @@ class ReplyError(Exception):
 def asked(trial: Trial) -> bytes:
     """A heavy trial as the process is told it."""
     settings = trial.examiner.settings
-    pairing = Pairing(trial, trial.examiner.contents.epoch, settings.preserve_host)
+    pairing = Pairing(trial, trial.examiner.epoch, settings.preserve_host)
     options: Options = copy.copy(settings.options)
     options.head_memo = {}
     pairs = combinations(answers_of(trial), 2)

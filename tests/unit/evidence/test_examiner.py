@@ -8,9 +8,9 @@ from typing import Any
 
 from shadowd.evidence.contents import MAX_REPEATS
 from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.margins import Margins
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment, signatures
-from shadowd.judge.verdict import Margins
 from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
 
 #: Between two exchanges: 33 a second, so that 3,000 are a run of 90 s.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_comparing_has_a_share_of_a_core() -> None:
 def test_heavy_ones_go_elsewhere() -> None:
     called: list[int] = []
     budget = Budget(64 << 20)
-    judged, examining = examiner(), Examining(budget)
+    judged, examining = examiner(), Examining(budget, time.monotonic_ns)
     examining.on_heavy = lambda: called.append(1)
     examining.take(trial(judged, heavy(1), heavy(2)))
     assert (judged.compared, len(examining.heavy), called) == (0, 1, [1])

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from shadowd.evidence.evidence import Endpoint
 from shadowd.evidence.examiner import Examiner, Settings
-from shadowd.evidence.outages import LEAST, LONGEST, Outages, judge_outages
+from shadowd.evidence.outages import LEAST, LONGEST, Outages
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
+from shadowd.judge.outages import judge_outages
 from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
 
 Statuses = Callable[[int], int]

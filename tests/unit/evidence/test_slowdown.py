@@ -18,6 +18,7 @@ from shadowd.evidence.latency import LatencySketch
 from shadowd.evidence.slowdown import LatencyEvidence
 from shadowd.evidence.tails import _rank_interval, ranks_longer, ranks_shorter
 from shadowd.judge.judgement import Judgement
+from shadowd.judge.slowdown import LatencyJudge
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -47,7 +48,7 @@ def measured(
 
 
 def judged(evidence: LatencyEvidence, required: bool = True) -> dict[str, Judgement]:
-    found = evidence.judge("first_byte", "GET /x", "production", required=required)
+    found = LatencyJudge(evidence).judge("first_byte", "GET /x", "production", required=required)
     return {said.path.removeprefix("first_byte "): said for said in found}
 
 
@@ -113,7 +114,7 @@ def test_the_floor_is_a_difference_that_nobody_minds() -> None:
     assert found["p50"].effect == pytest.approx(2.0, abs=0.2)
     assert found["p50"].margin == pytest.approx(5.0, rel=0.1)
     assert "which is within 1 ms" in found["p50"].sentence
-    without = measured(3.0, middle=0.2 * MS, spread=0.2).judge("last_byte", "", "baseline", floor_ns=0)
+    without = LatencyJudge(measured(3.0, middle=0.2 * MS, spread=0.2)).judge("last_byte", "", "baseline", floor_ns=0)
     assert [said.result for said in without] == ["fail", "fail", "fail"]
     assert "last byte is " in without[0].sentence
     assert "than the baseline's" in without[0].sentence
@@ -165,9 +166,9 @@ def test_alpha_by_percentile_or_shared() -> None:
         return 0.001
 
     evidence = measured(1.2, pairs=3000)
-    strict = evidence.judge("first_byte", "", "production", alpha_fail=alpha)
+    strict = LatencyJudge(evidence).judge("first_byte", "", "production", alpha_fail=alpha)
     assert asked == [50, 90, 99]
-    lax = evidence.judge("first_byte", "", "production", alpha_fail=0.05)
+    lax = LatencyJudge(evidence).judge("first_byte", "", "production", alpha_fail=0.05)
     assert strict[0].low < lax[0].low
 
 

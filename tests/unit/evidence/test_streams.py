@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from shadowd.compare.event_times import stream_times
 from shadowd.evidence import streams
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
-from shadowd.evidence.streams import stream_times
 from shadowd.exchange import Response
 from shadowd.judge.assessment import Assessment
 from tests.unit.evidence.exchanges import MS, SECOND, examine, request, side

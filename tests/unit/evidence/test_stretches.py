@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowd.evidence.stretches import FEW_CONNECTIONS, GROUPS, SLOTS, Course, Slots, Tally, hold, rate, windows
+from shadowd.evidence.stretches import GROUPS, SLOTS, Slots, Tally, rate
+from shadowd.judge.courses import FEW_CONNECTIONS, Course, hold, windows
 
 SECOND = 1_000_000_000
 LEAST = 60 * SECOND

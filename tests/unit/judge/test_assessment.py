@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.margins import Margins
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.stretches import STRETCHES
 from shadowd.judge.assessment import NO_BASELINE, ONE_STOP, OWN_LAG, OWN_LATE, TOO_BUSY, Assessment
-from shadowd.judge.verdict import Margins
 from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
 
 MANY = 1600

@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 
 from shadowd.evidence.betting import log_e_above
+from shadowd.evidence.margins import Margins
 from shadowd.evidence.slowdown import LatencyEvidence
 from shadowd.judge.discordance import judge_capacity, judge_content, judge_errors, judge_field
 from shadowd.judge.judgement import Judgement
-from shadowd.judge.verdict import (
-    Margins,
-    capacity_alpha,
-    decide,
-    errors_alpha,
-    field_alpha,
-    latency_alpha,
-)
+from shadowd.judge.slowdown import LatencyJudge
+from shadowd.judge.verdict import capacity_alpha, decide, errors_alpha, field_alpha, latency_alpha
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -104,7 +99,7 @@ class Run:
         found: list[Judgement] = []
         for order, evidence in enumerate(self.latency):
             alpha = latency_alpha(order or None)
-            found += evidence.judge("first_byte", "", "baseline", alpha_fail=alpha)
+            found += LatencyJudge(evidence).judge("first_byte", "", "baseline", alpha_fail=alpha)
         return found
 
 
@@ -148,7 +143,7 @@ def watched(effect: float, pairs: int, rate: float, rho: float, seed: int) -> se
         evidence.add(int(index * SECOND / rate), reference[index], candidate[index])
         if index + 1 == look or index + 1 == pairs:
             look = int(look * 1.3)
-            said = evidence.judge("first_byte", "", "baseline", alpha_fail=latency_alpha())
+            said = LatencyJudge(evidence).judge("first_byte", "", "baseline", alpha_fail=latency_alpha())
             failed |= {judgement.path for judgement in said if judgement.result == "fail"}
     return failed
 
@@ -167,8 +162,8 @@ def test_a_slow_endpoint_is_named_among_two() -> None:
     run = Run(3, 3000, 0.0, slower=(1.0, 1.8))
     assert run.watch() == "latency"
     run._feed(run.exchanges)
-    slow = run.latency[2].judge("first_byte", "slow", "baseline", alpha_fail=latency_alpha(2))
-    fast = run.latency[1].judge("first_byte", "fast", "baseline", alpha_fail=latency_alpha(1))
+    slow = LatencyJudge(run.latency[2]).judge("first_byte", "slow", "baseline", alpha_fail=latency_alpha(2))
+    fast = LatencyJudge(run.latency[1]).judge("first_byte", "fast", "baseline", alpha_fail=latency_alpha(1))
     assert slow[0].result == "fail"
     assert "fail" not in [said.result for said in fast]
 
@@ -182,7 +177,9 @@ def test_a_run_of_the_same_version_passes_in_the_end() -> None:
             judge_errors(2, 2, 12_000, alpha_fail=errors_alpha()),
             judge_content(0, 12_000),
             judge_capacity(0, 12_000, alpha=capacity_alpha()),
-            *run.latency[0].judge("first_byte", "", "baseline", alpha_fail=latency_alpha(), required=True),
+            *LatencyJudge(run.latency[0]).judge(
+                "first_byte", "", "baseline", alpha_fail=latency_alpha(), required=True
+            ),
         ]
         passed += decide(found, 1.0, Margins(), samples=12_000, seconds=120).verdict == "pass"
     assert passed >= 9

@@ -12,10 +12,10 @@ import pytest
 
 from shadowd.evidence.evidence import ENOUGH_TRIALS
 from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.margins import Margins
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
 from shadowd.judge.fieldwork import _ALWAYS_LEAST, _ALWAYS_SPAN, _FEW, _NOBODY, NOISY_TIMES
-from shadowd.judge.verdict import Margins
 from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
 
 SPAN = 2.0  # seconds: the least evidence, unless a test says otherwise

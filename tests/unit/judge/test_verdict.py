@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shadowd.evidence.margins import Margins
 from shadowd.judge.discordance import judge_capacity, judge_content, judge_errors
 from shadowd.judge.judgement import Judgement, Result, more, percent, span
 from shadowd.judge.verdict import (
@@ -15,7 +16,6 @@ from shadowd.judge.verdict import (
     MAX_REASONS,
     QUANTILE_SHARES,
     SHARES,
-    Margins,
     Verdict,
     capacity_alpha,
     cpu_alpha,

@@ -27,10 +27,10 @@ from shadowd.redact.redaction import Redactor
 from shadowd.runs import resuming
 from shadowd.runs.recording import Recorder
 from shadowd.runs.resuming import EVERY, HELD, SHARE, STOPPED, WITHIN, Hold, Keeper, registry
-from shadowd.runs.runs import Run
-from shadowd.service.roster import Entry
+from shadowd.runs.run import Run
 from shadowd.store.database import Database
 from shadowd.store.writer import StoreWriter
+from shadowd.worker.entry import Entry
 from tests.unit.evidence.exchanges import MS, answer, request, side
 from tests.unit.loopback import Mirror
 from tests.unit.store.test_writer import DAY, run_with, until

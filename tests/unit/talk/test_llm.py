@@ -15,12 +15,13 @@ import pytest
 
 from shadowd.compare.difference import Options
 from shadowd.evidence.examiner import ALL_PROMPTS, Examiner, Settings
+from shadowd.evidence.margins import Margins
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.talking import MAX_MODELS, TalkEvidence
 from shadowd.evidence.trial import Side
 from shadowd.exchange import Request, Response
 from shadowd.judge.assessment import Assessment
-from shadowd.judge.verdict import Margins
+from shadowd.judge.talking import judge_talk
 from shadowd.protocols.llm import Ask, Message, ToolCall
 from shadowd.talk.llm import Answer, compare_messages, compare_talk, group_name, read_answer, recognise
 from tests.unit.evidence.exchanges import MS, SECOND, examine
@@ -193,7 +194,7 @@ def evidence_of(ours: Message, theirs: Message, times: int = 1) -> TalkEvidence:
 
 
 def sentences(evidence: TalkEvidence) -> list[str]:
-    judged = evidence.judge("chat", "production", Margins(), 0.001, lambda order: 0.001, 0.05)
+    judged = judge_talk(evidence, "chat", "production", Margins(), 0.001, lambda order: 0.001, 0.05)
     return [one.sentence for one in judged if one.judge == "content"]
 
 

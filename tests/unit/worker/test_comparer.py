@@ -7,6 +7,7 @@ import pickle
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def until(done: Callable[[], bool], comparer: Comparer) -> None:
 
 
 def test_it_finds_what_the_pump_would_find() -> None:
-    judged, examining = examiner(), Examining(Budget(64 << 20))
+    judged, examining = examiner(), Examining(Budget(64 << 20), time.monotonic_ns)
     comparer = Comparer(examining, {})
     examining.on_heavy = lambda: None
     documents = [{"list": list(range(12_000)), "n": n, "x": {"y": [n]}} for n in (1, 2, 3)]
@@ -69,7 +70,7 @@ def test_it_finds_what_the_pump_would_find() -> None:
 
 def test_a_process_that_dies_costs_its_trial_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that ends at once, thrice; then the real one."""
-    judged, examining = examiner(), Examining(Budget())
+    judged, examining = examiner(), Examining(Budget(), time.monotonic_ns)
     problems: dict[str, str] = {}
     comparer = Comparer(examining, problems)
     examining.on_heavy = lambda: None
@@ -87,7 +88,7 @@ def test_a_process_that_dies_costs_its_trial_alone(monkeypatch: pytest.MonkeyPat
 
 
 def test_where_none_can_be_started_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    judged, examining = examiner(), Examining(Budget())
+    judged, examining = examiner(), Examining(Budget(), time.monotonic_ns)
     problems: dict[str, str] = {}
     comparer = Comparer(examining, problems)
     examining.on_heavy = lambda: None
@@ -100,7 +101,7 @@ def test_where_none_can_be_started_it_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_silence_has_an_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    judged, examining = examiner(), Examining(Budget())
+    judged, examining = examiner(), Examining(Budget(), time.monotonic_ns)
     comparer = Comparer(examining, {})
     examining.on_heavy = lambda: None
     script = tmp_path / "python"

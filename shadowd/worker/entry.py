@@ -1,0 +1,30 @@
+"""A filter in force: what it was asked to be, what it selects, and what runs for it."""
+
+from __future__ import annotations
+
+from shadowd.capture.programs import FilterCounters
+from shadowd.capture.selection import Wanted, select
+from shadowd.config.document import FilterSpec
+from shadowd.worker.filters import Filter
+
+
+class Entry:
+    """A filter with where it came from and what it selects now. ``bit`` is -1 while paused or in error."""
+
+    __slots__ = ("bit", "counted", "filter", "origin", "problem", "selected", "spec")
+
+    def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
+        self.spec = spec
+        self.origin = origin
+        self.filter = running
+        self.selected = select(wanted_by(spec))
+        self.bit = -1
+        self.counted = FilterCounters()  # the kernel's counters of the bit when they were last taken over
+        self.problem = ""
+
+
+def wanted_by(spec: FilterSpec) -> Wanted:
+    """What the filter asks to be selected."""
+    return Wanted(
+        spec.ports, spec.cgroup, spec.unit, spec.container, spec.process, spec.pid, spec.direction == "outbound"
+    )
