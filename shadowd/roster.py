@@ -22,7 +22,7 @@ from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.capture.selection import Selected, Wanted, select
 from shadowd.config import Config, FilterSpec, TargetSpec
 from shadowd.embedding import check_model
-from shadowd.errors import ShadowdError, UsageError
+from shadowd.errors import ItselfError, ShadowdError, UsageError
 from shadowd.filters import Filter
 from shadowd.jsonedit import JsonEdit
 from shadowd.ledger import describe
@@ -155,7 +155,7 @@ class Roster:
         for target in spec.targets:
             host = "127.0.0.1" if target.host == "localhost" else target.host
             if is_itself(spec, selected, host, target.port):
-                raise UsageError(*itself(target.url))
+                raise ItselfError(*itself(target.url))
 
     def remove(self, name: str) -> None:
         entry = self.find(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import select
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -430,12 +431,20 @@ class Engine:
         return found
 
     def cut(self, target: Target, now: int) -> None:
-        """Close its connections: nothing more is sent there."""
+        """Nothing more is sent there: its connections are closed, and what was under way or waited is shed(itself), not
+        its failure. ``target.itself`` is set: it takes nothing new."""
+        for lane in list(target.blocked):
+            lane.shed_all("itself")
+            lane.advance(now)
         for connection in [one for one in self._connections.values() if one.target is target]:
-            if connection.in_flight:
-                connection.fail("reset", now)
-            else:
-                connection.close(now)
+            owner = connection.owner
+            legs, connection.in_flight = connection.in_flight, deque()
+            connection.close(now)
+            for leg in legs:
+                self.shed(leg, "itself")
+            if owner is not None:
+                owner.shed_all("itself")
+                owner.disconnected([], now)
 
     def remove_target(self, target: Target, now: int) -> None:
         """Forget a target whose lanes were abandoned."""

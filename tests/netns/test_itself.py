@@ -99,6 +99,27 @@ def test_a_reload_that_leads_there_changes_nothing(tmp_path: Path) -> None:
         server.close()
 
 
+def test_of_a_configuration_only_that_filter_is_left_out(tmp_path: Path) -> None:
+    """A start is no time to refuse everything: the other filters mirror, and ``status`` says what is wrong."""
+    production, shadow = Server(), Server()
+    text = '[[filters]]\nname = "{}"\ntwin = 0\nports = {}\nto = "{}"\n'
+    itself, shadowed = f"http://127.0.0.1:{production.port}", shadow.url
+    config = text.format("bad", production.port, itself) + text.format("good", production.port, shadowed)
+    with running(tmp_path, config) as started:
+        assert [view["spec"]["name"] for view in started.call("filter.ls")] == ["good"]
+        (problem,) = [one for one in started.call("status")["problems"] if "production itself" in one]
+        assert "filter bad" in problem
+        HttpClient("127.0.0.1", production.port).get("/1")
+        started.settled("good", lambda found: found["seen"] == 1)
+        assert len(production.requests) == len(shadow.requests) == 1
+        started.config.write_text(started.config.read_text().replace(itself, f"{shadowed}/"))
+        started.call("reload")
+        assert {view["spec"]["name"] for view in started.call("filter.ls")} == {"bad", "good"}
+        assert "production itself" not in " ".join(started.call("status")["problems"])
+    for server in (production, shadow):
+        server.close()
+
+
 def test_what_nat_leads_there_is_found_by_its_first_connections(tmp_path: Path) -> None:
     """REDIRECT makes production's address of another one: a few reads are doubled, then no more."""
     need(shutil.which("iptables") is not None, "needs iptables")
