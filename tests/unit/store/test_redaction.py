@@ -361,3 +361,26 @@ def test_any_pattern_is_linear(pattern: str) -> None:
     started = time.process_time()
     own.text("y" + "a" * 65_536)
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[ab]*a[ab]{20}c", "x.{300}(a|b){300}", "(" + "|".join(f"k{n}[a-z]+" for n in range(150)) + ")"]
+)
+def test_a_pattern_that_would_be_simulated_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="slowly|steps"):
+        Redactor(b"a key", [], [pattern])
+
+
+def test_a_pattern_that_reads_on_after_every_letter() -> None:
+    own = Redactor(b"a key", [], ["q.*z|q"])
+    started = time.process_time()
+    redacted = own.text("q" * 65_536)
+    assert time.process_time() - started < 2, "each letter's search to the end: 5 s"
+    assert "q" not in redacted
+
+
+def test_a_group_in_a_long_match_is_masked_with_what_is_around_it() -> None:
+    own = Redactor(b"a key", [], ["<(.*)>"])
+    assert own.text(f"a <{'bc ' * 30}> d") == f"a <{own.mask('bc ' * 30)}> d"
+    assert own.text(f"a <{'bc ' * 300}> d") == f"a {own.mask('<' + 'bc ' * 300 + '>')} d"
+    assert own.text("é <ü> ö") == f"é <{own.mask('ü')}> ö"
