@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from shadowd.budget import Budget
-from shadowd.compare.burden import LIGHT, LIGHT_READ, burden
+from shadowd.compare.burden import HEAVY, LIGHT, LIGHT_READ, burden
 from shadowd.compare.difference import Differences
 from shadowd.compare.evidence import EXAMPLE_BODY
 from shadowd.compare.examiner import Examiner
@@ -124,7 +124,11 @@ class Examining:
             return
         began = self._clock()
         answers = (production, candidate) if other is None else (production, candidate, other)
-        weight = sum(map(burden, answers))
+        try:
+            weight = sum(map(burden, answers))
+        except Exception as error:
+            self.fail(trial.examiner, error)
+            weight = HEAVY
         if weight > LIGHT and not self._is_read(trial.exchange.request, weight):
             self._take_heavy(trial, answers, same)
         elif self._light or self._spent >= TURN or self._allowance <= 0:
@@ -208,7 +212,7 @@ class Examining:
         try:
             trial.examiner.examine(trial)
         except Exception as error:  # whatever it is, it is this exchange's
-            self._fail(trial.examiner, error)
+            self.fail(trial.examiner, error)
 
     def _charge(self, began: int) -> None:
         spent = self._clock() - began
@@ -222,24 +226,25 @@ class Examining:
         try:
             examiner.note_write(request)
         except Exception as error:
-            self._fail(examiner, error)
+            self.fail(examiner, error)
 
     def note_written(self, examiner: Examiner, exchange: Exchange) -> None:
         """Production answered it."""
         try:
             examiner.note_written(exchange)
         except Exception as error:
-            self._fail(examiner, error)
+            self.fail(examiner, error)
 
     def wants_twin(self, examiner: Examiner, request: Request, draw: float) -> bool:
         """Whether to ask a second time."""
         try:
             return examiner.wants_twin(request, draw)
         except Exception as error:
-            self._fail(examiner, error)
+            self.fail(examiner, error)
             return False
 
-    def _fail(self, examiner: Examiner, error: Exception) -> None:
+    def fail(self, examiner: Examiner, error: Exception) -> None:
+        """Count a fault of ours with one exchange, by its place; the first of a place is told."""
         place = place_of(error)
         if place not in self.failed and len(self.failed) >= MAX_PLACES:
             place = "elsewhere"

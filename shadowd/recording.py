@@ -15,7 +15,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,7 @@ class Recorder:
         self.redacted = redactor.text
         self._made: dict[int, tuple[Example, dict[str, Any]]] = {}  # of examples that wait, by their identity
         self._heard: dict[str, set[int]] = {}  # of groups and signatures: what was masked in their examples
+        self.on_failure: Callable[[Exception], None] | None = None  # told what went wrong with an example
         self._node = node
         self._skew = time.time() - time.monotonic()
 
@@ -267,6 +268,12 @@ class Recorder:
         heard = self._redactor.heard = set()
         try:
             shown = self._example(example)
+        except Exception as error:  # it is this exchange's fault alone: the run is recorded without it
+            if self.on_failure is None:
+                raise
+            self.on_failure(error)
+            self._made[id(example)] = example, _unshown()
+            return self._made[id(example)][1]
         finally:
             self._redactor.heard = None
         known = self._heard.setdefault(example.group, set())
@@ -351,6 +358,12 @@ class Recorder:
             "signatures": self.signatures(run)[:REPORT_ROWS],
             "memory": run.vitals.view(),
         }
+
+
+def _unshown() -> dict[str, Any]:
+    side = {"failure": "it cannot be shown, by a fault of shadowd: see shadowctl status"}
+    request = {"method": "", "target": "", "head": "", "body": ""}
+    return {"endpoint": "", "request": request, "production": side, "candidate": side}
 
 
 def _distributions(production: LatencySketch, candidate: LatencySketch) -> dict[str, Any]:
