@@ -134,7 +134,7 @@ def test_a_model_that_fails_is_told_and_loses_nothing_else(tmp_path: Path, model
 
 @pytest.mark.parametrize("stage", ["weigh", "weighed"])
 def test_a_fault_in_weighing_costs_those_texts_alone(model: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    examiner, problems = examined(str(model)), dict[str, str]()
+    examiner = examined(str(model))
     waiting = len(examiner.conversations.unweighed)
     owner: Any = Weighing if stage == "weigh" else Unweighed
     original, failed = getattr(owner, stage), []
