@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 #: Points of the latency over time and rows of tables in a report: a page, not a data dump.
 REPORT_ROWS = 200
-#: A decompressed example body.
-_CONTENT = 4 * EXAMPLE_BODY
+#: Bytes of an example body after decompression: as many as of one that was not compressed. Looking through it for
+#: secrets takes some 30 ms of a turn at worst, for each side.
+_CONTENT = EXAMPLE_BODY
 #: Groups of which it is remembered what was masked in their examples, and how much of each: some 30 MB at most, and
 #: then the oldest are forgotten.
 HEARD, HEARD_EACH = 2000, 400
