@@ -244,11 +244,15 @@ class Examining:
             return False
 
     def fail(self, examiner: Examiner, error: Exception) -> None:
-        """Count a fault of ours with one exchange, by its place; the first of a place is told."""
+        """A fault of ours with one exchange."""
+        examiner.faults += 1
+        self.note_fault(error)
+
+    def note_fault(self, error: Exception) -> None:
+        """Count a fault of ours by its place; the first of a place is told."""
         place = place_of(error)
         if place not in self.failed and len(self.failed) >= MAX_PLACES:
             place = "elsewhere"
-        examiner.faults += 1
         first = place not in self.failed
         self.failed[place] = self.failed.get(place, 0) + 1
         if first and self.on_failure is not None:

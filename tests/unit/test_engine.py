@@ -331,3 +331,35 @@ def test_what_was_under_way_to_production_itself_is_not_the_targets_failure(
         mirror.turn(SECOND)
     assert mirror.ledger()["itself"] == ledger["itself"] + 1
     assert target.breaker_until <= mirror.now, "nor is it what opens the circuit"
+
+
+@pytest.mark.parametrize(
+    ("stage", "raw"), [("_deliver", False), ("_deliver", True), ("_answer", False), ("_read", False), ("_read", True)]
+)
+def test_a_fault_of_ours_with_an_answer_is_that_connections(
+    mirror: Mirror, shadow: Shadow, monkeypatch: pytest.MonkeyPatch, stage: str, raw: bool
+) -> None:
+    original = getattr(connection.Connection, stage)
+    hit: list[int] = []
+
+    def once(*given: object) -> object:
+        if not hit:
+            hit.append(1)
+            raise KeyError("hunter2")
+        return original(*given)
+
+    monkeypatch.setattr(connection.Connection, stage, once)
+    target = mirror.target(shadow.port)
+    lane = Lane(mirror.engine, target, raw=raw)
+    mirror.ask(lane, 0)
+    mirror.peer(shadow).send(ok())
+    mirror.until(lambda: bool(hit))
+    assert mirror.ledger() == {"own_limit": 1}
+    assert (list(mirror.engine.examining.failed.values()), target.connections) == ([1], 0)
+    mirror.ask(lane, 1)
+    if raw:  # the turn that is missing makes another conversation of it
+        assert mirror.ledger() == {"own_limit": 2}
+    else:
+        mirror.answer(mirror.peer(shadow, 1), ok())
+        assert mirror.ledger() == {"own_limit": 1, "mirrored": 1}
+    assert mirror.filter.account.balanced
