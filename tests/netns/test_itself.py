@@ -35,7 +35,10 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 def own_addresses() -> list[str]:
     """Of this host, by whatever interface."""
-    found = ["127.0.0.1", "127.0.0.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", socket.gethostname()]
+    found = [
+        "127.0.0.1", "127.0.0.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", socket.gethostname(),
+        "[::]", "[::ffff:0.0.0.0]", "[::ffff:7f00:1]", "LOCALHOST", "localhost.", "ip6-localhost", "0x7f.1",
+    ]  # fmt: skip
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
