@@ -123,6 +123,28 @@ def test_of_a_configuration_only_that_filter_is_left_out(tmp_path: Path) -> None
         server.close()
 
 
+def test_requests_that_come_back_to_production_are_told(daemon: Daemon) -> None:
+    """A way there that no address shows: a proxy in the place of the shadow."""
+    production = Server()
+
+    def passed_on(number: int, head: bytes, body: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", production.port)) as onward:
+            onward.sendall(head + body)
+            return onward.recv(65536)
+
+    shadow = Server(answer=passed_on)
+    daemon.add("proxied", production.port, shadow.url)
+    client = HttpClient("127.0.0.1", production.port)
+    for number in range(25):
+        client.get(f"/{number}")
+    daemon.settled("proxied", lambda found: found["seen"] == 50)
+    (problem,) = [one for one in daemon.call("status")["problems"] if "came back" in one]
+    assert problem.startswith("25 replayed requests of proxied came back to production")
+    daemon.call("filter.rm", name="proxied")
+    for server in (production, shadow):
+        server.close()
+
+
 def test_what_nat_leads_there_is_found_by_its_first_connections(tmp_path: Path) -> None:
     """REDIRECT makes production's address of another one: a few reads are doubled, then no more."""
     need(shutil.which("iptables") is not None, "needs iptables")
