@@ -51,6 +51,8 @@ _HELD = re.compile(
     r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|[{}\[\]()]|[^\s"\'{}\[\](),;:=]++', re.DOTALL
 )
 _HELD_LIMIT = 8192  # characters of a bracketed value: a body that is kept has so many
+_DIGIT = re.compile(r"[0-9]")
+_DIGIT_WITHIN = 256  # characters of a value: names that follow each other without a blank are a long one each
 _AFTER_KEY = re.compile(r"\s{0,8}(?:=>|[:=])")
 
 
@@ -109,6 +111,10 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
         assert rest is not None
         yield _behind_scheme(text, at, at + len(rest[0].rstrip()))
         return
+    if line < 0 and found["by"] == ":" and plain in _WORDS and not found["close"]:
+        begin = _BARE.match(text, at, at + _DIGIT_WITHIN)
+        if begin is not None and len(begin[0]) == _DIGIT_WITHIN and not _DIGIT.search(begin[0]):
+            return  # as below, without looking at all of it
     bare = _BARE.match(text, at)
     if bare is None:
         return
@@ -120,7 +126,7 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
     if bare[0].lower() in _NOTHING:
         return
     if found["by"] == ":" and not found["close"] and plain in _WORDS:
-        if not any("0" <= letter <= "9" for letter in bare[0]):
+        if not _DIGIT.search(text, at, min(bare.end(), at + _DIGIT_WITHIN)):
             if line < 0 or len(bare[0]) < 8 or bare[0].lower() in _STOP:
                 return
             rest = _REST.match(text, at)  # once of a line, which is long where a name follows the other

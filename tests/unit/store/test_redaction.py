@@ -314,6 +314,7 @@ ADVERSARIES |= {
         "inserts": "INTO t (password) VALUES (", "sentences": "password is ", "of": "password for a ",
         "held": "password={",
         "held again": "={token ", "in a row": "set session:", "held in a row": " : [session ",
+        "without a blank": ":Secret",
         "blocks": "password: |\n", "below": "password:\n  a:\n", "elements": "<password></x>", "cdata": "<![CDATA[",
         "columns": "password,a\n", "resp": "*9999\r\n$4\r\nAUTH\r\n", "split": 'data: {"text":"pass"}\n\n',
         "masks": "password=[redacted:12345678] ", "layers": "%25", "references": "&amp;", "ibans": "DE89 3704 ",
