@@ -226,13 +226,14 @@ _NOUN = (
     r"|(?:access|secret|auth|private)[ _-]?key|(?:access|auth|api|refresh|session|csrf|reset|security)?[ _-]?token"
     r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
     r"|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}|confirm\w{0,8}"
-    r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your)[ _-])(?:code|pin|pass(?:word|code)?)"
+    r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your|dein|ihr)[ _-])(?:code|pin|pass(?:word|code)?)"
     r"|session[ _-]?(?:id|key))"
 )
 _PROSE = re.compile(
     rf"(?<![A-Za-z0-9.]){_NOUN}s?(?![A-Za-z0-9-])[\"'`]?(?P<of>\s(?:for|of)\s[^\s:]{{1,64}}+"
     r"|\s(?:provided|given|supplied|received|submitted|presented|entered|used|sent)(?=[:=]))?"
-    r"(?P<verb>\s{0,4}(?:[:=]|(?<=\s)(?:is|was|are|were|set to|changed to|reset to|to|as|by|with|ist|lautet|est|es)))?"
+    r"(?P<verb>\s{0,4}(?:[:=]|(?<=\s)(?:is|was|are|were|(?:has been |was )?(?:set|changed|reset) to"
+    r"|to|as|by|with|ist|lautet|est|es)))?"
     r":?\s{1,4}(?P<value>[\"'`][^\"'`\r\n]{1,200}[\"'`]?|[^\s\"'`<>,;(){}]{1,400}+)",
     re.IGNORECASE,
 )
@@ -270,7 +271,7 @@ _OPTION_P = re.compile(
     r"[^\r\n|;]{0,200}?\s-(?:p|a|w|P)[ \t]?[\"']?([^\s\"'-][^\s\"']{0,400})"
 )
 _SQL = re.compile(
-    r"\b(?:IDENTIFIED\s{1,4}(?:WITH\s{1,4}\S{1,64}\s{1,4})?(?:BY|AS)|PASSWORD|SECRET)(?:\s{1,4}|\s{0,4}\(\s{0,4})'([^'\r\n]{1,400})",
+    r"\b(?:IDENTIFIED\s{1,4}(?:WITH\s{1,4}\S{1,64}\s{1,4})?(?:BY|AS)|PASSWORD|SECRET)(?:\s{1,4}|\s{0,4}\(\s{0,4})['\"]([^'\"\r\n]{1,400})",
     re.IGNORECASE,
 )
 

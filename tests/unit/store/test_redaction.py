@@ -406,6 +406,8 @@ def test_a_group_in_a_long_match_is_masked_with_what_is_around_it() -> None:
         "snmp-server community hunterxy RO\n",
         "tacacs-server host a key 7 hunterxy\n",
         "addauth digest bob:hunterxy\n",
+        'GRANT ALL ON x TO bob IDENTIFIED BY "hunterxy"',
+        "The password of bob has been set to hunterxy\n",
         "PRIVMSG NickServ :IDENTIFY bob hunterxy\r\n",
     ],
 )
@@ -416,7 +418,13 @@ def test_ways_of_one_program(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["G-692234 is your Google verification code.", "692 234 is the login code", "4711 ist dein Code: PIN"]
+    "text",
+    [
+        "G-692234 is your Google verification code.",
+        "692 234 is the login code",
+        "4711 ist dein Code: PIN",
+        "Dein Code lautet 692411",
+    ],
 )
 def test_a_code_before_what_it_is(text: str) -> None:
     assert not re.search(r"692|4711", Redactor(b"a key").text(text))
