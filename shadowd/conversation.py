@@ -126,7 +126,7 @@ class Group(CodecSink):
             trial = Trial(examiner, exchange, side, baseline)
             trials.append(trial)
             examining = self._outer.engine.examining
-            if baseline is None and examining.wants_twin(examiner, exchange.request, random()):
+            if baseline is None and not side.shed and examining.wants_twin(examiner, exchange.request, random()):
                 trial.twin = self._send_twin(participant, lane.target, exchange)
                 _await(trial, trial.twin)
             _await(trial, side)

@@ -51,13 +51,13 @@ def leads_to(host: str, port: int, selected: Selected, servers: Sequence[str] = 
 
 def arrives_at(ends: Iterable[Address], selected: Selected) -> bool:
     """Whether one of our connections, by their local ``ends``, has its other end at a socket of this namespace that a
-    filter selects. Takes a look at all connections: not for the trio thread. Raises PlatformError."""
-    ours = {(_plain(host), port) for host, port in ends}
-    return bool(ours) and any(
-        (_plain(found.remote), found.remote_port) in ours
+    filter selects. The kernel looks at all connections: not for the trio thread. Raises PlatformError."""
+    return any(
+        _plain(found.remote) == _plain(host)
         and within(found.port, selected.ports)
         and (selected.cgroups is None or found.cgroup in selected.cgroups)
-        for found in established()
+        for host, port in ends
+        for found in established(port)
     )
 
 

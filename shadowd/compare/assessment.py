@@ -64,6 +64,7 @@ class Assessment:
     def __init__(self, examiner: Examiner, eligible: int, seconds: float, resources: Sequence[Judgement] = ()) -> None:
         self._examiner = examiner
         self._eligible = eligible
+        self._compared = examiner.compared  # traffic goes on between the steps: what differs is of these at least
         self._seconds = seconds
         self._resources = list(resources)
         self._judgements: list[Judgement] = []
@@ -243,10 +244,10 @@ class Assessment:
     def _decide(self) -> None:
         examiner = self._examiner
         eligible = self._eligible - examiner.warmed
-        compared = examiner.compared - examiner.warmed
+        compared = max(0, self._compared - examiner.warmed)
         coverage = min(1.0, compared / eligible) if eligible > 0 else 0.0
         drifted = examiner.contents.drifted + self._fields.sessions
-        drift = drifted / examiner.compared if examiner.compared else 0.0
+        drift = min(1.0, drifted / self._compared) if self._compared else 0.0
         decided = decide(
             self._judgements, coverage, examiner.settings.margins, samples=compared, seconds=self._seconds,
             drift_share=drift,
@@ -268,7 +269,7 @@ class Assessment:
         self.verdict = {
             **view,
             "mode": mode,
-            "compared": examiner.compared,
+            "compared": self._compared,
             "eligible": self._eligible,
             "seconds": round(self._seconds, 1),
             "findings": [{**one.view(), "signature": self._signature(one.worst)} for one in findings],

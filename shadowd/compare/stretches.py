@@ -15,8 +15,9 @@ the three share the level by ``PARTS``. The method is that of batch means (A. La
 Analysis", 9.5.3): what is alike within a stretch does no harm, whatever its shape.
 
 The same mean over groups of connections must be beyond the margin too (``Groups``): what differs between two pods is no
-matter of how many requests met each. Fewer than ``LEAST_GROUPS`` groups that say something certify nothing, unless all
-say the same.
+matter of how many requests met each. Where fewer than ``LEAST_GROUPS`` groups say something, or those there are cannot
+be certain, all must say the same: each a quarter of the rate, or all together no more scattered than draws that know
+nothing of connections are (``_even``).
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ PARTS = (0.8, 0.1, 0.1)
 GROUPS = 64  # of connections, by hash: eight seldom meet there
 LEAST_GROUPS = 8
 _EACH = 0.25  # of the overall rate, that each of few groups must have
+#: Groups that may be called even, and events expected in each: below five the statistic is still near χ², and on the
+#: safe side of it where they are as equal as groups of connections (W. Cochran, Biometrics 10, 1954).
+EVEN_GROUPS, EVEN_EVENTS = 4, 3.0
+_EVEN_Z = 1.645  # normal quantile of 95 %: one of twenty that are even is not seen to be
 
 
 class Slots:
@@ -229,7 +234,8 @@ def over_connections(values: Values, total: Tally) -> Rate | None:
 
 def hold(values: Values, total: Tally, margin: float, alpha: float, few: int = 1) -> bool:
     """Whether a rate beyond the margin is one of the connections at large: certain over their groups, or, where there
-    are few (but at least ``few``), beyond the margin in each. True where nobody knows the connections."""
+    are few (but at least ``few``), beyond the margin in each, or even over them. True where nobody knows the
+    connections."""
     if not any(total.by_group):
         return True
     found = over_connections(values, total)
@@ -238,7 +244,26 @@ def hold(values: Values, total: Tally, margin: float, alpha: float, few: int = 1
     sums = [sum(value * tally.by_group[group] for value, tally in values) for group in range(GROUPS)]
     rates = [x / n for x, n in zip(sums, total.by_group, strict=True) if n]
     overall = sum(sums) / sum(total.by_group)
-    return len(rates) >= few and min(rates) > max(margin, overall * _EACH)
+    if len(rates) >= few and min(rates) > max(margin, overall * _EACH):
+        return True
+    return overall > margin and _even(values, total, sums)
+
+
+def _even(values: Values, total: Tally, sums: Sequence[float]) -> bool:
+    """Whether the groups differ no more than by chance: Fisher's index of dispersion against χ² (its quantile by E.
+    Wilson and M. Hilferty, 1931). A pod behind some of the connections scatters them far beyond it."""
+    size = sum(total.by_group)
+    sizes = [n for n in total.by_group if n]
+    events = sum(sum(tally.by_group) for _, tally in values)
+    if len(sizes) < EVEN_GROUPS or events * min(sizes) < EVEN_EVENTS * size:
+        return False
+    mean = sum(sums) / size
+    spread = sum(value * value * sum(tally.by_group) for value, tally in values) / size - mean * mean
+    if spread <= 0:
+        return True
+    scatter = sum((x - n * mean) ** 2 / (n * spread) for x, n in zip(sums, total.by_group, strict=True) if n)
+    free = len(sizes) - 1
+    return scatter <= free * (1 - 2 / (9 * free) + _EVEN_Z * math.sqrt(2 / (9 * free))) ** 3
 
 
 class Course:

@@ -233,6 +233,9 @@ class Engine:
             reason = "memory"
         if not reason and lane.given_up:
             reason = lane.given_up
+        since = request.ended if request.method else now
+        if not reason and now - since > target.limits.max_lag:  # as it comes to us: nothing of it need be made
+            reason = "own_lag"
         if reason:
             if twin:
                 account.twins["shed"] += 1
@@ -243,7 +246,6 @@ class Engine:
             return Side(reason)
         edit = target.role != "baseline"
         wire = policy.rewrite(request, target.host_header, edit) if request.method else request.body
-        since = request.ended if request.method else now
         leg = Leg(exchange, wire, lane, since, now, twin)  # type: ignore[arg-type]  # a pool puts its own lane in
         if twin:
             account.twins_in_flight += 1

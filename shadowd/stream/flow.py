@@ -295,6 +295,10 @@ class Flow:
                 peer.acknowledge(ack)
                 if peer.waiting:
                     self._advance(1 - direction, peer, time)
+        if own.held and payload and distance(own.next_seq, seq) <= 0:  # a probe: nothing is handed out yet
+            below = min(len(payload), 1 - distance(own.next_seq, seq))
+            own.refuse("before_start", below)
+            seq, payload = add(seq, below), payload[below:]
         if payload:
             if not direction:
                 self.before = own.next_seq

@@ -92,8 +92,12 @@ class Trouble:
                         file.write(bytes(1 << 20))
             case 3:
                 self._ballast.unlink(missing_ok=True)
-                if self.shadow is None:
-                    self.shadow = Server(port=self._shadow_port, answer=echo)
+                for _ in range(20):
+                    if self.shadow is None:
+                        try:
+                            self.shadow = Server(port=self._shadow_port, answer=echo)
+                        except OSError:  # a connection of the one before still has the port
+                            time.sleep(0.5)
 
 
 class Reading:

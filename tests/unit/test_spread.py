@@ -303,7 +303,10 @@ def test_what_was_read_too_late_is_our_lag(mirror: Mirror, shadow: Shadow) -> No
     mirror.answer(mirror.peer(shadow), ok())
     exchange = mirror.exchange(1)
     exchange.request.ended -= 2 * SECOND
-    submitted(mirror, lane, exchange)
+    mirror.filter.account.seen += 1
+    side = mirror.engine.submit(exchange, mirror.filter.policy, lane, mirror.now)
+    assert not isinstance(side, Leg), "nothing of it was made"
+    assert side.shed == "own_lag"
     assert mirror.ledger() == {"mirrored": 1, "own_lag": 1}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shadowd.stream.flow import CLIENT, GAP_TIMEOUT, SERVER, Flow
@@ -310,6 +310,7 @@ STEPS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(STEPS, st.booleans(), st.integers(1, 3))
+@example([(b"a", 0, 0, 16, 0, 0, 0), (b"c", 0, 9, 16, 1, 0, 0), (b"c", 0, 8, 16, 1, 0, 0)], True, 2)  # a probe
 def test_every_byte_is_accounted_for(
     steps: list[tuple[bytes, int, int, int, int, int, int]], offline: bool, flows: int
 ) -> None:

@@ -195,6 +195,41 @@ def test_unknown_connections_say_nothing_against_it() -> None:
     assert hold(((1.0, against),), total, 0.001, 0.001)
 
 
+def drawn(rates: list[float], many: int, dice: random.Random) -> tuple[Tally, Tally]:
+    """Connections of ``many`` exchanges each, bad at a rate of their own."""
+    return by_connections(*((many, sum(dice.random() < rate for _ in range(many))) for rate in rates))
+
+
+def share_held(rates: Callable[[random.Random], list[float]], many: int, runs: int = 120) -> float:
+    dice = random.Random(11)
+    found = 0
+    for _ in range(runs):
+        total, against = drawn(rates(dice), many, dice)
+        found += hold(((1.0, against),), total, 0.001, 1e-12)  # at no such level Student's t is sure of twelve
+    return found / runs
+
+
+def test_few_connections_that_are_even_say_that_it_is_the_release() -> None:
+    """As certain as the exchanges are, whatever Student's t says of ten."""
+    assert share_held(lambda _: [0.02] * 10, 300) >= 0.9
+
+
+@pytest.mark.parametrize("pods", [2, 3, 4, 8])
+def test_a_bad_pod_behind_some_of_the_connections_is_not_even(pods: int) -> None:
+    """Each connection belongs to one of several servers, one of which is bad: six events suffice to see that."""
+
+    def rates(dice: random.Random) -> list[float]:
+        own = [number % pods for number in range(12)]
+        return [0.02 * pods if pod == 0 else 0.0 for pod in own]
+
+    assert share_held(rates, 300) == 0
+
+
+def test_connections_that_differ_by_themselves_are_not_even() -> None:
+    """A rate of each connection's own, gamma distributed about the mean."""
+    assert share_held(lambda dice: [dice.gammavariate(0.4, 0.05) for _ in range(12)], 400) <= 0.3
+
+
 # --- courses ----------------------------------------------------------------------------------------------------------
 
 
