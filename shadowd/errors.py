@@ -30,6 +30,10 @@ class UsageError(ShadowdError):
     exit_code = 2
 
 
+class ItselfError(UsageError):
+    """A target is production itself."""
+
+
 class ConfigError(UsageError):
     """A configuration that cannot be used; ``problem`` lists every fault, a line each."""
 

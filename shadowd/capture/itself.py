@@ -3,14 +3,14 @@ them, and writes would run twice.
 
 An address does lead there if it is one of this host's and its port is among those that the filter selects. What NAT
 makes of an address shows only in a connection: its other end is then a socket of this network namespace, with a port
-of the filter's (``peer_port``).
+and a cgroup of the filter's (``arrives_at``).
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shadowd.capture.selection import Selected, within
 from shadowd.capture.sockets import established, listening
@@ -40,8 +40,8 @@ def is_local(host: str) -> bool:
 def leads_to(host: str, port: int, selected: Selected, servers: Sequence[str] = ()) -> bool:
     """Whether a literal address and port are among what a filter selects on this host. ``servers``: its networks of
     production's addresses, if it has any. Where it selects by cgroup as well, one of those must listen there."""
-    if not selected.ports or not within(port, selected.ports) or not is_local(host):
-        return False
+    if not (selected.ports or selected.cgroups) or not within(port, selected.ports) or not is_local(host):
+        return False  # a cgroup without ports: whatever listens in it
     if servers and not any(ipaddress.ip_address(_plain(host)) in ipaddress.ip_network(one) for one in servers):
         return False
     if selected.cgroups is None:
@@ -49,14 +49,16 @@ def leads_to(host: str, port: int, selected: Selected, servers: Sequence[str] = 
     return any(one.port == port and one.cgroup in selected.cgroups for one in listening())
 
 
-def peer_port(local: Address) -> int:
-    """The local port of the socket of this namespace at the other end of our connection ``local``; 0 if it ends
-    elsewhere. Raises PlatformError. The kernel looks at all connections: not for the trio thread."""
-    host = _plain(local[0])
-    for found in established(local[1]):
-        if _plain(found.remote) == host:
-            return found.port
-    return 0
+def arrives_at(ends: Iterable[Address], selected: Selected) -> bool:
+    """Whether one of our connections, by their local ``ends``, has its other end at a socket of this namespace that a
+    filter selects. The kernel looks at all connections: not for the trio thread. Raises PlatformError."""
+    return any(
+        _plain(found.remote) == _plain(host)
+        and within(found.port, selected.ports)
+        and (selected.cgroups is None or found.cgroup in selected.cgroups)
+        for host, port in ends
+        for found in established(port)
+    )
 
 
 def _plain(host: str) -> str:

@@ -58,18 +58,20 @@ def listening() -> list[Listening]:
 
 
 class Established(NamedTuple):
-    """A connection: the local port, and where the other end is."""
+    """A connection: the local port, where the other end is, and the socket's cgroup (0: the kernel does not tell)."""
 
     port: int
     remote: str
     remote_port: int
+    cgroup: int = 0
 
 
 def established(remote_port: int) -> Iterator[Established]:
     """Connections of this network namespace to a remote port, of which the kernel passes no others: a busy host has a
     hundred thousand, and each that is told costs us 150 µs. Raises PlatformError."""
     for entry in _sockets(_ESTABLISHED, 0, remote_port):
-        yield Established(int(entry["idiag_sport"]), str(entry["idiag_dst"]), int(entry["idiag_dport"]))
+        cgroup = int(entry.get_attr("INET_DIAG_CGROUP_ID") or 0)
+        yield Established(int(entry["idiag_sport"]), str(entry["idiag_dst"]), int(entry["idiag_dport"]), cgroup)
 
 
 def traffic(ports: set[int]) -> dict[int, Traffic]:

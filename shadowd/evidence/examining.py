@@ -6,7 +6,7 @@ trial can cost is told first, by a linear scan (``compare/burden.py``)::
     answers equal, nothing to be parsed ─────────────────► at once
     light, and the turn's time is not used up ───────────► at once
     light ───────────────────────────────────────────────► waits for a later turn (``go_on``)
-    heavy ───────────────────────────────────────────────► the comparer process compares (``worker/comparer.py``), at once
+    heavy ───────────────────────────────────────────────► the comparer process compares (``comparer.py``), at once
     heavy, and nobody who takes it; or too much waits ───► by digest: counted, and the report says so
 
 Comparing has ``SHARE`` of a core at most, and ``TURN`` of one turn. Whatever an examiner raises is that one exchange's
@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from shadowd.compare.burden import LIGHT, LIGHT_READ, burden
+from shadowd.compare.burden import HEAVY, LIGHT, LIGHT_READ, burden
 from shadowd.compare.difference import Differences
 from shadowd.evidence.evidence import EXAMPLE_BODY
 from shadowd.evidence.examiner import Examiner
@@ -123,7 +123,11 @@ class Examining:
             return
         began = self._clock()
         answers = (production, candidate) if other is None else (production, candidate, other)
-        weight = sum(map(burden, answers))
+        try:
+            weight = sum(map(burden, answers))
+        except Exception as error:
+            self.fail(trial.examiner, error)
+            weight = HEAVY
         if weight > LIGHT and not self._is_read(trial.exchange.request, weight):
             self._take_heavy(trial, answers, same)
         elif self._light or self._spent >= TURN or self._allowance <= 0:
@@ -207,7 +211,7 @@ class Examining:
         try:
             trial.examiner.examine(trial)
         except Exception as error:  # whatever it is, it is this exchange's
-            self._fail(trial.examiner, error)
+            self.fail(trial.examiner, error)
 
     def _charge(self, began: int) -> None:
         spent = self._clock() - began
@@ -221,28 +225,33 @@ class Examining:
         try:
             examiner.note_write(request)
         except Exception as error:
-            self._fail(examiner, error)
+            self.fail(examiner, error)
 
     def note_written(self, examiner: Examiner, exchange: Exchange) -> None:
         """Production answered it."""
         try:
             examiner.note_written(exchange)
         except Exception as error:
-            self._fail(examiner, error)
+            self.fail(examiner, error)
 
     def wants_twin(self, examiner: Examiner, request: Request, draw: float) -> bool:
         """Whether to ask a second time."""
         try:
             return examiner.wants_twin(request, draw)
         except Exception as error:
-            self._fail(examiner, error)
+            self.fail(examiner, error)
             return False
 
-    def _fail(self, examiner: Judging, error: Exception) -> None:
+    def fail(self, examiner: Judging, error: Exception) -> None:
+        """A fault of ours with one exchange."""
+        examiner.faults += 1
+        self.note_fault(error)
+
+    def note_fault(self, error: Exception) -> None:
+        """Count a fault of ours by its place; the first of a place is told."""
         place = place_of(error)
         if place not in self.failed and len(self.failed) >= MAX_PLACES:
             place = "elsewhere"
-        examiner.faults += 1
         first = place not in self.failed
         self.failed[place] = self.failed.get(place, 0) + 1
         if first and self.on_failure is not None:

@@ -49,6 +49,11 @@ _ID = re.compile(
 )
 
 
+#: Private members of a JSON Web Key (RFC 7518 §6); each has a ``kty``.
+_JWK = frozenset({"k", "d", "p", "q", "dp", "dq", "qi"})
+_VARIABLE = re.compile(r"(?<!\w)([A-Za-z_]\w{0,63})\s{0,4}:\s{0,4}\$([A-Za-z_]\w{0,63})")
+
+
 class Redactor(Protocol):
     """What is asked of ``redaction.Redactor``."""
 
@@ -84,6 +89,9 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
     names: dict[str, tuple[bool, str]] = {}  # of this body: they repeat in every element of a list
     secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
     stack = [_Frame(False, False)]
+    also = _JWK if '"kty"' in text else frozenset[str]()
+    if "$" in text and '"variables"' in text:  # GraphQL: ``login(password: $p)`` says what ``p`` is
+        also |= {one[2] for one in _VARIABLE.finditer(text) if secret_name(one[1])}
     named = False  # by the name just read
     pattern = _LINE_TOKEN if split and "\ndata:" in f"\n{text[:65536]}" else _TOKEN
     for found in pattern.finditer(text):
@@ -106,7 +114,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
             value = decoded(token)
             if _COLON.match(text, found.end()):
                 if value not in names:
-                    names[value] = secret_name(value), by.text(value)
+                    names[value] = secret_name(value) or value in also, by.text(value)
                 named, new = names[value]
                 frame.key = value
                 frame.is_object = True

@@ -29,10 +29,10 @@ _NOTHING = frozenset({"null", "none", "nil", "undefined", "true", "false", "requ
 _NAME = r"[^\W\d][\w.-]{0,127}+"  # longer names are not in any list
 _NAMED = re.compile(
     rf"(?<![\w.])(?<!\w-)(?P<name>{_NAME})(?P<close>\\{{0,7}}[\"'`]?[\])]{{0,2}}(?:\[\])?)[ \t]{{0,8}}"
-    rf"(?P<by>=>|:=|->|<-|[=:])(?P<gap>(?:[*_]{{1,3}}(?=\s))?\s{{0,8}})"
+    rf"(?P<by>=>|:=|->|<-|::(?=[ \t])|[=:])(?P<gap>(?:[*_]{{1,3}}(?=\s))?\s{{0,8}})"
 )
 #: No value has a name in a text without one.
-SIGN = re.compile(r"[=:|\0]|->|<-|\(")
+SIGN = re.compile(r"[=:|\0]|->|<-|\(|\b(?:ENV|ARG|setenv|setx|SetEnv|\w+_param|(?:proxy_set|add)_header|Header set) ")
 _PREFIX = re.compile(r"[bBfFrRuUL@$]{1,2}(?=[\"'`])")
 _YAML_TAG = re.compile(r"[&!][\w!:/.,-]{1,64}[ \t]{1,4}|string\([0-9]{1,6}\)[ \t]{1,4}")  # or PHP's var_dump
 _QUOTED = re.compile(
@@ -51,6 +51,8 @@ _HELD = re.compile(
     r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|[{}\[\]()]|[^\s"\'{}\[\](),;:=]++', re.DOTALL
 )
 _HELD_LIMIT = 8192  # characters of a bracketed value: a body that is kept has so many
+_DIGIT = re.compile(r"[0-9]")
+_DIGIT_WITHIN = 256  # characters of a value: names that follow each other without a blank are a long one each
 _AFTER_KEY = re.compile(r"\s{0,8}(?:=>|[:=])")
 
 
@@ -109,6 +111,10 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
         assert rest is not None
         yield _behind_scheme(text, at, at + len(rest[0].rstrip()))
         return
+    if line < 0 and found["by"] == ":" and plain in _WORDS and not found["close"]:
+        begin = _BARE.match(text, at, at + _DIGIT_WITHIN)
+        if begin is not None and len(begin[0]) == _DIGIT_WITHIN and not _DIGIT.search(begin[0]):
+            return  # as below, without looking at all of it
     bare = _BARE.match(text, at)
     if bare is None:
         return
@@ -120,9 +126,11 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
     if bare[0].lower() in _NOTHING:
         return
     if found["by"] == ":" and not found["close"] and plain in _WORDS:
-        if not any("0" <= letter <= "9" for letter in bare[0]):
-            rest = _REST.match(text, at)
-            if line < 0 or rest is None or " " in rest[0].strip() or len(bare[0]) < 8 or bare[0].lower() in _STOP:
+        if not _DIGIT.search(text, at, min(bare.end(), at + _DIGIT_WITHIN)):
+            if line < 0 or len(bare[0]) < 8 or bare[0].lower() in _STOP:
+                return
+            rest = _REST.match(text, at)  # once of a line, which is long where a name follows the other
+            if rest is None or " " in rest[0].strip():
                 return
     elif line >= 0 and "\n" not in found["gap"]:
         rest = _REST.match(text, at)
@@ -149,21 +157,22 @@ def _inside(text: str, quoted: re.Match[str]) -> Iterator[Span]:
 
 
 def _held(text: str, at: int) -> Iterator[Span]:
-    """Everything in brackets that is no key."""
-    depth = 0
+    """Everything in brackets that is no key; an empty span where it ends: names in there were looked at."""
+    depth, done = 0, at
     for found in _HELD.finditer(text, at, at + _HELD_LIMIT):
-        piece = found[0]
+        piece, done = found[0], found.end()
         if piece in "{[(":
             depth += 1
         elif piece in "}])":
             depth -= 1
             if depth == 0:
-                return
+                break
         elif not _AFTER_KEY.match(text, found.end()) and piece.lower() not in _NOTHING:
             if piece[0] in "\"'":
                 yield from _inside(text, found)
             else:
                 yield found.span()
+    yield done, done
 
 
 def _block(text: str, found: re.Match[str], line: int) -> Iterator[Span] | None:
@@ -217,18 +226,21 @@ _NOUN = (
     r"|(?:access|secret|auth|private)[ _-]?key|(?:access|auth|api|refresh|session|csrf|reset|security)?[ _-]?token"
     r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
     r"|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}|confirm\w{0,8}"
-    r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your)[ _-])(?:code|pin|pass(?:word|code)?)"
+    r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your|dein|ihr)[ _-])(?:code|pin|pass(?:word|code)?)"
     r"|session[ _-]?(?:id|key))"
 )
 _PROSE = re.compile(
-    rf"(?<![A-Za-z0-9.]){_NOUN}s?(?![A-Za-z0-9-])[\"'`]?(?P<of>\s(?:for|of)\s[^\s:]{{1,64}}+)?"
-    r"(?P<verb>\s{0,4}(?:[:=]|(?<=\s)(?:is|was|are|were|set to|changed to|reset to|to|as|by|with|ist|lautet|est|es)))?"
+    rf"(?<![A-Za-z0-9.]){_NOUN}s?(?![A-Za-z0-9-])[\"'`]?(?P<of>\s(?:for|of)\s[^\s:]{{1,64}}+"
+    r"|\s(?:provided|given|supplied|received|submitted|presented|entered|used|sent)(?=[:=]))?"
+    r"(?P<verb>\s{0,4}(?:[:=]|(?<=\s)(?:is|was|are|were|(?:has been |was )?(?:set|changed|reset) to"
+    r"|to|as|by|with|ist|lautet|est|es)))?"
     r":?\s{1,4}(?P<value>[\"'`][^\"'`\r\n]{1,200}[\"'`]?|[^\s\"'`<>,;(){}]{1,400}+)",
     re.IGNORECASE,
 )
 _SYMBOL = re.compile(r"[^\w\s.:/-]")
 _COMMAND = re.compile(
-    r"^[ \t>]{0,8}(?:[A-Za-z0-9.]{1,10} )?(?:AUTH|AUTHENTICATE|PASS|LOGIN|IDENTIFY|OPER|APOP|ACCT|NICKSERV IDENTIFY)"
+    r"^[ \t>]{0,8}(?:[A-Za-z0-9.]{1,10} |(?:PRIVMSG|NOTICE) \w{1,32} :)?"
+    r"(?:AUTH|AUTHENTICATE|PASS|LOGIN|IDENTIFY|OPER|APOP|ACCT|NICKSERV IDENTIFY)"
     r"[ \t]{1,8}(?P<rest>[^\r\n]{1,2000}+)",
     re.MULTILINE,
 )
@@ -241,14 +253,25 @@ _NETRC = re.compile(r"\blogin\s{1,8}\S{1,200}+\s{1,8}password\s{1,8}(\S{1,400}+)
 _PGPASS = re.compile(r"^[^:\s]{1,200}+:(?:[0-9]{1,5}|\*):[^:\s]{1,64}+:[^:\s]{1,64}+:(\S{1,400}+)$", re.MULTILINE)
 _USER_PASS = re.compile(r"(?<!\S)(?:-u|--user|--proxy-user)[ =]{0,2}[\"']?[^\s:\"']{1,200}:([^\s\"']{1,400})")
 _DIRECTIVE = re.compile(
-    r"\b(?:requirepass|masterauth|sentinel auth-pass \S{1,64}|primaryauth)[ \t]{1,4}(\S{1,400})", re.I
+    r"\b(?:requirepass|masterauth|sentinel auth-pass \S{1,64}|primaryauth|addauth digest [^\s:]{1,64}:"
+    r"|snmp-server community|(?:tacacs|radius)-server(?: host \S{1,64})? key(?: [0-9])?|pre-shared-key(?: [0-9])?"
+    r"|username \S{1,64}(?: privilege [0-9]{1,2})? (?:password|secret)(?: [0-9])?|enable (?:password|secret) [0-9])"
+    r"(?:[ \t]{1,4}|(?<=:))(\S{1,400})",
+    re.IGNORECASE,
 )
+# ``G-123456 is your code``; Wi-Fi as a QR code has it (ZXing's wiki)
+_ONE_TIME = re.compile(
+    r"(?<![\w.])(?:[A-Z]{1,3}-)?([0-9]{3,8}(?:[ -][0-9]{2,4})?) (?:is|ist) (?:your|the|ihr|dein)\b[^.\r\n]{0,60}\b"
+    r"(?:code|otp|pin|pass(?:word|code))\b",
+    re.IGNORECASE,
+)
+_WIFI = re.compile(r"\bWIFI:(?:[^\s:;]{1,2}:(?:[^;\\]|\\.){0,100};){0,4}?P:((?:[^;\\]|\\.){1,200})")
 _OPTION_P = re.compile(
     r"\b(?:mysql|mariadb|mysqldump|mysqladmin|sshpass|redis-cli|ldapsearch|ldapadd|mongo|mongosh|sqlcmd|bcp|login)\b"
     r"[^\r\n|;]{0,200}?\s-(?:p|a|w|P)[ \t]?[\"']?([^\s\"'-][^\s\"']{0,400})"
 )
 _SQL = re.compile(
-    r"\b(?:IDENTIFIED\s{1,4}(?:WITH\s{1,4}\S{1,64}\s{1,4})?(?:BY|AS)|PASSWORD|SECRET)(?:\s{1,4}|\s{0,4}\(\s{0,4})'([^'\r\n]{1,400})",
+    r"\b(?:IDENTIFIED\s{1,4}(?:WITH\s{1,4}\S{1,64}\s{1,4})?(?:BY|AS)|PASSWORD|SECRET)(?:\s{1,4}|\s{0,4}\(\s{0,4})['\"]([^'\"\r\n]{1,400})",
     re.IGNORECASE,
 )
 
@@ -276,7 +299,7 @@ def unsigned(text: str) -> Iterator[Span]:
                 break
             yield line.span(1)
             at = line.end()
-    for pattern in (_NETRC, _USER_PASS, _SQL, _DIRECTIVE, _OPTION_P):
+    for pattern in (_NETRC, _USER_PASS, _SQL, _DIRECTIVE, _OPTION_P, _ONE_TIME, _WIFI):
         yield from (found.span(1) for found in pattern.finditer(text))
     if ":" in text:
         yield from (found.span(1) for found in _PGPASS.finditer(text))
@@ -303,6 +326,11 @@ _ARGUMENT = r"\s{0,8}[\"'](?P<value>[^\"'\r\n]{1,400})[\"']"
 _CALLED = (
     re.compile(rf"\(\s{{0,8}}[\"'](?P<name>[\w.-]{{2,64}})[\"']\s{{0,8}},{_ARGUMENT}"),
     re.compile(rf"(?<!\w)(?P<name>[A-Za-z_]\w{{1,63}})\({_ARGUMENT}"),
+    re.compile(  # of Dockerfiles, csh, Windows, nginx, Apache
+        r"^[ \t]{0,16}(?:ENV|ARG|setenv|setx|SetEnv|\w{2,16}_param|(?:proxy_set|add)_header|(?:Request)?Header set)"
+        r"[ \t]{1,8}(?P<name>[A-Za-z_][\w.-]{1,100}+)[ \t]{1,8}[\"']?(?P<value>[^\s\"';]{1,400}+)",
+        re.MULTILINE,
+    ),
 )
 _NAMING = r"[\"']?(?:name|key|k|field|variable)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?P<name>[\w.-]{2,64})"
 _NAMED_VALUE = r"[\"']?(?:value|val|v|content|default)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?P<value>[^\r\n\"']{1,400})"
@@ -328,7 +356,7 @@ _CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
 #: No secret stands behind a noun in a text without one.
 NOUN = re.compile(
     r"pass|pwd|pw\b|kennwort|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
-    r"|IDENTIFIED|[^\s:]:(?:[0-9]{1,5}|\*):[^:\s]",
+    r"|IDENTIFIED|WIFI:|community|[^\s:]:(?:[0-9]{1,5}|\*):[^:\s]",
     re.IGNORECASE,
 )
 

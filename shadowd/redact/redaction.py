@@ -266,12 +266,19 @@ class Redactor:
             known = space and scheme.lower() in SCHEMES
             content = f"{scheme} {self.told(rest.strip())}" if known else self.told(content)
         elif key == "sec-websocket-protocol":  # browsers can send a token in no other field
-            content = ",".join(self._protocol(one) for one in content.split(","))
+            content = ",".join(self._protocols(content.split(",")))
         elif key in _URL_HEADERS:
             content = self.url(content)
         else:
             content = self.identifier(content) if key in _OPEN_HEADERS else self.text(content)
         return self._header_name(name) + colon + lead + content
+
+    def _protocols(self, pieces: list[str]) -> Iterator[str]:
+        before = ""
+        for piece in pieces:  # ``access_token, …``: its value follows
+            name = piece.strip()
+            yield piece.replace(name, self.told(name)) if before and self.is_secret(before) else self._protocol(piece)
+            before = name
 
     def _protocol(self, piece: str) -> str:
         name = piece.strip()
@@ -357,7 +364,7 @@ class Redactor:
             return self.text(text).encode("utf-8", "surrogateescape"), found[1]
         if secret and text[:1] in "+$":
             text = self._masked(text, [(start, end, text[start:end]) for start, end in wires.replies(text)])
-        text = self._masked(text, [(start, end, text[start:end]) for start, end in wires.lines(text)])
+        text = self._masked(text, [(start, end, text[start:end]) for start, end in wires.lines(text, self.names)])
         return self._body(text, "").encode("utf-8", "surrogateescape"), False
 
     def _body(self, text: str, kind: str) -> str:

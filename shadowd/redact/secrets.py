@@ -28,6 +28,7 @@ _PERHAPS = re.compile(
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[0-9]: |AGE-SECRET-KEY-1")
 _URL_PASSWORD = re.compile(r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[]{1,256})@")
+_ORACLE = re.compile(r"(?:\bjdbc:oracle:\w{1,8}:|\bsqlplus(?: -\w{1,8}){0,4} )[\w.$-]{1,64}/([^\s/@]{1,256})@")
 _URL_USER = re.compile(r"(?<=://)([A-Za-z0-9_.~%-]{16,256})@(?=[\w.-])")
 _BEARER = re.compile(r"(?i:(?<![\w-])(?:bearer|basic))\s{1,4}([\w.~+/=-]{6,}+)")
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){1,4}+", re.ASCII)
@@ -104,6 +105,8 @@ def looks(text: str, tokens: bool = True) -> Iterator[Span]:
         yield from (found.span(1) for found in _URL_PASSWORD.finditer(text))
         yield from (found.span(1) for found in _URL_USER.finditer(text) if is_token(found[1]))
         yield from (found.span(1) for found in _WEBHOOK.finditer(text))
+    if "@" in text:
+        yield from (found.span(1) for found in _ORACLE.finditer(text))
     yield from (found.span(1) for found in _BEARER.finditer(text) if found[0][:1] not in "bB" or _credential(found))
     yield from (found.span() for found in _JWT.finditer(text))
     yield from (found.span() for found in _MAKERS.finditer(text) if _no_words(found[0]))

@@ -249,12 +249,23 @@ _INLINE = re.compile(
     r"(?im)^(?:auth|hello [23] auth)[ \t]+([^\r\n]+)|^pass[ \t]+([^\r\n]+)"
     r"|^config[ \t]+set[ \t]+\S{0,64}(?:pass|auth)[ \t]+([^\r\n]+)"
 )
+# Inline commands of Redis, and memcached's (doc/protocol.txt): the value is on the line, or on the next.
+_KEY_LINE = re.compile(
+    r"(?im)^(?:set|add|replace|prepend|append|cas|VALUE) (?P<name>\S{1,250}+)(?: [0-9]{1,20}){2,4}(?: noreply)?\r\n"
+    r"(?P<below>[^\r\n]{1,2000}+)"
+    r"|^(?:set|setnx|getset|append|setex|psetex|hset|hmset|lpush|rpush|sadd|publish)[ \t]+(?P<key>\S{1,250}+)[ \t]+"
+    r"(?P<value>[^\r\n]{1,2000}+)"
+)
 _LONE = re.compile(r"[A-Za-z0-9+/]{8,400}={0,2}\r?\n?\Z")
 _PLAIN = re.compile(r"\0[\x21-\x7e]{1,128}\0([\x21-\x7e]{1,128})")  # RFC 4616, in AMQP, Kafka, XMPP
 
 
-def lines(text: str) -> Iterator[Span]:
-    """Commands in lower case, an answer to a server's question in base64, and SASL PLAIN."""
+def lines(text: str, names: SecretNames) -> Iterator[Span]:
+    """Commands in lower case, values of keys that say that they are secret, an answer to a server's question in base64,
+    and SASL PLAIN."""
+    for found in _KEY_LINE.finditer(text):
+        if secret_key(found["name"] or found["key"], names):
+            yield found.span("below" if found["name"] else "value")
     for found in _INLINE.finditer(text):
         yield next(found.span(n) for n in (1, 2, 3) if found[n] is not None)
     if _LONE.match(text) and len(text.strip()) % 4 == 0 and _is_base64(text.strip()):

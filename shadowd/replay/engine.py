@@ -11,6 +11,7 @@ import contextlib
 import errno
 import select
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -140,7 +141,7 @@ class Engine:
         for index, (fd, events) in enumerate(ready):
             connection = connections.get(fd)
             if connection is not None and fd not in closed:
-                connection.on_event(events, now)
+                self._handle(connection, events, now)
                 if self.taken >= DISPATCH:
                     self._ready = ready[index + 1 :]
                     break
@@ -151,13 +152,21 @@ class Engine:
             for connection in list(self._again):
                 del self._again[connection]
                 if connection.state != CLOSED:
-                    connection.on_event(select.EPOLLIN | select.EPOLLRDHUP, now)  # the FIN may have been told before
+                    self._handle(connection, select.EPOLLIN | select.EPOLLRDHUP, now)  # the FIN may have been told
                     if self.taken >= DISPATCH:
                         break
         if self._broken:
             broken, self._broken = self._broken, []
             for connection in broken:
                 connection.fail("reset", now)
+
+    def _handle(self, connection: Connection, events: int, now: int) -> None:
+        """A fault of ours with what a shadow said is that connection's: what it carried is shed, and told once."""
+        try:
+            connection.on_event(events, now)
+        except Exception as error:
+            self.examining.note_fault(error)
+            self._cut(connection, "own_limit", now)
 
     def tick(self, now: int) -> None:
         """Time limits."""
@@ -433,12 +442,28 @@ class Engine:
         return found
 
     def cut(self, target: Target, now: int) -> None:
-        """Close its connections: nothing more is sent there."""
+        """Nothing more is sent there: its connections are closed, and what was under way or waited is shed(itself), not
+        its failure. ``target.itself`` is set: it takes nothing new."""
+        for lane in list(target.blocked):
+            lane.shed_all("itself")
+            lane.advance(now)
         for connection in [one for one in self._connections.values() if one.target is target]:
-            if connection.in_flight:
-                connection.fail("reset", now)
-            else:
-                connection.close(now)
+            if connection.owner is not None:
+                connection.owner.shed_all("itself")
+            self._cut(connection, "itself", now)
+
+    def _cut(self, connection: Connection, reason: str, now: int) -> None:
+        """Close it; what is in flight is shed by ``reason``, and what else there is of a conversation."""
+        owner = connection.owner
+        legs, connection.in_flight = connection.in_flight, deque()
+        connection.close(now)
+        for leg in legs:
+            if not leg.done:
+                self.shed(leg, reason)
+        if owner is not None:
+            if owner.raw:
+                owner.shed_all(reason)
+            owner.disconnected([], now)
 
     def remove_target(self, target: Target, now: int) -> None:
         """Forget a target whose lanes were abandoned."""

@@ -440,9 +440,13 @@ class Pool(Fan):
             blamed = self._engine.stalls.blame(leg.since, leg.queued_at, now, self.target.limits.max_lag)
             self._engine.shed(leg, blamed)
 
-    def abandon(self, reason: str, now: int) -> None:
+    def shed_all(self, reason: str) -> None:
+        """What is queued is given up."""
         while self.queue:
             self._engine.shed(self.queue.popleft(), reason)
+
+    def abandon(self, reason: str, now: int) -> None:
+        self.shed_all(reason)
         self.abandon_branches(reason, now)
         self.target.blocked.discard(self)
         self.target.starved.pop(self, None)

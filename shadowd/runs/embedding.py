@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from shadowd.errors import ShadowdError, UsageError
+from shadowd.evidence.examining import place_of
 
 if TYPE_CHECKING:
+    from shadowd.evidence.talking import Unweighed
     from shadowd.runs.run import Run
 
 LOOK_EVERY = 0.5  # seconds between two looks at what is put aside
@@ -151,12 +153,15 @@ class Embedding:
     async def _weigh(self, run: Run) -> None:
         folder, waiting = run.examiner.settings.similarity, run.examiner.conversations.unweighed
         child = self._children.get(folder)
+        taken: list[Unweighed] = []
         try:
             if child is None:
                 child = self._children[folder] = Weighing(folder)
                 await child.start()
             taken = [waiting.popleft() for _ in range(min(BATCH, len(waiting)))]
             likeness = await child.weigh([one.texts for one in taken])
+            for one, (baseline, candidate) in zip(taken, likeness, strict=True):
+                one.weighed(baseline - candidate)
         except ShadowdError as error:
             self._problems["similarity"] = f"{error} — {error.remedy}; texts are not judged"
             self._not_before[folder] = trio.current_time() + AGAIN
@@ -164,6 +169,7 @@ class Embedding:
                 self._children.pop(folder, None)
                 await child.close()
             return
+        except Exception as error:  # of these texts alone: mirroring, and the others' texts, go on
+            self._problems["similarity"] = f"likeness failed: {place_of(error)} — {len(taken)} texts are not judged"
+            return
         self._problems.pop("similarity", None)
-        for one, (baseline, candidate) in zip(taken, likeness, strict=True):
-            one.weighed(baseline - candidate)

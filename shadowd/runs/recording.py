@@ -15,7 +15,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 #: Points of the latency over time and rows of tables in a report: a page, not a data dump.
 REPORT_ROWS = 200
-#: A decompressed example body.
-_CONTENT = 4 * EXAMPLE_BODY
+#: Bytes of an example body after decompression: as many as of one that was not compressed. Looking through it for
+#: secrets takes some 30 ms of a turn at worst, for each side.
+_CONTENT = EXAMPLE_BODY
 #: Groups of which it is remembered what was masked in their examples, and how much of each: some 30 MB at most, and
 #: then the oldest are forgotten.
 HEARD, HEARD_EACH = 2000, 400
@@ -77,6 +78,7 @@ class Recorder:
         self.redacted = redactor.text
         self._made: dict[int, tuple[Example, dict[str, Any]]] = {}  # of examples that wait, by their identity
         self._heard: dict[str, set[int]] = {}  # of groups and signatures: what was masked in their examples
+        self.on_failure: Callable[[Exception], None] | None = None  # told what went wrong with an example
         self._node = node
         self._skew = time.time() - time.monotonic()
 
@@ -267,6 +269,12 @@ class Recorder:
         heard = self._redactor.heard = set()
         try:
             shown = self._example(example)
+        except Exception as error:  # it is this exchange's fault alone: the run is recorded without it
+            if self.on_failure is None:
+                raise
+            self.on_failure(error)
+            self._made[id(example)] = example, _unshown()
+            return self._made[id(example)][1]
         finally:
             self._redactor.heard = None
         known = self._heard.setdefault(example.group, set())
@@ -351,6 +359,12 @@ class Recorder:
             "signatures": self.signatures(run)[:REPORT_ROWS],
             "memory": run.vitals.view(),
         }
+
+
+def _unshown() -> dict[str, Any]:
+    side = {"failure": "it cannot be shown, by a fault of shadowd: see shadowctl status"}
+    request = {"method": "", "target": "", "head": "", "body": ""}
+    return {"endpoint": "", "request": request, "production": side, "candidate": side}
 
 
 def _distributions(production: LatencySketch, candidate: LatencySketch) -> dict[str, Any]:

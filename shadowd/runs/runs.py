@@ -9,7 +9,6 @@ the hot path, and nothing here can stop it: a store that fails is told in ``stat
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import trio
 
 from shadowd.errors import ShadowdError
+from shadowd.evidence.examining import place_of
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
 from shadowd.judge.verdict import cpu_alpha, memory_alpha
@@ -55,6 +55,7 @@ class Runs:
         self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
         self.keeper = Keeper(writer, recorder)
+        recorder.on_failure = self._fault
         self._resumed: list[int] = []  # runs that the store holds for ended
 
     # --- what the roster says -----------------------------------------------------------------------------------------
@@ -198,11 +199,11 @@ class Runs:
                 run.looked_of, run.looked_at = run.activity, now
                 try:
                     await run.vitals.look(run.served, run.asked)
-                except Exception as error:  # likewise
-                    self.problem = f"looking at processes failed: {error!r} at {_place(error)} — report it"
-                if run.vitals.shadow_started:
-                    run.examiner.candidate_began(max(0.0, run.began - run.vitals.shadow_started))
-                run.roll(time.time())
+                    if run.vitals.shadow_started:
+                        run.examiner.candidate_began(max(0.0, run.began - run.vitals.shadow_started))
+                    run.roll(time.time())
+                except Exception as error:  # one run's fault must not end the mirroring
+                    self._fault(error)
                 run.examiner.ended = run.examiner.ended or run.vitals.another_version
                 if run.examiner.ended and self.current.get(key) is run:
                     self._end(key, run.examiner.ended)
@@ -217,19 +218,30 @@ class Runs:
                 await self._register()
                 for run in list(self.current.values()):
                     if run.id >= 0:
-                        fresh = RECORD_IDLE if run.assessed_of == run.activity else 1.0
-                        self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run, fresh)))
-                        await self.keeper.keep(run)
+                        await self._record(run)
             except StoreError:
                 pass  # ``writer.problem`` says it, and the next opening makes it good
-            except Exception as error:  # a fault of the comparison must not end the mirroring
-                if not self.problem:
-                    self._log("comparison failed", error=repr(error), at=_place(error))
-                self.problem = f"the comparison failed: {error!r} at {_place(error)} — mirroring goes on; report it"
-            took = time.monotonic() - began
-            with trio.move_on_after(max(RECORD_EVERY, RESPITE * took)):
+            except Exception as error:
+                self._fault(error)
+            with trio.move_on_after(max(RECORD_EVERY, RESPITE * (time.monotonic() - began))):
                 await self._begun.wait()
             self._begun = trio.Event()
+
+    async def _record(self, run: Run, last: bool = False) -> None:
+        """A fault of one run is neither another's nor the mirroring's."""
+        try:
+            fresh = RECORD_IDLE if run.assessed_of == run.activity and not last else 1.0
+            self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run, fresh)))
+            await (self.keeper.keep_last(run) if last else self.keeper.keep(run))
+        except StoreError:
+            raise
+        except Exception as error:
+            self._fault(error)
+
+    def _fault(self, error: Exception) -> None:  # without its words, which traffic may have written
+        if not self.problem:
+            self._log("comparison failed", place=place_of(error))
+        self.problem = f"the comparison failed: {place_of(error)} — mirroring goes on; report it"
 
     async def close(self) -> None:
         """The daemon ends in good order: what was seen last is stored, and why the runs ended."""
@@ -237,8 +249,7 @@ class Runs:
             await self._register()
             for run in self.current.values():
                 if run.id >= 0:
-                    self.writer.submit_nowait(await self._recorder.batch(run, await self.assess(run)))
-                    await self.keeper.keep_last(run)
+                    await self._record(run, last=True)
                     self._closing.append((run.id, time.time(), STOPPED))
             await self._register()
         except StoreError:
@@ -264,12 +275,6 @@ class Runs:
         while self._closing:
             await self.writer.ask(partial(_end_run, *self._closing[0]))
             self._closing.pop(0)
-
-
-def _place(error: BaseException) -> str:
-    """File and line where an error was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
 
 
 def _end_run(run: int, when: float, reason: str, database: Database) -> None:

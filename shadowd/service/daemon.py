@@ -26,7 +26,7 @@ from shadowd.capture.programs import Programs, load
 from shadowd.capture.selection import RESELECT, select
 from shadowd.config.document import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
-from shadowd.errors import ConfigError, ShadowdError, UsageError
+from shadowd.errors import ConfigError, ItselfError, ShadowdError, UsageError
 from shadowd.ledger.budget import Budget
 from shadowd.ownfiles import prepare_directory
 from shadowd.redact.redaction import Redactor
@@ -131,7 +131,11 @@ class Daemon:
         if any(spec.hook != "socket" for spec in [*self.config.filters, *stored]):
             _clean_stale(self.log)
         for spec in self.config.filters:
-            self.roster.add(spec, "config")
+            try:
+                self.roster.add(spec, "config")
+            except ItselfError as error:  # of what this host is now: the others need not suffer for it
+                self.problems[f"filter {spec.name}"] = f"the filter {spec.name} was not started: {error}"
+                self.log("filter not started", name=spec.name, error=str(error))
         for index, problem in enumerate(problems):
             self.problems[f"state {index}"] = problem
             self.log("state", problem=problem)
@@ -197,9 +201,12 @@ class Daemon:
         added = changed = 0
         for name in gone:
             self.roster.remove(name)
+        for name in [spec.name for spec in self.config.filters if spec.name not in wanted]:
+            self.problems.pop(f"filter {name}", None)  # one that could not be started
         for name, spec in wanted.items():
             if name not in current:
                 self.roster.add(spec, "config")
+                self.problems.pop(f"filter {name}", None)
                 added += 1
             elif spec != current[name].spec:
                 self.roster.change(name, spec)
@@ -309,6 +316,7 @@ class Daemon:
                 try:
                     if self.roster.take_up(spec, found):
                         self.log("selection changed", name=spec.name, selected=found.found or found.problem)
+                        self.resolving.soon()  # what was another's port may be production's now
                 except ShadowdError as error:
                     self.log("selection not taken up", name=spec.name, problem=str(error))
 

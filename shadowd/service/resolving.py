@@ -8,14 +8,12 @@ looked for among this host's sockets.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 import trio
 
-from shadowd.capture.itself import peer_port
-from shadowd.capture.selection import within
+from shadowd.capture.itself import arrives_at
 from shadowd.config.filter import FilterSpec
-from shadowd.errors import PlatformError, ShadowdError, UsageError
+from shadowd.errors import ItselfError, ShadowdError
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Address, Target
 from shadowd.service.roster import Roster, is_itself, itself
@@ -80,7 +78,7 @@ class Resolving:
         target.itself = " — ".join(itself(target.url)) if refused else ""
 
     async def check(self, spec: FilterSpec) -> None:
-        """Raise UsageError if a name of the filter's resolves to production itself. What does not resolve is found out
+        """Raise ItselfError if a name of the filter's resolves to production itself. What does not resolve is found out
         later."""
         if spec.allow_self:
             return
@@ -92,7 +90,7 @@ class Resolving:
                     continue
                 selected = self._roster.selected_by(spec)
                 if any(is_itself(spec, selected, str(address[0]), target.port) for *_, address in found):
-                    raise UsageError(*itself(target.url))
+                    raise ItselfError(*itself(target.url))
 
     # --- what NAT makes of an address ---------------------------------------------------------------------------------
 
@@ -111,28 +109,16 @@ class Resolving:
 
     async def _look(self, entry: Entry, target: Target) -> None:
         ends = self._engine.local_ends(target)
-        if not ends or entry.spec.direction == "outbound" or not entry.selected.ports or entry.selected.cgroups:
+        if not ends or entry.spec.direction == "outbound" or not (entry.selected.ports or entry.selected.cgroups):
             return
         addresses = list(target.addresses)
         try:
-            ports = await trio.to_thread.run_sync(_ports, ends)
-        except ShadowdError:
-            ports = []  # the kernel does not list sockets
+            caught = await trio.to_thread.run_sync(arrives_at, ends, entry.selected)
+        except (ShadowdError, OSError):
+            caught = False  # the kernel does not list sockets
         self._looked[target] = list(addresses)
-        if any(within(port, entry.selected.ports) for port in ports):
+        if caught:
             target.addresses = []
             self._caught.add(target)
             target.itself = " — ".join(itself(target.url))
             self._engine.cut(target, time.monotonic_ns())
-
-
-def _ports(ends: Iterable[tuple[str, int]]) -> list[int]:
-    found = []
-    for end in ends:
-        try:
-            port = peer_port(end)
-        except (PlatformError, OSError):
-            continue
-        if port:
-            found.append(port)
-    return found

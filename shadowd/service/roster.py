@@ -21,7 +21,7 @@ from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.capture.selection import Selected, Wanted, select
 from shadowd.config.document import Config, FilterSpec, TargetSpec
-from shadowd.errors import ShadowdError, UsageError
+from shadowd.errors import ItselfError, ShadowdError, UsageError
 from shadowd.ledger.ledger import describe
 from shadowd.policy.jsonedit import JsonEdit
 from shadowd.policy.policy import Policy, loop_value
@@ -141,7 +141,7 @@ class Roster:
         for target in spec.targets:
             host = "127.0.0.1" if target.host == "localhost" else target.host
             if is_itself(spec, selected, host, target.port):
-                raise UsageError(*itself(target.url))
+                raise ItselfError(*itself(target.url))
 
     def remove(self, name: str) -> None:
         entry = self.find(name)

@@ -17,6 +17,8 @@ from shadowd.service.roster import Roster
 from shadowd.worker.pump import Pump
 
 CATCH_UP = 2.0  # seconds: whoever asks waits; what is not read by then is counted as ``waiting``
+#: Replayed requests that came back: fewer may be a shadow that asks production for something now and then.
+LOOPED = 20
 
 
 class Standing:
@@ -94,6 +96,15 @@ class Standing:
             if target.tls_error:
                 told[
                     f"{target.tls_error} — check --ca, --insecure, the target's certificate, and that it speaks TLS"
+                ] = None
+        for name, entry in self.roster.entries.items():
+            account = entry.filter.account
+            came_back, sent = account.filtered["loop"], sum(target.mirrored for target in account.targets)
+            if came_back >= LOOPED and 2 * came_back >= sent and not entry.spec.allow_self:
+                told[
+                    f"{came_back:,} replayed requests of {name} came back to production: a target leads there, by NAT, "
+                    "a container's own address or a proxy, and production serves them twice — give the shadow an "
+                    "address of its own"
                 ] = None
         return list(told)
 

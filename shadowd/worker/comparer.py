@@ -122,6 +122,9 @@ class Comparer:
             await trio.sleep(AGAIN)
             examining.on_heavy = self._call
             return
+        except Exception as error:  # whatever it is, it is this exchange's
+            await self._end()
+            examining.fail(trial.examiner, error)
         self._problems.pop("comparer", None)
         examining.heavy.popleft()
         examining.compared(trial, found)

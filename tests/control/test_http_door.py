@@ -420,6 +420,31 @@ def test_ten_thousand_slow_connections_leave_health_answering() -> None:
     serving(test)
 
 
+def test_of_a_burst_of_silent_connections_only_the_newest_cost_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody of the others would be let in, and a health check that waits among them is."""
+    begun: list[int] = []
+    original = door.Entrance._let_in
+
+    async def counted(self: door.Entrance, stream: trio.SocketStream) -> None:
+        begun.append(1)
+        await original(self, stream)
+
+    monkeypatch.setattr(door.Entrance, "_let_in", counted)
+    count = door._BATCH
+
+    async def test(host: str, port: int) -> None:
+        checking = socket.create_connection((host, port), 10)  # these come while the door has no turn
+        checking.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        held = [socket.create_connection((host, port), 10) for _ in range(count - 1)]
+        checking.settimeout(10)
+        assert (await trio.to_thread.run_sync(checking.recv, 100)).startswith(b"HTTP/1.1 200 ")
+        assert len(begun) == door.LOBBY + 1
+        for one in (*held, checking):
+            one.close()
+
+    serving(test)
+
+
 def test_a_silent_connection_and_one_that_drips_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "IDLE_SECONDS", 1.0)
 

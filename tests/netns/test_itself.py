@@ -35,7 +35,10 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 def own_addresses() -> list[str]:
     """Of this host, by whatever interface."""
-    found = ["127.0.0.1", "127.0.0.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", socket.gethostname()]
+    found = [
+        "127.0.0.1", "127.0.0.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", socket.gethostname(),
+        "[::]", "[::ffff:0.0.0.0]", "[::ffff:7f00:1]", "LOCALHOST", "localhost.", "ip6-localhost", "0x7f.1",
+    ]  # fmt: skip
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -95,6 +98,49 @@ def test_a_reload_that_leads_there_changes_nothing(tmp_path: Path) -> None:
         HttpClient("127.0.0.1", production.port).get("/1")
         ledger = started.settled("one", lambda found: found["seen"] == 1)
         assert ledger["targets"][0]["mirrored"] == len(shadow.requests) == 1
+    for server in (production, shadow):
+        server.close()
+
+
+def test_of_a_configuration_only_that_filter_is_left_out(tmp_path: Path) -> None:
+    """A start is no time to refuse everything: the other filters mirror, and ``status`` says what is wrong."""
+    production, shadow = Server(), Server()
+    text = '[[filters]]\nname = "{}"\ntwin = 0\nports = {}\nto = "{}"\n'
+    itself, shadowed = f"http://127.0.0.1:{production.port}", shadow.url
+    config = text.format("bad", production.port, itself) + text.format("good", production.port, shadowed)
+    with running(tmp_path, config) as started:
+        assert [view["spec"]["name"] for view in started.call("filter.ls")] == ["good"]
+        (problem,) = [one for one in started.call("status")["problems"] if "production itself" in one]
+        assert "filter bad" in problem
+        HttpClient("127.0.0.1", production.port).get("/1")
+        started.settled("good", lambda found: found["seen"] == 1)
+        assert len(production.requests) == len(shadow.requests) == 1
+        started.config.write_text(started.config.read_text().replace(itself, f"{shadowed}/"))
+        started.call("reload")
+        assert {view["spec"]["name"] for view in started.call("filter.ls")} == {"bad", "good"}
+        assert "production itself" not in " ".join(started.call("status")["problems"])
+    for server in (production, shadow):
+        server.close()
+
+
+def test_requests_that_come_back_to_production_are_told(daemon: Daemon) -> None:
+    """A way there that no address shows: a proxy in the place of the shadow."""
+    production = Server()
+
+    def passed_on(number: int, head: bytes, body: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", production.port)) as onward:
+            onward.sendall(head + body)
+            return onward.recv(65536)
+
+    shadow = Server(answer=passed_on)
+    daemon.add("proxied", production.port, shadow.url)
+    client = HttpClient("127.0.0.1", production.port)
+    for number in range(25):
+        client.get(f"/{number}")
+    daemon.settled("proxied", lambda found: found["seen"] == 50)
+    (problem,) = [one for one in daemon.call("status")["problems"] if "came back" in one]
+    assert problem.startswith("25 replayed requests of proxied came back to production")
+    daemon.call("filter.rm", name="proxied")
     for server in (production, shadow):
         server.close()
 

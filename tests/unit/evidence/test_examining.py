@@ -268,6 +268,16 @@ def test_a_fault_is_its_exchanges_alone(stage: str) -> None:
     assert (judged.compared, judged.faults) == (compared + 1, 3)
 
 
+def test_an_answer_that_cannot_be_weighed_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(response: Response) -> int:
+        raise RecursionError
+
+    examining, judged = Examining(Budget(), clock=Clock()), examiner()
+    monkeypatch.setattr("shadowd.evidence.examining.burden", fail)
+    examining.take(trial(judged, b'{"a":0}', b'{"a":1}'))
+    assert (judged.compared, judged.by_digest, judged.faults, sum(examining.failed.values())) == (1, 1, 1, 1)
+
+
 @pytest.mark.parametrize("name", ["note_write", "note_written", "wants_twin"])
 def test_learning_may_fail_as_well(name: str) -> None:
     examining, judged = Examining(Budget(), clock=Clock()), examiner()

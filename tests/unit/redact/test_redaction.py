@@ -313,6 +313,8 @@ ADVERSARIES |= {
     for name, unit in {
         "inserts": "INTO t (password) VALUES (", "sentences": "password is ", "of": "password for a ",
         "held": "password={",
+        "held again": "={token ", "in a row": "set session:", "held in a row": " : [session ",
+        "without a blank": ":Secret",
         "blocks": "password: |\n", "below": "password:\n  a:\n", "elements": "<password></x>", "cdata": "<![CDATA[",
         "columns": "password,a\n", "resp": "*9999\r\n$4\r\nAUTH\r\n", "split": 'data: {"text":"pass"}\n\n',
         "masks": "password=[redacted:12345678] ", "layers": "%25", "references": "&amp;", "ibans": "DE89 3704 ",
@@ -361,3 +363,109 @@ def test_any_pattern_is_linear(pattern: str) -> None:
     started = time.process_time()
     own.text("y" + "a" * 65_536)
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[ab]*a[ab]{20}c", "x.{300}(a|b){300}", "(" + "|".join(f"k{n}[a-z]+" for n in range(150)) + ")"]
+)
+def test_a_pattern_that_would_be_simulated_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"slowly|steps"):
+        Redactor(b"a key", [], [pattern])
+
+
+def test_a_pattern_that_reads_on_after_every_letter() -> None:
+    own = Redactor(b"a key", [], ["q.*z|q"])
+    started = time.process_time()
+    redacted = own.text("q" * 65_536)
+    assert time.process_time() - started < 2, "each letter's search to the end: 5 s"
+    assert "q" not in redacted
+
+
+def test_a_group_in_a_long_match_is_masked_with_what_is_around_it() -> None:
+    own = Redactor(b"a key", [], ["<(.*)>"])
+    assert own.text(f"a <{'bc ' * 30}> d") == f"a <{own.mask('bc ' * 30)}> d"
+    assert own.text(f"a <{'bc ' * 300}> d") == f"a {own.mask('<' + 'bc ' * 300 + '>')} d"
+    assert own.text("é <ü> ö") == f"é <{own.mask('ü')}> ö"
+
+
+# -- what names a value in the ways of one program ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jdbc:oracle:thin:bob/hunterxy@db:1521:x",
+        "ENV SECRET_KEY hunterxy\n",
+        "setenv DB_PASSWORD 'hunterxy'\n",
+        "    proxy_set_header X-Api-Key hunterxy;\n",
+        "Incorrect API key provided: hunterxy7.",
+        "userPassword:: hunterxy\n",
+        "WIFI:T:WPA;S:net;P:hunterxy;;",
+        "username bob privilege 15 password 0 hunterxy\n",
+        "enable secret 5 hunterxy\n",
+        "snmp-server community hunterxy RO\n",
+        "tacacs-server host a key 7 hunterxy\n",
+        "addauth digest bob:hunterxy\n",
+        'GRANT ALL ON x TO bob IDENTIFIED BY "hunterxy"',
+        "The password of bob has been set to hunterxy\n",
+        "PRIVMSG NickServ :IDENTIFY bob hunterxy\r\n",
+    ],
+)
+def test_ways_of_one_program(text: str) -> None:
+    redactor = Redactor(b"a key")
+    assert "hunterxy" not in redactor.text(text)
+    assert "hunterxy" not in redactor.turn(text.encode())[0].decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "G-692234 is your Google verification code.",
+        "692 234 is the login code",
+        "4711 ist dein Code: PIN",
+        "Dein Code lautet 692411",
+    ],
+)
+def test_a_code_before_what_it_is(text: str) -> None:
+    assert not re.search(r"692|4711", Redactor(b"a key").text(text))
+
+
+@pytest.mark.parametrize("text", [
+    "Token::Validator is a class, Secret::Config too", "the password 5 times", "Is the code provided?",
+    "The key given here", "password used by: everyone else", "2024 is the year", "42 is the answer",
+    "ENV PATH /usr/bin\n",
+    "a community of 17 people", "enable password authentication\n", "SET name bob\r\n", "bob/alice@example",
+])  # fmt: skip
+def test_what_is_none_of_it(text: str) -> None:
+    assert Redactor(b"a key").text(text).replace("alice@example", "") == text.replace("alice@example", "")
+    if "SET" in text:
+        assert Redactor(b"a key").turn(text.encode())[0].decode() == text
+
+
+@pytest.mark.parametrize("turn", [
+    "SET user:1:password hunterxy\r\n", "set session:1 0 60 8\r\nhunterxy\r\n",
+    "VALUE session:1 0 8\r\nhunterxy\r\nEND\r\n",
+])  # fmt: skip
+def test_lines_of_stores_of_keys(turn: str) -> None:
+    assert "hunterxy" not in Redactor(b"a key").turn(turn.encode())[0].decode()
+
+
+def test_what_other_members_say_of_a_member() -> None:
+    redactor = Redactor(b"a key")
+    key = json.loads(
+        redactor.body(b'{"k":"hunterxy","kty":"oct","kid":"one","alg":"A128KW","n":"abc"}', "application/json")
+    )
+    assert key == {"k": redactor.mask("hunterxy"), "kty": "oct", "kid": "one", "alg": "A128KW", "n": "abc"}
+    assert redactor.body(b'{"k":"hunterxy","d":"plain"}', "application/json") == b'{"k":"hunterxy","d":"plain"}'
+    asked = {"query": "mutation($p: String!, $n: String) { login(name: $n, password: $p) { id } }",
+             "variables": {"p": "hunterxy", "n": "bob"}}  # fmt: skip
+    assert json.loads(redactor.body(json.dumps(asked).encode(), "application/json"))["variables"] == {
+        "p": redactor.mask("hunterxy"), "n": "bob",
+    }  # fmt: skip
+
+
+def test_a_token_among_the_protocols_of_a_websocket() -> None:
+    head = b"GET / HTTP/1.1\r\nSec-WebSocket-Protocol: chat, access_token, hunterxy\r\n\r\n"
+    redacted = Redactor(b"a key").head(head)
+    assert b"hunterxy" not in redacted
+    assert b": chat, access_token, [" in redacted

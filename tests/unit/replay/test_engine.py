@@ -305,3 +305,61 @@ def test_a_removed_target_gets_nothing_more(mirror: Mirror, shadow: Shadow, pool
     assert mirror.ledger() == {"mirrored": 1, "removed": 3}
     mirror.still()
     assert [path for peer in shadow.accept_all() for path in peer.paths][:2] in (["0"], ["0", "1"])
+
+
+@pytest.mark.parametrize("kind", ["lane", "pool", "raw", "connecting"])
+def test_what_was_under_way_to_production_itself_is_not_the_targets_failure(
+    mirror: Mirror, shadow: Shadow, kind: str
+) -> None:
+    target = mirror.target(shadow.port, TargetLimits(max_connections=1))
+    lane: Lane | Pool = (
+        Pool(mirror.engine, target) if kind == "pool" else Lane(mirror.engine, target, raw=kind == "raw")
+    )
+    exchanges = [mirror.ask(lane, index, after=index) for index in range(3)]
+    if kind != "connecting":
+        peer = mirror.peer(shadow)
+        mirror.until(lambda: bool(peer.paths))
+    target.addresses, target.itself = [], "it is production itself"
+    mirror.engine.cut(target, mirror.now)
+    ledger = mirror.ledger()
+    assert ledger.pop("mirrored", 0) == (2 if kind == "raw" else 0)  # turns that production answered with nothing
+    assert ledger == {"itself": 1 if kind == "raw" else len(exchanges)}
+    assert mirror.filter.account.balanced
+    assert (target.connections, target.buffered, mirror.engine.buffered, set(target.blocked)) == (0, 0, 0, set())
+    mirror.ask(lane, 3)
+    for _ in range(3):
+        mirror.turn(SECOND)
+    assert mirror.ledger()["itself"] == ledger["itself"] + 1
+    assert target.breaker_until <= mirror.now, "nor is it what opens the circuit"
+
+
+@pytest.mark.parametrize(
+    ("stage", "raw"), [("_deliver", False), ("_deliver", True), ("_answer", False), ("_read", False), ("_read", True)]
+)
+def test_a_fault_of_ours_with_an_answer_is_that_connections(
+    mirror: Mirror, shadow: Shadow, monkeypatch: pytest.MonkeyPatch, stage: str, raw: bool
+) -> None:
+    original = getattr(connection.Connection, stage)
+    hit: list[int] = []
+
+    def once(*given: object) -> object:
+        if not hit:
+            hit.append(1)
+            raise KeyError("hunter2")
+        return original(*given)
+
+    monkeypatch.setattr(connection.Connection, stage, once)
+    target = mirror.target(shadow.port)
+    lane = Lane(mirror.engine, target, raw=raw)
+    mirror.ask(lane, 0)
+    mirror.peer(shadow).send(ok())
+    mirror.until(lambda: bool(hit))
+    assert mirror.ledger() == {"own_limit": 1}
+    assert (list(mirror.engine.examining.failed.values()), target.connections) == ([1], 0)
+    mirror.ask(lane, 1)
+    if raw:  # the turn that is missing makes another conversation of it
+        assert mirror.ledger() == {"own_limit": 2}
+    else:
+        mirror.answer(mirror.peer(shadow, 1), ok())
+        assert mirror.ledger() == {"own_limit": 1, "mirrored": 1}
+    assert mirror.filter.account.balanced

@@ -19,6 +19,7 @@ import trio
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.evidence.examiner import ALL_PROMPTS, Examiner, Settings
 from shadowd.evidence.rules import Rules
+from shadowd.evidence.talking import Unweighed
 from shadowd.runs import embedding
 from shadowd.runs.embedding import Embedding, Weighing, check_model
 from tests.unit.evidence.exchanges import SECOND, examine
@@ -129,6 +130,34 @@ def test_a_model_that_fails_is_told_and_loses_nothing_else(tmp_path: Path, model
     assert "cannot be loaded" in problems["similarity"]
     assert problems["similarity"].endswith("texts are not judged")
     assert examiner.compared == 60
+
+
+@pytest.mark.parametrize("stage", ["weigh", "weighed"])
+def test_a_fault_in_weighing_costs_those_texts_alone(model: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    examiner = examined(str(model))
+    waiting = len(examiner.conversations.unweighed)
+    owner: Any = Weighing if stage == "weigh" else Unweighed
+    original, failed = getattr(owner, stage), []
+
+    def once(*given: Any) -> Any:
+        if not failed:
+            failed.append(1)
+            raise KeyError("hunter2")
+        return original(*given)
+
+    monkeypatch.setattr(owner, stage, once)
+    told: list[str] = []
+
+    class Problems(dict[str, str]):
+        def __setitem__(self, about: str, problem: str) -> None:
+            told.append(problem)
+
+    trio.run(weighed, examiner, str(model), Problems())
+    talk = examiner.endpoints[ALL_PROMPTS].talk
+    assert talk is not None
+    assert len(told) == 1
+    assert told[0].endswith("KeyError — 16 texts are not judged")
+    assert sum(talk.likeness.values()) == waiting - 16
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

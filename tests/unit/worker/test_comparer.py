@@ -68,6 +68,25 @@ def test_it_finds_what_the_pump_would_find() -> None:
     assert example.production[2] == bodies[0][: len(example.production[2])] != b""
 
 
+@pytest.mark.parametrize("stage", ["asked", "replied_untrusted", "answers_of"])
+def test_a_fault_of_ours_costs_its_trial_alone(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    judged, examining = examiner(), Examining(Budget())
+    examining.on_heavy = lambda: None
+    for number in range(2):
+        examining.take(trial(judged, heavy(0), heavy(number + 1)))
+    original, failed = getattr(comparing, stage), []
+
+    def once(*given: object) -> object:
+        if not failed:
+            failed.append(1)
+            raise KeyError("hunter2")
+        return original(*given)
+
+    monkeypatch.setattr(comparing, stage, once)
+    until(lambda: judged.compared == 2, Comparer(examining, {}))
+    assert (judged.faults, judged.by_digest, examining.elsewhere, list(examining.failed.values())) == (1, 1, 1, [1])
+
+
 def test_a_process_that_dies_costs_its_trial_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that ends at once, thrice; then the real one."""
     judged, examining = examiner(), Examining(Budget(), time.monotonic_ns)
