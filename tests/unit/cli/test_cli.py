@@ -17,8 +17,8 @@ import trio
 
 from shadowd import __version__
 from shadowd.cli import filters
+from shadowd.config import filter as filterspec
 from shadowd.config.document import FilterSpec
-from shadowd.config.document import filter as filterspec
 from shadowd.control.server import serve_control
 from shadowd.errors import ShadowdError, UsageError
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import trio
 
-from shadowd.runs.runs import vitals
+from shadowd.runs import vitals
 from shadowd.runs.vitals import Source, Vitals, is_local
 
 
