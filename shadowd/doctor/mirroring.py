@@ -39,6 +39,10 @@ _LOST = {
                   "more CPU, or --sample less"),
     "memory": ("the daemon's memory budget is used up", "raise memory_max, or --sample less"),
     "flow_limit": ("more connections than the daemon follows", "raise max_flows, or --sample less"),
+    "fault": (
+        "a fault of shadowd's while it read a connection, which is followed no more",
+        "please report it: shadowctl status --json names the place",
+    ),
     "urgent": ("a client sent TCP urgent data, and without that byte its requests cannot be read", ""),
 }  # fmt: skip
 _FAILED = {

@@ -42,6 +42,7 @@ LOST = frozenset(
         "memory",
         "flow_limit",
         "urgent",  # without the byte that TCP urgent data took out, it does not parse
+        "fault",  # a fault of ours while it was read: the rest of its connection is not followed
         "ring_full",  # a connection's opening found no room in the ring: at least one request of it
     }
 )

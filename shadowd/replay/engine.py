@@ -195,7 +195,10 @@ class Engine:
         for exchange in [exchange for exchange, until in self._waiting.items() if until <= now]:
             del self._waiting[exchange]
             if exchange.source is not None:
-                exchange.source.close_book(exchange)
+                try:
+                    exchange.source.close_book(exchange)
+                except Exception as error:  # a fault of ours with this exchange
+                    self.examining.note_fault(error)
         for connection in list(self._connections.values()):
             if connection.in_flight:
                 if connection.owner is not None and connection.owner.raw:

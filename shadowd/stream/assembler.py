@@ -93,6 +93,12 @@ class Assembler:
                 self._discarded = {}
             self._discarded[reason] = self._discarded.get(reason, 0) + length
 
+    def drop(self, reason: str) -> None:
+        """Discard what is queued."""
+        self.refuse(reason, self.buffered)
+        self._queue = OutOfOrderQueue()
+        self.buffered = 0
+
     def anchor(self, seq: int) -> None:
         """The stream's first byte has number ``seq``. May be called again until the first byte is handed out.
 

@@ -265,6 +265,13 @@ class Flow:
         if not self.over:
             self._move("reset" if self._reset_seen else event, time)
 
+    def drop(self, reason: str, time: int) -> None:
+        """End the flow at once; what is queued is discarded for ``reason``."""
+        for own in (self.client, self.server):
+            own.drop(reason)
+        if not self.over:
+            self._move("removed", time)
+
     # --- what a segment does ------------------------------------------------------------------------------------------
 
     def _reset(self, own: Stream, peer: Stream, seq: int, ack: int, flags: int, payload: bytes, time: int) -> None:

@@ -129,6 +129,8 @@ class FlowTable:
         self._open_sink = open_sink
         self._limits = limits
         self.on_tag: Callable[[Flow, int], None] | None = None
+        #: Told of what was raised on a flow's way, whose sink must raise no more then. None: it is raised.
+        self.on_fault: Callable[[Flow, Exception], None] | None = None
         self._flows: dict[bytes, Flow] = {}
         self._ended: dict[bytes, Ended] = {}  # in order of `until`
         self._waiting: dict[bytes, Flow] = {}
@@ -171,42 +173,49 @@ class FlowTable:
         """
         self._segments += 1
         flow = self._flows.get(key)
-        if flow is not None and flow.tag != tag:
-            flow.tag = tag
-            if self.on_tag is not None:
-                self.on_tag(flow, tag)
-        if flow is not None and flow.steady and flags & KIND == ACK and payload:
-            # The short way of Flow.segment, written out: this is every segment but a few, and a call costs a quarter.
-            if direction:
-                own, peer = flow.server, flow.client
-            else:
-                own, peer = flow.client, flow.server
-            if seq == own.next_seq:
-                if ack != peer.acked and (ack - peer.acked) & MASK <= MAX_WINDOW:
-                    peer.acked = ack
-                length = len(payload)
-                own.next_seq = (seq + length) & MASK
-                own.offset += length
-                flow.seen = time
-                if not direction:
-                    flow.before = seq
-                flow.sink.data(direction, payload, time)
-                flow.speaker = direction
-                return flow
-        if flow is None or flags & SYN:
-            flow = self._admit(key, flow, direction, seq, ack, flags, payload, time, tag)
-            if flow is None:
-                return None
-        flow.segment(direction, seq, ack, flags, payload, time)
-        return self._settle(key, flow, time)
+        try:
+            if flow is not None and flow.tag != tag:
+                flow.tag = tag
+                if self.on_tag is not None:
+                    self.on_tag(flow, tag)
+            if flow is not None and flow.steady and flags & KIND == ACK and payload:
+                # The short way of Flow.segment, written out: this is nearly all segments, and a call costs a quarter.
+                if direction:
+                    own, peer = flow.server, flow.client
+                else:
+                    own, peer = flow.client, flow.server
+                if seq == own.next_seq:
+                    if ack != peer.acked and (ack - peer.acked) & MASK <= MAX_WINDOW:
+                        peer.acked = ack
+                    length = len(payload)
+                    own.next_seq = (seq + length) & MASK
+                    own.offset += length
+                    flow.seen = time
+                    if not direction:
+                        flow.before = seq
+                    flow.sink.data(direction, payload, time)
+                    flow.speaker = direction
+                    return flow
+            if flow is None or flags & SYN:
+                flow = self._admit(key, flow, direction, seq, ack, flags, payload, time, tag)
+                if flow is None:
+                    return None
+            flow.segment(direction, seq, ack, flags, payload, time)
+            return self._settle(key, flow, time)
+        except Exception as error:
+            self._bear(key, time, error)
+            return None
 
     def expire(self, now: int) -> None:
         """Apply every time limit. Call about once a second; costs what is due, not what is open."""
         for key in self._first_ended(now):
             del self._ended[key]
         for key, flow in list(self._waiting.items()):
-            flow.expire_holes(now, self._limits.gap_timeout)
-            self._settle(key, flow, now)
+            try:
+                flow.expire_holes(now, self._limits.gap_timeout)
+                self._settle(key, flow, now)
+            except Exception as error:
+                self._bear(key, now, error)
         second = now // _SECOND
         for due in [due for due in self._due if due <= second]:
             for key in self._due.pop(due):
@@ -378,7 +387,20 @@ class FlowTable:
         return flow
 
     def _end(self, key: bytes, flow: Flow, event: str, time: int) -> None:
-        flow.close(event, time)
+        try:
+            flow.close(event, time)
+        except Exception as error:
+            self._bear(key, time, error)
+        else:
+            self._forget(key, flow, time)
+
+    def _bear(self, key: bytes, time: int, error: Exception) -> None:
+        """A fault of ours on a flow's way: it ends that flow alone. What follows of its connection is midstream."""
+        flow = self._flows.get(key)
+        if self.on_fault is None or flow is None:
+            raise error
+        self.on_fault(flow, error)
+        flow.drop("fault", time)
         self._forget(key, flow, time)
 
     def _forget(self, key: bytes, flow: Flow, time: int) -> None:

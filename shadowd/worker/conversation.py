@@ -8,204 +8,27 @@ join and leave while the flow lives: the kernel's bitmap travels with every reco
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import random
-from typing import Protocol
 from zlib import crc32
 
-from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Exchange
 from shadowd.ledger.budget import Charge
 from shadowd.protocols.base import Codec, CodecSink
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
-from shadowd.replay.engine import Engine
-from shadowd.replay.lane import Lane, Pool
-from shadowd.replay.leg import Leg
 from shadowd.replay.target import Target
 from shadowd.stream.flow import Flow
 from shadowd.stream.seq import distance
 from shadowd.worker.filters import Filter
+from shadowd.worker.group import Group, Participant, Surroundings
 
 CLIENT = 0
 #: First bytes held until the protocol is known: a PROXY v2 header may be 64 KB and 16, then one request line.
 OPENING_LIMIT = 96 << 10
 
 
-class Surroundings(Protocol):
-    """What a conversation needs of the daemon."""
-
-    engine: Engine
-    now: int
-
-    def filters_of(self, bitmap: int) -> list[Filter]: ...
-
-    def discarded(self, reason: str, length: int) -> None: ...
-
-
-class Participant:
-    """A filter in a flow, with a lane for each of its targets."""
-
-    __slots__ = ("filter", "lanes", "twins")
-
-    def __init__(self, chosen: Filter) -> None:
-        self.filter = chosen
-        self.lanes: list[Lane | Pool] = []
-        self.twins: dict[Target, Lane | Pool] = {}  # for second copies, by candidate
-
-    @property
-    def own_lanes(self) -> list[Lane]:
-        """All lanes that this connection alone uses."""
-        return [lane for lane in (*self.lanes, *self.twins.values()) if isinstance(lane, Lane)]
-
-
-class Group(CodecSink):
-    """The filters of a flow that share a codec."""
-
-    __slots__ = ("_draw", "_outer", "_preamble", "_raw", "codec", "participants")
-
-    def __init__(
-        self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes, draw: int
-    ) -> None:
-        self._outer = outer
-        self._draw = draw  # the connection's place among 65,536: while some are spared, the lowest are
-        self._raw = raw
-        self._preamble = preamble
-        self.participants: list[Participant] = []
-        self.codec = make(self)
-
-    def request(self, exchange: Exchange) -> None:
-        exchange.connection = self._draw
-        engine = self._outer.engine
-        for participant in self.participants:
-            chosen = participant.filter
-            account = chosen.account
-            account.seen += 1
-            reason = "" if self._raw else chosen.policy.refuse(exchange.request)
-            if reason:
-                account.filtered[reason] += 1
-                if reason == "method" and chosen.examiners:
-                    exchange.writes += tuple(chosen.examiners.values())
-                    for examiner in chosen.examiners.values():
-                        engine.examining.note_write(examiner, exchange.request)
-                continue
-            lanes = participant.lanes
-            if len(lanes) != len(chosen.targets) or not lanes:
-                self._match_lanes(participant, exchange)
-            if self._draw < engine.spared:
-                self._spare(lanes)
-                continue
-            now = self._outer.now
-            if chosen.examiners:
-                self._compare(participant, exchange, [engine.submit(exchange, chosen.policy, to, now) for to in lanes])
-            else:
-                for lane in lanes:
-                    engine.submit(exchange, chosen.policy, lane, now)
-
-    def _spare(self, lanes: list[Lane | Pool]) -> None:
-        """The guard wants less: this connection's requests are shed as long as it does."""
-        for lane in lanes:
-            lane.target.account.shed["pressure"] += 1
-            if self._raw:  # what follows depends on the turn that is left out
-                lane.given_up = lane.given_up or "pressure"
-
-    def _compare(self, participant: Participant, exchange: Exchange, sides: list[Side]) -> None:
-        """Open a trial for each candidate, and now and then send it the request a second time."""
-        chosen = participant.filter
-        lanes = participant.lanes
-        baseline = None
-        if len(sides) > 1:
-            found = [side for side, lane in zip(sides, lanes, strict=True) if lane.target.role == "baseline"]
-            baseline = found[0] if found else None
-        trials = []
-        for side, lane in zip(sides, lanes, strict=True):
-            examiner = chosen.examiners.get(lane.target)
-            if examiner is None:
-                continue
-            trial = Trial(examiner, exchange, side, baseline)
-            trials.append(trial)
-            examining = self._outer.engine.examining
-            if baseline is None and not side.shed and examining.wants_twin(examiner, exchange.request, random()):
-                trial.twin = self._send_twin(participant, lane.target, exchange)
-                _await(trial, trial.twin)
-            _await(trial, side)
-            if baseline is not None:
-                _await(trial, baseline)
-        exchange.trials = tuple(trials)  # complete or not, they wait for production's answer
-
-    def _send_twin(self, participant: Participant, target: Target, exchange: Exchange) -> Side:
-        """On a connection of its own, so that both copies are asked at the same moment."""
-        lane = participant.twins.get(target)
-        if lane is None:
-            engine = self._outer.engine
-            lane = participant.twins[target] = participant.filter.lane(target, engine, self._raw, self._preamble)
-        return self._outer.engine.submit(exchange, participant.filter.policy, lane, self._outer.now, twin=True)
-
-    def deliver(self, direction: int, data: bytes, time: int) -> None:
-        if direction:
-            self.codec.server_data(data, time)
-        else:
-            self.codec.client_data(data, time)
-
-    def _match_lanes(self, participant: Participant, exchange: Exchange) -> None:
-        """One lane for each target the filter has now."""
-        chosen = participant.filter
-        kept = {lane.target: lane for lane in participant.lanes}
-        participant.lanes[:] = [
-            kept.get(target) or chosen.lane(target, self._outer.engine, self._raw, self._preamble)
-            for target in chosen.targets
-        ]
-        if self._raw and exchange.index:  # a target that was added meanwhile: half a conversation is none
-            for lane in participant.lanes:
-                if lane.target not in kept:
-                    lane.given_up = "before_target"
-
-    def response(self, exchange: Exchange) -> None:
-        exchange.answered = True
-        if exchange.trials or exchange.early is not None:
-            self._outer.engine.primary_known(exchange)
-        for examiner in exchange.writes:
-            self._outer.engine.examining.note_written(examiner, exchange)
-
-    def filtered(self, reason: str) -> None:
-        for participant in self.participants:
-            participant.filter.account.filter_out(reason)
-
-    def lost(self, reason: str) -> None:
-        for participant in self.participants:
-            participant.filter.account.lose(reason)
-
-    def discarded(self, reason: str, length: int) -> None:
-        self._outer.discarded(reason, length)
-
-    def finish(self, now: int) -> None:
-        for participant in self.participants:
-            for lane in participant.own_lanes:
-                lane.finish(now)
-
-    def leave(self, chosen: Filter, reason: str, now: int) -> None:
-        for participant in self.participants:
-            if participant.filter is chosen:
-                for lane in participant.own_lanes:
-                    lane.abandon(reason, now)
-        self.participants = [p for p in self.participants if p.filter is not chosen]
-
-    def leave_target(self, chosen: Filter, target: Target, now: int) -> None:
-        for participant in self.participants:
-            if participant.filter is chosen:
-                for lane in participant.own_lanes:
-                    if lane.target is target:
-                        lane.abandon("removed", now)
-                participant.twins.pop(target, None)
-                participant.lanes = [lane for lane in participant.lanes if lane.target is not target]
-
-
-def _await(trial: Trial, side: Side) -> None:
-    """The trial is complete when this side is over too."""
-    if isinstance(side, Leg) and not side.done:
-        side.trials += (trial,)
-        trial.pending += 1
+#: Kinds of a connection of which nothing is read.
+_UNREAD = frozenset({"mptcp", "fault"})
 
 
 class Conversation:
@@ -258,59 +81,74 @@ class Conversation:
 
     def _deliver(self, direction: int, data: bytes, time: int) -> None:
         """The long way of ``data``: before the flow is identified, and with any number of codecs."""
-        if not self._kind:
-            if direction == CLIENT:
-                self._identify(data, time)
-                return
-            if self._client_spoke_unseen():
-                self._miss_opening()
-            else:
-                self._settle_kind("other")  # the server speaks first: no HTTP
-                if self._opening:
-                    self._release_opening(time)
-        if not self._groups:
-            self._outer.discarded("mptcp" if self._kind == "mptcp" else "filtered", len(data))
-        for group in self._groups.values():
-            if direction == CLIENT:
-                group.codec.client_data(data, time)
-            else:
-                group.codec.server_data(data, time)
+        try:
+            if not self._kind:
+                if direction == CLIENT:
+                    self._identify(data, time)
+                    return
+                if self._client_spoke_unseen():
+                    self._miss_opening()
+                else:
+                    self._settle_kind("other")  # the server speaks first: no HTTP
+                    if self._opening:
+                        self._release_opening(time)
+            if not self._groups:
+                self._outer.discarded(self._kind if self._kind in _UNREAD else "filtered", len(data))
+            for group in self._groups.values():
+                if direction == CLIENT:
+                    group.codec.client_data(data, time)
+                else:
+                    group.codec.server_data(data, time)
+        except Exception as error:
+            self.give_up(error)
 
     def gap(self, direction: int, length: int, time: int) -> None:
-        if not self._kind:
-            self._miss_opening()
-        for group in self._groups.values():
-            if direction == CLIENT:
-                group.codec.client_gap(length, time)
-            else:
-                group.codec.server_gap(length, time)
+        try:
+            if not self._kind:
+                self._miss_opening()
+            for group in self._groups.values():
+                if direction == CLIENT:
+                    group.codec.client_gap(length, time)
+                else:
+                    group.codec.server_gap(length, time)
+        except Exception as error:
+            self.give_up(error)
 
     def eof(self, direction: int, time: int) -> None:
-        if not self._kind and self._opening:
-            self._settle_kind("other")
-            self._release_opening(time)
-        for group in self._groups.values():
-            if direction == CLIENT:
-                group.codec.client_eof(time)
-            else:
-                group.codec.server_eof(time)
-            group.finish(self._outer.now)
+        try:
+            if not self._kind and self._opening:
+                self._settle_kind("other")
+                self._release_opening(time)
+            for group in self._groups.values():
+                if direction == CLIENT:
+                    group.codec.client_eof(time)
+                else:
+                    group.codec.server_eof(time)
+                group.finish(self._outer.now)
+        except Exception as error:
+            self.give_up(error)
 
     def urgent(self, direction: int, time: int) -> None:
-        self._urgent = direction
-        self._outer.discarded("urgent", 1)
-        for group in self._groups.values():
-            group.codec.urgent(direction)
+        try:
+            self._urgent = direction
+            self._outer.discarded("urgent", 1)
+            for group in self._groups.values():
+                group.codec.urgent(direction)
+        except Exception as error:
+            self.give_up(error)
 
     def closed(self, state: str, time: int) -> None:
-        if not self._kind and self._opening:
-            self._settle_kind("other")
-            self._release_opening(time)
-        for group in self._groups.values():
-            group.codec.closed(time)
-            group.finish(self._outer.now)
-        self._groups = {}
-        self.data = self._deliver
+        try:
+            if not self._kind and self._opening:
+                self._settle_kind("other")
+                self._release_opening(time)
+            for group in self._groups.values():
+                group.codec.closed(time)
+                group.finish(self._outer.now)
+            self._groups = {}
+            self.data = self._deliver
+        except Exception as error:
+            self.give_up(error)
 
     def _client_spoke_unseen(self) -> bool:
         """The server has acknowledged bytes that were not captured; a hole becomes a gap only when more follows it."""
@@ -388,17 +226,15 @@ class Conversation:
 
     def multipath(self) -> None:
         """Both ends agreed on MPTCP: this is one subflow of several, so nothing in it can be trusted to be whole."""
-        if self._kind != "mptcp":
+        if self._kind not in _UNREAD:
             self._kind = "mptcp"
             if self._opening:
                 self._outer.discarded("mptcp", len(self._opening))
                 self._opening = bytearray()
                 self._charge.hold(0)
-            for group in self._groups.values():
-                group.codec.closed(self._outer.now)
-                group.finish(self._outer.now)
-            self._groups = {}
-            self.data = self._deliver
+            groups, self._groups, self.data = self._groups, {}, self._deliver
+            for group in groups.values():
+                group.end(self._outer.now)
             for member in self._members:
                 member.account.filter_out("mptcp")
 
@@ -415,7 +251,9 @@ class Conversation:
         group = self._groups.get(mode)
         if group is None:
             draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
-            group = Group(self._outer, self._make_raw if raw else self._make_http, raw, self._preamble, draw)
+            group = Group(
+                self._outer, self._make_raw if raw else self._make_http, raw, self._preamble, draw, self.give_up
+            )
             self._groups[mode] = group
             if self._urgent >= 0:
                 group.codec.urgent(self._urgent)
@@ -432,6 +270,21 @@ class Conversation:
         limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
         return RawCodec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget)
 
+    def give_up(self, error: Exception) -> None:
+        """A fault of ours: what was sent to shadows goes on, and nothing more of this connection is read."""
+        self._outer.engine.examining.note_fault(error)
+        if self._kind == "fault":
+            return
+        groups, self._groups, self._kind, self.data = self._groups, {}, "fault", self._deliver
+        if self._opening:
+            self._outer.discarded("fault", len(self._opening))
+            self._opening = bytearray()
+            self._charge.hold(0)
+        for member in self._members:
+            member.account.lose("fault")
+        for group in groups.values():
+            group.end(self._outer.now)
+
     # --- filters come and go ------------------------------------------------------------------------------------------
 
     def change_filters(self, bitmap: int) -> None:
@@ -444,7 +297,7 @@ class Conversation:
             if member not in self._members:
                 self._members.append(member)
                 member.flows += 1
-                if not self._kind or self._kind == "mptcp":
+                if not self._kind or self._kind in _UNREAD:
                     continue
                 mode, reason = member.mode(self._kind)
                 if not reason and (mode not in self._groups or mode == "raw"):

@@ -86,6 +86,7 @@ class Pump(RingSink):
         self.engine = engine
         self.table = FlowTable(self._open_conversation, limits)
         self.table.on_tag = self._change_filters
+        self.table.on_fault = self._give_up
         # the ring's records go straight to their places
         self.segment = self.table.segment  # type: ignore[method-assign]
         self.timing = engine.timing  # type: ignore[method-assign]
@@ -122,6 +123,13 @@ class Pump(RingSink):
 
     def _open_conversation(self, key: bytes, time: int, flow: Flow, midstream: bool) -> Conversation:
         return Conversation(self, key, flow, midstream, flow.tag)
+
+    def _give_up(self, flow: Flow, error: Exception) -> None:
+        """A fault of ours while segments became a stream."""
+        if isinstance(flow.sink, Conversation):
+            flow.sink.give_up(error)
+        else:
+            self.engine.examining.note_fault(error)
 
     @staticmethod
     def _change_filters(flow: Flow, filters: int) -> None:

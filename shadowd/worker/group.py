@@ -1,0 +1,204 @@
+"""The filters of one production connection that share a codec: requests to their policies, accounts and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import random
+from typing import Protocol
+
+from shadowd.evidence.trial import Side, Trial
+from shadowd.exchange import Exchange
+from shadowd.protocols.base import Codec, CodecSink
+from shadowd.replay.engine import Engine
+from shadowd.replay.lane import Lane, Pool
+from shadowd.replay.leg import Leg
+from shadowd.replay.target import Target
+from shadowd.worker.filters import Filter
+
+
+class Surroundings(Protocol):
+    """What a conversation needs of the daemon."""
+
+    engine: Engine
+    now: int
+
+    def filters_of(self, bitmap: int) -> list[Filter]: ...
+
+    def discarded(self, reason: str, length: int) -> None: ...
+
+
+class Participant:
+    """A filter in a flow, with a lane for each of its targets."""
+
+    __slots__ = ("filter", "lanes", "twins")
+
+    def __init__(self, chosen: Filter) -> None:
+        self.filter = chosen
+        self.lanes: list[Lane | Pool] = []
+        self.twins: dict[Target, Lane | Pool] = {}  # for second copies, by candidate
+
+    @property
+    def own_lanes(self) -> list[Lane]:
+        """All lanes that this connection alone uses."""
+        return [lane for lane in (*self.lanes, *self.twins.values()) if isinstance(lane, Lane)]
+
+
+class Group(CodecSink):
+    """The filters of a flow that share a codec."""
+
+    __slots__ = ("_draw", "_on_fault", "_outer", "_preamble", "_raw", "codec", "participants")
+
+    def __init__(
+        self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes, draw: int,
+        on_fault: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        self._outer = outer
+        self._on_fault = on_fault
+        self._draw = draw  # the connection's place among 65,536: while some are spared, the lowest are
+        self._raw = raw
+        self._preamble = preamble
+        self.participants: list[Participant] = []
+        self.codec = make(self)
+
+    def request(self, exchange: Exchange) -> None:
+        exchange.connection = self._draw
+        engine = self._outer.engine
+        for participant in self.participants:
+            chosen = participant.filter
+            account = chosen.account
+            account.seen += 1
+            reason = "" if self._raw else chosen.policy.refuse(exchange.request)
+            if reason:
+                account.filtered[reason] += 1
+                if reason == "method" and chosen.examiners:
+                    exchange.writes += tuple(chosen.examiners.values())
+                    for examiner in chosen.examiners.values():
+                        engine.examining.note_write(examiner, exchange.request)
+                continue
+            lanes = participant.lanes
+            if len(lanes) != len(chosen.targets) or not lanes:
+                self._match_lanes(participant, exchange)
+            if self._draw < engine.spared:
+                self._spare(lanes)
+                continue
+            now = self._outer.now
+            if chosen.examiners:
+                self._compare(participant, exchange, [engine.submit(exchange, chosen.policy, to, now) for to in lanes])
+            else:
+                for lane in lanes:
+                    engine.submit(exchange, chosen.policy, lane, now)
+
+    def _spare(self, lanes: list[Lane | Pool]) -> None:
+        """The guard wants less: this connection's requests are shed as long as it does."""
+        for lane in lanes:
+            lane.target.account.shed["pressure"] += 1
+            if self._raw:  # what follows depends on the turn that is left out
+                lane.given_up = lane.given_up or "pressure"
+
+    def _compare(self, participant: Participant, exchange: Exchange, sides: list[Side]) -> None:
+        """Open a trial for each candidate, and now and then send it the request a second time."""
+        chosen = participant.filter
+        lanes = participant.lanes
+        baseline = None
+        if len(sides) > 1:
+            found = [side for side, lane in zip(sides, lanes, strict=True) if lane.target.role == "baseline"]
+            baseline = found[0] if found else None
+        trials = []
+        for side, lane in zip(sides, lanes, strict=True):
+            examiner = chosen.examiners.get(lane.target)
+            if examiner is None:
+                continue
+            trial = Trial(examiner, exchange, side, baseline)
+            trials.append(trial)
+            examining = self._outer.engine.examining
+            if baseline is None and not side.shed and examining.wants_twin(examiner, exchange.request, random()):
+                trial.twin = self._send_twin(participant, lane.target, exchange)
+                _await(trial, trial.twin)
+            _await(trial, side)
+            if baseline is not None:
+                _await(trial, baseline)
+        exchange.trials = tuple(trials)  # complete or not, they wait for production's answer
+
+    def _send_twin(self, participant: Participant, target: Target, exchange: Exchange) -> Side:
+        """On a connection of its own, so that both copies are asked at the same moment."""
+        lane = participant.twins.get(target)
+        if lane is None:
+            engine = self._outer.engine
+            lane = participant.twins[target] = participant.filter.lane(target, engine, self._raw, self._preamble)
+        return self._outer.engine.submit(exchange, participant.filter.policy, lane, self._outer.now, twin=True)
+
+    def deliver(self, direction: int, data: bytes, time: int) -> None:
+        try:
+            if direction:
+                self.codec.server_data(data, time)
+            else:
+                self.codec.client_data(data, time)
+        except Exception as error:
+            self._on_fault(error)
+
+    def _match_lanes(self, participant: Participant, exchange: Exchange) -> None:
+        """One lane for each target the filter has now."""
+        chosen = participant.filter
+        kept = {lane.target: lane for lane in participant.lanes}
+        participant.lanes[:] = [
+            kept.get(target) or chosen.lane(target, self._outer.engine, self._raw, self._preamble)
+            for target in chosen.targets
+        ]
+        if self._raw and exchange.index:  # a target that was added meanwhile: half a conversation is none
+            for lane in participant.lanes:
+                if lane.target not in kept:
+                    lane.given_up = "before_target"
+
+    def response(self, exchange: Exchange) -> None:
+        exchange.answered = True
+        if exchange.trials or exchange.early is not None:
+            self._outer.engine.primary_known(exchange)
+        for examiner in exchange.writes:
+            self._outer.engine.examining.note_written(examiner, exchange)
+
+    def filtered(self, reason: str) -> None:
+        for participant in self.participants:
+            participant.filter.account.filter_out(reason)
+
+    def lost(self, reason: str) -> None:
+        for participant in self.participants:
+            participant.filter.account.lose(reason)
+
+    def discarded(self, reason: str, length: int) -> None:
+        self._outer.discarded(reason, length)
+
+    def end(self, now: int) -> None:
+        """Nothing more of the connection is read."""
+        try:
+            self.codec.closed(now)
+        except Exception as error:
+            self._outer.engine.examining.note_fault(error)
+        self.finish(now)
+
+    def finish(self, now: int) -> None:
+        for participant in self.participants:
+            for lane in participant.own_lanes:
+                lane.finish(now)
+
+    def leave(self, chosen: Filter, reason: str, now: int) -> None:
+        for participant in self.participants:
+            if participant.filter is chosen:
+                for lane in participant.own_lanes:
+                    lane.abandon(reason, now)
+        self.participants = [p for p in self.participants if p.filter is not chosen]
+
+    def leave_target(self, chosen: Filter, target: Target, now: int) -> None:
+        for participant in self.participants:
+            if participant.filter is chosen:
+                for lane in participant.own_lanes:
+                    if lane.target is target:
+                        lane.abandon("removed", now)
+                participant.twins.pop(target, None)
+                participant.lanes = [lane for lane in participant.lanes if lane.target is not target]
+
+
+def _await(trial: Trial, side: Side) -> None:
+    """The trial is complete when this side is over too."""
+    if isinstance(side, Leg) and not side.done:
+        side.trials += (trial,)
+        trial.pending += 1
