@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz soak verify-verdict test-kernels test-vm lint bench bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test fuzz soak verify-verdict test-kernels test-vm lint bench bench-instructions bpf-bytecode install uninstall deb clean
 
 VM_ARGS ?=
 
@@ -54,6 +54,10 @@ lint: ## ruff and mypy
 
 bench: setup ## measure beside nginx's mirror module and Envoy (BENCH_ARGS=--quick takes a minute)
 	@.venv/bin/python -m bench.run $(BENCH_ARGS)
+
+bench-instructions: ## instructions that an exchange costs, by valgrind (MODES='mirror compare')
+	@.ci/setup test
+	@.venv/bin/python -m bench.instructions $(MODES)
 
 bpf-bytecode: ## compile the capture program for machines without bcc: bpf/shadowd.bytecode (BCC_PYTHON= has bcc; no root)
 	@$(or $(BCC_PYTHON),/usr/bin/python3) bpf/build_bytecode.py

@@ -8,6 +8,7 @@ so that one target reaches all ways of one parser.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 
 from shadowd.capture.frames import FrameReader
@@ -103,7 +104,7 @@ def answers(data: bytes) -> None:
 
 def exchanges(data: bytes) -> None:
     """All of what examining does, several times, so that what is learned is asked for too."""
-    examining = Examining(Budget())
+    examining = Examining(Budget(), time.monotonic_ns)
     examiner = Examiner(Settings(twin=0.5), Rules())
     ours, theirs = pair(data)
     method = (b"GET", b"POST")[len(data) % 2]

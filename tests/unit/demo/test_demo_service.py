@@ -455,8 +455,8 @@ def test_the_demo_refuses_what_it_cannot_do() -> None:
     from shadowd.demo.run import run_demo
 
     with pytest.raises(ShadowdError, match="--seconds 0 is out of range") as caught:
-        run_demo(seconds=0)
+        run_demo(seconds=0, show=print)
     assert caught.value.exit_code == 2
     if os.geteuid() != 0:
         with pytest.raises(ShadowdError, match="needs root"):
-            run_demo()
+            run_demo(show=print)

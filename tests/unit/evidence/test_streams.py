@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from shadowd.compare import event_times
 from shadowd.compare.event_times import stream_times
-from shadowd.evidence import streams
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
 from shadowd.exchange import Response
@@ -79,7 +79,7 @@ def test_what_has_no_times_of_events() -> None:
 
 
 def test_events_beyond_the_limit_keep_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MAX_EVENTS", 2)
+    monkeypatch.setattr(event_times, "MAX_EVENTS", 2)
     found = stream_times(streamed([1, 2, 3, 4]), 0)
     assert found is not None
     assert found.events == [1, 4]

@@ -70,7 +70,7 @@ def test_it_finds_what_the_pump_would_find() -> None:
 
 @pytest.mark.parametrize("stage", ["asked", "replied_untrusted", "answers_of"])
 def test_a_fault_of_ours_costs_its_trial_alone(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    judged, examining = examiner(), Examining(Budget())
+    judged, examining = examiner(), Examining(Budget(), time.monotonic_ns)
     examining.on_heavy = lambda: None
     for number in range(2):
         examining.take(trial(judged, heavy(0), heavy(number + 1)))

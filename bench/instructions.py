@@ -1,0 +1,357 @@
+"""Instructions of user space that an exchange costs: ``python -m bench.instructions [MODE ...] [--json]``.
+
+What a processor executes for the same traffic is the same whatever else the machine does, to one in a hundred: so it
+can be held by a test, and a change of one in fifty can be seen. valgrind counts what runs within ``Pump.turn``; the
+ring is a memory file that this process fills, production's packets are made, the shadow is a real server.
+
+=========== ============================================================================================
+mode        an exchange
+=========== ============================================================================================
+mirror      GET of 1 KB, mirrored
+compare     the same, answers compared, one of twenty asked twice (the default)
+twin        the same, each asked twice
+browser     as compare, with the head that a browser sends
+post        POST of 10 KB, answered with 1 KB, compared
+chunked     as compare, the answer in four chunks
+pipelined   as compare, four requests in a segment
+=========== ============================================================================================
+
+Needs valgrind and a C compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import mmap
+import os
+import random
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+from shadowd.capture import abi
+from shadowd.capture.ring import Ring
+from shadowd.evidence.examiner import Examiner
+from shadowd.evidence.rules import Rules
+from shadowd.evidence.settings import Settings
+from shadowd.ledger.budget import Budget
+from shadowd.policy.policy import Policy, loop_value
+from shadowd.replay.connection import Connection
+from shadowd.replay.engine import Engine
+from shadowd.replay.target import ALWAYS_TIMED, TIMED_SHARE, Target, TargetLimits
+from shadowd.stream.table import FlowLimits
+from shadowd.worker.filters import Filter
+from shadowd.worker.pump import Pump
+
+MODES = ("mirror", "compare", "twin", "browser", "post", "chunked", "pipelined")
+FLOWS = 16
+WARM, ROUNDS = 40, 20  # batches of an exchange on each flow
+_SIZE = 16 << 20
+_PAGE = mmap.PAGESIZE
+_SECOND = 1_000_000_000
+_MEASURED = """#include <valgrind/callgrind.h>
+void shadowd_begin(void) { CALLGRIND_START_INSTRUMENTATION; }
+void shadowd_measured(void (*turn)(void)) { CALLGRIND_TOGGLE_COLLECT; turn(); CALLGRIND_TOGGLE_COLLECT; }
+"""
+_ROOMS = (128, 256, 512, 1024, 2048, 4096, 16384)  # the record's size classes (bpf/abi.h)
+
+_BODY = (b"0123456789abcdef" * 64)[:1024]
+_PLAIN = b"GET /orders/1 HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: load\r\n\r\n"
+_BROWSER = (
+    b"GET /orders/1?page=2&sort=price HTTP/1.1\r\nHost: shop.example\r\nConnection: keep-alive\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 "
+    b"Safari/537.36\r\n"
+    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n"
+    b"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9,de;q=0.8\r\n"
+    b"Referer: https://shop.example/orders?page=1\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n"
+    b"Cookie: session=5f1d7a84c3b24e0f9a6d; consent=all; theme=dark\r\n\r\n"
+)  # fmt: skip
+
+
+def request_of(mode: str) -> bytes:
+    """What a client sends for one exchange."""
+    if mode == "browser":
+        return _BROWSER
+    if mode == "post":
+        head = b"POST /orders HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 10240\r\n\r\n"
+        return head + (b'{"item":"screw","count":12}' * 400)[:10240]
+    return _PLAIN
+
+
+def answer_of(mode: str) -> bytes:
+    """What both servers answer."""
+    head = (
+        b"HTTP/1.1 200 OK\r\nServer: shop\r\nDate: Thu, 26 Nov 2026 12:00:00 GMT\r\nContent-Type: text/plain\r\n"
+        b'ETag: "5f1d-400"\r\n'
+    )
+    if mode == "chunked":
+        chunks = b"".join(b"100\r\n" + _BODY[at : at + 256] + b"\r\n" for at in range(0, 1024, 256))
+        return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    return head + b"Content-Length: 1024\r\n\r\n" + _BODY
+
+
+# --- the shadow, in a process of its own ------------------------------------------------------------------------------
+
+
+def serve(mode: str, report: Callable[[int], object]) -> None:
+    """Answers until the process is ended. All requests of a mode have one length, but for what a shadow is sent."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    report(listener.getsockname()[1])
+    ending = b"\r\n\r\n"
+    body = 10240 if mode == "post" else 0
+    answer = answer_of(mode)
+
+    def attend(client: socket.socket) -> None:
+        waiting = b""
+        with client:
+            while data := client.recv(1 << 16):
+                waiting += data
+                many = 0
+                while (end := waiting.find(ending)) >= 0 and len(waiting) >= end + 4 + body:
+                    waiting = waiting[end + 4 + body :]
+                    many += 1
+                if many:
+                    client.sendall(answer * many)
+
+    while True:
+        client, _ = listener.accept()
+        threading.Thread(target=attend, args=(client,), daemon=True).start()
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """The producer's side of a ring in a memory file."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("ring")
+        os.ftruncate(self.descriptor, 2 * _PAGE + 2 * _SIZE)
+        self._memory = mmap.mmap(self.descriptor, 2 * _PAGE + 2 * _SIZE)
+        self._produced = 0
+
+    def put(self, record: bytes) -> None:
+        place = (len(record) + 15) & ~7
+        at = self._produced & (_SIZE - 1)
+        if at + place > _SIZE:  # no record wraps: the rest is an entry that was discarded
+            struct.pack_into("=II", self._memory, 2 * _PAGE + at, (_SIZE - at - 8) | 1 << 30, 0)
+            self._produced += _SIZE - at
+            at = 0
+        begin = 2 * _PAGE + at
+        struct.pack_into("=II", self._memory, begin, len(record), 0)
+        self._memory[begin + 8 : begin + 8 + len(record)] = record
+        self._produced += place
+
+    def publish(self) -> None:
+        struct.pack_into("=Q", self._memory, _PAGE, self._produced)
+
+
+class Flow:
+    """A client's connection."""
+
+    def __init__(self, number: int) -> None:
+        address = abi.pack_address("127.0.0.1")
+        self.key = abi.FLOW_KEY.pack(1, address, address, 40_000 + number, 8080, 0)
+        self.next = [1000 + number, 5000 + number]
+
+
+class World:
+    """A pump with one filter and one target, and what feeds it."""
+
+    def __init__(self, mode: str, port: int) -> None:
+        self.request, self.answer = request_of(mode), answer_of(mode)
+        self.each = 4 if mode == "pipelined" else 1
+        self.kernel = Kernel()
+        ring = Ring(self.kernel.descriptor, _SIZE, SimpleNamespace(update=lambda key, value: None))  # type: ignore[arg-type]
+        ring.descriptor = os.eventfd(0, os.EFD_NONBLOCK)  # epoll takes no memory file
+        programs = SimpleNamespace(
+            ring=ring, keep_alive=lambda until: None, counters=lambda: {"dead": 0}, time_socket=lambda cookie, on: None
+        )
+        compared = mode != "mirror"
+        self.engine = Engine(0, 64 << 20, 1 << 20, time_socket=programs.time_socket, budget=Budget(256 << 20))
+        self.pump = Pump(programs, self.engine, FlowLimits(), 2.0)  # type: ignore[arg-type]
+        chosen = Filter("bench", Policy(loop_value("node", "bench", None), methods=None), allow_writes=True)
+        url = f"http://127.0.0.1:{port}"
+        account = chosen.account.add_target(url)
+        self.target = target = Target(url, "http", "127.0.0.1", port, account, TargetLimits(max_lag=600 * _SECOND))
+        target.addresses = [(socket.AF_INET, ("127.0.0.1", port))]
+        chosen.targets.append(target)
+        self.engine.targets.append(target)
+        if compared:
+            chosen.examiners[target] = Examiner(Settings(twin=1.0 if mode == "twin" else 0.05), Rules())
+        self.pump.set_bits({0: chosen})
+        self.filter = chosen
+        self._told: dict[Connection, list[int]] = {}
+        self._ready: dict[int, int] = {}
+        self.flows = [Flow(number) for number in range(FLOWS)]
+        for flow in self.flows:
+            self._segment(flow, 0, b"", 2)
+            self._segment(flow, 1, b"", 0x12)
+        self.kernel.publish()
+        self.pump.turn()
+
+    def _segment(self, flow: Flow, direction: int, payload: bytes, flags: int = 0x18, later: int = 0) -> None:
+        now = time.monotonic_ns() + later
+        at = 0
+        while True:  # a chunk holds 16 KB at most
+            piece = payload[at : at + _ROOMS[-1]]
+            ack = flow.next[1 - direction] if flags != 2 else 0
+            head = abi.RECORD.pack(
+                now, 1, flow.next[direction], ack, len(payload), at, len(piece), abi.RECORD_SEGMENT, direction, flags, 0
+            )
+            room = next((room for room in _ROOMS if room >= len(piece)), 0) if piece else 0
+            self.kernel.put(head + flow.key + piece + bytes(room - len(piece)))
+            at += len(piece)
+            if at >= len(payload):
+                break
+        flow.next[direction] += len(payload) + (flags & 2 > 0)
+
+    def _times(self) -> None:
+        """The timing records of our own timed connections that the kernel would have sent since the last call."""
+        pack = abi.RECORD.pack
+        for connection in list(self.engine._connections.values()):
+            if connection.times is None:
+                continue
+            now, cookie = time.monotonic_ns(), connection.cookie
+            told = self._told.get(connection)
+            if told is None:
+                told = self._told[connection] = [0, 0]
+                self.kernel.put(pack(now, cookie, 100, 0, 0, 0, 0, abi.RECORD_TIMING, 0, 2, 0))
+                self.kernel.put(pack(now, cookie, 500, 0, 0, 0, 0, abi.RECORD_TIMING, 1, 0x12, 0))
+            expected = connection._received + len(self.answer) * len(connection.in_flight)
+            for direction, first, known in ((0, 101, connection._written), (1, 501, expected)):
+                if known > told[direction]:
+                    seq, many = first + told[direction], known - told[direction]
+                    self.kernel.put(
+                        pack(now, cookie, seq & 0xFFFFFFFF, 0, many, 0, 0, abi.RECORD_TIMING, direction, 0x18, 0)
+                    )
+                    told[direction] = known
+
+    def batch(self, turn: Callable[[], object]) -> None:
+        """An exchange (or four) on each flow, through to the last answer."""
+        for flow in self.flows:
+            self._segment(flow, 0, self.request * self.each)
+            self._segment(flow, 1, self.answer * self.each, later=60_000)
+        self.kernel.publish()
+        turn()
+        end = time.monotonic() + 60
+        account, engine = self.target.account, self.engine
+        while account.in_flight or account.twins_in_flight or engine.examining.statistics().waiting:
+            self._times()
+            self.kernel.publish()
+            wanted = sum(1 for one in engine._connections.values() if one.in_flight)
+            while len(self._ready) < wanted and time.monotonic() < end:
+                self._ready.update(engine.epoll.poll(0.002))
+            engine._ready = [one for one in self._ready.items() if one[0] in engine._connections]
+            self._ready.clear()
+            turn()
+            if time.monotonic() > end:
+                raise SystemExit("the shadow does not answer")
+
+    def settle(self) -> None:
+        """As it is under load: a quarter of the connections is timed, and no clock is looked at."""
+        self.target.busy = True
+        self.target.timed = max(0, self.target.timed)
+        self.engine._stop_timing(
+            self.target, max(0, self.target.timed - ALWAYS_TIMED - self.target.connections // TIMED_SHARE)
+        )
+        self.target._rated_at = 1 << 62
+        self.engine._next_sweep = self.pump._expire_at = self.pump._alive_at = 1 << 62
+
+
+def measure(mode: str, port: int, library: str, rounds: int) -> None:
+    """Within valgrind: prints how many exchanges were counted."""
+    random.seed(1)
+    world = World(mode, port)
+    for _ in range(WARM):
+        world.batch(world.pump.turn)
+    world.settle()
+    world.batch(world.pump.turn)
+    turn = ctypes.CFUNCTYPE(None)(lambda: world.pump.turn() and None)
+    functions = ctypes.PyDLL(library)
+    measured = functions.shadowd_measured
+    functions.shadowd_begin()
+    before = world.target.account.mirrored
+    for _ in range(rounds):
+        world.batch(lambda: measured(turn))
+    if not world.filter.account.balanced:
+        raise SystemExit(f"the ledger does not balance: {world.filter.account.view()}")
+    print(world.target.account.mirrored - before)
+
+
+def count(mode: str, rounds: int = ROUNDS) -> int:
+    """Instructions an exchange. Raises RuntimeError where it cannot be measured."""
+    if not (shutil.which("valgrind") and shutil.which("cc")):
+        raise RuntimeError("valgrind or a C compiler is missing: apt-get install valgrind gcc")
+    with tempfile.TemporaryDirectory() as folder:
+        library, out = Path(folder, "measured.so"), Path(folder, "out")
+        subprocess.run(
+            ["cc", "-shared", "-fPIC", "-O0", "-x", "c", "-", "-o", str(library)], input=_MEASURED.encode(), check=True
+        )
+        base = [sys.executable, "-m", "bench.instructions"]
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+        shadow = subprocess.Popen([*base, "--serve", mode], stdout=subprocess.PIPE, text=True, env=environment)
+        try:
+            assert shadow.stdout is not None
+            port = shadow.stdout.readline().strip()
+            done = subprocess.run(
+                ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--collect-atstart=no",
+                 "--instr-atstart=no",
+                 getattr(sys, "_base_executable", sys.executable), *base[1:],
+                 "--measure", mode, port, str(library), str(rounds)],
+                capture_output=True, text=True, env=environment, timeout=600, check=False,
+            )  # fmt: skip
+        finally:
+            shadow.kill()
+            shadow.communicate()
+        if done.returncode:
+            raise RuntimeError(f"{mode}: {done.stderr.strip()[-2000:]}")
+        exchanges = int(done.stdout)
+        found = re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)
+        if found is None or not exchanges:
+            raise RuntimeError(f"{mode}: nothing was counted")
+        return int(found[1]) // exchanges
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.instructions", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("modes", nargs="*", metavar="MODE", help=", ".join(MODES))
+    parser.add_argument("--json", action="store_true", help="one object")
+    parser.add_argument("--serve", metavar="MODE", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, lambda port: print(port, flush=True))
+        return
+    if options.measure:
+        mode, port, library, rounds = options.measure
+        measure(mode, int(port), library, int(rounds))
+        return
+    unknown = set(options.modes) - set(MODES)
+    if unknown:
+        parser.error(f"there is no mode {min(unknown)}, only {', '.join(MODES)}")
+    found = {}
+    for mode in options.modes or MODES:
+        try:
+            found[mode] = count(mode)
+        except RuntimeError as error:
+            raise SystemExit(f"error: {error}") from None
+        if not options.json:
+            print(f"{mode:<10} {found[mode]:>9,} instructions an exchange", flush=True)
+    if options.json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
