@@ -153,7 +153,8 @@ class Recorder:
             self._made.clear()
         for example in list(run.examiner.examples):
             if id(example) not in self._made:
-                self.example(example)
+                for _ in self._make(example):
+                    await trio.lowlevel.checkpoint()
                 await trio.lowlevel.checkpoint()
 
     def told(self, assessment: Assessment) -> None:
@@ -266,17 +267,30 @@ class Recorder:
         made = self._made.get(id(example))
         if made is not None and made[0] is example:
             return made[1]
-        heard = self._redactor.heard = set()
-        try:
-            shown = self._example(example)
-        except Exception as error:  # it is this exchange's fault alone: the run is recorded without it
-            if self.on_failure is None:
-                raise
-            self.on_failure(error)
-            self._made[id(example)] = example, _unshown()
-            return self._made[id(example)][1]
-        finally:
-            self._redactor.heard = None
+        for _ in self._make(example):
+            pass
+        return self._made[id(example)][1]
+
+    def _make(self, example: Example) -> Iterator[None]:
+        """Look at an example, a part of it between two yields: hostile bodies take tens of milliseconds each."""
+        heard: set[int] = set()
+        shown: dict[str, Any] = {}
+        parts = self._parts(example, shown)
+        while True:
+            self._redactor.heard = heard  # others are redacted between two parts
+            try:
+                next(parts)
+            except StopIteration:
+                break
+            except Exception as error:  # it is this exchange's fault alone: the run is recorded without it
+                if self.on_failure is None:
+                    raise
+                self.on_failure(error)
+                self._made[id(example)] = example, _unshown()
+                return
+            finally:
+                self._redactor.heard = None
+            yield
         known = self._heard.setdefault(example.group, set())
         if len(known) < HEARD_EACH:
             known |= heard
@@ -286,26 +300,26 @@ class Recorder:
         while len(self._heard) > HEARD:
             del self._heard[next(iter(self._heard))]
         self._made[id(example)] = example, shown
-        return shown
 
-    def _example(self, example: Example) -> dict[str, Any]:
+    def _parts(self, example: Example, shown: dict[str, Any]) -> Iterator[None]:
         method, _, head, body = example.request
-        endpoint = self.redacted(example.endpoint)
+        shown["endpoint"] = self.redacted(example.endpoint)
         if not head:
-            return {"endpoint": endpoint, **self._turns(example, body)}
+            shown.update(self._turns(example, body))
+            return
         first = self._redactor.head(head)
         line = first.split(b"\r\n", 1)[0].split(b" ")
-        request: dict[str, Any] = {
+        shown["request"] = request = {
             "method": self.redacted(method.decode("latin-1")),
             "target": line[1].decode("utf-8", "replace") if len(line) > 1 else "",
             "head": first.decode("utf-8", "replace"),
-            "body": self._body(head, body),
         }
-        sides = {
-            "production": self._side(example.production, example.production_failure),
-            "candidate": self._side(example.candidate, example.failure),
-        }
-        return {"endpoint": endpoint, "request": request, **sides}
+        yield
+        request["body"] = self._body(head, body)
+        yield
+        shown["production"] = self._side(example.production, example.production_failure)
+        yield
+        shown["candidate"] = self._side(example.candidate, example.failure)
 
     def _turns(self, example: Example, asked: bytes) -> dict[str, Any]:
         """What was said without HTTP: whether an answer is secret is in the question."""

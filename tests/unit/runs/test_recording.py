@@ -125,3 +125,19 @@ def test_a_run_that_cannot_be_recorded_is_no_others_loss(monkeypatch: pytest.Mon
     assert len(told) == 1
     assert "KeyError" in runs.problem
     assert SECRET not in runs.problem + str(told)
+
+
+def test_an_example_is_looked_at_in_parts_and_others_between_them() -> None:
+    """Each part may take tens of milliseconds of the pump's turn; what is masked meanwhile is another exchange's."""
+    redactor = Redactor(b"k" * 32)
+    recorder, beside = Recorder(redactor, "node"), Recorder(redactor, "node")
+    examiner = run_of(1).examiner
+    example = next(iter(examiner.examples))
+    parts = 0
+    for _ in recorder._make(example):
+        parts += 1
+        assert redactor.heard is None
+        assert "xyzzy-the-other" not in redactor.text("password=xyzzy-the-other")
+    assert parts >= 3
+    assert hash("xyzzy-the-other") not in recorder._heard[example.group]
+    assert recorder.example(example) == beside.example(example)
