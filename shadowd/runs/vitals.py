@@ -17,8 +17,9 @@ import trio
 from shadowd.capture.builds import rebuilt
 from shadowd.capture.processes import ProcessProbe, ProcessSample, restarted
 from shadowd.errors import ShadowdError
+from shadowd.evidence.resources import CpuEvidence, MemorySeries
 from shadowd.judge.judgement import Judgement
-from shadowd.judge.resources import CpuEvidence, MemorySeries
+from shadowd.judge.resources import MemoryJudge, judge_cpu
 from shadowd.runs.exposition import parse_untrusted
 from shadowd.runs.scrape import fetch_page
 
@@ -207,14 +208,14 @@ class Vitals:
 
     def judgements(self, max_leak: float, max_cpu: float, memory_alpha: float, cpu_alpha: float) -> list[Judgement]:
         reference = self.production_memory if self.production_seen else None
-        found = self.memory.judge(max_leak, memory_alpha, reference=reference) if self.memory_seen else []
-        return [*found, self.cpu.judge(max_cpu, cpu_alpha)] if self.cpu.count else found
+        found = MemoryJudge(self.memory).judge(max_leak, memory_alpha, reference=reference) if self.memory_seen else []
+        return [*found, judge_cpu(self.cpu, max_cpu, cpu_alpha)] if self.cpu.count else found
 
     def view(self) -> dict[str, Any] | None:
         """For the report's plot; None where nothing was seen."""
         if not self.memory_seen:
             return None
-        fit = self.memory.fit()
+        fit = MemoryJudge(self.memory).fit()
         slope, low, high = fit if fit is not None else (None, None, None)
         return {
             "points": [list(point) for point in self.memory.points()],

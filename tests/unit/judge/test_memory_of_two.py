@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from shadowd.judge.resources import MemorySeries
+from shadowd.evidence.resources import MemorySeries
+from shadowd.judge.resources import MemoryJudge
 from shadowd.judge.verdict import memory_alpha
 
 AGE = 10_000_000  # requests that a warm production has served before
@@ -77,9 +78,11 @@ def first_fail(
         if theirs is not None:
             reference.add(asked, int(80e6 + theirs(asked + AGE * warm, second * EACH) + noise[0]) // 4096 * 4096)
         series.add(served, int(80e6 + mine(served, second * EACH) + noise[1]) // 4096 * 4096)
-        if series._looks != looks:
-            looks = series._looks
-            said = series.judge(256.0, memory_alpha(), 0.05, reference=reference if theirs is not None else None)[0]
+        if series.looks != looks:
+            looks = series.looks
+            said = MemoryJudge(series).judge(
+                256.0, memory_alpha(), 0.05, reference=reference if theirs is not None else None
+            )[0]
             if said.result == "fail":
                 return served
     return None

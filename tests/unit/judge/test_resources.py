@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from shadowd.judge.resources import CpuEvidence, MemorySeries
+from shadowd.evidence.resources import CpuEvidence, MemorySeries
+from shadowd.judge.resources import MemoryJudge, judge_cpu
 
 MB = 1_000_000
 RUNS = 20
@@ -42,7 +43,7 @@ def results(memory: Memory, until: int, seed: int, each: int = 100, first_look: 
     for requests in range(0, until + 1, each):
         series.add(requests, int(memory(generator, requests)))
         if requests % first_look == 0 and requests:
-            said = series.judge(reference=beside)[0]
+            said = MemoryJudge(series).judge(reference=beside)[0]
             found[said.samples] = said.result
     return found
 
@@ -122,7 +123,7 @@ def test_it_looks_only_at_doublings() -> None:
     seen = []
     for requests in range(0, 50_001, 500):
         series.add(requests, 100 * MB + 2000 * requests)
-        said = series.judge(reference=beside)[0]
+        said = MemoryJudge(series).judge(reference=beside)[0]
         seen.append((said.result, said.samples))
         if requests < 10_000:
             assert said.result == "inconclusive"
@@ -140,13 +141,13 @@ def test_the_sentence_of_a_leak() -> None:
     series = MemorySeries()
     for requests in range(0, 10_001, 100):
         series.add(requests, 100 * MB + 1024 * requests + requests % 300)
-    (said,) = series.judge(reference=production(10_000))
+    (said,) = MemoryJudge(series).judge(reference=production(10_000))
     assert said.result == "fail"
     assert said.required
     assert said.sentence.startswith("memory grows by 1,02")
     assert "bytes per request more than production's (interval 1,0" in said.sentence
     assert said.low <= said.effect <= said.high
-    fit = series.fit()
+    fit = MemoryJudge(series).fit()
     assert fit is not None
     assert fit[0] == pytest.approx(1024, rel=0.01)
 
@@ -155,9 +156,9 @@ def test_a_restart_is_a_finding_and_begins_anew() -> None:
     series = MemorySeries(first_look=1000)
     for requests in range(0, 1001, 20):
         series.add(requests, 100 * MB)
-    assert series.judge()[0].result == "pass"
+    assert MemoryJudge(series).judge()[0].result == "pass"
     series.restarted(1500, "restarted: another process")
-    memory, restart = series.judge()
+    memory, restart = MemoryJudge(series).judge()
     assert memory.result == "pass"  # of the latest look
     assert (restart.judge, restart.result, restart.critical) == ("restarts", "pass", True)
     assert "noted: the shadow's process changed once (restarted: another process)" in restart.sentence
@@ -165,11 +166,13 @@ def test_a_restart_is_a_finding_and_begins_anew() -> None:
     for requests in range(1500, 2501, 20):
         series.add(requests, 10 * MB + 5000 * (requests - 1500))
     assert series.points()[0] == (1500, 10 * MB)
-    assert series.judge(reference=production(1000, 20, 1000))[0].result == "inconclusive"  # below production's
-    assert "warming up to production's" in series.judge(reference=production(1000, 20, 1000))[0].sentence
+    assert (
+        MemoryJudge(series).judge(reference=production(1000, 20, 1000))[0].result == "inconclusive"
+    )  # below production's
+    assert "warming up to production's" in MemoryJudge(series).judge(reference=production(1000, 20, 1000))[0].sentence
     series.restarted(2600, "killed for want of memory", fault=True)
-    assert [said.result for said in series.judge()] == ["inconclusive", "fail"]
-    assert "twice: killed for want of memory" in series.judge()[1].sentence
+    assert [said.result for said in MemoryJudge(series).judge()] == ["inconclusive", "fail"]
+    assert "twice: killed for want of memory" in MemoryJudge(series).judge()[1].sentence
 
 
 def test_restarts_beyond_productions_fail_when_repeated() -> None:
@@ -177,12 +180,12 @@ def test_restarts_beyond_productions_fail_when_repeated() -> None:
     for time in range(3):
         series.add(100 * time, 100 * MB)
         series.restarted(100 * time + 50, "restarted: the process's start time changed")
-        assert series.judge()[1].result == ("fail" if time == 2 else "pass")
-    assert "was restarted 3 times in this run: restarted" in series.judge()[1].sentence
+        assert MemoryJudge(series).judge()[1].result == ("fail" if time == 2 else "pass")
+    assert "was restarted 3 times in this run: restarted" in MemoryJudge(series).judge()[1].sentence
     beside.restarted(100, "restarted: the process's start time changed")
-    assert series.judge(reference=beside)[1].result == "pass"
+    assert MemoryJudge(series).judge(reference=beside)[1].result == "pass"
     series.restarted(500, "restarted: the process's start time changed")
-    said = series.judge(reference=beside)[1]
+    said = MemoryJudge(series).judge(reference=beside)[1]
     assert said.result == "fail"
     assert "4 times in this run, production's once" in said.sentence
 
@@ -191,7 +194,7 @@ def test_workers_that_are_recycled_are_no_restarts() -> None:
     series = MemorySeries()
     for time in range(20):
         series.restarted(100 * time, "workers changed: 1 ended, 1 began, 4 run now")
-    assert series.judge()[1].result == "pass"
+    assert MemoryJudge(series).judge()[1].result == "pass"
 
 
 def test_a_look_of_the_process_before_confirms_nothing() -> None:
@@ -202,14 +205,14 @@ def test_a_look_of_the_process_before_confirms_nothing() -> None:
             series.restarted(requests, "restarted: another process")
     for requests in range(80_000, 91_000, 100):
         series.add(requests, 100 * MB + 1024 * requests)
-    assert series.judge()[0].result == "inconclusive"
+    assert MemoryJudge(series).judge()[0].result == "inconclusive"
 
 
 def test_too_few_readings_are_left_open() -> None:
     series = MemorySeries()
     for requests in (0, 4000, 9000, 12_000):
         series.add(requests, 100 * MB + 10_000 * requests)
-    (said,) = series.judge()
+    (said,) = MemoryJudge(series).judge()
     assert said.result == "inconclusive"
     assert "too few readings" in said.sentence
     assert said.needed == 8000
@@ -235,7 +238,7 @@ def test_a_leak_is_found_after_any_number_of_readings() -> None:
     series = MemorySeries()
     for requests in range(40_001):
         series.add(requests, int(100 * MB + 1024 * requests + generator.normal() * 0.2 * MB))
-    (said,) = series.judge(reference=production(40_000))
+    (said,) = MemoryJudge(series).judge(reference=production(40_000))
     assert (said.result, said.samples) == ("fail", 40_000)
     assert said.effect == pytest.approx(1024, rel=0.05)
 
@@ -261,8 +264,8 @@ def spend(ratio: float, blocks: int, seed: int = 1) -> CpuEvidence:
 
 
 def test_cpu_per_request_by_each_sides_own_requests() -> None:
-    assert spend(1.0, 30).judge().result == "pass"
-    said = spend(1.6, 30).judge()
+    assert judge_cpu(spend(1.0, 30)).result == "pass"
+    said = judge_cpu(spend(1.6, 30))
     assert said.result == "fail"
     assert said.effect == pytest.approx(0.6, abs=0.1)
     assert said.low > 0.25
@@ -276,17 +279,17 @@ def test_cpu_waits_for_blocks_worth_something() -> None:
     for step in range(100):
         evidence.add(step * 0.001, step * 100, step * 0.001, step * 100)
     assert evidence.count == 100
-    said = evidence.judge()
+    said = judge_cpu(evidence)
     assert said.result == "inconclusive"
     assert said.sentence == "too little CPU was used to compare it"
-    few = spend(1.0, 3).judge()
+    few = judge_cpu(spend(1.0, 3))
     assert few.result == "inconclusive"
     assert few.needed is not None
 
 
 def test_cpu_readings_that_fall_begin_anew() -> None:
     evidence = spend(1.0, 5)
-    before = evidence.judge().samples
+    before = judge_cpu(evidence).samples
     evidence.add(0.0, 6000, 0.0, 2400)
     evidence.add(1.0, 7000, 0.4, 2800)
-    assert evidence.judge().samples == before + 400
+    assert judge_cpu(evidence).samples == before + 400

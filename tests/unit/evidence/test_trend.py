@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from shadowd.judge import trend
-from shadowd.judge.trend import average_ranks, inflation, slopes, theil_sen
+from shadowd.evidence import trend
+from shadowd.evidence.trend import average_ranks, inflation, slopes, theil_sen
 
 SERIES = st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=32)
 
