@@ -263,9 +263,8 @@ class World:
         """As it is under load: a quarter of the connections is timed, and no clock is looked at."""
         self.target.busy = True
         self.target.timed = max(0, self.target.timed)
-        self.engine._stop_timing(
-            self.target, max(0, self.target.timed - ALWAYS_TIMED - self.target.connections // TIMED_SHARE)
-        )
+        wanted = max(ALWAYS_TIMED, (self.target.connections - self.target.beside) // TIMED_SHARE)
+        self.engine._stop_timing(self.target, max(0, self.target.timed - wanted))
         self.target._rated_at = 1 << 62
         self.engine._next_sweep = self.pump._expire_at = self.pump._alive_at = 1 << 62
 

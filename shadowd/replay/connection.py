@@ -59,6 +59,7 @@ class Connection:
         "_written",
         "address",
         "answered",
+        "beside",
         "connect_deadline",
         "cookie",
         "fd",
@@ -79,6 +80,7 @@ class Connection:
         self.in_flight: deque[Leg] = deque()
         self.keep_alive = True
         self.answered = 0
+        self.beside = owner.beside
         self.idle_since = 0
         limit = engine.body_limit
         self._answers: HttpAnswers | RawAnswers = (

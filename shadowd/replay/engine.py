@@ -397,7 +397,8 @@ class Engine:
 
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
-        if self._time_socket is not None and connection.target.wants_times():
+        connection.target.beside += connection.beside
+        if self._time_socket is not None and not connection.beside and connection.target.wants_times():
             connection.times = SegmentTimes()
             self._timings[connection.cookie] = connection.times.record
             self._time_socket(connection.cookie, True)
@@ -408,6 +409,7 @@ class Engine:
         del self._connections[connection.fd]
         if self._ready:
             self._closed.add(connection.fd)
+        connection.target.beside -= connection.beside
         if connection.times is not None:
             connection.target.timed -= 1
             self._retired.append(connection.cookie)

@@ -81,6 +81,7 @@ class Target:
         "account",
         "addresses",
         "answer_limit",
+        "beside",
         "blocked",
         "branches",
         "breaker_until",
@@ -157,6 +158,7 @@ class Target:
         self._tokens_at = 0
         self.busy = False  # more answers a second than LIGHT
         self.timed = 0  # connections whose times the kernel tells
+        self.beside = 0  # connections that were opened for second copies
         self._untimed = 0
         self._rated = self._rated_at = 0  # answers so far when the rate was last looked at
         self.production_latency = LatencySketch()
@@ -180,7 +182,9 @@ class Target:
         served = self.account.mirrored - self._rated
         self.busy = served * SECOND > LIGHT * (now - self._rated_at)
         self._rated, self._rated_at = self.account.mirrored, now
-        return max(0, self.timed - ALWAYS_TIMED - self.connections // TIMED_SHARE) if self.busy else 0
+        if not self.busy:
+            return 0
+        return max(0, self.timed - max(ALWAYS_TIMED, (self.connections - self.beside) // TIMED_SHARE))
 
     def next_address(self, now: int) -> Address | None:
         """Several addresses are used in turn, those that rest only if all do."""
