@@ -368,7 +368,9 @@ class Examiner:
         """``inside``: errors within the answers of production and candidate, whose status says that all is well."""
         exchange, side = trial.exchange, trial.candidate
         production, candidate = exchange.response, side.response
-        ours, theirs = _worse(rank(production), inside[0]), _worse(rank(candidate), inside[1])
+        ours, theirs = rank(production), rank(candidate)
+        if inside is not NEITHER:
+            ours, theirs = _worse(ours, inside[0]), _worse(theirs, inside[1])
         if ours != GOOD or theirs != GOOD:
             self._signatures.note(trial, endpoint, moment, inside)
         if trial.baseline is not None:
@@ -400,7 +402,7 @@ class Examiner:
                 continue
             balance = outcomes.failing if FAILED in (ours, theirs) else outcomes.refused
             (balance.against if theirs > ours else balance.better).add(time, group)
-        if ours == theirs == GOOD and not self.outages.waits and not self.reference_outages.waits:
+        if ours == theirs == GOOD and not self.outages.waiting and not self.reference_outages.waiting:
             return
         if theirs == FAILED:
             if ours != FAILED:

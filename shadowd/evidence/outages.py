@@ -37,7 +37,7 @@ class Outage(NamedTuple):
 class Outages:
     """Of one side. ``failed`` and ``answered`` tell of its exchanges in the order in which they end."""
 
-    __slots__ = ("_begin", "_end", "_many", "_waiting", "count", "exchanges", "listed")
+    __slots__ = ("_begin", "_end", "_waiting", "count", "exchanges", "listed", "waiting")
 
     def __init__(self) -> None:
         self.count = 0
@@ -47,24 +47,20 @@ class Outages:
 
     def forget(self) -> None:
         """What waits is no outage: it is evidence, or the evidence that it was in begins anew."""
-        self._begin = self._end = self._many = 0
+        self._begin = self._end = 0
+        self.waiting = 0  # failures in a row, up to the last exchange
         self._waiting: dict[Counted, int] = {}
-
-    @property
-    def waits(self) -> bool:
-        """Whether the last exchange failed."""
-        return self._many > 0
 
     @property
     def lasting(self) -> Outage | None:
         """The one that is not over."""
-        return Outage(self._begin, self._end, self._many) if self._many >= LEAST else None
+        return Outage(self._begin, self._end, self.waiting) if self.waiting >= LEAST else None
 
     def failed(self, endpoint: Endpoint, time: int, group: int) -> None:
         """An exchange failed and was counted there."""
-        if not self._many:
+        if not self.waiting:
             self._begin = time
-        self._many += 1
+        self.waiting += 1
         self._end = max(self._end, time)
         key = (endpoint, time >> _MOMENT << _MOMENT, group)
         self._waiting[key] = self._waiting.get(key, 0) + 1
@@ -73,14 +69,14 @@ class Outages:
 
     def answered(self) -> dict[Counted, int]:
         """The side answered: what is to be taken back, and how often, because it was an outage."""
-        if not self._many:
+        if not self.waiting:
             return {}
         taken: dict[Counted, int] = {}
-        if self._many >= LEAST:
+        if self.waiting >= LEAST:
             taken = self._waiting
             self.count += 1
-            self.exchanges += self._many
+            self.exchanges += self.waiting
             if len(self.listed) < LISTED:
-                self.listed.append(Outage(self._begin, self._end, self._many))
+                self.listed.append(Outage(self._begin, self._end, self.waiting))
         self.forget()
         return taken

@@ -151,7 +151,7 @@ class ResponseReader(MessageReader[Response]):
         response.body_length = length
         if self._body_limit:
             response.body = data[end:]
-        if not persistent(lowered, b"HTTP/1.1"):
+        if b"\r\nconnection:" in lowered and not persistent(lowered, b"HTTP/1.1"):
             self._closed = True
             response.keep_alive = False
         return (response,)

@@ -369,7 +369,7 @@ def test_a_run_that_is_thawed_in_an_outage_takes_back_what_the_other_half_counte
     thawed = thaw_untrusted(freeze(half, registry), registry)
     before = half.outages if side_ == "candidate" else half.reference_outages
     waiting = thawed.outages if side_ == "candidate" else thawed.reference_outages
-    assert (waiting.waits, waiting.lasting) == (before.waits, before.lasting)
+    assert (waiting.waiting, waiting.lasting) == (before.waiting, before.lasting)
     if at == 296:
         assert waiting.lasting is not None
         assert waiting.lasting.exchanges == 6
