@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any, ClassVar
 
 from shadowd.evidence.blocks import Blocks
 from shadowd.evidence.trend import median, theil_sen
@@ -30,16 +31,18 @@ _CPU_REQUESTS = 20  # of each side in a block
 class MemorySeries:
     """Resident memory of one process, by the requests it served. 64 KB at most."""
 
+    judged_by: ClassVar[Callable[..., Any]]
+
     __slots__ = (
         "_base",
         "_each",
+        "_looks",
         "_pending",
         "against",
         "before",
         "faults",
         "first_look",
         "look",
-        "looks",
         "next_look",
         "reasons",
         "requests",
@@ -61,7 +64,7 @@ class MemorySeries:
         self._pending = 0  # readings that the newest kept one stands for, if they are not all there
         self.served = 0
         self._base = 0  # requests served when the series began
-        self.looks = 0
+        self._looks = 0
         self.taken_at = 0
         self.swing = math.inf  # highest less lowest reading of the latest look, by request: no slope there is steeper
         self.look: list[tuple[float, float]] | None = None  # minima of the latest look's blocks
@@ -87,7 +90,7 @@ class MemorySeries:
         if len(self.requests) >= _MAX_READINGS and self._pending == 0:
             self._thin()
         if served >= self.next_look:
-            self.looks += 1
+            self._looks += 1
             end = self._end_slope()
             first = self.next_look == self.first_look  # the look before was of another process, if there was one
             self.before = (self.taken_at, end) if end is not None and not first else None
@@ -112,6 +115,15 @@ class MemorySeries:
         self.requests = array("q")
         self.sizes = array("q")
         self.next_look = self.first_look
+
+    @property
+    def looks(self) -> int:
+        """How many there were."""
+        return self._looks
+
+    def judge(self, *given: Any, **named: Any) -> Any:
+        """As ``judge/resources.py`` does, which stands above and says so."""
+        return type(self).judged_by(self, *given, **named)
 
     def points(self) -> list[tuple[int, int]]:
         """(requests, bytes) of the present series, at most 500 of them."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from shadowd.evidence.blocks import Blocks
 from shadowd.evidence.bursts import NEVER, Bursts
@@ -33,13 +34,16 @@ class LatencyEvidence:
     ``late`` counts exchanges left out because they were sent late through the daemon's own fault.
     """
 
+    judged_by: ClassVar[Callable[..., Any]]
+
     __slots__ = (
         "_after",
         "_began",
+        "_bursts",
+        "_pairs",
         "_ratios",
         "_until",
         "blocks",
-        "bursts",
         "candidate",
         "candidate_lost",
         "count",
@@ -49,7 +53,6 @@ class LatencyEvidence:
         "late",
         "least",
         "pace",
-        "pairs",
         "reference",
         "reference_lost",
         "warmed",
@@ -73,10 +76,10 @@ class LatencyEvidence:
         self.reference_lost = 0
         self.candidate_lost = 0
         self.blocks = Blocks()
-        self.bursts = Bursts()
+        self._bursts = Bursts()
         self._after = WARM_ROWS  # blocks until the next look for a warm-up
         self._ratios: list[float] = []  # of the open block, candidate by reference
-        self.pairs = 0  # in the open block
+        self._pairs = 0  # in the open block
         self._began = 0  # when the open block did
         self._until = -1
         self.pace = Pace()
@@ -92,10 +95,10 @@ class LatencyEvidence:
         if time_ns >= self._until:
             self._turn(time_ns)
         self.count += 1
-        self.pairs += 1
-        if self.pairs <= _BLOCK_MAX:
+        self._pairs += 1
+        if self._pairs <= _BLOCK_MAX:
             self._ratios.append(candidate_ns / reference_ns)
-        bursts = self.bursts
+        bursts = self._bursts
         if reference_ns > bursts.reference90:
             bursts.count_reference(reference_ns)
         if candidate_ns > bursts.candidate90:
@@ -117,30 +120,34 @@ class LatencyEvidence:
         if time_ns >= self._until:
             self._turn(time_ns)
         self.count += 1
-        self.pairs += 1
+        self._pairs += 1
         if side == "candidate":
             self.candidate_lost += 1
-            self.bursts.count_candidate(NEVER)
+            self._bursts.count_candidate(NEVER)
         else:
             self.reference_lost += 1
-            self.bursts.count_reference(NEVER)
-        if self.pairs <= _BLOCK_MAX:
+            self._bursts.count_reference(NEVER)
+        if self._pairs <= _BLOCK_MAX:
             self._ratios.append(math.inf if side == "candidate" else 0.0)
+
+    def judge(self, *given: Any, **named: Any) -> Any:
+        """As ``judge/slowdown.py`` does, which stands above and says so."""
+        return type(self).judged_by(self, *given, **named)
 
     # --- blocks -------------------------------------------------------------------------------------------------------
 
     def _turn(self, time_ns: int) -> None:
         """The open block's time is over; it stays open until it has enough pairs."""
         if self._until >= 0:
-            if self.pairs < BLOCK_MIN:
+            if self._pairs < BLOCK_MIN:
                 return
             middle = _log(_middle(self._ratios))
             self.blocks.add(middle)
-            self.pace.add(self._began, time_ns, middle, (self.pairs, *self.bursts.counted))
-            if self.bursts.close(self.pairs, self._quantiles):
+            self.pace.add(self._began, time_ns, middle, (self._pairs, *self._bursts.counted))
+            if self._bursts.close(self._pairs, self._quantiles):
                 self.pace.thresholds_changed()
             self._ratios.clear()
-            self.pairs = 0
+            self._pairs = 0
             if time_ns - self.first <= self.warmup:
                 self._warm()
         elif not self.first:

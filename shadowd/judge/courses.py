@@ -26,8 +26,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shadowd.evidence.betting import Counts, log_e_above
 from shadowd.evidence.stretches import GROUPS, LEAST_GROUPS, MORE_STRETCHES, STRETCHES, Rate, Tally, Values, rate
+from shadowd.judge.betting import Counts, log_e_above
 
 GROWTH = 1.25  # between two looks
 #: Of a level: the whole run, its last quarter, the moving window.

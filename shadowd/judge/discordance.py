@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from shadowd.evidence.betting import Counts, log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
+from shadowd.judge.betting import Counts, log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
 from shadowd.judge.courses import Course
 from shadowd.judge.judgement import Judgement, Result, more, percent, span
 

@@ -21,6 +21,7 @@ not seen, growth is a warning until two looks in a row, both at 40,000 requests 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from shadowd.evidence.resources import CLEARLY, MIN_BLOCKS, CpuEvidence, MemorySeries, minima, swing_of
 from shadowd.evidence.trend import theil_sen
@@ -215,6 +216,14 @@ class MemoryJudge:
             samples=max(1, times),
             sentence=sentence,
         )
+
+
+def judge_memory(series: MemorySeries, *given: Any, **named: Any) -> list[Judgement]:
+    """``MemoryJudge.judge`` of it."""
+    return MemoryJudge(series).judge(*given, **named)
+
+
+MemorySeries.judged_by = judge_memory
 
 
 def judge_cpu(

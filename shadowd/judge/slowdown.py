@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from shadowd.evidence.betting import log_e_above
 from shadowd.evidence.slowdown import BLOCK_MIN, LatencyEvidence
 from shadowd.evidence.stretches import GROUPS, LEAST_GROUPS, STRETCHES, rate
 from shadowd.evidence.student import upper_quantile
 from shadowd.evidence.tails import Ranks, ranks_longer, ranks_shorter
+from shadowd.judge.betting import log_e_above
 from shadowd.judge.courses import Window, windows
 from shadowd.judge.judgement import Judgement, Result, more, percent, span
 from shadowd.judge.verdict import QUANTILE_SHARES
@@ -191,7 +192,7 @@ class LatencyJudge:
         looks: Sequence[Window],
     ) -> _Said:  # fmt: skip
         tail = (100 - percentile) / 100
-        spread = self._of.bursts.effect(tail, self._of.pairs)
+        spread = self._of._bursts.effect(tail, self._of._pairs)
         reference, candidate = _around(self._of.reference_value, tail), _around(self._of.candidate_value, tail)
         effect = _ratio(candidate, reference) - 1 if self._of.count else 0.0
         low, high = -1.0, math.inf
@@ -297,10 +298,18 @@ class LatencyJudge:
         if said.result == "pass":
             return f"{subject} {effect}; a slowdown beyond {percent(max(0.0, said.high))} would have been noticed"
         end = f"; {more(said.needed)}" if said.required else ""
-        spread = self._of.bursts.effect((100 - percentile) / 100) if percentile != 50 else None
+        spread = self._of._bursts.effect((100 - percentile) / 100) if percentile != 50 else None
         if end and spread is not None and spread > _BURSTY:
             end = "; the slowest answers come in bursts, and a burst is one event: a longer run is needed"
         return f"{subject} {effect} ({bounds}, {allowed}){end}"
+
+
+def judge_latency(evidence: LatencyEvidence, *given: Any, **named: Any) -> list[Judgement]:
+    """``LatencyJudge.judge`` of it."""
+    return LatencyJudge(evidence).judge(*given, **named)
+
+
+LatencyEvidence.judged_by = judge_latency
 
 
 def _decided(longer: _Values, shorter: _Values, margin: float, floor_ns: int) -> Result:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from shadowd.evidence.betting import log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
 from shadowd.evidence.margins import Margins
 from shadowd.evidence.slowdown import LatencyEvidence
 from shadowd.evidence.talking import STEPS, TalkEvidence
+from shadowd.judge.betting import log_e_above, log_e_below, lower_bound, samples_needed, upper_bound
 from shadowd.judge.judgement import Judgement, Result
 from shadowd.judge.readable import NO_INTERVAL, beyond, change, interval, still_needed
 from shadowd.judge.slowdown import LatencyJudge

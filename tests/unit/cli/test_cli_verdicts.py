@@ -24,7 +24,7 @@ from shadowd.judge.assessment import Assessment
 from shadowd.redact.redaction import Redactor
 from shadowd.runs.recording import Recorder
 from tests.unit.cli.test_cli import Filters, Served, command, refused, worked
-from tests.unit.evidence.exchanges import MS, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, answer, examine, request, side
 
 
 class Judged(Filters):

@@ -12,7 +12,7 @@ from shadowd.evidence.contents import MAX_EXAMPLES
 from shadowd.evidence.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Field
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
-from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, SECOND, answer, examine, request, side
 
 PACE = 10 * MS
 CONNECTIONS = 5

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shadowd.evidence import drift
 from shadowd.evidence.drift import Drift, explains, path_of
 from shadowd.exchange import Request
-from tests.unit.evidence.exchanges import answer, request
+from tests.unit.compare.exchanges import answer, request
 
 
 def write(method: str, target: str, body: object = None, headers: str = "", kind: str = "application/json") -> Request:

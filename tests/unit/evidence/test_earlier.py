@@ -11,7 +11,7 @@ from shadowd.evidence.evidence import Endpoint
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
-from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, SECOND, answer, examine, request, side
 
 #: (number of the exchange, item) -> (body, colour)
 Says = Callable[[int, int], tuple[dict[str, Any], str]]

@@ -11,7 +11,7 @@ from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.margins import Margins
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment, signatures
-from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, SECOND, answer, examine, request, side
 
 #: Between two exchanges: 33 a second, so that 3,000 are a run of 90 s.
 PACE = 30 * MS

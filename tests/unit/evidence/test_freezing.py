@@ -24,7 +24,7 @@ from shadowd.evidence.rules import Rules
 from shadowd.evidence.thawing import thaw_untrusted
 from shadowd.judge.assessment import Assessment
 from shadowd.runs import resuming
-from tests.unit.evidence.exchanges import MS, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, answer, examine, request, side
 
 
 class Point(NamedTuple):

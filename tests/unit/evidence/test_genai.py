@@ -18,7 +18,7 @@ from shadowd.judge.assessment import Assessment
 from shadowd.protocols.llm_assembly import Message
 from shadowd.talk.citations import cited_by, steps_of
 from shadowd.talk.llm import Price
-from tests.unit.evidence.exchanges import MS, examine, side
+from tests.unit.compare.exchanges import MS, examine, side
 
 SECOND = 1_000 * MS
 

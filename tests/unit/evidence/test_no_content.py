@@ -7,7 +7,7 @@ from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
 from shadowd.protocols.llm import recognise_untrusted
 from shadowd.talk.llm import group_name
-from tests.unit.evidence.exchanges import answer, examine, request, side
+from tests.unit.compare.exchanges import answer, examine, request, side
 
 
 def run(content: bool) -> Examiner:

@@ -10,7 +10,7 @@ from shadowd.evidence.outages import LEAST, LONGEST, Outages
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
 from shadowd.judge.outages import judge_outages
-from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, SECOND, answer, examine, request, side
 
 Statuses = Callable[[int], int]
 

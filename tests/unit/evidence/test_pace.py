@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shadowd.evidence.pace import _FARTHEST, _LEAST, _ROWS, WARM_ROWS, Pace
 from shadowd.evidence.stretches import STRETCHES
-from tests.unit.evidence.exchanges import SECOND
+from tests.unit.compare.exchanges import SECOND
 
 BLOCK = SECOND // 2
 Block = tuple[float, tuple[int, int, int, int, int]]

@@ -8,7 +8,7 @@ import pytest
 
 from shadowd.evidence import strangers
 from shadowd.evidence.strangers import Strangers
-from tests.unit.evidence.exchanges import request
+from tests.unit.compare.exchanges import request
 
 
 def drive(refuses: object, exchanges: int = 20_000) -> tuple[int, int]:

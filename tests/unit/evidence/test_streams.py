@@ -14,7 +14,7 @@ from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
 from shadowd.exchange import Response
 from shadowd.judge.assessment import Assessment
-from tests.unit.evidence.exchanges import MS, SECOND, examine, request, side
+from tests.unit.compare.exchanges import MS, SECOND, examine, request, side
 
 EVENTS = b"text/event-stream"
 

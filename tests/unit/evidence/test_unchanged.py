@@ -12,7 +12,7 @@ from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
 from shadowd.exchange import Response
 from shadowd.judge.assessment import Assessment
-from tests.unit.evidence.exchanges import MS, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, answer, examine, request, side
 
 RUNS = 100
 EXCHANGES = 20_000

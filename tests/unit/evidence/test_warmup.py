@@ -7,7 +7,7 @@ import math
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
-from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, SECOND, answer, examine, request, side
 
 RATE = 100  # a second
 

@@ -12,7 +12,7 @@ from shadowd.evidence.margins import Margins
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.stretches import STRETCHES
 from shadowd.judge.assessment import NO_BASELINE, ONE_STOP, OWN_LAG, OWN_LATE, TOO_BUSY, Assessment
-from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, SECOND, answer, examine, request, side
 
 MANY = 1600
 PACE = 10 * MS

@@ -16,7 +16,7 @@ from shadowd.evidence.margins import Margins
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
 from shadowd.judge.fieldwork import _ALWAYS_LEAST, _ALWAYS_SPAN, _FEW, _NOBODY, NOISY_TIMES
-from tests.unit.evidence.exchanges import MS, SECOND, answer, examine, request, side
+from tests.unit.compare.exchanges import MS, SECOND, answer, examine, request, side
 
 SPAN = 2.0  # seconds: the least evidence, unless a test says otherwise
 PACE = 10 * MS

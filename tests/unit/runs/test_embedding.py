@@ -22,7 +22,7 @@ from shadowd.evidence.rules import Rules
 from shadowd.evidence.talking import Unweighed
 from shadowd.runs import embedding
 from shadowd.runs.embedding import Embedding, Weighing, check_model
-from tests.unit.evidence.exchanges import SECOND, examine
+from tests.unit.compare.exchanges import SECOND, examine
 from tests.unit.talk.test_llm import Model, asked, side_of
 
 GAP = 30_000_000  # ns between conversations

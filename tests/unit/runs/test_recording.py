@@ -16,7 +16,7 @@ from shadowd.runs.recording import Recorder
 from shadowd.runs.runs import Runs
 from shadowd.runs.slices import Slice
 from shadowd.store.batch import Batch
-from tests.unit.evidence.exchanges import answer, examine, request, side
+from tests.unit.compare.exchanges import answer, examine, request, side
 
 SECRET = "hunter2-in-the-error"
 

@@ -31,7 +31,7 @@ from shadowd.runs.run import Run
 from shadowd.store.database import Database
 from shadowd.store.writer import StoreWriter
 from shadowd.worker.entry import Entry
-from tests.unit.evidence.exchanges import MS, answer, request, side
+from tests.unit.compare.exchanges import MS, answer, request, side
 from tests.unit.loopback import Mirror
 from tests.unit.store.test_writer import DAY, run_with, until
 

@@ -24,7 +24,7 @@ from shadowd.judge.assessment import Assessment
 from shadowd.judge.talking import judge_talk
 from shadowd.protocols.llm import Ask, Message, ToolCall
 from shadowd.talk.llm import Answer, compare_messages, compare_talk, group_name, read_answer, recognise
-from tests.unit.evidence.exchanges import MS, SECOND, examine
+from tests.unit.compare.exchanges import MS, SECOND, examine
 
 CITY = {
     "type": "object",
