@@ -17,7 +17,9 @@ import pytest
 
 from tests.faults.test_shadow import listener
 from tests.faults.traffic import echo, production_under_load
-from tests.netns.lab import Daemon, HttpClient, Server, check_ledger, ok, running, wait_for
+from tests.netns.lab import Daemon, HttpClient, Server, check_ledger, ok, started, wait_for
+from tests.service.unprivileged import SERVICE
+from tests.service.unprivileged import daemon as service_rights
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -133,8 +135,9 @@ def asks(path: str) -> bytes:
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     # the ring is large, for hosts that are busy otherwise: what this looks at is the daemon's own doing
-    with running(tmp_path, f'memory_max = {MEMORY}\nring_bytes = "64MB"\ndead_man_seconds = "30s"\n') as started:
-        yield started
+    config = f'memory_max = {MEMORY}\nring_bytes = "64MB"\ndead_man_seconds = "30s"\n'
+    with started(service_rights(tmp_path / "daemon", *SERVICE, config=config)) as running:
+        yield running
 
 
 def own_memory(daemon: Daemon) -> int:

@@ -156,7 +156,13 @@ def check_ledger(ledger: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def running(folder: Path, config: str = "", namespace: str | None = None) -> Iterator[Daemon]:
-    daemon = Daemon(folder, config, namespace)
+    with started(Daemon(folder, config, namespace)) as daemon:
+        yield daemon
+
+
+@contextlib.contextmanager
+def started(daemon: Daemon) -> Iterator[Daemon]:
+    """While it runs; whatever happens, it says no traceback."""
     try:
         yield daemon.start()
     finally:
