@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from shadowd.capture.selection import Selected, within
 from shadowd.capture.sockets import established, listening
+from shadowd.errors import PlatformError
 
 Address = tuple[str, int]
 
@@ -39,14 +40,18 @@ def is_local(host: str) -> bool:
 
 def leads_to(host: str, port: int, selected: Selected, servers: Sequence[str] = ()) -> bool:
     """Whether a literal address and port are among what a filter selects on this host. ``servers``: its networks of
-    production's addresses, if it has any. Where it selects by cgroup as well, one of those must listen there."""
+    production's addresses, if it has any. Where it selects by cgroup as well, one of those must listen there: no, where
+    the kernel does not tell."""
     if not (selected.ports or selected.cgroups) or not within(port, selected.ports) or not is_local(host):
         return False  # a cgroup without ports: whatever listens in it
     if servers and not any(ipaddress.ip_address(_plain(host)) in ipaddress.ip_network(one) for one in servers):
         return False
     if selected.cgroups is None:
         return True
-    return any(one.port == port and one.cgroup in selected.cgroups for one in listening())
+    try:
+        return any(one.port == port and one.cgroup in selected.cgroups for one in listening())
+    except PlatformError:
+        return False
 
 
 def arrives_at(ends: Iterable[Address], selected: Selected) -> bool:
