@@ -14,6 +14,7 @@ browser     as compare, with the head that a browser sends
 post        POST of 10 KB, answered with 1 KB, compared
 chunked     as compare, the answer in four chunks
 pipelined   as compare, four requests in a segment
+shed        as compare, and each came too late to be sent
 =========== ============================================================================================
 
 Needs valgrind and a C compiler.
@@ -54,7 +55,7 @@ from shadowd.stream.table import FlowLimits
 from shadowd.worker.filters import Filter
 from shadowd.worker.pump import Pump
 
-MODES = ("mirror", "compare", "twin", "browser", "post", "chunked", "pipelined")
+MODES = ("mirror", "compare", "twin", "browser", "post", "chunked", "pipelined", "shed")
 FLOWS = 16
 WARM, ROUNDS = 40, 20  # batches of an exchange on each flow
 _SIZE = 16 << 20
@@ -184,7 +185,9 @@ class World:
         chosen = Filter("bench", Policy(loop_value("node", "bench", None), methods=None), allow_writes=True)
         url = f"http://127.0.0.1:{port}"
         account = chosen.account.add_target(url)
-        self.target = target = Target(url, "http", "127.0.0.1", port, account, TargetLimits(max_lag=600 * _SECOND))
+        self.target = target = Target(
+            url, "http", "127.0.0.1", port, account, TargetLimits(max_lag=-1 if mode == "shed" else 600 * _SECOND)
+        )
         target.addresses = [(socket.AF_INET, ("127.0.0.1", port))]
         chosen.targets.append(target)
         self.engine.targets.append(target)
@@ -281,12 +284,12 @@ def measure(mode: str, port: int, library: str, rounds: int) -> None:
     functions = ctypes.PyDLL(library)
     measured = functions.shadowd_measured
     functions.shadowd_begin()
-    before = world.target.account.mirrored
+    before = world.filter.account.seen
     for _ in range(rounds):
         world.batch(lambda: measured(turn))
     if not world.filter.account.balanced:
         raise SystemExit(f"the ledger does not balance: {world.filter.account.view()}")
-    print(world.target.account.mirrored - before)
+    print(world.filter.account.seen - before)
 
 
 def count(mode: str, rounds: int = ROUNDS) -> int:
