@@ -107,6 +107,8 @@ class Engine:
                 connection = leg.connection
                 if connection is not None and connection.times is not None:
                     connection.measure(leg)
+                elif leg.response is not None:
+                    leg.response.marks = None  # of the daemon's own clock: no times of an answer that was not timed
                 if leg.trials:
                     trials, leg.trials = (
                         leg.trials,
@@ -400,7 +402,7 @@ class Engine:
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
         connection.target.beside += connection.beside
-        if self._time_socket is not None and not connection.beside and connection.target.wants_times():
+        if self._time_socket is not None and connection.target.wants_times():
             connection.times = SegmentTimes()
             self._timings[connection.cookie] = connection.times.record
             self._time_socket(connection.cookie, True)

@@ -319,3 +319,21 @@ def test_without_times_there_is_no_latency(mirror: Mirror, shadow: Shadow) -> No
     mirror.turn()
     mirror.engine.timing(12345, 0, 1, 1, 16, 1)  # of nobody's socket
     assert (lane.target.shadow_latency.count, mirror.ledger()) == (0, {"mirrored": 1})
+
+
+def test_an_answer_that_was_not_timed_tells_no_times(mirror: Mirror, shadow: Shadow) -> None:
+    """When its pieces came is known by the daemon's own clock alone, and not since the request was sent."""
+    lane = Lane(mirror.engine, mirror.target(shadow.port))
+    mirror.filter.account.seen += 1
+    leg = mirror.engine.submit(mirror.exchange(0), mirror.filter.policy, lane, mirror.now)
+    body = b"data: 1\n\ndata: 2\n\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body)
+    peer = mirror.peer(shadow)
+    peer.send(head + body[:9])
+    mirror.turn()
+    mirror.answer(peer, body[9:])
+    assert leg.response is not None
+    mirror.turn()
+    assert mirror.ledger() == {"mirrored": 1}
+    assert leg.response.body == body
+    assert leg.response.marks is None
