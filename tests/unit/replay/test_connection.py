@@ -326,12 +326,12 @@ def test_an_answer_that_was_not_timed_tells_no_times(mirror: Mirror, shadow: Sha
     lane = Lane(mirror.engine, mirror.target(shadow.port))
     mirror.filter.account.seen += 1
     leg = mirror.engine.submit(mirror.exchange(0), mirror.filter.policy, lane, mirror.now)
-    body = b"data: 1\n\ndata: 2\n\n"
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body)
+    body = b"9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     peer = mirror.peer(shadow)
-    peer.send(head + body[:9])
+    peer.send(head + body[:14])
     mirror.turn()
-    mirror.answer(peer, body[9:])
+    mirror.answer(peer, body[14:])
     assert leg.response is not None
     mirror.turn()
     assert mirror.ledger() == {"mirrored": 1}
