@@ -150,6 +150,7 @@ class Engine:
                     break
         else:
             self._ready = []
+        if not self._ready:  # else a descriptor among what is left may be another connection's by now
             closed.clear()
         if self._again and not self._ready:
             for connection in list(self._again):
