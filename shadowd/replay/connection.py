@@ -34,7 +34,7 @@ CONNECTING, HANDSHAKE, OPEN, CLOSED = range(4)
 _SO_COOKIE = 57  # asm-generic/socket.h
 _SO_MARK = 36
 _RECV_BYTES = 1 << 16
-_RECV_TURN = 128 << 10  # bytes read from one connection before the others have their turn
+_RECV_TURN = 64 << 10  # bytes read from one connection before the others have their turn
 #: An answer so much longer than production's, and than this, is not read on: it is a flood, and others wait.
 FLOOD, FLOOD_TIMES = 16 << 20, 16
 _ENDING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR

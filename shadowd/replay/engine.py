@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 SWEEP = SECOND // 20
 
 #: Bytes that one round of reading answers takes: the ring is not to wait longer for a shadow that floods. The costliest
-#: (chunks of one byte) take some 40 ms, ordinary ones a tenth of a millisecond.
-DISPATCH = 256 << 10
+#: (chunks of one byte) take some 10 ms, ordinary ones a tenth of a millisecond.
+DISPATCH = 64 << 10
 
 #: Bytes of production's answers kept for shadows that are slower; above it answers are compared by digest.
 MAX_KEPT = 32 << 20
@@ -107,6 +107,8 @@ class Engine:
                 connection = leg.connection
                 if connection is not None and connection.times is not None:
                     connection.measure(leg)
+                elif leg.response is not None:
+                    leg.response.marks = None  # of the daemon's own clock: no times of an answer that was not timed
                 if leg.trials:
                     trials, leg.trials = (
                         leg.trials,
@@ -133,8 +135,9 @@ class Engine:
                     self._time_socket(cookie, False)
             self._retired.clear()
 
-    def dispatch(self, now: int) -> None:
-        """Answers and writable sockets, until ``DISPATCH`` bytes were read: what is left is for the next turn."""
+    def dispatch(self, now: int) -> int:
+        """Answers and writable sockets, until ``DISPATCH`` bytes were read: what is left is for the next turn. Returns
+        how many were."""
         connections, closed = self._connections, self._closed
         self.taken = 0
         ready = self._ready
@@ -159,6 +162,7 @@ class Engine:
             broken, self._broken = self._broken, []
             for connection in broken:
                 connection.fail("reset", now)
+        return self.taken
 
     def _handle(self, connection: Connection, events: int, now: int) -> None:
         """A fault of ours with what a shadow said is that connection's: what it carried is shed, and told once."""
@@ -398,7 +402,7 @@ class Engine:
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
         connection.target.beside += connection.beside
-        if self._time_socket is not None and not connection.beside and connection.target.wants_times():
+        if self._time_socket is not None and connection.target.wants_times():
             connection.times = SegmentTimes()
             self._timings[connection.cookie] = connection.times.record
             self._time_socket(connection.cookie, True)

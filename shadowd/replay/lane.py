@@ -88,7 +88,7 @@ class Lane:
         self.raw = raw
         self.preamble = preamble
         self.auto = auto and not raw and not preamble
-        self.beside = False  # for second copies, whose latency nobody asks for
+        self.beside = False  # for second copies
         self.queue: deque[Leg] = deque()
         self.connection: Connection | None = None
         self.spread: Spread | None = None  # while the lane is behind

@@ -27,7 +27,7 @@ import trio
 from shadowd.capture.abi import MARK_MPTCP
 from shadowd.capture.programs import Programs
 from shadowd.capture.ring import RingSink
-from shadowd.replay.engine import Engine
+from shadowd.replay.engine import DISPATCH, Engine
 from shadowd.replay.lateness import STALL
 from shadowd.replay.target import Target
 from shadowd.stream.flow import Flow
@@ -219,11 +219,11 @@ class Pump(RingSink):
         entries = ring.drain(self, budget or (SLICE_BYTES if engine.waiting else TURN_BYTES))
         engine.settle()
         if ready or engine.pending:
-            engine.dispatch(begun)
+            taken = engine.dispatch(begun)
             for _ in range(DISPATCHES - 1):  # what was just sent may be answered by now: the next request can go
-                if not engine.waiting or not engine.poll():
+                if taken >= DISPATCH or not engine.waiting or not engine.poll():
                     break
-                engine.dispatch(begun)
+                taken += engine.dispatch(begun)
         engine.examining.go_on(begun)
         engine.tick(begun)
         if begun >= self._alive_at and not (self.stopping or self.holding):

@@ -10,7 +10,8 @@ import pytest
 
 from shadowd.exchange import Response
 from shadowd.replay.lane import Lane
-from shadowd.replay.target import SECOND
+from shadowd.replay.leg import Leg
+from shadowd.replay.target import ALWAYS_TIMED, SECOND
 from tests.unit.certificates import Certificate
 from tests.unit.loopback import Mirror, Peer, Shadow, ok
 
@@ -319,3 +320,26 @@ def test_without_times_there_is_no_latency(mirror: Mirror, shadow: Shadow) -> No
     mirror.turn()
     mirror.engine.timing(12345, 0, 1, 1, 16, 1)  # of nobody's socket
     assert (lane.target.shadow_latency.count, mirror.ledger()) == (0, {"mirrored": 1})
+
+
+def test_an_answer_that_was_not_timed_tells_no_times(mirror: Mirror, shadow: Shadow) -> None:
+    """When its pieces came is known by the daemon's own clock alone, and not since the request was sent."""
+    target = mirror.target(shadow.port)
+    target.busy, target.timed = True, ALWAYS_TIMED
+    lane = Lane(mirror.engine, target)
+    mirror.filter.account.seen += 1
+    leg = mirror.engine.submit(mirror.exchange(0), mirror.filter.policy, lane, mirror.now)
+    body = b"9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n0\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    peer = mirror.peer(shadow)
+    peer.send(head + body[:14])
+    mirror.turn()
+    mirror.answer(peer, body[14:])
+    assert isinstance(leg, Leg)
+    assert leg.connection is not None
+    assert leg.connection.times is None
+    assert leg.response is not None
+    mirror.turn()
+    assert mirror.ledger() == {"mirrored": 1}
+    assert leg.response.body == body
+    assert leg.response.marks is None
