@@ -23,7 +23,8 @@ _LABELS = frozenset(
      "option", "claim", "envvar", "env", "column", "fieldname", "keyname", "path", "loc", "pointer", "target",
      "instancepath", "propertypath", "propertyname"}
 )  # fmt: skip
-_KINDS = frozenset({"type", "kind"})  # these too, but of passwords alone: ``token`` is a kind of many things
+_KINDS = frozenset({"type", "kind", "purpose"})  # these too, but of passwords alone: ``token`` is a kind of many things
+_HIDDEN = frozenset({"CONCEALED", "concealed", "SecureString", "secureString"})
 _HELD = frozenset(
     {"value", "v", "val", "values", "content", "default", "defaultvalue", "rawvalue", "stringvalue", "plaintext",
      "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data", "input",
@@ -36,8 +37,15 @@ _REPEATED = frozenset(
      "stop_reason", "phase", "responseid", "modelversion"}
 )  # fmt: skip
 _SCORES = frozenset({"logprob", "logprobs", "bytes", "special", "top_logprobs", "prob", "probability", "score", "rank"})
-#: A Secret of Kubernetes: all of its ``data`` is one.
-KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b")
+#: A Secret of Kubernetes, or what Vault answers: all of its ``data`` is one.
+KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b|\"lease_id\"\s{0,4}:")
+#: Members that name a procedure; if it logs somebody in, the arguments by their place are secrets.
+_CALLS = frozenset({"method", "procedure", "function", "action", "command", "cmd", "op", "operation", "rpc", "call"})
+_ARGUMENTS = frozenset({"params", "args", "arguments", "argv", "parameters", "positional"})
+_LOGS_IN = re.compile(
+    r"(?i:log_?(?:in|on)|sign_?[io]n|auth(?!ors?\b)|(?:set|change|reset|check|verify|update)_?(?:pass|pin|pw|token|otp)"
+    r"|passw|passphrase|unlock|execute_kw)"
+)
 _PLAIN_WORD = re.compile(r"[A-Za-z_.-]*\Z")
 _NESTED = 3  # documents within strings of documents
 _DEPTH = 400  # containers whose names are told apart; deeper ones share the last's
@@ -69,7 +77,7 @@ class Redactor(Protocol):
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("before", "is_object", "key", "label", "pending", "score", "secret", "tokens")
+    __slots__ = ("before", "calls", "is_object", "key", "label", "pending", "score", "secret", "tokens")
 
     def __init__(self, secret: bool, is_object: bool) -> None:
         self.secret = secret
@@ -80,6 +88,7 @@ class _Frame:
         self.before = ""  # the string before, of an array
         self.tokens: list[int] = []  # edits of members named token, by their index
         self.score = False
+        self.calls = False  # a member named a procedure that logs in
 
 
 def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NESTED) -> str:
@@ -99,6 +108,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         frame = stack[-1]
         if token in ("{", "["):
             held = frame.label and frame.key.lower() in _HELD
+            held = held or (frame.calls and token == "[" and frame.key.lower() in _ARGUMENTS)
             if len(stack) < _DEPTH:
                 stack.append(_Frame(frame.secret or named or held, token == "{"))
             else:
@@ -128,8 +138,11 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 if low in _LABELS or low in _KINDS:
                     label = len(value) < 100 and secret_name(value) and " " not in value
                     label = label and (low in _LABELS or "pass" in value.lower() or "secret" in value.lower())
+                    label = label or (low in _KINDS and value in _HIDDEN)
                     frame.label = frame.label or label
                 held = low in _HELD
+                if low in _CALLS:
+                    frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
             else:
                 # ["password", "hunter2"], as headers in a row; ["--password", "..."]
                 option = frame.before.startswith("-") and not value.startswith("-")

@@ -104,6 +104,26 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
         yield span
 
 
+_CALL = re.compile(r"<methodName>\s{0,8}([\w.:/-]{1,100})\s{0,8}</methodName>")
+_LOGS_IN = re.compile(
+    r"(?i:\A(?:wp|mt|metaweblog|blogger)\.|log_?(?:in|on)\Z|log_?(?:in|on)\.|sign_?[io]n|auth(?!or)|passw|execute_kw)"
+)
+_SOAP_LOGIN = re.compile(r"<(?:[\w-]{1,32}:)?(?i:authenticate|log(?:in|on)|sign_?in|change_?password)[\s>]")
+_PLACED = re.compile(
+    r"<(?:[\w-]{1,32}:)?(?:arg|in|param|p|string)_?[0-9]{1,2}(?:\s[^<>]{0,200})?>\s{0,8}([^<>\s]{3,400})\s{0,8}</"
+)
+_ARGUMENT = re.compile(r"<(?:value|string|base64)>\s{0,8}([^<>\s]{3,400})\s{0,8}</(?:value|string|base64)>")
+
+
+def arguments(text: str) -> Iterator[Span]:
+    """XML-RPC and SOAP: of a procedure that logs somebody in, the arguments by their place are secrets."""
+    call = _CALL.search(text)
+    if call is not None and _LOGS_IN.search(call[1]):
+        yield from (found.span(1) for found in _ARGUMENT.finditer(text, call.end()))
+    elif _SOAP_LOGIN.search(text):
+        yield from (found.span(1) for found in _PLACED.finditer(text))
+
+
 #: Elements whose ``name`` says what they ask for, and whose text is for people.
 _CONTROLS = frozenset(
     {"label", "select", "option", "button", "div", "form", "section", "a", "p", "li", "ul", "tr", "table", "body",

@@ -227,16 +227,24 @@ _NOUN = (
     r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
     r"|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}|confirm\w{0,8}"
     r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your|dein|ihr)[ _-])(?:code|pin|pass(?:word|code)?)"
-    r"|session[ _-]?(?:id|key))"
+    r"|session[ _-]?(?:id|key)|cv[vc]2?|csc|puk)"
 )
-_PROSE = re.compile(
-    rf"(?<![A-Za-z0-9.]){_NOUN}s?(?![A-Za-z0-9-])[\"'`]?(?P<of>\s(?:for|of)\s[^\s:]{{1,64}}+"
+_FOREIGN = (
+    r"(?P<flag>--?)?(?P<noun>[a-zäöü]{3,20}s(?:code|kode)"
+    r"|c(?:ode|[oó]digo|[oó]dice)[ ](?:de[ ]|di[ ]|d['’])?(?:l['’])?(?:acc[eè]s\w?|acesso"
+    r"|v[eé]rif\w{2,10}|s[eé]cu\w{2,8}|seg\w{2,8}|sicurezza|conf[ei]r\w{2,10}|a[ct]t\w{4,10}|r[eé]cup\w{2,10})"
+    r"|mot de passe|contrase[nñ]a|senha|clave)"
+)
+_FOREIGN_HINT = re.compile(r"[ck]ode|c[oó]di[gc]|senha|contrase|clave|mot de passe", re.IGNORECASE)
+_SENTENCE = (
+    r"(?<![A-Za-z0-9.])NOUNs?(?![A-Za-z0-9-])[\"'`]?(?P<of>\s(?:for|of)\s[^\s:]{1,64}+"
     r"|\s(?:provided|given|supplied|received|submitted|presented|entered|used|sent)(?=[:=]))?"
     r"(?P<verb>\s{0,4}(?:[:=]|(?<=\s)(?:is|was|are|were|(?:has been |was )?(?:set|changed|reset) to"
-    r"|to|as|by|with|ist|lautet|est|es)))?"
-    r":?\s{1,4}(?P<value>[\"'`][^\"'`\r\n]{1,200}[\"'`]?|[^\s\"'`<>,;(){}]{1,400}+)",
-    re.IGNORECASE,
+    r"|to|as|by|with|ist|lautet|est|es|è|é)))?"
+    r":?\s{1,4}(?P<value>[\"'`][^\"'`\r\n]{1,200}[\"'`]?|[^\s\"'`<>,;(){}]{1,400}+)"
 )
+_PROSE = re.compile(_SENTENCE.replace("NOUN", _NOUN), re.IGNORECASE)
+_FOREIGN_PROSE = re.compile(_SENTENCE.replace("NOUN", _FOREIGN), re.IGNORECASE)
 _SYMBOL = re.compile(r"[^\w\s.:/-]")
 _COMMAND = re.compile(
     r"^[ \t>]{0,8}(?:[A-Za-z0-9.]{1,10} |(?:PRIVMSG|NOTICE) \w{1,32} :)?"
@@ -278,7 +286,8 @@ _SQL = re.compile(
 
 def unsigned(text: str) -> Iterator[Span]:
     """Values that follow a noun: options of commands, commands of protocols, and sentences."""
-    for found in _PROSE.finditer(text):
+    foreign = _FOREIGN_PROSE.finditer(text) if _FOREIGN_HINT.search(text) else ()
+    for found in (*_PROSE.finditer(text), *foreign):
         if _is_told(found, text):
             start, end = found.span("value")
             if text[start] in "\"'`":
@@ -308,7 +317,16 @@ def unsigned(text: str) -> Iterator[Span]:
 def called(text: str, names: SecretNames) -> Iterator[Span]:
     """Arguments and rows: ``define("DB_PASS", "…")``, ``setPassword("…")``, ``INSERT … VALUES``, ``name: X`` above
     ``value: …``."""
-    for pattern in (*_CALLED, _ABOVE, _BELOW, _BESIDE, _CELLS, *((_BINARY,) if "\0" in text else ())):
+    for pattern in (
+        *_CALLED,
+        _ABOVE,
+        _BELOW,
+        _BESIDE,
+        _CELLS,
+        _LABELLED,
+        _ARGUED,
+        *((_BINARY,) if "\0" in text else ()),
+    ):
         yield from (found.span("value") for found in pattern.finditer(text) if names.secret(found["name"]))
     inserts = list(_INSERT.finditer(text))
     ends = [*(one.start() for one in inserts), len(text)][1:]
@@ -342,6 +360,13 @@ _BESIDE = re.compile(
     r"[ \t]{0,4}[\"']?(?P<value>[^\r\n\"',}\]]{1,400})",
     re.IGNORECASE,
 )
+_ARGUED = re.compile(  # ["redis-server", "--requirepass", "…"]
+    r"[\"'](?:--?|/)(?P<name>[A-Za-z][\w.-]{2,63})[\"']\s{0,8},\s{0,8}[\"'](?P<value>[^\"'\r\n-][^\"'\r\n]{0,400})[\"']"
+)
+_LABELLED = re.compile(  # variable "db_pw" { default = "…" }
+    r"[\"'](?P<name>[\w.-]{2,64})[\"']\s{0,4}\{[^{}]{0,400}?\b(?:default|value|secret_string|content|result)"
+    r"[ \t]{0,16}[:=][ \t]{0,4}[\"'](?P<value>[^\"'\r\n]{1,400})"
+)
 _CELLS = re.compile(
     r"^[ \t]{0,8}\|[ \t]{0,8}(?P<name>[\w. *`-]{2,40}?)[ \t]{0,8}\|[ \t]{0,8}(?P<value>[^|\r\n]{1,400})", re.MULTILINE
 )
@@ -355,7 +380,7 @@ _CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
 
 #: No secret stands behind a noun in a text without one.
 NOUN = re.compile(
-    r"pass|pwd|pw\b|kennwort|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
+    r"pass|pwd|pw\b|kennwort|cv[vc]|csc|puk\b|[ck]od[ei]|c[oó]di[gc]|senha|contrase|clave|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
     r"|IDENTIFIED|WIFI:|community|[^\s:]:(?:[0-9]{1,5}|\*):[^:\s]",
     re.IGNORECASE,
 )
@@ -397,8 +422,12 @@ def _is_told(found: re.Match[str], text: str) -> bool:
         start = found.start()
         if text[text.rfind("\n", max(0, start - 80), start) + 1 : start].strip(" \t>") == "" and "\n" not in found[0]:
             return True
-    if noun.lower().endswith(("code", "pin")):
+    if noun[:2].lower() == "cv" or noun.lower() == "csc":
+        return inner.isdigit() and 3 <= len(inner) <= 4
+    if noun.lower().endswith(("code", "pin", "puk")):
         return digit and len(inner) >= 4 and not letter
+    if (noun[:4].lower() in ("code", "codi", "códi", "códi") or noun.lower().endswith(("otp", "kode"))) and digit:
+        return len(inner) >= 4
     if not strong and verb is None and (":" in inner or "/" in inner or "." in inner):
         return False
     return len(inner) >= 6 and letter and (digit or (strong and bool(_SYMBOL.search(inner.rstrip(")]}")))))

@@ -24,7 +24,21 @@ DEFAULT_NAMES = (
     "credit card", "debit card", "card number", "card no", "cvv", "cvc", "cvn", "csc", "ssn", "social security", "iban",
     "account number", "routing number", "sort code", "tax id", "national id", "passport number", "wep",
     "integration key", "captcha", "recaptcha", "hcaptcha", "turnstile response", "client key", "requirepass",
-    "masterauth", "masterpass", "apikey", "community string",
+    "masterauth", "masterpass", "apikey", "community string", "code verifier", "question answer", "seed word",
+    "recovery phrase", "backup phrase", "secret phrase", "wallet seed", "master seed", "recovery seed", "totp seed",
+    "recovery word", "cryptogram", "cavv", "pin block", "track data", "puk", "mtan", "macaroon", "keytab", "tkt",
+    "bindpw", "passhash", "pwhash", "privkey", "presigned",
+    # of other languages; those of two words stand in either order, see _NOUNS
+    "clave", "contrasenia", "palavra passe", "palabra secreta", "palabra clave", "secreto", "segredo", "segreto",
+    "motdepasse", "mdp", "jeton", "geheimnis", "geheimzahl", "zugangsdaten", "anmeldedaten",
+    "frage antwort", "sicherheitsfrage antwort",
+    "geheimfrage antwort", "sicherheitsantwort", "reponse secrete", "respuesta secreta", "resposta secreta", "heslo",
+    "lozinka", "geslo", "jelszo", "parool", "slaptazodis", "sifre", "şifre", "kata sandi", "adgangskode", "passord",
+    "tunnusluku", "mat khau", "비밀번호", "暗証番号", "口令", "密钥", "令牌", "验证码", "секрет", "токен", "пинкод",
+    "kontonummer", "kartennummer", "kreditkarte", "kreditkartennummer", "prufziffer", "tarjeta credito",
+    "numero tarjeta", "numero carte", "carte bancaire", "cartao credito", "numero cartao", "carta credito",
+    "identifiant secret", "gettone", "frase secreta", "frase semilla", "xprv", "wif", "sicherheitswort",
+    "credencial", "credenciale", "credenziali", "identifikator sesji",
 )  # fmt: skip
 
 # Secret as the whole name only, and in the singular: ``cards`` and ``sessions`` are lists of things.
@@ -36,13 +50,40 @@ _KEYS = frozenset(
      "account", "storage", "subscription", "license", "licence", "ssh", "rsa", "aes", "hmac", "session", "server",
      "consumer", "app", "application", "auth", "service", "admin", "write", "webhook", "instrumentation", "pgp", "gpg",
      "tls", "ssl", "wallet", "product", "activation", "sas", "functions", "function", "host", "preshared", "deploy",
-     "machine", "root", "recovery", "data", "symmetric", "cipher", "crypto"}
+     "machine", "root", "recovery", "data", "symmetric", "cipher", "crypto", "customer", "validation", "unseal", "bot",
+     "payment", "merchant", "partner", "developer",  "pairing",  "bootstrap",  "ingest",
+     "ingestion", "logging",   "google", "stripe", "openai", "anthropic", "sendgrid", "mailgun", "algolia",
+     "datadog",   "tunnel", "vpn", "bitlocker", "filevault", "steam", "priv", "hawk", "jwt", "vapid",
+      "fcm", "apns", "telnet",   "seal", "kek", "dek"}
 )  # fmt: skip
 _CODES = frozenset(
     {"auth", "authorization", "verification", "verify", "security", "confirm", "confirmation", "reset", "recovery",
      "backup", "sms", "login", "access", "activation", "invite", "invitation", "pairing", "device", "user", "pass",
      "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email"}
 )  # fmt: skip
+
+# Keys and codes in other languages: secret beside one of these, before or behind them (``cle_api``, ``api_cle``).
+_NOUNS = frozenset(
+    {"schlussel", "schluessel", "cle", "clef", "chave", "clave", "llave", "chiave", "sleutel", "nyckel", "nokkel",
+     "klucz", "klic", "avain", "anahtar", "kunci", "ключ", "codigo", "codice", "kode", "kod", "koodi", "код", "code"}
+)  # fmt: skip
+_BESIDE = frozenset(
+    {"secreta", "secreto", "secrete", "segreta", "segreto", "geheim", "geheimer", "privada", "privado", "privee",
+     "privata", "privater", "prive", "privat", "acceso", "acces", "acesso", "accesso", "zugang", "zugriff", "toegang",
+     "maestra", "mestra", "maitre", "cifrado", "cifra", "chiffrement", "seguridad", "seguranca", "securite",
+     "sicurezza", "sicherheit", "verificacion", "verificacao", "verifica", "verificatie", "confirmacion",
+     "confirmacao", "conferma", "bestatigung", "activacion", "ativacao", "attivazione", "aktivierung", "recuperacion",
+     "recuperacao", "recupero", "sesion", "sessao", "sessione", "sitzung", "licencia", "licenca", "lizenz", "unico",
+     "unique", "tajny", "gizli", "секретный", "доступа", "подтверждения"}
+)  # fmt: skip
+_BETWEEN = frozenset({"de", "di", "da", "do", "du", "d", "l", "of", "der", "den", "van", "voor", "la", "del", "pour"})
+# ``smsotp``, ``cardpin``: what may stand before a short word that is written together with it
+_BEFORE_SHORT = frozenset(
+    {"user", "sms", "email", "mail", "phone", "mobile", "login", "card", "new", "old", "confirm", "my", "db", "ldap",
+     "smtp", "ftp", "admin", "root", "client", "app", "auth", "current", "repeat", "re", "wifi", "wlan", "account",
+     "acct", "atm", "sim", "web", "vnc", "rdp", "ssh", "sudo", "http", "proxy", "bind", "master", "host", "device"}
+)  # fmt: skip
+_SHORT_TAIL = re.compile(r"(?:otp|pin|pw|psk|cvv|cvc|tan|pass|mdp|cred)\Z")
 
 # The last word of what speaks about a secret.
 _ABOUT_LAST = frozenset(
@@ -65,7 +106,8 @@ _COUNTED = frozenset({"input", "output", "completion", "prompt", "total", "cache
                       "thinking", "used", "remaining", "audio", "text", "image", "per", "prediction", "creation",
                       "read", "write", "cache", "budget", "thoughts", "candidates", "generated", "usage"})  # fmt: skip
 #: Secret in a query or a form, where people do not spell them out.
-_QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access"})
+_QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access", "tk",
+                    "tkn", "zak", "hdnts", "hdnea", "hdntl"})  # fmt: skip
 
 # Words that were written together. Names that begin or end so are secret.
 _WITHIN = re.compile(
@@ -73,19 +115,26 @@ _WITHIN = re.compile(
     r"|(?:access|auth|id|refresh|bearer|session|csrf|xsrf|security|reset|user|app|api|bot|device|push|login|x|o)token"
     r"|authoriz?sation(?!s)|credential|csrf|xsrf|sessionid|sessid|creditcard|cardnumber|cardno|encryptionkey|signingkey"
     r"|authcode|authkey|xauth|oauth|clientkey|masterkey|accountkey|sharedkey|licensekey|securitycode|passcode|pincode"
+    r"|motdepasse|geheim(?:nis|zahl|code|wort)|kreditkarte|pass?w?d?hash|priv(?:ate)?_?key"
+    r"|(?:zugangs|sicherheits|besta(?:e)?tigungs|verifizierungs|einmal|freischalt|aktivierungs|entsperr|geheim"
+    r"|wiederherstellungs|anmelde|lizenz|privat|sitzungs|zugriffs|api|toegangs?|beveiligings|verificatie|bevestigings"
+    r"|herstel|activerings|bekreftelses|adgangs|sikkerheds|sakerhets)"
+    r"(?:code|kode|kod|schlu(?:e)?ssel|sleutel|nyckel|daten\Z)"
     r"|jsessionid|phpsessid|cookie(?!l)|signature|connectionstring|accesstoken"
 )
 _TAIL = re.compile(r"(?:(?<!com)(?<!by)(?<!tres)(?<!over)(?<!under)(?<!sur)pass|pwd|pw|token|nonce|sid)\Z")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
 _NAME_LIMIT = 160  # characters: what is longer is no name, but may be looked at by its beginning
 _MEMO = 8192
+_STROKES = str.maketrans({"ł": "l", "ø": "o", "ß": "ss", "đ": "d", "ı": "i", "æ": "ae", "Ł": "L", "Ø": "O"})
 
 
 def words_of(name: str) -> tuple[str, ...]:
     """``accessKeyId`` → access, key, id. Numbers are left out, plurals are singular."""
     name = name[:_NAME_LIMIT]
     if not name.isascii():
-        name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+        name = unicodedata.normalize("NFKD", name).translate(_STROKES)
+        name = "".join(c for c in name if not unicodedata.combining(c))
     return tuple(_singular(part.lower()) for part in _PART.findall(name) if not part.isdigit())
 
 
@@ -146,7 +195,31 @@ class SecretNames:
             return True
         if any(b == "code" and a in _CODES for a, b in pairwise(words)):
             return True
-        return any(_WITHIN.search(word) or (len(word) > 4 and _TAIL.search(word)) for word in words)
+        if not _NOUNS.isdisjoint(words) and _is_foreign(words):
+            return True
+        if "password" in name[:_NAME_LIMIT].lower():
+            return True  # EAPPassword
+        return any(_WITHIN.search(word) or (len(word) > 4 and _is_compound(word)) for word in words)
+
+
+def _is_compound(word: str) -> bool:
+    """``rootpw``, ``sshkey``, ``smscode``, ``cardpin``."""
+    if _TAIL.search(word):
+        return True
+    if word.endswith("key") and word[:-3] in _KEYS:
+        return True
+    if word.endswith("code") and word[:-4] in _CODES:
+        return True
+    tail = _SHORT_TAIL.search(word)
+    return tail is not None and word[: tail.start()] in _BEFORE_SHORT
+
+
+def _is_foreign(words: tuple[str, ...]) -> bool:
+    plain = [word for word in words if word not in _BETWEEN]
+    for one, other in (*pairwise(plain), *((b, a) for a, b in pairwise(plain))):
+        if one in _NOUNS and (other in _BESIDE or (one not in ("code", "kode") and other in ("api", "ssh", "app"))):
+            return True
+    return False
 
 
 def _is_short(words: tuple[str, ...]) -> bool:

@@ -22,8 +22,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from shadowd.redact import documents, wires
+from shadowd.redact.addresses import ACTIONS, DATE, QUERY, acts, given_in
 from shadowd.redact.layers import LAYERED, layers
-from shadowd.redact.markup import MARKUP, columns, marked_up
+from shadowd.redact.markup import MARKUP, arguments, columns, marked_up
 from shadowd.redact.named import NOUN, SCHEMES, SIGN, called, named, unsigned
 from shadowd.redact.names import SecretNames
 from shadowd.redact.patterns import compile_pattern, matches
@@ -60,18 +61,9 @@ _ECHO = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|?#/]{6,200}+")
 _ECHOES = 4096
 _WORDS = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|]{3,200}+")
 _PHRASE = 6  # words: longer values are sentences, whose words are everybody's
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9.]+\Z")
 
 _ADDRESS = re.compile(r"(?<=://)[^\s\"'<>?#]{1,2000}+|(?<![\w/])/[\w.~%@:+-]+/[^\s\"'<>?#]{1,2000}+")
 _SEGMENT = re.compile(r"[^/;]+")
-#: Segments of a path behind which a secret stands.
-_ACTIONS = frozenset(
-    {"reset", "invite", "invitation", "invitations", "verify", "verification", "confirm", "confirmation",
-     "unsubscribe", "activate", "activation", "magic", "magic-link", "magiclink", "login", "sso", "sessions",
-     "reset-password", "forgot", "password-reset", "verify-email", "confirm-email", "hook", "hooks", "webhook",
-     "webhooks", "callback", "recover", "keys", "recovery", "unlock", "accept", "signin", "join",
-     "impersonate", "optout", "opt-in"}
-)  # fmt: skip
 
 
 class Redactor:
@@ -106,7 +98,7 @@ class Redactor:
     def told(self, value: str) -> str:
         """``mask`` for what was known by its name: from now on it is masked wherever it stands alone."""
         inner = value.strip()
-        if 6 <= len(inner) <= 200 and _ECHO.fullmatch(inner) and not _DATE.match(inner) and not MASK.search(inner):
+        if 6 <= len(inner) <= 200 and _ECHO.fullmatch(inner) and not DATE.match(inner) and not MASK.search(inner):
             letter = any(c.isalpha() for c in inner)
             if letter and not inner.isalpha() and not inner.replace("-", "").replace("_", "").isalpha():
                 if len(self._echoes) >= _ECHOES:
@@ -146,6 +138,7 @@ class Redactor:
             by_name += called(text, names)
         if "<" in text and MARKUP.search(text):
             by_name += marked_up(text, self.names)
+            by_name += arguments(text)
         if NOUN.search(text):
             by_name += unsigned(text)
             if "\n" in text:
@@ -158,6 +151,10 @@ class Redactor:
             for address in _ADDRESS.finditer(text):
                 for start, end in self._segments(address[0]):
                     yield address.start() + start, address.start() + end, address[0][start:end]
+                if text[address.end() : address.end() + 1] == "?" and acts(address[0]):
+                    query = QUERY.match(text, address.end())
+                    for start, end in given_in(text, *query.span()) if query else ():
+                        yield start, end, text[start:end]
         for start, end in looks(text):
             yield start, end, text[start:end]
         if self._patterns:
@@ -221,6 +218,9 @@ class Redactor:
             path = self.text(path)
         path = self._masked(path, [(start, end, unquote_plus(path[start:end])) for start, end in self._segments(path)])
         path = "/".join(map(self._piece, path.split("/")))
+        if query and acts(path):
+            given = [(start, end, unquote_plus(query[start:end])) for start, end in given_in(query, 0, len(query))]
+            query = self._masked(query, given)
         return path + question + self._pairs(query) + hash_ + self._pairs(fragment)
 
     def _segments(self, path: str) -> Iterator[Span]:
@@ -234,13 +234,13 @@ class Redactor:
             if is_token(piece) or (leads and _made(piece)):
                 yield found.span()
             word = low.replace("_", "-")
-            leads = 2 if word in _ACTIONS or self._leads(piece) else leads - (leads > 0)
+            leads = 2 if word in ACTIONS or self._leads(piece) else leads - (leads > 0)
 
     def secret_segment(self, parent: str, segment: str) -> bool:
         """Whether a segment of a path is a secret where it stands."""
         if len(segment) < 6 or "{" in segment:
             return False
-        leads = any(word in _ACTIONS or self._leads(word) for word in parent.rsplit("/", 2)[-2:])
+        leads = any(word in ACTIONS or self._leads(word) for word in parent.rsplit("/", 2)[-2:])
         return is_token(segment) or (leads and _made(segment))
 
     def _leads(self, piece: str) -> bool:

@@ -23,13 +23,14 @@ _UNREADABLE_LETTERS = 12  # of a token: half of the shortest secret; a date or a
 # Nothing below matches a text without one of these: most strings of a JSON document are done after one search.
 _PERHAPS = re.compile(
     r"[@$]|//|-----BEGIN|[0-9](?:[ -]?[0-9]){8}|[A-Za-z0-9_+/=.-]{16}|eyJ|[Bb][Ee][Aa][Rr][Ee][Rr]\s"
-    r"|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}|BEGIN PGP|PuTTY|\{S{0,2}HA|[Bb]asic "
+    r"|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4}|BEGIN PGP|PuTTY|\{S{0,2}HA|[Bb]asic |[a-z]{3,8}(?: [a-z]{3,8}){11}"
 )
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[0-9]: |AGE-SECRET-KEY-1")
 _URL_PASSWORD = re.compile(r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[]{1,256})@")
 _ORACLE = re.compile(r"(?:\bjdbc:oracle:\w{1,8}:|\bsqlplus(?: -\w{1,8}){0,4} )[\w.$-]{1,64}/([^\s/@]{1,256})@")
 _URL_USER = re.compile(r"(?<=://)([A-Za-z0-9_.~%-]{16,256})@(?=[\w.-])")
+_URL_KEY = re.compile(r"\b(?:https?|nats)://([A-Za-z0-9_.~%-]{8,256})@(?=[\w.-])")
 _BEARER = re.compile(r"(?i:(?<![\w-])(?:bearer|basic))\s{1,4}([\w.~+/=-]{6,}+)")
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){1,4}+", re.ASCII)
 # The makers' own prefixes. AWS (IAM user guide, unique ids), and as their documents and gitleaks' and detect-secrets'
@@ -83,6 +84,8 @@ _DIGITS = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9]\.)[0-9]++(?:[ -][0-9]++)*+(?![
 _GROUP = re.compile(r"[0-9]+")
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w-])")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
+# 12, 15, 18, 21 or 24 words (BIP 39) and nothing else: hardly a sentence has no shorter, no longer word, and no sign
+_PHRASE = re.compile(r"(?<![^\"'>=:\n\r\t])(?: ?)([a-z]{3,8}(?: [a-z]{3,8}){11,23}+)(?=[\"'<\r\n]|\Z)")
 _RUN = re.compile(r"[A-Za-z0-9_+=~-]{24,}+")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])(?=[A-Za-z0-9]*+[+/])[A-Za-z0-9+/]{40,}+={0,2}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
@@ -104,9 +107,12 @@ def looks(text: str, tokens: bool = True) -> Iterator[Span]:
     if "//" in text:
         yield from (found.span(1) for found in _URL_PASSWORD.finditer(text))
         yield from (found.span(1) for found in _URL_USER.finditer(text) if is_token(found[1]))
+        yield from (found.span(1) for found in _URL_KEY.finditer(text) if sum(map(str.isdigit, found[1])) > 1)
         yield from (found.span(1) for found in _WEBHOOK.finditer(text))
     if "@" in text:
         yield from (found.span(1) for found in _ORACLE.finditer(text))
+    if text.count(" ") > 10:
+        yield from (found.span(1) for found in _PHRASE.finditer(text) if (found[1].count(" ") + 1) % 3 == 0)
     yield from (found.span(1) for found in _BEARER.finditer(text) if found[0][:1] not in "bB" or _credential(found))
     yield from (found.span() for found in _JWT.finditer(text))
     yield from (found.span() for found in _MAKERS.finditer(text) if _no_words(found[0]))

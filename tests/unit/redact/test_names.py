@@ -67,3 +67,19 @@ def test_the_way_of_writing_changes_nothing(before: list[str], word: str, style:
 def test_any_text_may_be_a_name(name: str) -> None:
     assert names.secret(name) in (True, False)
     assert names.secret(name) == names.secret(name)
+
+
+@pytest.mark.parametrize("name", ["cle_api", "api_cle", "chave_secreta", "codigo_de_verificacao", "clave",
+                                  "motdepasse2",
+                                  "Zugangscode", "hasło", "jelszó", "sicherheitsfrage_antwort",
+                                  "smsotp", "cardPin", "privkey", "sshkey", "EAPPassword", "code_verifier",
+                                  "customer-key"])  # fmt: skip
+def test_secret_names_written_together_or_in_other_languages(name: str) -> None:
+    assert SecretNames().secret(name)
+
+
+@pytest.mark.parametrize("name", ["project_key", "search_key", "link_key", "Lösung", "barcode", "postcode", "zipcode",
+                                  "turkey", "routing_key", "llave", "codigo_postal", "codice_prodotto",
+                                  "mailbox"])  # fmt: skip
+def test_ordinary_names_like_them(name: str) -> None:
+    assert not SecretNames().secret(name)
