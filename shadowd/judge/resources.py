@@ -15,7 +15,7 @@ production's is full since long looks like a leak until it has caught up. In all
 not seen, growth is a warning until two looks in a row, both at 40,000 requests or more, agree on it undiminished.
 
 **CPU.** Seconds per request, each side by its own count of requests, in blocks of time; a vote for each block as in
-``evidence/blocks.py``, because both sides live through the same load at the same time.
+``blocks.py``, because both sides live through the same load at the same time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 from shadowd.evidence.resources import CLEARLY, MIN_BLOCKS, CpuEvidence, MemorySeries, minima, swing_of
 from shadowd.evidence.trend import theil_sen
+from shadowd.judge.blocks import BlockJudge
 from shadowd.judge.judgement import Judgement, Result, more, percent, span
 
 _SLOWER = 0.85  # growth in the last quarter by the one before; a leak has 1, a cache that fills like √n 0.84
@@ -231,17 +232,18 @@ def judge_cpu(
 ) -> Judgement:
     """Effect: relative increase of CPU seconds per request (unit "ratio")."""
     blocks, threshold = cpu.blocks, math.log1p(margin)
-    low, high = (math.expm1(min(end, 700.0)) if end < math.inf else end for end in blocks.bounds(alpha, alpha_pass))
+    votes = BlockJudge(blocks)
+    low, high = (math.expm1(min(end, 700.0)) if end < math.inf else end for end in votes.bounds(alpha, alpha_pass))
     effect = math.expm1(blocks.median())
-    log_e = blocks.evidence_above(threshold)
+    log_e = votes.evidence_above(threshold)
     result: Result = "inconclusive"
     needed: int | None = None
     if log_e >= -math.log(alpha):
         result = "fail"
-    elif blocks.evidence_below(threshold) >= -math.log(alpha_pass):
+    elif votes.evidence_below(threshold) >= -math.log(alpha_pass):
         result = "pass"
     elif blocks.count:
-        further = blocks.needed(threshold, alpha, alpha_pass)
+        further = votes.needed(threshold, alpha, alpha_pass)
         needed = None if further is None else math.ceil(further * cpu.served / blocks.count)
     said = f"a request costs {percent(abs(effect))} {'more' if effect >= 0 else 'less'} CPU than production's"
     bounds = f"interval {span(low, high)}, margin {percent(margin)}"

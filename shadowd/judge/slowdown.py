@@ -1,7 +1,7 @@
 """Latency of an endpoint, paired: is the candidate slower than the margin allows? (sans-IO)
 
 Counted in ``evidence/slowdown.py``. The median is judged by its blocks' votes. The 90th and 99th percentile belong to
-no pair, so the two sides' quantiles are compared (``evidence/tails.py``), with fewer samples the more they come in
+no pair, so the two sides' quantiles are compared (``tails.py``), with fewer samples the more they come in
 bursts (``evidence/bursts.py``). What was never answered, or shed because the shadow lagged, is longer than everything.
 
 Both must hold over stretches of the run as well (``courses.py``, ``evidence/pace.py``): each side's own slow minute is
@@ -21,10 +21,11 @@ from typing import Any
 from shadowd.evidence.slowdown import BLOCK_MIN, LatencyEvidence
 from shadowd.evidence.stretches import GROUPS, LEAST_GROUPS, STRETCHES, rate
 from shadowd.evidence.student import upper_quantile
-from shadowd.evidence.tails import Ranks, ranks_longer, ranks_shorter
 from shadowd.judge.betting import log_e_above
+from shadowd.judge.blocks import BlockJudge
 from shadowd.judge.courses import Window, windows
 from shadowd.judge.judgement import Judgement, Result, more, percent, span
+from shadowd.judge.tails import Ranks, ranks_longer, ranks_shorter
 from shadowd.judge.verdict import QUANTILE_SHARES
 
 #: A late window that is looked at apart lasts that many shortest windows: either side's own slow minutes would be found
@@ -133,16 +134,17 @@ class LatencyJudge:
 
     def _median(self, least: float, alpha_fail: float, alpha_pass: float, required: bool) -> _Said:
         blocks, threshold = self._of.blocks, math.log1p(least)
-        low, high = blocks.bounds(alpha_fail, alpha_pass)
-        log_e = blocks.evidence_above(threshold)
+        votes = BlockJudge(blocks)
+        low, high = votes.bounds(alpha_fail, alpha_pass)
+        log_e = votes.evidence_above(threshold)
         result: Result = "inconclusive"
         needed = None
         if log_e >= -math.log(alpha_fail):
             result = "fail"
-        elif blocks.evidence_below(threshold) >= -math.log(alpha_pass):
+        elif votes.evidence_below(threshold) >= -math.log(alpha_pass):
             result = "pass"
         elif required:
-            further = blocks.needed(threshold, alpha_fail, alpha_pass)
+            further = votes.needed(threshold, alpha_fail, alpha_pass)
             each = self._of.count / blocks.count if blocks.count else BLOCK_MIN
             needed = None if further is None else max(1, math.ceil(further * each))
         return result, math.expm1(blocks.median()), _relative(low), _relative(high), needed, log_e

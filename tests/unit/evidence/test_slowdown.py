@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from shadowd.evidence.blocks import _HALF, Blocks, _bucket, _lower_edge
+from shadowd.evidence.blocks import HALF, Blocks, bucket_of, lower_edge
 from shadowd.evidence.bursts import NEVER, Bursts
 from shadowd.evidence.latency import LatencySketch
 from shadowd.evidence.slowdown import LatencyEvidence
-from shadowd.evidence.tails import _rank_interval, ranks_longer, ranks_shorter
+from shadowd.judge.blocks import BlockJudge
 from shadowd.judge.judgement import Judgement
 from shadowd.judge.slowdown import LatencyJudge
+from shadowd.judge.tails import _rank_interval, ranks_longer, ranks_shorter
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -211,11 +212,11 @@ def test_memory_is_bounded() -> None:
 
 @given(st.floats(allow_nan=False))
 def test_a_bucket_holds_its_values(value: float) -> None:
-    bucket = _bucket(value)
-    assert 0 <= bucket < 2 * _HALF
+    bucket = bucket_of(value)
+    assert 0 <= bucket < 2 * HALF
     if abs(value) < 12:
-        assert _lower_edge(bucket) - 1e-9 <= value
-        assert bucket + 1 == 2 * _HALF or value <= _lower_edge(bucket + 1) + 1e-9
+        assert lower_edge(bucket) - 1e-9 <= value
+        assert bucket + 1 == 2 * HALF or value <= lower_edge(bucket + 1) + 1e-9
 
 
 def test_the_median_of_blocks_is_covered_while_peeking() -> None:
@@ -227,7 +228,7 @@ def test_the_median_of_blocks_is_covered_while_peeking() -> None:
         for index, value in enumerate(generator.normal(0.1, 0.3, 150).tolist(), 1):
             blocks.add(value)
             if index % 10 == 0:
-                low, high = blocks.bounds(0.025, 0.025)
+                low, high = BlockJudge(blocks).bounds(0.025, 0.025)
                 off |= not low <= 0.1 <= high
         missed += off
     assert missed <= 8  # 5 % and the luck of 100 runs

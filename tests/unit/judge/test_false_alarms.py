@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from shadowd.evidence.betting import log_e_above
 from shadowd.evidence.margins import Margins
 from shadowd.evidence.slowdown import LatencyEvidence
+from shadowd.judge.betting import log_e_above
 from shadowd.judge.discordance import judge_capacity, judge_content, judge_errors, judge_field
 from shadowd.judge.judgement import Judgement
 from shadowd.judge.slowdown import LatencyJudge

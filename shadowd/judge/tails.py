@@ -18,15 +18,15 @@ and α in steps of √2 (rounded down).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
-from shadowd.evidence.betting import log_e_above, log_e_below
+from shadowd.judge.betting import last_rejected, log_e_above, log_e_below
 
 #: Of α, the part spent on where the reference's quantile is. A tenth costs the ratio's test log(10/9) = 0.1.
 _PART_RANK = 0.1
 #: Ranks tried between the ends of the reference's interval; what is found between two of them differs by little.
 _RANKS = 5
+_PRECISION = 0.005  # of a rank: durations half a percent of the samples apart hardly differ
 _N_STEPS = 16  # per power of two
 _ALPHA_STEPS = 2  # per power of two
 
@@ -78,7 +78,7 @@ def _rank_interval(tail: float, samples: float, enough: float) -> tuple[float, f
     expected = samples * tail
     if not too_few(1.0) or not too_many(samples):
         return None
-    return _border(too_few, 1.0, expected), _border(too_many, samples, expected)
+    return last_rejected(too_few, 1.0, expected, _PRECISION), last_rejected(too_many, samples, expected, _PRECISION)
 
 
 def _convincing_longer(k: float, samples: float, enough: float) -> float | None:
@@ -87,7 +87,7 @@ def _convincing_longer(k: float, samples: float, enough: float) -> float | None:
     def longer(j: float) -> bool:
         return log_e_above(((1.0, j), (-1.0, k)), 0.0, -1.0, 1.0) >= enough
 
-    return _border(longer, samples, k) if longer(samples) else None
+    return last_rejected(longer, samples, k, _PRECISION) if longer(samples) else None
 
 
 def _convincing_shorter(k: float, enough: float) -> float | None:
@@ -96,16 +96,4 @@ def _convincing_shorter(k: float, enough: float) -> float | None:
     def shorter(j: float) -> bool:
         return log_e_above(((1.0, k), (-1.0, j)), 0.0, -1.0, 1.0) >= enough
 
-    return _border(shorter, 0.0, k) if shorter(0.0) else None
-
-
-def _border(rejected: Callable[[float], bool], outside: float, inside: float) -> float:
-    for _ in range(40):
-        middle = (outside + inside) / 2
-        if rejected(middle):
-            outside = middle
-        else:
-            inside = middle
-        if abs(outside - inside) <= 0.005 * middle:
-            break
-    return outside
+    return last_rejected(shorter, 0.0, k, _PRECISION) if shorter(0.0) else None

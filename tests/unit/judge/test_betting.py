@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from shadowd.evidence import betting
-from shadowd.evidence.betting import (
+from shadowd.judge import betting
+from shadowd.judge.betting import (
     interval,
     log_e_above,
     log_e_below,
