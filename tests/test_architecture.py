@@ -26,12 +26,13 @@ FLOORS = [
     {"talk", "policy"},
     {"compare"},
     {"protocols", "capture", "store", "control"},
-    {"stream", "exchange", "ledger", "redact", "ownfiles"},
-    {"errors", "patterns"},
+    {"stream", "ledger", "redact"},
+    {"exchange"},
+    {"errors"},
 ]
 FLOOR_OF = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for room in rooms}
 SANS_IO = {
-    "stream", "exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence", "judge",
+    "stream", "exchange.exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence", "judge",
     "control.wire", "capture.pressure", "capture.rules",
 }  # fmt: skip
 IMPURE = {"trio", "socket", "time", "select", "threading", "subprocess", "random", "bcc"}

@@ -23,7 +23,7 @@ from shadowd.config.fields import (
     text,
     texts,
 )
-from shadowd.patterns import PatternError, compiled
+from shadowd.exchange.patterns import PatternError, compiled
 from shadowd.talk.citations import steps_of
 
 #: The judges, as they stand in verdicts.

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 from shadowd.errors import UsageError
-from shadowd.patterns import PatternError, compiled
+from shadowd.exchange.patterns import PatternError, compiled
 
 SHOWN = 60  # characters of a bad value repeated in a message: enough to find it, and the message stays one line
 MAX_ITEMS = 256  # entries of one list: the kernel's tables hold 4096 prefixes over all filters, and a person wrote it

@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 
 from shadowd.errors import ShadowdError
-from shadowd.ownfiles import check_regular, open_regular
+from shadowd.store.ownfiles import check_regular, open_regular
 
 _SHORTEST = 16  # characters: 64 bits if they are hex digits
 _LIMIT = 4096

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes
 
 from shadowd.exchange import Request
-from shadowd.patterns import compiled
+from shadowd.exchange.patterns import compiled
 from shadowd.policy.jsonedit import JsonEdit, edit_request
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # safe in RFC 9110 §9.2.1, TRACE left out: it echoes secrets

@@ -1,6 +1,6 @@
 """The operator's own patterns for secrets, by RE2: in linear time, whatever the pattern and the text are.
 
-They are tried as every pattern is (``shadowd/patterns.py``). What they find is found without groups, by the automaton;
+They are tried as every pattern is (``exchange/patterns.py``). What they find is found without groups, by the automaton;
 the group that is the secret is then looked for within that, which is a simulation and therefore bounded. A pattern that
 has to read on after each letter (``a.*b|a``) reads a text as often as it matches there: matches are bounded as well.
 """
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from shadowd.patterns import MEMORY, compiled
+from shadowd.exchange.patterns import MEMORY, compiled
 from shadowd.redact.secrets import Span
 
 PATTERNS = 64  # each costs a pass over what is kept

@@ -27,9 +27,9 @@ from shadowd.errors import ShadowdError
 from shadowd.evidence.evidence import EXAMPLE_BODY, Example
 from shadowd.evidence.latency import LatencySketch
 from shadowd.judge.assessment import Assessment, signatures
-from shadowd.ownfiles import check_regular, open_regular
 from shadowd.redact.redaction import Redactor
 from shadowd.store.batch import Batch
+from shadowd.store.ownfiles import check_regular, open_regular
 
 if TYPE_CHECKING:
     from shadowd.runs.run import Run

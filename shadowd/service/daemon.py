@@ -28,7 +28,6 @@ from shadowd.config.document import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ItselfError, ShadowdError, UsageError
 from shadowd.ledger.budget import Budget
-from shadowd.ownfiles import prepare_directory
 from shadowd.redact.redaction import Redactor
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target
@@ -45,6 +44,7 @@ from shadowd.service.roster import Roster
 from shadowd.service.standing import Standing
 from shadowd.service.statefile import StateFile
 from shadowd.service.verdicts import Verdicts
+from shadowd.store.ownfiles import prepare_directory
 from shadowd.store.writer import StoreWriter
 from shadowd.stream.table import FlowLimits
 from shadowd.worker.comparer import Comparer

@@ -15,7 +15,7 @@ from typing import Any
 
 from shadowd.config.document import FilterSpec
 from shadowd.errors import ShadowdError, UsageError
-from shadowd.ownfiles import open_regular
+from shadowd.store.ownfiles import open_regular
 
 VERSION = 1
 SIZE_LIMIT = 16 << 20  # bytes read: 64 filters with every list full are far below it

@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from shadowd.errors import ShadowdError
-from shadowd.ownfiles import check_regular, open_regular
+from shadowd.store.ownfiles import check_regular, open_regular
 
 VERSION = 2
 APPLICATION = 0x73686477  # "shdw"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from shadowd.patterns import compiled
+from shadowd.exchange.patterns import compiled
 
 #: Characters of the text, after normalisation, in which an opening begins and ends: two sentences.
 LOOKED = 200

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadowd.patterns import PatternError, compiled
+from shadowd.exchange.patterns import PatternError, compiled
 
 #: What Python's ``re`` and RE2 mean the same by.
 SIMPLE = st.recursive(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from shadowd.errors import ShadowdError
-from shadowd.ownfiles import open_regular, prepare_directory
 from shadowd.runs.recording import load_key
 from shadowd.service.statefile import StateFile
 from shadowd.store.database import Database
+from shadowd.store.ownfiles import open_regular, prepare_directory
 
 OWN = frozenset({"filters.json"})
 
