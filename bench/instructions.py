@@ -50,7 +50,7 @@ from shadowd.ledger.budget import Budget
 from shadowd.policy.policy import Policy, loop_value
 from shadowd.replay.connection import Connection
 from shadowd.replay.engine import Engine
-from shadowd.replay.target import ALWAYS_TIMED, TIMED_SHARE, Target, TargetLimits
+from shadowd.replay.target import Target, TargetLimits
 from shadowd.stream.table import FlowLimits
 from shadowd.worker.filters import Filter
 from shadowd.worker.pump import Pump
@@ -263,11 +263,9 @@ class World:
                 raise SystemExit("the shadow does not answer")
 
     def settle(self) -> None:
-        """As it is under load: a quarter of the connections is timed, and no clock is looked at."""
+        """As it is under load: a quarter of the exchanges is timed, and no clock is looked at."""
         self.target.busy = True
-        self.target.timed = max(0, self.target.timed)
-        wanted = max(ALWAYS_TIMED, (self.target.connections - self.target.beside) // TIMED_SHARE)
-        self.engine._stop_timing(self.target, max(0, self.target.timed - wanted))
+        self.engine._stop_timing(self.target, self.target.timed_beyond_share)
         self.target._rated_at = 1 << 62
         self.engine._next_sweep = self.pump._expire_at = self.pump._alive_at = 1 << 62
 

@@ -59,7 +59,6 @@ class Connection:
         "_written",
         "address",
         "answered",
-        "beside",
         "connect_deadline",
         "cookie",
         "fd",
@@ -80,7 +79,6 @@ class Connection:
         self.in_flight: deque[Leg] = deque()
         self.keep_alive = True
         self.answered = 0
-        self.beside = owner.beside
         self.idle_since = 0
         limit = engine.body_limit
         self._answers: HttpAnswers | RawAnswers = (

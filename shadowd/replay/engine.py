@@ -110,10 +110,8 @@ class Engine:
                 elif leg.response is not None:
                     leg.response.marks = None  # of the daemon's own clock: no times of an answer that was not timed
                 if leg.trials:
-                    trials, leg.trials = (
-                        leg.trials,
-                        (),
-                    )  # legs, trials and exchanges refer to each other: no cycles stay
+                    # legs, trials and exchanges refer to each other: no cycles stay
+                    trials, leg.trials = leg.trials, ()
                     for trial in trials:
                         trial.pending -= 1
                         if not trial.pending and leg.exchange.answered:
@@ -402,7 +400,6 @@ class Engine:
 
     def register(self, connection: Connection, events: int) -> None:
         self._connections[connection.fd] = connection
-        connection.target.beside += connection.beside
         if self._time_socket is not None and connection.target.wants_times():
             connection.times = SegmentTimes()
             self._timings[connection.cookie] = connection.times.record
@@ -414,7 +411,6 @@ class Engine:
         del self._connections[connection.fd]
         if self._ready:
             self._closed.add(connection.fd)
-        connection.target.beside -= connection.beside
         if connection.times is not None:
             connection.target.timed -= 1
             self._retired.append(connection.cookie)

@@ -69,7 +69,6 @@ class Lane:
         "_engine",
         "_opened_at",
         "auto",
-        "beside",
         "connection",
         "finished",
         "given_up",
@@ -88,7 +87,6 @@ class Lane:
         self.raw = raw
         self.preamble = preamble
         self.auto = auto and not raw and not preamble
-        self.beside = False  # for second copies
         self.queue: deque[Leg] = deque()
         self.connection: Connection | None = None
         self.spread: Spread | None = None  # while the lane is behind

@@ -81,7 +81,6 @@ class Target:
         "account",
         "addresses",
         "answer_limit",
-        "beside",
         "blocked",
         "branches",
         "breaker_until",
@@ -158,7 +157,6 @@ class Target:
         self._tokens_at = 0
         self.busy = False  # more answers a second than LIGHT
         self.timed = 0  # connections whose times the kernel tells
-        self.beside = 0  # connections that were opened for second copies
         self._untimed = 0
         self._rated = self._rated_at = 0  # answers so far when the rate was last looked at
         self.production_latency = LatencySketch()
@@ -176,15 +174,20 @@ class Target:
         return True
 
     def ration_times(self, now: int) -> int:
-        """How many timed connections are too many now: traffic became heavy after they were opened."""
+        """Once a second: how many timed connections are too many, if traffic became heavy after they were opened."""
         if now - self._rated_at < SECOND:
             return 0
         served = self.account.mirrored - self._rated
         self.busy = served * SECOND > LIGHT * (now - self._rated_at)
         self._rated, self._rated_at = self.account.mirrored, now
-        if not self.busy:
-            return 0
-        return max(0, self.timed - max(ALWAYS_TIMED, (self.connections - self.beside) // TIMED_SHARE))
+        return self.timed_beyond_share if self.busy else 0
+
+    @property
+    def timed_beyond_share(self) -> int:
+        """How many more are timed than one in TIMED_SHARE of those that carry first copies: where second copies are
+        sent, half of the connections are theirs, and carry few requests."""
+        carrying = self.connections // 2 if self.account.twins["answered"] else self.connections
+        return max(0, self.timed - max(ALWAYS_TIMED, carrying // TIMED_SHARE))
 
     def next_address(self, now: int) -> Address | None:
         """Several addresses are used in turn, those that rest only if all do."""

@@ -125,8 +125,6 @@ class Group(CodecSink):
         if lane is None:
             engine = self._outer.engine
             lane = participant.twins[target] = participant.filter.lane(target, engine, self._raw, self._preamble)
-            if isinstance(lane, Lane):
-                lane.beside = True
         return self._outer.engine.submit(exchange, participant.filter.policy, lane, self._outer.now, twin=True)
 
     def deliver(self, direction: int, data: bytes, time: int) -> None:

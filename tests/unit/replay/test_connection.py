@@ -343,3 +343,22 @@ def test_an_answer_that_was_not_timed_tells_no_times(mirror: Mirror, shadow: Sha
     assert mirror.ledger() == {"mirrored": 1}
     assert leg.response.body == body
     assert leg.response.marks is None
+
+
+@pytest.mark.parametrize(
+    ("connections", "twins", "timed", "beyond"),
+    [(16, 0, 16, 12), (32, 0, 32, 24), (32, 9, 32, 28), (3, 0, 3, 0), (200, 9, 100, 75), (200, 9, 20, 0)],
+)
+def test_under_load_a_quarter_of_the_first_copies_is_timed(
+    mirror: Mirror, shadow: Shadow, connections: int, twins: int, timed: int, beyond: int
+) -> None:
+    """Second copies have half of the connections; four are timed always."""
+    target = mirror.target(shadow.port)
+    target.connections, target.timed = connections, timed
+    target.account.twins["answered"] = twins
+    assert target.timed_beyond_share == beyond
+    assert target.ration_times(SECOND) == 0, "while traffic is light all are timed"
+    target.account.mirrored += 2_001
+    mirror.filter.account.seen += 2_001
+    assert target.ration_times(2 * SECOND) == beyond
+    target.connections = 0
