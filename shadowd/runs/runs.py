@@ -52,6 +52,7 @@ class Runs:
         self._rules: dict[str, Rules] = {}
         self._opened = 0
         self.problem = ""
+        self._registering = trio.Lock()
         self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
         self.keeper = Keeper(writer, recorder)
@@ -256,25 +257,26 @@ class Runs:
             pass  # it was told before
 
     async def _register(self) -> None:
-        """Runs that the store does not know of, and ends it was not told."""
-        if self.writer.opened != self._opened:
-            self._opened = self.writer.opened
-            for name in {key[0] for key in self.current}:
-                await self.load_rules(name)
-            known = await self.writer.ask(lambda database: {row["id"] for row in database.runs()})
-            for run in self.current.values():
-                if run.id not in known:
-                    run.id = -1
-        while self._resumed:
-            await self.writer.ask(partial(_resume_run, self._resumed[0]))
-            self._resumed.pop(0)
-        for run in list(self.current.values()):
-            if run.id < 0:
-                await self.load_rules(run.entry.spec.name)
-                run.id = await self.writer.ask(partial(_begin_run, run))
-        while self._closing:
-            await self.writer.ask(partial(_end_run, *self._closing[0]))
-            self._closing.pop(0)
+        """Runs that the store does not know of, and ends it was not told. The end may come while this is under way."""
+        async with self._registering:
+            if self.writer.opened != self._opened:
+                self._opened = self.writer.opened
+                for name in {key[0] for key in self.current}:
+                    await self.load_rules(name)
+                known = await self.writer.ask(lambda database: {row["id"] for row in database.runs()})
+                for run in self.current.values():
+                    if run.id not in known:
+                        run.id = -1
+            while self._resumed:
+                await self.writer.ask(partial(_resume_run, self._resumed[0]))
+                self._resumed.pop(0)
+            for run in list(self.current.values()):
+                if run.id < 0:
+                    await self.load_rules(run.entry.spec.name)
+                    run.id = await self.writer.ask(partial(_begin_run, run))
+            while self._closing:
+                await self.writer.ask(partial(_end_run, *self._closing[0]))
+                self._closing.pop(0)
 
 
 def _end_run(run: int, when: float, reason: str, database: Database) -> None:

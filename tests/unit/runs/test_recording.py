@@ -141,3 +141,24 @@ def test_an_example_is_looked_at_in_parts_and_others_between_them() -> None:
     assert parts >= 3
     assert hash("xyzzy-the-other") not in recorder._heard[example.group]
     assert recorder.example(example) == beside.example(example)
+
+
+def test_the_end_may_come_while_runs_are_registered() -> None:
+    """Two tasks tell the store the same things then: each of them is told once, and nothing is raised."""
+    told: list[str] = []
+
+    class Slow(Store):
+        async def ask(self, question: Any) -> Any:
+            told.append(f"{question.func.__name__} {question.args[0]}")
+            await trio.testing.wait_all_tasks_blocked()
+
+    async def both() -> None:
+        runs = Runs(Slow(), Recorder(Redactor(b"k" * 32), "node"), lambda line, **words: None)  # type: ignore[arg-type]
+        runs._resumed = [3, 4]
+        runs._closing = [(5, 0.0, "over")]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runs._register)
+            nursery.start_soon(runs._register)
+
+    trio.run(both)
+    assert told == ["_resume_run 3", "_resume_run 4", "_end_run 5"]
