@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from shadowd.exchange import Response
+from shadowd.replay import engine
 from shadowd.replay.lane import Lane
 from shadowd.replay.leg import Leg
 from shadowd.replay.target import ALWAYS_TIMED, SECOND
@@ -362,3 +363,21 @@ def test_under_load_a_quarter_of_the_first_copies_is_timed(
     mirror.filter.account.seen += 2_001
     assert target.ration_times(2 * SECOND) == beyond
     target.connections = 0
+
+
+def test_a_round_that_ends_with_its_last_event_hides_no_new_connection(
+    mirror: Mirror, shadow: Shadow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next connection gets the descriptor of the one that was closed in that round; edges are told once."""
+    monkeypatch.setattr(engine, "DISPATCH", 1)
+    lane = Lane(mirror.engine, mirror.target(shadow.port))
+    descriptors = []
+    for index in range(4):
+        mirror.ask(lane, index)
+        peer = mirror.peer(shadow, index)
+        mirror.arrives(peer, index)
+        assert lane.connection is not None
+        descriptors.append(lane.connection.fd)
+        mirror.answer(peer, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
+    assert len(set(descriptors)) == 1, "the descriptor is used again"
+    assert mirror.ledger() == {"mirrored": 4}
