@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -98,9 +99,9 @@ LEDGER = {
 class Served:
     """A control server in a thread, and shadowctl against it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, answers: Filters | None = None) -> None:
         self.path = path
-        self.filters = Filters()
+        self.filters = answers or Filters()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._main,))
         self._thread.start()
@@ -146,13 +147,20 @@ def worked(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def served() -> Iterator[Served]:
+@contextlib.contextmanager
+def serving(answers: Filters | None = None) -> Iterator[Served]:
+    """A server that answers so, while it runs."""
     with tempfile.TemporaryDirectory() as directory:  # short: a socket's path has at most 107 bytes
         os.chmod(directory, 0o755)
-        server = Served(Path(directory) / "control.sock")
+        server = Served(Path(directory) / "control.sock", answers)
         yield server
         server.stop()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

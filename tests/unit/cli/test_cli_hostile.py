@@ -11,7 +11,6 @@ import pty
 import re
 import subprocess
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 
 from shadowd.errors import ShadowdError
-from tests.unit.cli.test_cli import Filters, Served, refused, worked
+from tests.unit.cli.test_cli import Filters, Served, refused, serving, worked
 
 #: A new window title, a colour by the 8-bit CSI, a reversed line, another line, a backspace.
 EVIL = "\x1b]0;owned\x07\x9b31m\u202e\r\n\x08[red]"
@@ -82,14 +81,10 @@ class Canned(Filters):
 
 
 @pytest.fixture
-def canned(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Served, Canned]]:
+def canned() -> Iterator[tuple[Served, Canned]]:
     daemon = Canned()
-    monkeypatch.setattr("tests.unit.cli.test_cli.Filters", lambda: daemon)
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        server = Served(Path(directory) / "control.sock")
+    with serving(daemon) as server:
         yield server, daemon
-        server.stop()
 
 
 def unseen(text: str) -> set[str]:

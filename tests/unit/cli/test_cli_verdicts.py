@@ -6,10 +6,8 @@ The daemon's side is the real ``Verdicts`` over a real examiner; only the kernel
 from __future__ import annotations
 
 import json
-import os
 import random
 import shlex
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
 from shadowd.redact.redaction import Redactor
 from shadowd.runs.recording import Recorder
-from tests.unit.cli.test_cli import Filters, Served, command, refused, worked
+from tests.unit.cli.test_cli import Filters, Served, command, refused, serving, worked
 from tests.unit.compare.exchanges import MS, answer, examine, request, side
 
 
@@ -83,14 +81,10 @@ class Judged(Filters):
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Served, Judged]]:
+def judged() -> Iterator[tuple[Served, Judged]]:
     daemon = Judged()
-    monkeypatch.setattr("tests.unit.cli.test_cli.Filters", lambda: daemon)
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        server = Served(Path(directory) / "control.sock")
+    with serving(daemon) as server:
         yield server, daemon
-        server.stop()
 
 
 def test_the_exit_code_is_the_verdict(judged: tuple[Served, Judged]) -> None:
