@@ -7,19 +7,16 @@ from collections.abc import Iterator
 
 from shadowd.redact.secrets import Span
 
-#: Segments of a path behind which a secret stands.
-ACTIONS = frozenset(
-    {"reset", "invite", "invitation", "invitations", "verify", "verification", "confirm", "confirmation",
-     "unsubscribe", "activate", "activation", "magic", "magic-link", "magiclink", "login", "sso", "sessions",
-     "reset-password", "forgot", "password-reset", "verify-email", "confirm-email", "hook", "hooks", "webhook",
-     "webhooks", "callback", "recover", "keys", "recovery", "unlock", "accept", "signin", "join",
-     "impersonate", "optout", "opt-in"}
-)  # fmt: skip
-#: Of those, which lead to one thing that the address itself allows.
+#: Segments of an address that allows one thing to who knows it.
 _ACTING = frozenset(
-    {"reset", "verify", "verification", "confirm", "confirmation", "unsubscribe", "activate", "activation", "magic",
-     "magic-link", "magiclink", "reset-password", "password-reset", "verify-email", "confirm-email", "recover",
-     "recovery", "unlock", "invite", "invitation", "impersonate", "optout", "opt-in"}
+    {"reset", "invite", "invitation", "verify", "verification", "confirm", "confirmation", "unsubscribe",
+     "activate", "activation", "magic", "magic-link", "magiclink", "reset-password", "password-reset",
+     "verify-email", "confirm-email", "recover", "recovery", "unlock", "impersonate", "optout", "opt-in"}
+)  # fmt: skip
+#: Segments of a path behind which a secret stands.
+ACTIONS = _ACTING | frozenset(
+    {"invitations", "login", "sso", "sessions", "forgot", "hook", "hooks", "webhook", "webhooks", "callback",
+     "keys", "accept", "signin", "join"}
 )  # fmt: skip
 
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9.]+\Z")
