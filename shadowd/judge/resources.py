@@ -67,7 +67,7 @@ class MemoryJudge:
         if self._of.look is None or len(self._of.look) < MIN_BLOCKS:
             return None
         spent = 1 / (self._of.looks * (self._of.looks + 1))
-        return theil_sen(self._of.look, alpha * spent, alpha_pass * spent)
+        return _within(self._of.swing, theil_sen(self._of.look, alpha * spent, alpha_pass * spent))
 
     def _reference(
         self, reference: MemorySeries | None, alpha: float, alpha_pass: float
@@ -84,10 +84,11 @@ class MemoryJudge:
         _, level, points, asked, swing = self._of.against
         spent = 1 / (self._of.looks * (self._of.looks + 1))
         fitted = theil_sen(points, alpha_pass * spent, alpha * spent) if len(points) >= MIN_BLOCKS else None
-        if fitted is None:  # a flat line with a few steps in it has no rhythm; no slope is steeper than all it moved
+        if fitted is None:  # a flat line with a few steps in it has no rhythm
             if not math.isfinite(swing):
                 return None
             fitted = 0.0, -swing, swing
+        fitted = _within(swing, fitted)
         times = (1.0, asked / self._of.taken_at)  # by production's own requests, and by time: per the shadow's requests
         slope, low, high = (max(0.0, value) for value in fitted)
         above = self._of.look[-1][1] > _LEVEL * level
@@ -269,6 +270,15 @@ def judge_cpu(
         required=required,
         log_e=log_e,
     )
+
+
+def _within(swing: float, fitted: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    """No slope is steeper than all that moved, however few the points are that it was fitted through: a flat line with
+    a collector's small teeth has too few minima for a bounded interval, and is flat."""
+    if fitted is None:
+        return None
+    slope, low, high = fitted
+    return min(max(slope, -swing), swing), min(max(low, -swing), swing), max(min(high, swing), -swing)
 
 
 def _often(times: int) -> str:
