@@ -67,7 +67,8 @@ class MemoryJudge:
         if self._of.look is None or len(self._of.look) < MIN_BLOCKS:
             return None
         spent = 1 / (self._of.looks * (self._of.looks + 1))
-        return _within(self._of.swing, theil_sen(self._of.look, alpha * spent, alpha_pass * spent))
+        fitted = theil_sen(self._of.look, alpha * spent, alpha_pass * spent)
+        return _within(self._of.swing, fitted) if fitted is not None else None
 
     def _reference(
         self, reference: MemorySeries | None, alpha: float, alpha_pass: float
@@ -88,9 +89,8 @@ class MemoryJudge:
             if not math.isfinite(swing):
                 return None
             fitted = 0.0, -swing, swing
-        fitted = _within(swing, fitted)
         times = (1.0, asked / self._of.taken_at)  # by production's own requests, and by time: per the shadow's requests
-        slope, low, high = (max(0.0, value) for value in fitted)
+        slope, low, high = (max(0.0, value) for value in _within(swing, fitted))
         above = self._of.look[-1][1] > _LEVEL * level
         return slope * max(times), low * min(times), high * max(times), above
 
@@ -272,13 +272,11 @@ def judge_cpu(
     )
 
 
-def _within(swing: float, fitted: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+def _within(swing: float, fitted: tuple[float, float, float]) -> tuple[float, float, float]:
     """No slope is steeper than all that moved, however few the points are that it was fitted through: a flat line with
-    a collector's small teeth has too few minima for a bounded interval, and is flat."""
-    if fitted is None:
-        return None
-    slope, low, high = fitted
-    return min(max(slope, -swing), swing), min(max(low, -swing), swing), max(min(high, swing), -swing)
+    a collector's teeth in it has too few minima for an interval with ends, and is flat."""
+    slope, low, high = (min(max(value, -swing), swing) for value in fitted)
+    return slope, low, high
 
 
 def _often(times: int) -> str:

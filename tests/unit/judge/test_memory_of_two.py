@@ -38,7 +38,7 @@ def fills_by_root(generator: np.random.Generator) -> Shape:
 
 def sweeps(generator: np.random.Generator) -> Shape:
     phase, period = generator.uniform(0, 1), 30_000 * generator.uniform(0.9, 1.1)
-    return lambda requests, seconds: 60e6 * ((requests / period + phase) % 1)
+    return lambda requests, seconds: 300e3 * ((requests / period + phase) % 1)
 
 
 def steps(generator: np.random.Generator) -> Shape:
@@ -64,7 +64,7 @@ def leak(size: float, begin: int = 0, base: Maker = flat) -> Maker:
 
 def first_fail(
     seed: int, production: Maker | None, candidate: Maker, warm: bool = False, rho: float = 0.0, busier: float = 1.0,
-    first_look: int = 10_000, until: int = 161_000,
+    first_look: int = 10_000, until: int = 161_000, each: float = EACH,
 ) -> int | None:  # fmt: skip
     """Requests of the candidate when it failed first, None if it never did until then."""
     generator = np.random.default_rng(seed)
@@ -72,13 +72,13 @@ def first_fail(
     series, reference = MemorySeries(first_look), MemorySeries(first_look)
     served = asked = looks = 0
     noise = [0.0, 0.0]
-    for second in range(1, round(until / RATE / EACH)):
-        served += int(generator.poisson(RATE * EACH))
-        asked += int(generator.poisson(RATE * EACH * busier))
+    for second in range(1, round(until / RATE / each)):
+        served += int(generator.poisson(RATE * each))
+        asked += int(generator.poisson(RATE * each * busier))
         noise = [rho * old + math.sqrt(1 - rho**2) * 64e3 * generator.normal() for old in noise]
         if theirs is not None:
-            reference.add(asked, int(80e6 + theirs(asked + AGE * warm, second * EACH) + noise[0]) // 4096 * 4096)
-        series.add(served, int(80e6 + mine(served, second * EACH) + noise[1]) // 4096 * 4096)
+            reference.add(asked, int(80e6 + theirs(asked + AGE * warm, second * each) + noise[0]) // 4096 * 4096)
+        series.add(served, int(80e6 + mine(served, second * each) + noise[1]) // 4096 * 4096)
         if series.looks != looks:
             looks = series.looks
             said = MemoryJudge(series).judge(
@@ -142,13 +142,13 @@ def test_a_leak_alone_is_found_late(size: int) -> None:
 
 def collected(generator: np.random.Generator) -> Shape:
     """A heap that a collector keeps flat, in slow teeth."""
-    phase, period = generator.uniform(0, 1), 700 * generator.uniform(0.9, 1.1)
-    return lambda requests, seconds: 1e6 * ((requests / period + phase) % 1)
+    phase, period = generator.uniform(0, 1), 1000 * generator.uniform(0.9, 1.1)
+    return lambda requests, seconds: 300e3 * ((requests / period + phase) % 1)
 
 
 @pytest.mark.parametrize("size", [0, 1024])
 def test_a_short_run_beside_a_production_in_teeth(size: int) -> None:
     """As `shadowctl demo` has it: three looks within 8,000 requests, so few of production's minima that no interval
     through them has ends. All that it moved is a bound."""
-    found = [first_fail(seed, collected, leak(size), first_look=2000, until=8_200) for seed in range(RUNS)]
+    found = [first_fail(seed, collected, leak(size), first_look=2000, until=8_200, each=0.5) for seed in range(RUNS)]
     assert sum(one is not None for one in found) >= RUNS - 1 if size else found == [None] * RUNS
