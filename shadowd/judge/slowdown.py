@@ -23,7 +23,7 @@ from shadowd.evidence.stretches import GROUPS, LEAST_GROUPS, STRETCHES, rate
 from shadowd.evidence.student import upper_quantile
 from shadowd.judge.betting import log_e_above
 from shadowd.judge.blocks import BlockJudge
-from shadowd.judge.courses import Window, windows
+from shadowd.judge.courses import FEW_CONNECTIONS, Window, windows
 from shadowd.judge.judgement import Judgement, Result, more, percent, span
 from shadowd.judge.tails import Ranks, ranks_longer, ranks_shorter
 from shadowd.judge.verdict import QUANTILE_SHARES
@@ -56,11 +56,12 @@ _PLACES = {50: "at the median", 90: "at the 90th percentile", 99: "at the 99th p
 class LatencyJudge:
     """Of one point (first or last byte, …) at one endpoint, as it stands."""
 
-    __slots__ = ("_of", "_wandered")
+    __slots__ = ("_of", "_wandered", "_why")
 
     def __init__(self, evidence: LatencyEvidence) -> None:
         self._of = evidence
         self._wandered = 0.0
+        self._why = ""  # a median beyond the margin in all its blocks is no finding
 
     def judge(
         self,
@@ -156,6 +157,7 @@ class LatencyJudge:
         threshold = math.log1p(least)
         result, effect, low, high, needed, log_e = said
         failed = False
+        self._why = ""
         for number, look in enumerate(looks):
             level = alpha_fail * look.spent
             if number and look.end - look.begin < LATE_SPANS * self._of.least:
@@ -164,8 +166,10 @@ class LatencyJudge:
                 continue
             found = self._of.pace.medians(look.begin, look.end, STRETCHES)
             failed = failed or (found is not None and found.moved(self._wandered).low(level) > threshold)
+            strayed = max(found.wandered if found is not None else 0.0, self._wandered)
+            self._why = self._why or _unsteady(strayed)
         if failed and self._of_few_connections():
-            failed = False
+            failed, self._why = False, FEW_CONNECTIONS
         passed = False
         if result == "pass" and looks:
             found = self._of.pace.medians(looks[0].begin, looks[0].end, STRETCHES)
@@ -300,6 +304,8 @@ class LatencyJudge:
         if said.result == "pass":
             return f"{subject} {effect}; a slowdown beyond {percent(max(0.0, said.high))} would have been noticed"
         end = f"; {more(said.needed)}" if said.required else ""
+        if self._why and percentile == 50:
+            end = f"; {self._why}"
         spread = self._of._bursts.effect((100 - percentile) / 100) if percentile != 50 else None
         if end and spread is not None and spread > _BURSTY:
             end = "; the slowest answers come in bursts, and a burst is one event: a longer run is needed"
@@ -325,6 +331,15 @@ def _decided(longer: _Values, shorter: _Values, margin: float, floor_ns: int) ->
     if shorter and not any(beyond(r, c) for r, c in shorter):
         return "pass"
     return "inconclusive"
+
+
+def _unsteady(strayed: float) -> str:
+    """Why the stretches do not confirm what the blocks say."""
+    if strayed > 0:
+        return (
+            f"how fast both are strays by up to {percent(math.expm1(strayed))} of itself meanwhile, a longer run tells"
+        )
+    return "the stretches of the run differ too much from each other, a longer run tells"
 
 
 def _around(value: Callable[[float], float], share: float) -> float:

@@ -74,6 +74,16 @@ def test_twice_as_slow_fails_everywhere() -> None:
     assert found["p50"].sentence.endswith("margin 10 %)")
 
 
+def test_what_the_stretches_do_not_confirm_is_no_finding_and_says_why() -> None:
+    """Beyond the margin in all its blocks, while all endpoints together stray further than that."""
+    evidence = measured(1.5)
+    assert judged(evidence)["p50"].result == "fail"
+    said = LatencyJudge(evidence).judge("first_byte", "GET /x", "production", wandered=0.3)[0]
+    assert said.result == "inconclusive"
+    assert said.low > said.margin
+    assert said.sentence.endswith("; how fast both are strays by up to 35 % of itself meanwhile, a longer run tells")
+
+
 def test_a_tail_alone_is_seen_in_the_tail_alone() -> None:
     """Five in a hundred take ten times as long: the median does not move, the 99th percentile does."""
     generator = np.random.default_rng(4)
