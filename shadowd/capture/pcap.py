@@ -22,6 +22,7 @@ MAX_BLOCK = 16 << 20
 MAX_INTERFACES = 4096
 
 _SECOND = 1_000_000_000
+_FARTHEST = 1 << 62  # ns, 146 years: times are signed 64-bit numbers everywhere
 _SECTION = 0x0A0D0D0A
 _ORDER_MAGIC = 0x1A2B3C4D
 _INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _ENHANCED_PACKET = 1, 2, 3, 6
@@ -192,4 +193,6 @@ def _packet_untrusted(source: _Source, order: str, kind: int, body: bytes, inter
     if captured > min(len(body) - head, MAX_PACKET):
         raise source.corrupt(f"a packet of {captured} bytes")
     time = (high << 32 | low) * _SECOND // interface.units + interface.offset * _SECOND
+    if not -_FARTHEST < time < _FARTHEST:
+        raise source.corrupt("a time that is centuries away")
     return Packet(interface.link, time, body[head : head + captured])

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import mmap
 
-from shadowd.capture.abi import ENTRY, RECORD_BYTES, RECORD_TIMING, URGENT_SHIFT
+from shadowd.capture.abi import ENTRY, RECORD_BYTES, RECORD_HEAD, RECORD_TIMING, URGENT_SHIFT
 from shadowd.capture.bpf import Map
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
 _CHUNK = (1 << URGENT_SHIFT) - 1
 _PAYLOAD = 8 + RECORD_BYTES  # behind the ring's header and struct record
+_KEY = 8 + RECORD_HEAD
+#: Where the fields of an entry lie (``abi.ENTRY``, which tests compare): of 64 bits, of 32, of 8.
+_TIME, _FILTERS = 1, 2
+_SEQ, _ACK, _WHOLE, _OFFSET, _SIZE = range(6, 11)
+_KIND, _DIRECTION, _FLAGS, _MARKS = range(44, 48)
 
 
 class RingSink:
-    """Told of every record. Subclassed by the pump; one call a record is all the hot path can afford."""
+    """Told of every record: one call a record is all the hot path can afford."""
 
     __slots__ = ()
 
@@ -48,7 +53,10 @@ class RingSink:
 class Ring:
     """Reader of one BPF ring buffer of ``size`` bytes (a power of two)."""
 
-    __slots__ = ("_consumer", "_consumer_map", "_data", "_mask", "_producer", "_sleeping", "descriptor", "size")
+    __slots__ = (
+        "_consumer", "_consumer_map", "_data", "_mask", "_octets", "_producer", "_quads", "_sleeping", "_words",
+        "descriptor", "size",
+    )  # fmt: skip
 
     def __init__(self, descriptor: int, size: int, sleeping: Map) -> None:
         page = mmap.PAGESIZE
@@ -59,6 +67,8 @@ class Ring:
         self._data = mmap.mmap(descriptor, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = memoryview(self._consumer_map).cast("Q")
         self._producer = memoryview(self._data)[:8].cast("Q")
+        whole = memoryview(self._data)
+        self._octets, self._words, self._quads = whole, whole.cast("I"), whole.cast("Q")
         self._sleeping = sleeping
 
     @property
@@ -111,23 +121,28 @@ class Ring:
         if end - position > max_bytes:
             end = position + max_bytes
         data, mask, base = self._data, self._mask, mmap.PAGESIZE
-        unpack = ENTRY.unpack_from
-        segment, timing = sink.segment, sink.timing
+        quads, words, octets = self._quads, self._words, self._octets  # the same bytes, by 64, 32 and 8 bits
         count = 0
         try:
             while position < end:
                 at = (position & mask) + base
-                # one call for everything; behind a timing record it reads into the next entry, which does no harm
-                (length, _, time, filters, seq, ack, whole, offset, size, kind, direction, flags, marks, key
-                 ) = unpack(data, at)  # fmt: skip
+                quad, word = at >> 3, at >> 2
+                length = words[word]
                 if length >= _DISCARD:
                     if length & _BUSY:
                         break  # reserved and not submitted yet: order is kept, so the rest waits too
                     length -= _DISCARD
-                elif kind == RECORD_TIMING:
-                    timing(filters, direction, seq, whole, flags, time)
+                elif octets[at + _KIND] == RECORD_TIMING:
+                    sink.timing(
+                        quads[quad + _FILTERS], octets[at + _DIRECTION], words[word + _SEQ], words[word + _WHOLE],
+                        octets[at + _FLAGS], quads[quad + _TIME],
+                    )  # fmt: skip
                 else:
+                    key = data[at + _KEY : at + _PAYLOAD]
+                    direction, flags, seq = octets[at + _DIRECTION], octets[at + _FLAGS], words[word + _SEQ]
+                    size, whole = words[word + _SIZE], words[word + _WHOLE]
                     if size != whole:  # one chunk of several, or urgent
+                        offset = words[word + _OFFSET]
                         if size >> URGENT_SHIFT:
                             if not offset:
                                 sink.urgent(key, direction, seq + (size >> URGENT_SHIFT) - 1 & 0xFFFFFFFF)
@@ -138,9 +153,13 @@ class Ring:
                         if offset:
                             flags &= ~2
                     body = at + _PAYLOAD
-                    segment(key, direction, seq, ack, flags, data[body : body + size], time, filters)
-                    if marks:
-                        sink.marked(key, direction, marks)
+                    payload = data[body : body + size]
+                    sink.segment(
+                        key, direction, seq, words[word + _ACK], flags, payload, quads[quad + _TIME],
+                        quads[quad + _FILTERS],
+                    )  # fmt: skip
+                    if octets[at + _MARKS]:
+                        sink.marked(key, direction, octets[at + _MARKS])
                 count += 1
                 position += (length + 15) & ~7
         finally:
@@ -159,7 +178,9 @@ class Ring:
         self._sleeping.update(b"\0\0\0\0", b"\0\0\0\0")
 
     def close(self) -> None:
-        for view in (self._consumer, self._producer):
-            view.release()
+        # views before what they are of: memory that is looked at cannot be given back
+        self._quads = self._words = self._octets = None  # type: ignore[assignment]
+        self._consumer.release()
+        self._producer.release()
         self._consumer_map.close()
         self._data.close()

@@ -7,13 +7,13 @@ import re
 from typing import Any
 
 from shadowd.cli.capture_file import CaptureFile
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.protocols.base import CodecSink
 from shadowd.protocols.content_digest import content_of
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, looks_like_proxy, parse_untrusted
-from shadowd.stream.flow import CLIENT, Flow
+from shadowd.stream.flow import CLIENT, Flow, FlowSink
 
 #: Bytes of a body that are kept for its digest: what a capture file may hold of one message.
 _MAX_BODY = 1 << 30
@@ -42,7 +42,7 @@ class Found:
         return [{"n": number, **row} for number, (_, row) in enumerate(self._rows)]
 
 
-class Connection(CodecSink):
+class Connection(FlowSink, CodecSink):
     """One connection: a sink of its flow, and of its codec. ``midstream`` ones begin with the first request line that
     the client is seen to begin with, else at the first idle point."""
 

@@ -14,7 +14,7 @@ from shadowd.cli.exchanges import read_exchanges
 from shadowd.cli.output import AsJson, new_app, print_json
 from shadowd.errors import ShadowdError
 from shadowd.redact.quoting import visible
-from shadowd.stream.flow import Flow
+from shadowd.stream.flow import Flow, FlowSink
 
 app = new_app("Work with capture files.")
 
@@ -70,7 +70,7 @@ class _Files:
         )
 
 
-class _StreamSink:
+class _StreamSink(FlowSink):
     """Writes one connection's bytes, and its line of the result."""
 
     __slots__ = ("_at", "_files", "_flow", "_names", "_pending", "result")

@@ -27,7 +27,7 @@ from shadowd.compare.context import Context
 from shadowd.compare.difference import NONE, SHOWN, Difference, Differences, Options
 from shadowd.compare.headers import compare_heads, compare_trailers, explained_heads
 from shadowd.compare.resp import compare_turns
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.protocols.content_digest import ContentDigest
 
 #: Bytes of a body after decompression: sixteen times the compressed body usually kept, and some 40 ms to parse as JSON.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from shadowd.compare.content import content_untrusted
 from shadowd.compare.pieces import encoded
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 #: Values of all answers of one exchange that the pump compares itself.
 LIGHT = 12_000

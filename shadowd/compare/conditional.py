@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from shadowd.compare.alike import http_time
 from shadowd.compare.headers import Headers
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 VALIDATOR = "validator"
 _NOT_MODIFIED, _PARTIAL, _FAILED, _RANGE = 304, 206, 412, 416

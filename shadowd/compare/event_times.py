@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from shadowd.compare.pieces import content_type, encoded, pieces
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.protocols.event_stream import EventStream, Lines, StreamError, reader_of
 
 #: Events of an answer whose times are kept; beyond it the last one's alone. A long generated answer has some thousand.

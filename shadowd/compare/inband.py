@@ -46,7 +46,7 @@ from shadowd.compare.inband_wire import (
 )
 from shadowd.compare.normalise import normalised, readable
 from shadowd.compare.signatures import Signature, error_events, str_of, told
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 
 #: Bytes of a body, decompressed, that are looked at; a JSON text of this size takes 5 ms.
 BODY = 512 << 10

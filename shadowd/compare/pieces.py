@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 _CHUNKED = re.compile(rb"(?im)^transfer-encoding:[^\r\n]*chunked")
 _ENCODED = re.compile(rb"(?im)^content-encoding:[ \t]*(?!identity)[a-z]")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from operator import mul
 
 #: Of a pair's side that never answered: above any threshold.
-NEVER = 1 << 63
+NEVER = 1 << 62
 _NOT_SET = NEVER  # a threshold before there is one
 TAILS = (0.1, 0.01)  # of the 90th and the 99th percentile
 _STRIDE = 5  # of a block: pairs, reference beyond p90 and p99, candidate beyond p90 and p99

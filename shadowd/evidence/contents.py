@@ -24,7 +24,7 @@ from shadowd.evidence.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Example, F
 from shadowd.evidence.outcome import STATUS_FAILING, TOO_MANY, rank, status_field
 from shadowd.evidence.settings import Settings
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 
 #: Two equal requests within this time (ns) are an A/A pair of production: little enough for its state to be the same.
 REPEAT_WINDOW = 5_000_000_000

@@ -15,7 +15,7 @@ from shadowd.evidence.evidence import Endpoint
 from shadowd.evidence.genai import GenAiMeasures
 from shadowd.evidence.talking import TalkEvidence, Unweighed, likeness_loss, texts_of
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.protocols.llm import Ask
 from shadowd.talk.llm import Answer, compare_talk, read_answer
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 
 _SET_COOKIE = re.compile(rb"(?im)^set-cookie:[ \t]*([^=;\r\n]{1,128})=([^;\r\n]*)([^\r\n]*)")
 _CLEARED = re.compile(rb"(?i);[ \t]*(?:max-age=[ \t]*(?:0|-\d+)\b|expires=[^;]*\b(?:1970|19[0-6]\d|1601|0001)\b)")

@@ -30,7 +30,7 @@ from typing import Any
 from shadowd.evidence.credentials import carried, changes, hashed, leaves
 from shadowd.evidence.endpoints import is_variable
 from shadowd.evidence.entities import MAX_ID, MAX_PATH, ids_sent, ids_shown, path_of, reads, told_by
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 
 #: Written resources remembered, the oldest forgotten first: at 100 writes a second the last minutes.
 MAX_WRITTEN = 16_384

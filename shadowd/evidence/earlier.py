@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Callable, Iterable
 
 from shadowd.evidence.evidence import Endpoint, Field
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 
 MAX_REQUESTS = 128  # whose earlier answers are kept, of up to MAX_BODY bytes: 1 MB
 OF_ENDPOINT = 2  # of 500 endpoints at most: 8 MB, if all their answers are that large

@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 
 from shadowd.errors import UsageError
 from shadowd.evidence.operations import operation_of
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 
 #: Names of one place before they are data. REST collections name fewer verbs and sub-resources than this.
 CHILDREN = 20
@@ -92,7 +92,7 @@ class Endpoints:
         """The same of a whole request, with its operation; of a turn its first command."""
         method, target = request.method, request.target
         if method == b"GET":
-            if b"uery" not in target:  # query=, or persistedQuery among the extensions
+            if target.find(b"uery") < 0:  # query=, or persistedQuery among the extensions
                 return self.name(method, target)
             name = self._urls.get(target)
             if name is None:
@@ -211,8 +211,7 @@ def _path(target: bytes) -> str:
     absolute = _ABSOLUTE.match(target)
     if absolute is not None:
         target = target[absolute.end() :] or b"/"
-    for mark in (b"?", b"#"):
-        target = target.partition(mark)[0]
+    target = target.partition(b"?")[0].partition(b"#")[0]
     return target[: 8 * MEMO_TARGET].decode("latin-1")
 
 

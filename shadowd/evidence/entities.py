@@ -13,7 +13,7 @@ from shadowd.compare.content import content_untrusted
 from shadowd.evidence.credentials import names_token
 from shadowd.evidence.endpoints import is_variable
 from shadowd.evidence.operations import operation_of
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 
 #: Longest path remembered: longer ones are no resource a person named.
 MAX_PATH = 512

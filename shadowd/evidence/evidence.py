@@ -19,7 +19,7 @@ from shadowd.evidence.clock import Clock
 from shadowd.evidence.streams import StreamEvidence
 from shadowd.evidence.stretches import Tally, Values
 from shadowd.evidence.talking import TalkEvidence
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 
 #: Fields followed at one endpoint. A body that differs in more places is another body: ``OVERFLOW`` counts the rest.
 MAX_FIELDS = 200

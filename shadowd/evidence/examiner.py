@@ -41,7 +41,7 @@ from shadowd.evidence.stretches import GROUPS, Tally
 from shadowd.evidence.talking import TalkEvidence
 from shadowd.evidence.timing import Timing
 from shadowd.evidence.trial import Trial
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.protocols.llm import Ask
 from shadowd.talk.llm import MAX_GROUPS, group_name, recognise
 
@@ -55,6 +55,14 @@ NEEDY_TWIN = 0.25
 
 class Examiner:
     """See the module's head. All counters are of this run."""
+
+    __slots__ = (
+        "_names", "_needy", "_past", "_run_key", "_signatures", "_versions", "_warm_until", "began", "by_digest",
+        "clock",
+        "compared", "contents", "conversations", "drift", "ended", "endpoints", "evidence_began", "faults",
+        "incomparable", "keeping", "lagging", "latest", "limited", "outages", "outcomes", "own_lag",
+        "reference_outages", "rules", "settings", "shed", "strangers", "timing", "twins", "uncomparable", "warmed",
+    )  # fmt: skip
 
     def __init__(self, settings: Settings, rules: Rules) -> None:
         self.settings = settings

@@ -26,7 +26,7 @@ from shadowd.compare.difference import Differences
 from shadowd.evidence.evidence import EXAMPLE_BODY
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.trial import Judging, Trial
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.ledger.budget import Budget
 from shadowd.protocols.content_digest import drop_body
 from shadowd.talk.llm import recognise
@@ -271,6 +271,8 @@ def place_of(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None:
         path = Path(trace.tb_frame.f_code.co_filename)
+        if not path.is_absolute():  # compiled: relative to where that was done
+            path = _ROOT.parent / path
         if path.is_relative_to(_ROOT):
             place = f"{path.relative_to(_ROOT)}:{trace.tb_lineno}"
         trace = trace.tb_next

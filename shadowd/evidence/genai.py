@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 
 from shadowd.evidence.trial import Trial
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.protocols.llm import Ask
 from shadowd.talk.llm import Answer
 

@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from shadowd.compare.content import content_untrusted
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 
 #: A request's body, decompressed: contexts of models are longer, but they have no operation. Some 3 ms as JSON.
 BODY = 256 << 10

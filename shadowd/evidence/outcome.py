@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 #: An answer; a client error; a server error or no answer.
 GOOD, REFUSED, FAILED = range(3)

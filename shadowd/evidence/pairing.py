@@ -8,7 +8,7 @@ from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
 from shadowd.compare.difference import NONE, Differences, Options
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 _HOST = re.compile(rb"(?i)\nhost:[ \t]*([^\r\n]*)")
 

@@ -8,7 +8,7 @@ from shadowd.compare.signatures import Signature, signature_of
 from shadowd.evidence.contents import Contents, Moment
 from shadowd.evidence.evidence import Endpoint, SignatureCount
 from shadowd.evidence.trial import Trial
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 MAX_SIGNATURES = 500
 SIGNATURE_ENDPOINTS = 10  # named with a signature

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from shadowd.evidence.blocks import Blocks
 from shadowd.evidence.bursts import NEVER, Bursts
@@ -28,13 +28,15 @@ MINUTE = 60_000_000_000
 WARMUP = 5 * MINUTE
 
 
+#: How: told by ``judge/slowdown.py`` when that is imported.
+judged_by: list[Callable[..., Any]] = []
+
+
 class LatencyEvidence:
     """What is kept of one point (first or last byte) at one endpoint: 2 KB idle, 50 KB at most.
 
     ``late`` counts exchanges left out because they were sent late through the daemon's own fault.
     """
-
-    judged_by: ClassVar[Callable[..., Any]]
 
     __slots__ = (
         "_after",
@@ -132,7 +134,7 @@ class LatencyEvidence:
 
     def judge(self, *given: Any, **named: Any) -> Any:
         """As ``judge/slowdown.py`` does, which stands above and says so."""
-        return type(self).judged_by(self, *given, **named)
+        return judged_by[0](self, *given, **named)
 
     # --- blocks -------------------------------------------------------------------------------------------------------
 

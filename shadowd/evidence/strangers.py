@@ -14,7 +14,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from shadowd.evidence.credentials import opaque
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 
 #: Sessions remembered, of all endpoints together; the oldest are forgotten first. 4 MB.
 MAX_ACCEPTED = 32_768

@@ -29,6 +29,7 @@ COMPARED = 4096
 MAX_MODELS = 10
 #: Likeness is counted in steps, so that evidence is a handful of integers.
 STEPS = 40
+_MOST = 1 << 62  # what an answer says of itself may be anything; durations are signed 64-bit numbers
 _TOKEN = 1_000_000  # a token as a "duration" of the paired-ratio machinery: large against its buckets
 
 
@@ -94,7 +95,7 @@ class TalkEvidence:
         if ours.refused or theirs.refused or ours.outcome != "whole" or theirs.outcome != "whole":
             return  # told by the fields; a refusal is short, and so is what was cut
         lengths = _lengths(ours, theirs)
-        self.tokens.add(time, lengths[0] * _TOKEN, lengths[1] * _TOKEN)
+        self.tokens.add(time, min(_MOST, lengths[0] * _TOKEN), min(_MOST, lengths[1] * _TOKEN))
         paces = _pace(reference), _pace(candidate)
         if timed and paces[0] and paces[1]:
             self.pace.add(time, *paces)
@@ -115,7 +116,7 @@ class TalkEvidence:
         if costs[0] is not None and costs[1] is not None:
             self.spent[0] += costs[0]
             self.spent[1] += costs[1]
-            self.cost.add(time, max(1, round(costs[0] * _MONEY)), max(1, round(costs[1] * _MONEY)))
+            self.cost.add(time, _money(costs[0]), _money(costs[1]))
 
     def view(self, buckets: bool) -> dict[str, object]:
         """For the report: count and quantiles of both sides, in ms and tokens; with ``buckets`` the whole distribution.
@@ -158,3 +159,7 @@ def _lengths(ours: Message, theirs: Message) -> tuple[int, int]:
     if ours.output_tokens and theirs.output_tokens:
         return ours.output_tokens, theirs.output_tokens
     return max(1, len(ours.text)), max(1, len(theirs.text))
+
+
+def _money(cost: float) -> int:
+    return min(_MOST, max(1, round(cost * _MONEY)))

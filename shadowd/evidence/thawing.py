@@ -7,7 +7,7 @@ import types
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 
@@ -45,6 +45,9 @@ def thaw_untrusted(data: bytes, registry: Registry) -> Any:
         msgpack.UnpackException, re.error,
     ) as error:  # fmt: skip
         raise FreezeError(f"{_REFUSED}: the data is damaged ({type(error).__name__})", _BEGIN) from None
+
+
+_COMPILED_METHOD = "cython_function_or_method"
 
 
 class _Thawer:
@@ -105,7 +108,10 @@ class _Thawer:
                 cls = self._classes[_index(node[1])][0]
                 if issubclass(cls, tuple | Enum):
                     raise ValueError("kind")
-                return object.__new__(cls)
+                try:
+                    return object.__new__(cls)
+                except TypeError:  # a compiled class: its own __new__ is C, and runs nothing of ours
+                    return cls.__new__(cls)
             case "d":
                 return {}
             case "l":
@@ -179,9 +185,9 @@ class _Thawer:
             case ["m", owner, str() as name]:
                 self_ = self._get(owner)
                 function = vars(type(self_)).get(name) if type(self_) in self._registry.names else None
-                if not isinstance(function, types.FunctionType):
+                if not isinstance(function, types.FunctionType) and type(function).__name__ != _COMPILED_METHOD:
                     raise ValueError("method")
-                return types.MethodType(function, self_)
+                return types.MethodType(cast(Any, function), self_)
             case ["F", str() as name]:
                 return self._registry.functions[name]
             case ["C", str() as name]:

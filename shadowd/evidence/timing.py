@@ -10,7 +10,7 @@ from shadowd.evidence.settings import Settings
 from shadowd.evidence.streams import StreamEvidence
 from shadowd.evidence.stretches import Tally
 from shadowd.evidence.trial import Trial
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 #: Longer responses leave the server in several flights (RFC 6928: ten segments of 1,448 bytes at first): their last
 #: byte tells of the network and of production's own slow clients.
@@ -22,6 +22,11 @@ _NEVER = 1 << 62
 
 class Timing:
     """Of one run. ``whole`` is all endpoints together."""
+
+    __slots__ = (
+        "_contents", "_interval", "_lost", "_settings", "_slow_at", "_slow_until", "late", "of_slow", "slow", "timed",
+        "whole",
+    )  # fmt: skip
 
     def __init__(self, settings: Settings, contents: Contents) -> None:
         self._settings = settings

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from shadowd.compare.difference import Differences
 from shadowd.evidence.settings import Settings
-from shadowd.exchange import Exchange, Response
+from shadowd.exchange.exchange import Exchange, Response
 
 #: A time that was not measured.
 UNKNOWN = -1

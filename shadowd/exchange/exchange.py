@@ -17,7 +17,19 @@ class Request:
     (chunk framing and trailers included). Raw: ``head`` is empty and ``body`` is the client's turn.
     """
 
-    __slots__ = ("begin", "body", "end", "ended", "head", "keep_alive", "method", "started", "target", "upgrade")
+    __slots__ = (
+        "begin",
+        "body",
+        "end",
+        "ended",
+        "head",
+        "keep_alive",
+        "lowered",
+        "method",
+        "started",
+        "target",
+        "upgrade",
+    )
 
     def __init__(
         self,
@@ -41,6 +53,7 @@ class Request:
         self.started = started  # when the segment with the first byte was captured
         self.ended = ended  # when the segment with the last byte was captured
         self.keep_alive = keep_alive
+        self.lowered = b""  # the head in lower case, if whoever read it had it: nobody needs to make it again
         self.upgrade = upgrade  # asked for a protocol switch (or CONNECT): a 101 / 2xx ends HTTP on this flow
 
     @property

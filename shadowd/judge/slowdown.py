@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shadowd.evidence.slowdown import BLOCK_MIN, LatencyEvidence
+from shadowd.evidence.slowdown import BLOCK_MIN, LatencyEvidence, judged_by
 from shadowd.evidence.stretches import GROUPS, LEAST_GROUPS, STRETCHES, rate
 from shadowd.evidence.student import upper_quantile
 from shadowd.judge.betting import log_e_above
@@ -317,7 +317,7 @@ def judge_latency(evidence: LatencyEvidence, *given: Any, **named: Any) -> list[
     return LatencyJudge(evidence).judge(*given, **named)
 
 
-LatencyEvidence.judged_by = judge_latency
+judged_by[:] = [judge_latency]
 
 
 def _decided(longer: _Values, shorter: _Values, margin: float, floor_ns: int) -> Result:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes
 
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 from shadowd.exchange.patterns import compiled
 from shadowd.policy.jsonedit import JsonEdit, edit_request
 
@@ -122,12 +122,14 @@ class Policy:
             return "path"
         if self._exclude_path is not None and self._excludes(request.target):
             return "path"
-        for line, value in self._match_headers:
-            if not any(value.search(found) for found in line.findall(request.head)):
-                return "header"
-        if _LOOP_LOWER in request.head.lower() and self._is_loop(request.head):
+        if self._match_headers and not self._has_headers(request.head):
+            return "header"
+        if (request.lowered or request.head.lower()).find(_LOOP_LOWER) >= 0 and self._is_loop(request.head):
             return "loop"
         return ""
+
+    def _has_headers(self, head: bytes) -> bool:
+        return all(any(map(value.search, line.findall(head))) for line, value in self._match_headers)
 
     def _excludes(self, target: bytes) -> bool:
         exclude = self._exclude_path
@@ -157,8 +159,9 @@ class Policy:
                 self.unedited += 1
             else:
                 head, body = edited
-        lower = head.lower()
-        if not self._preserve_host and not request.target.startswith(b"/"):
+        lower = request.lowered if head is request.head else b""
+        lower = lower or head.lower()
+        if not self._preserve_host and request.target[:1] != b"/":
             head = self._absolute(head, request.target, host)
             lower = head.lower()
         at = lower.find(b"\r\nhost:")
@@ -168,7 +171,7 @@ class Policy:
             if lower.find(b"\r\nhost:", end) >= 0:  # several are an error that some servers forgive (RFC 9112 §3.2)
                 rest = _HOST_LINES.sub(b"", rest)
             head = (head[:end] if self._preserve_host else head[: at + 7] + b" " + host) + rest
-        if self._removed or _LOOP_LOWER in lower:
+        if self._removed or lower.find(_LOOP_LOWER) >= 0:
             for line in (*self._removed, header_line(LOOP_HEADER)):
                 head = line.sub(b"", head)
         return b"".join((head[:-2], self._tail, body))

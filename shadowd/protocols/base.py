@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from shadowd.exchange import Exchange
+from shadowd.exchange.exchange import Exchange
 
 
 class CodecSink(Protocol):

@@ -11,7 +11,7 @@ import re
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 #: Bytes of the digest: no adversary chooses bodies to collide with production's, 16 tell any two apart. SHA-256 is the
 #: fastest where the CPU helps (1.5 GB/s here, BLAKE2b 0.6).

@@ -42,7 +42,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.http1_reader import MAX_BODY, MAX_HEAD, OversizedRequest, ProtocolError, RequestReader

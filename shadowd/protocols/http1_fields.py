@@ -8,6 +8,8 @@ from shadowd.protocols.http1_loose import without_control
 
 #: 2**64 has 20 digits; more than this are leading zeros without a purpose.
 MAX_LENGTH_DIGITS = 32
+#: Nobody sends an exabyte, and positions in a stream are signed 64-bit numbers.
+MAX_LENGTH = 1 << 60
 _CONNECTION = re.compile(rb"\r\nconnection:([^\r\n]*)")
 _FOLD = re.compile(rb"\r\n([^\r\n: \t]*)[^\r\n]*(?:\r\n[ \t][^\r\n]*)+")
 _LENGTH_FIELD = re.compile(rb"\r\ncontent-length:([^\r\n]*)", re.IGNORECASE)
@@ -42,7 +44,10 @@ def content_length(lowered: bytes) -> int:
         value = value.partition(b",")[0].rstrip(b" \t")
     if len(value) > MAX_LENGTH_DIGITS:
         raise ProtocolError("malformed", "overlong Content-Length")
-    return int(value) if value.isdigit() else 0
+    length = int(value) if value.isdigit() else 0
+    if length > MAX_LENGTH:
+        raise ProtocolError("malformed", "overlong Content-Length")
+    return length
 
 
 def persistent(lowered: bytes, version: bytes) -> bool:

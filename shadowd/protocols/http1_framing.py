@@ -24,9 +24,8 @@ The hot case is one segment that holds one whole message: one ``feed_data``, no 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade
 
@@ -51,9 +50,8 @@ MAX_CHUNK_LINE = 4 << 10
 
 HEAD_END = b"\r\n\r\n"
 
+_ABSTRACT = "a reader has every method"
 _NOT_JUDGED = HttpParserError("judged when the head is whole")
-
-MessageT = TypeVar("MessageT")
 
 
 class _Callbacks:
@@ -65,10 +63,10 @@ class _Callbacks:
         self.on_message_complete = on_message_complete
 
 
-class MessageReader(ABC, Generic[MessageT]):
-    """Incremental reader of one direction. ``offset`` is the stream offset after everything consumed, ``boundary``
-    the one after the last whole message; ``skipped`` counts the bytes of blank lines between messages (the owner may
-    reset it)."""
+class MessageReader:
+    """Incremental reader of one direction: of requests or of responses, as its subclasses have it. ``offset`` is the
+    stream offset after everything consumed, ``boundary`` the one after the last whole message; ``skipped`` counts the
+    bytes of blank lines between messages (the owner may reset it)."""
 
     __slots__ = (
         "_awaited", "_begin", "_body", "_body_length", "_buffer", "_charge", "_deferred", "_head", "_line", "_loose",
@@ -104,42 +102,42 @@ class MessageReader(ABC, Generic[MessageT]):
 
     # --- what the kinds of message differ in --------------------------------------------------------------------------
 
-    @abstractmethod
     def _make_parser(self, callbacks: _Callbacks) -> Any:
         """A new llhttp."""
+        raise AssertionError(_ABSTRACT)
 
-    @abstractmethod
     def _admit(self) -> None:
         """A message begins; raises if none may."""
+        raise AssertionError(_ABSTRACT)
 
-    @abstractmethod
     def _length(self, head: bytes, lowered: bytes) -> int:
         """How many bytes of body the head announces by Content-Length."""
+        raise AssertionError(_ABSTRACT)
 
-    @abstractmethod
     def _open(self, head: bytes, lowered: bytes) -> bool:
         """The head announces no length and llhttp wants more: sets the state, or returns True if it is complete."""
+        raise AssertionError(_ABSTRACT)
 
-    @abstractmethod
     def _mend(self, head: bytes, error: Exception) -> bytes | None:
         """llhttp rejected a whole head: what it shall be shown instead, None if the rejection stands; b"" if the
         message is complete all the same."""
+        raise AssertionError(_ABSTRACT)
 
-    @abstractmethod
     def _mendable(self, error: Exception) -> bool:
         """llhttp rejected ``_buffer``, the first part of a head: whether to wait for all of it and mend it."""
+        raise AssertionError(_ABSTRACT)
 
-    @abstractmethod
     def _overfull(self) -> None:
         """``_buffer`` exceeds ``max_head`` and is not whole: shortens it or raises."""
+        raise AssertionError(_ABSTRACT)
 
-    @abstractmethod
     def _keep(self, piece: bytes) -> None:
         """Takes a piece of body."""
+        raise AssertionError(_ABSTRACT)
 
-    @abstractmethod
-    def _message(self, head: bytes, lowered: bytes, body: bytes, length: int, end: int, time: int) -> MessageT | None:
+    def _message(self, head: bytes, lowered: bytes, body: bytes, length: int, end: int, time: int) -> Any:
         """A message is complete; ``end`` is its stream offset. None if it is not to be reported."""
+        raise AssertionError(_ABSTRACT)
 
     # --- what they share ----------------------------------------------------------------------------------------------
 
@@ -168,12 +166,12 @@ class MessageReader(ABC, Generic[MessageT]):
         except (HttpParserError, HttpParserUpgrade) as error:
             raise ProtocolError("malformed", str(error)) from None
 
-    def _read(self, data: bytes, time: int) -> Sequence[MessageT]:
+    def _read(self, data: bytes, time: int) -> Sequence[Any]:
         """The messages that ``data`` completes. Those before an error are returned; the error is then raised by the
         next call, and stands in ``error`` at once."""
         if self.error is not None:
             raise self.error
-        done: list[MessageT] = []
+        done: list[Any] = []
         pos = 0
         size = len(data)
         try:
@@ -217,7 +215,7 @@ class MessageReader(ABC, Generic[MessageT]):
 
     # --- heads --------------------------------------------------------------------------------------------------------
 
-    def _read_head(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
+    def _read_head(self, data: bytes, pos: int, time: int, done: list[Any]) -> int:
         size = len(data)
         buffer = self._buffer
         if not buffer:
@@ -288,7 +286,7 @@ class MessageReader(ABC, Generic[MessageT]):
         elif not self._mendable(_NOT_JUDGED):
             raise ProtocolError("malformed", "cannot become a valid head")
 
-    def _become_loose(self, data: bytes, time: int, done: list[MessageT]) -> int:
+    def _become_loose(self, data: bytes, time: int, done: list[Any]) -> int:
         """The head in ``_buffer``, to which ``data`` has been added, has bare line feeds."""
         self._loose = True
         self._deferred = False
@@ -297,12 +295,12 @@ class MessageReader(ABC, Generic[MessageT]):
         self._renew()
         return self._read_wire(0, data, time, done)
 
-    def _read_loose(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
+    def _read_loose(self, data: bytes, pos: int, time: int, done: list[Any]) -> int:
         before = len(self._wire)
         self._wire += data[pos:]
         return self._read_wire(before, data, time, done)
 
-    def _read_wire(self, before: int, data: bytes, time: int, done: list[MessageT]) -> int:
+    def _read_wire(self, before: int, data: bytes, time: int, done: list[Any]) -> int:
         """``_wire`` has grown from ``before`` by the end of ``data``; a loose head ends at a blank line."""
         wire, buffer = self._wire, self._buffer
         blank = BLANK_LINE.search(wire, max(0, before - 2))
@@ -352,7 +350,7 @@ class MessageReader(ABC, Generic[MessageT]):
         raise ProtocolError("malformed", str(error))
 
     def _frame(
-        self, data: bytes, fed: int, end: int, head: bytes, lowered: bytes, length: int, time: int, done: list[MessageT]
+        self, data: bytes, fed: int, end: int, head: bytes, lowered: bytes, length: int, time: int, done: list[Any]
     ) -> int:
         """llhttp has seen ``data`` up to ``fed``, the head ends at ``end``: the message is complete, or has a body."""
         stop = end + length
@@ -379,14 +377,14 @@ class MessageReader(ABC, Generic[MessageT]):
             self._keep(data[end:fed])
         return fed
 
-    def _report(self, message: MessageT | None, stop: int, done: list[MessageT]) -> None:
+    def _report(self, message: Any, stop: int, done: list[Any]) -> None:
         self.boundary = self.offset + stop
         if message is not None:
             done.append(message)
 
     # --- bodies -------------------------------------------------------------------------------------------------------
 
-    def _read_length(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
+    def _read_length(self, data: bytes, pos: int, time: int, done: list[Any]) -> int:
         stop = min(len(data), pos + self._remaining)
         piece = data[pos:stop]  # bytes slices of the whole are the same object: no copy in bulk transfers
         self._judge(piece)
@@ -398,7 +396,7 @@ class MessageReader(ABC, Generic[MessageT]):
             self._finish(stop, time, done)
         return stop
 
-    def _read_chunks(self, data: bytes, pos: int, time: int, done: list[MessageT]) -> int:
+    def _read_chunks(self, data: bytes, pos: int, time: int, done: list[Any]) -> int:
         """Walks the chunks and feeds llhttp in one piece all that cannot hold the end, then the blank line. A line is
         fed when it is whole."""
         start = pos
@@ -475,7 +473,7 @@ class MessageReader(ABC, Generic[MessageT]):
                 raise ProtocolError("framing", "llhttp saw an end within the chunks")
             self._keep(piece)
 
-    def _finish(self, stop: int, time: int, done: list[MessageT]) -> None:
+    def _finish(self, stop: int, time: int, done: list[Any]) -> None:
         """The body is complete, ``stop`` bytes into the data being fed."""
         body = bytes(self._body)
         self._body = bytearray()

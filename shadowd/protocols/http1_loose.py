@@ -20,12 +20,14 @@ _WITHOUT_CONTROL = bytes(ord("x") if CONTROL.match(bytes([byte])) else byte for 
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _EXTENSION = rb";" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|\"[^\"\\\x00-\x1f\x7f]*\"))?"
+#: Below 2**60: positions in a stream are signed 64-bit numbers.
+_SIZE = rb"([0-9A-Fa-f]{1,15}|0[0-9A-Fa-f]{15})"
 #: The common case, matched where it begins.
-plain_chunk_line = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n").match
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*\r\n")
+plain_chunk_line = re.compile(_SIZE + rb"\r\n").match
+_CHUNK_LINE = re.compile(_SIZE + rb"(?:" + _EXTENSION + rb")*\r\n")
 #: RFC 9112 §7.1.1 allows blanks around the parts of an extension; servers that pad sizes exist (old Apache). A bare LF
 #: within an extension ends the line for one server and not for another.
-_LOOSE_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\x00]*\r\n|\r?\n)")
+_LOOSE_CHUNK_LINE = re.compile(_SIZE + rb"[ \t]*(?:;[^\r\n\x00]*\r\n|\r?\n)")
 
 
 def strict_head(head: bytes) -> bytes | None:

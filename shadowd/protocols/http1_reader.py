@@ -24,7 +24,7 @@ from httptools import (
     HttpRequestParser,
 )
 
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.http1_fields import ProtocolError, content_length, persistent, softened
 from shadowd.protocols.http1_framing import (
@@ -64,7 +64,7 @@ class OversizedRequest(Request):
         return self.end - self.begin
 
 
-class RequestReader(MessageReader[Request]):
+class RequestReader(MessageReader):
     """Cuts requests. After a request with ``upgrade`` set it stops: what follows may not be HTTP. The bytes of the
     latest feed that it did not consume are in ``trailing``; ``resume`` makes it go on."""
 
@@ -94,7 +94,7 @@ class RequestReader(MessageReader[Request]):
             and not self._buffer
             and data.find(HEAD_END) + 4 == size
             and 4 < size <= self._max_head
-            and data[0] not in b"\r\n"
+            and data[0] > 13  # no blank line
         ):  # one segment that is one head, most often the whole request
             try:
                 self._parser.feed_data(data)
@@ -105,11 +105,14 @@ class RequestReader(MessageReader[Request]):
                     self._awaited.append(None)
                     words = data.split(None, 3)
                     if len(words) > 2 and words[2] in _VERSIONS:
-                        keep_alive = persistent(data.lower(), words[2])
+                        lowered = data.lower()
+                        keep_alive = persistent(lowered, words[2])
                         self._closed = not keep_alive
                         begin = self.offset
                         self.offset = self.boundary = end = begin + size
-                        return (Request(words[0], words[1], data, b"", begin, end, time, time, keep_alive),)
+                        request = Request(words[0], words[1], data, b"", begin, end, time, time, keep_alive)
+                        request.lowered = lowered
+                        return (request,)
                 self._renew()
         begin = self.offset
         done = self._read(data, time)
@@ -151,7 +154,7 @@ class RequestReader(MessageReader[Request]):
         return 0 if head.startswith(b"CONNECT ") else content_length(lowered)  # RFC 9110 §9.3.6
 
     def _open(self, head: bytes, lowered: bytes) -> bool:
-        if b"\r\ntransfer-encoding:" not in lowered:
+        if lowered.find(b"\r\ntransfer-encoding:") < 0:
             raise ProtocolError("framing", "llhttp expects a body that the head does not announce")
         self._state = CHUNKED
         return False
@@ -221,7 +224,9 @@ class RequestReader(MessageReader[Request]):
             self._closed = not keep_alive
         begin, started = self._begin, self._started
         if not large:
-            return Request(words[0], words[1], head, body, begin, end, started, time, keep_alive, upgrade)
-        request = OversizedRequest(words[0], words[1], b"", b"", begin, end, started, time, keep_alive, upgrade)
-        request.reason, self._why = self._why, "too_large"
-        return request
+            request = Request(words[0], words[1], head, body, begin, end, started, time, keep_alive, upgrade)
+            request.lowered = lowered
+            return request
+        large_one = OversizedRequest(words[0], words[1], b"", b"", begin, end, started, time, keep_alive, upgrade)
+        large_one.reason, self._why = self._why, "too_large"
+        return large_one

@@ -12,7 +12,7 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.content_digest import ContentDigest
 from shadowd.protocols.http1_fields import ProtocolError, content_length, one_length, persistent, softened
@@ -42,7 +42,7 @@ _LENGTHS = re.compile(rb"\r\ncontent-length(?=:|$)|(?<=\r\ncontent-length:)[^\r\
 _TRANSFER_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
 
 
-class ResponseReader(MessageReader[Response]):
+class ResponseReader(MessageReader):
     """Cuts responses; ``expect`` must be told the method of each request, in order, before its response is fed.
 
     ``interim`` counts skipped 1xx responses and ``interim_bytes`` their bytes (the owner may reset both). After a 101
@@ -151,7 +151,7 @@ class ResponseReader(MessageReader[Response]):
         response.body_length = length
         if self._body_limit:
             response.body = data[end:]
-        if b"\r\nconnection:" in lowered and not persistent(lowered, b"HTTP/1.1"):
+        if lowered.find(b"\r\nconnection:") >= 0 and not persistent(lowered, b"HTTP/1.1"):
             self._closed = True
             response.keep_alive = False
         return (response,)

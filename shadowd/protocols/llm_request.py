@@ -11,7 +11,11 @@ from shadowd.protocols.llm_assembly import clean, text_of
 #: A request's or a whole answer's JSON: contexts of a million tokens have 4 MB of text.
 MAX_JSON = 8 << 20
 MAX_TOOLS = 256  # of one request: OpenAI allows 128
-_HINTS = (b'"messages"', b'"input"', b'"contents"', b'"prompt"')
+_HINTS = (b'"input"', b'"contents"', b'"prompt"')
+#: Paths of those that ask otherwise than by messages.
+_ASKING = (
+    b"/api/chat", b"/api/generate", b"/completions", b"/responses", b":generateContent", b":streamGenerateContent",
+)  # fmt: skip
 _GEMINI = re.compile(rb"/models/([^/:?]{1,200}):(?:stream)?[gG]enerateContent")
 
 
@@ -43,7 +47,8 @@ def recognise_untrusted(target: bytes, head: bytes, body: bytes) -> Ask | None:
 
     ``target`` is the request-target, ``head`` the request's head. Costs a search for ordinary requests.
     """
-    if not any(hint in body for hint in _HINTS) or len(body) > MAX_JSON:
+    path = target.split(b"?", 1)[0]
+    if len(body) > MAX_JSON or not _may_ask(path, body):
         return None
     try:
         asked = json.loads(body)
@@ -51,7 +56,6 @@ def recognise_untrusted(target: bytes, head: bytes, body: bytes) -> Ask | None:
         return None
     if not isinstance(asked, dict):
         return None
-    path = target.split(b"?", 1)[0]
     model = _name(asked.get("model"))
     gemini = _GEMINI.search(path)
     if gemini is not None and isinstance(asked.get("contents"), list):
@@ -67,6 +71,13 @@ def recognise_untrusted(target: bytes, head: bytes, body: bytes) -> Ask | None:
     if path.endswith(b"/responses") and isinstance(asked.get("input"), (list, str)):
         return _responses(asked, model)
     return None
+
+
+def _may_ask(path: bytes, body: bytes) -> bool:
+    """Without parsing: a search costs some instructions a byte, so what only some paths ask for is searched there."""
+    if body.find(b'"messages"') >= 0:
+        return True
+    return path.endswith(_ASKING) and any(body.find(hint) >= 0 for hint in _HINTS)
 
 
 def _name(value: object) -> str:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
 from shadowd.protocols.base import CodecSink, FlowView
 

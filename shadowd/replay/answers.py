@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
 from shadowd.protocols.http1_response import ResponseReader
 
@@ -24,7 +24,7 @@ _LONGER = 4
 def stream_ends(leg: Leg) -> int:
     """Until when a stream of the shadow is read (ns): ``stream_window``, but where production's has ended not much
     longer than that took."""
-    limits = leg.lane.target.limits
+    limits = leg.target.limits
     ends = leg.sent_at + limits.stream_window
     production = leg.exchange.response
     if not leg.exchange.answered or production is None:

@@ -18,9 +18,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shadowd.exchange import Exchange, Response
+from shadowd.exchange.exchange import Exchange, Response
 from shadowd.protocols.http1_reader import ProtocolError
-from shadowd.protocols.http1_response import ResponseReader
 from shadowd.replay.answers import HttpAnswers, RawAnswers, stream_ends
 from shadowd.replay.timing import SegmentTimes
 
@@ -46,31 +45,10 @@ class Connection:
     """See the module's head. ``owner`` is the lane it serves; None while it idles in the target's pool."""
 
     __slots__ = (
-        "_answers",
-        "_engine",
-        "_feed",
-        "_marks",
-        "_out",
-        "_reader",
-        "_received",
-        "_tls",
-        "_tls_in",
-        "_tls_out",
-        "_written",
-        "address",
-        "answered",
-        "connect_deadline",
-        "cookie",
-        "fd",
-        "idle_since",
-        "in_flight",
-        "keep_alive",
-        "owner",
-        "sock",
-        "state",
-        "target",
-        "times",
-    )
+        "_answers", "_engine", "_http", "_marks", "_out", "_received", "_tls", "_tls_in", "_tls_out", "_written",
+        "address", "answered", "connect_deadline", "cookie", "fd", "idle_since", "in_flight", "keep_alive", "owner",
+        "sock", "state", "target", "times",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, target: Target, owner: Lane, address: Address, raw: bool, now: int) -> None:
         self._engine = engine
@@ -85,8 +63,7 @@ class Connection:
             RawAnswers(limit, engine.budget) if raw else HttpAnswers(limit, engine.budget)
         )
         answers = self._answers
-        self._reader = answers.reader if isinstance(answers, HttpAnswers) else answers
-        self._feed = self._reader.feed_untrusted
+        self._http = answers.reader if isinstance(answers, HttpAnswers) else None  # the common case
         self._out = bytearray()
         self._written = 0  # stream bytes handed to the socket or waiting in _out (ciphertext with TLS)
         self._received = 0
@@ -240,13 +217,17 @@ class Connection:
         if not self.in_flight:
             self._unasked(data, now)
             return
+        http = self._http
         try:
-            responses = self._feed(data, now)
+            if http is not None:
+                responses = http.feed_untrusted(data, now)
+            else:
+                responses = self._answers.feed_untrusted(data, now)
         except ProtocolError:
             self._unreadable(data, now)
             return
         if responses:
-            spoilt = self._reader.error is not None
+            spoilt = http is not None and http.error is not None
             if spoilt:
                 self.keep_alive = False  # whatever is said here from now on may be the rest of this answer
                 if len(responses) == len(self.in_flight):
@@ -269,7 +250,7 @@ class Connection:
         """Bytes that no answer owns: HTTP cannot go on after them, blank lines apart; raw only counts them."""
         answers = self._answers
         if isinstance(answers, RawAnswers):
-            self._feed(data, now)
+            answers.feed_untrusted(data, now)
         elif answers.reusable and data.strip(b"\r\n"):
             if data[9:12] != _GOOD_BYE:
                 self.target.account.stray += 1
@@ -282,9 +263,9 @@ class Connection:
         """What came for the oldest request in flight is no answer: a broken one, which is the shadow's fault, or bytes
         that follow an earlier answer of this connection (a body after a 204 or for HEAD, more than Content-Length). Of
         those the next request knows nothing: it is asked again elsewhere if that is safe."""
-        reader = self._reader
+        reader = self._http
         stray = False
-        if self.answered and isinstance(reader, ResponseReader):
+        if self.answered and reader is not None:
             begin = reader.boundary - (reader.offset - len(data))
             stray = not self.keep_alive or (begin >= 0 and not data.startswith(b"HTTP/", begin))
         if stray:
@@ -359,7 +340,11 @@ class Connection:
 
     def send(self, leg: Leg, now: int) -> None:
         """Send a whole request; the socket's refusal of a part is ours to finish."""
-        self._answers.sent(leg)
+        http = self._http
+        if http is not None:
+            http.expect(leg.exchange.request.method)
+        else:
+            self._answers.sent(leg)
         self.in_flight.append(leg)
         leg.connection = self
         leg.received_before = self._received

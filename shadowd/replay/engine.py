@@ -27,7 +27,7 @@ from shadowd.replay.timing import SegmentTimes
 
 if TYPE_CHECKING:
     from shadowd.evidence.trial import Trial
-    from shadowd.exchange import Exchange
+    from shadowd.exchange.exchange import Exchange
     from shadowd.policy.policy import Policy
     from shadowd.replay.lane import Lane, Pool
 
@@ -52,6 +52,12 @@ SHORT = SECOND
 class Engine:
     """See the module's head. ``max_buffered`` bounds request bytes over all targets: shed(memory)."""
 
+    __slots__ = (
+        "_again", "_broken", "_closed", "_connecting", "_connections", "_ended", "_next_sweep", "_on_tls_error",
+        "_ready", "_retired", "_time_socket", "_timings", "_waiting", "body_limit", "budget", "buffered", "epoll",
+        "examining", "kept", "max_buffered", "own_mark", "spared", "stalls", "taken", "targets",
+    )  # fmt: skip
+
     def __init__(
         self,
         own_mark: int,
@@ -71,7 +77,7 @@ class Engine:
         self.targets: list[Target] = []
         self.epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
-        self._timings: dict[int, Callable[[int, int, int, int, int], None]] = {}  # by socket cookie
+        self._timings: dict[int, SegmentTimes] = {}  # by socket cookie
         self._ready: list[tuple[int, int]] = []
         self.taken = 0  # bytes of answers read in this round
         self._closed: set[int] = set()  # descriptors closed since `poll`: their events are not of who has them now
@@ -117,7 +123,7 @@ class Engine:
                         if not trial.pending and leg.exchange.answered:
                             self._examine(trial)
                 if not leg.exchange.answered:  # production may stream for ever
-                    self._waiting[leg.exchange] = leg.exchange.request.ended + leg.lane.target.limits.stream_window
+                    self._waiting[leg.exchange] = leg.exchange.request.ended + leg.target.limits.stream_window
                 if leg.twin or leg.response is None:
                     continue
                 if leg.exchange.answered:
@@ -272,7 +278,7 @@ class Engine:
         assert not leg.done
         leg.done = True
         leg.wire = b""
-        target = leg.lane.target
+        target = leg.target
         if leg.twin:
             target.account.twins_in_flight -= 1
         else:
@@ -362,7 +368,7 @@ class Engine:
 
     def pair(self, leg: Leg) -> None:
         """Both answers are known: the figures that ``status`` shows of each target."""
-        exchange, target = leg.exchange, leg.lane.target
+        exchange, target = leg.exchange, leg.target
         primary, answer = exchange.response, leg.response
         if exchange.uncomparable or primary is None or answer is None:
             target.account.uncomparable += exchange.uncomparable
@@ -402,7 +408,7 @@ class Engine:
         self._connections[connection.fd] = connection
         if self._time_socket is not None and connection.target.wants_times():
             connection.times = SegmentTimes()
-            self._timings[connection.cookie] = connection.times.record
+            self._timings[connection.cookie] = connection.times
             self._time_socket(connection.cookie, True)
         self.epoll.register(connection.fd, events)
 
@@ -428,9 +434,9 @@ class Engine:
         return bool(self._ready or self._again or self._broken or self._ended or self.examining.pending)
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:
-        record = self._timings.get(cookie)
-        if record is not None:
-            record(direction, seq, length, flags, time)
+        times = self._timings.get(cookie)
+        if times is not None:
+            times.record(direction, seq, length, flags, time)
 
     def note_tls_error(self, target: Target, error: Exception) -> None:
         if self._on_tls_error is not None:
@@ -467,7 +473,8 @@ class Engine:
             if not leg.done:
                 self.shed(leg, reason)
         if owner is not None:
-            if owner.raw:
+            if owner.raw:  # the rest would be another conversation, and no fault of the shadow's
+                owner.given_up = owner.given_up or reason
                 owner.shed_all(reason)
             owner.disconnected([], now)
 

@@ -32,7 +32,6 @@ lets ``GROWTH`` go, an answer one; and while we catch up after a long stall of o
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -312,7 +311,7 @@ class Branch(Lane):
             fan.returned(self, now)
 
 
-class Fan(ABC):
+class Fan:
     """Whoever sends requests by branches."""
 
     __slots__ = ("_branches", "_engine", "_sending", "target")
@@ -323,9 +322,9 @@ class Fan(ABC):
         self._branches: set[Branch] = set()
         self._sending = False  # a branch that ends at once must not begin the next within its own
 
-    @abstractmethod
     def advance(self, now: int, permits: int = 1) -> None:
         """Send what may be sent, ``permits`` at most where that is limited."""
+        raise AssertionError("a fan has every method")
 
     def _branch(self, leg: Leg, now: int) -> None:
         branch = leg.lane = Branch(self._engine, self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shadowd.evidence.trial import UNKNOWN, Side
-from shadowd.exchange import Exchange
+from shadowd.exchange.exchange import Exchange
 
 if TYPE_CHECKING:
     from shadowd.evidence.trial import Trial
@@ -27,6 +27,7 @@ class Leg(Side):
         "sent_end",
         "since",
         "size",
+        "target",
         "trials",
         "twin",
         "wire",
@@ -47,6 +48,7 @@ class Leg(Side):
         self.wire = wire
         self.size = len(wire)
         self.lane = lane
+        self.target = lane.target
         self.deadline = 0
         self.connection: Connection | None = None
         self.received_before = 0  # stream offset of the answers when it became the oldest in flight
@@ -55,8 +57,8 @@ class Leg(Side):
 
     @property
     def authority(self) -> bytes:
-        return self.lane.target.host_header
+        return self.target.host_header
 
     @property
     def encrypted(self) -> bool:
-        return self.lane.target.scheme == "https"
+        return self.target.scheme == "https"

@@ -42,7 +42,7 @@ from shadowd.evidence.freezing import MAX_BYTES, FreezeError, Registry, freeze_s
 from shadowd.evidence.talking import Unweighed
 from shadowd.evidence.thawing import thaw_untrusted
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.judge.assessment import Assessment
 from shadowd.runs.slices import Slice
 from shadowd.runs.vitals import Reading

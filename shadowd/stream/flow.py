@@ -34,8 +34,6 @@ urgent byte out of what it reads (net/ipv4/tcp_input.c, tcp_check_urg). So it is
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from shadowd.stream.seq import MAX_WINDOW, add, distance
 from shadowd.stream.side import Stream
 
@@ -75,11 +73,13 @@ FINAL_STATES = frozenset(state for state, events in TRANSITIONS.items() if not e
 _FIN_EVENT = ("client_fin", "server_fin")
 
 
-class FlowSink(Protocol):
+class FlowSink:
     """Is told what a flow carries. ``direction``: ``CLIENT`` (0) or ``SERVER`` (1); ``time`` in ns.
 
-    Must not call back into the flow or its table, except to read.
+    Must not call back into the flow or its table, except to read. A sink has every method.
     """
+
+    __slots__ = ()
 
     def data(self, direction: int, data: bytes, time: int) -> None:
         """Bytes in order."""
@@ -97,20 +97,10 @@ class FlowSink(Protocol):
         """The flow is over: ``closed``, ``reset``, ``expired``, ``replaced`` or ``removed``. Nothing follows."""
 
 
-class _Nobody:
+class _Nobody(FlowSink):
     """Sink of a flow that is over: lets go of the real one, which usually refers back to the flow."""
 
     __slots__ = ()
-
-    def data(self, direction: int, data: bytes, time: int) -> None: ...
-
-    def gap(self, direction: int, length: int, time: int) -> None: ...
-
-    def eof(self, direction: int, time: int) -> None: ...
-
-    def urgent(self, direction: int, time: int) -> None: ...
-
-    def closed(self, state: str, time: int) -> None: ...
 
 
 NOBODY = _Nobody()

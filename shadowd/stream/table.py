@@ -125,6 +125,12 @@ class Ended(NamedTuple):
 class FlowTable:
     """See the module's head. ``open_sink(key, time, flow, midstream)`` makes the sink of a new flow."""
 
+    __slots__ = (
+        "_buffered", "_conflicts", "_delivered", "_discarded", "_due", "_duplicate", "_ended", "_ends", "_flows",
+        "_gap_bytes", "_gaps", "_ignored_resets", "_limits", "_midstream", "_open_sink", "_opened", "_overflowed",
+        "_refused", "_refused_flows", "_segments", "_waiting", "on_fault", "on_tag",
+    )  # fmt: skip
+
     def __init__(self, open_sink: Callable[[bytes, int, Flow, bool], FlowSink], limits: FlowLimits) -> None:
         self._open_sink = open_sink
         self._limits = limits

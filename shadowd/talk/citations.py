@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shadowd.compare.content import content_untrusted
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.protocols.event_stream import EventStream, StreamError
 from shadowd.protocols.llm import Message
 

@@ -44,7 +44,7 @@ from shadowd.compare.event_times import StreamTimes
 from shadowd.compare.headers import media_type
 from shadowd.compare.jsondiff import JsonError, Unbounded, diff_documents, parse_json_untrusted
 from shadowd.compare.pieces import content_type, encoded, pieces
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 from shadowd.protocols.llm import Ask, LlmError, Message, Reader, ToolCall, recognise_untrusted
 from shadowd.talk.citations import cited_by
 from shadowd.talk.refusals import declines

@@ -7,7 +7,6 @@ join and leave while the flow lives: the kernel's bitmap travels with every reco
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from zlib import crc32
 
 from shadowd.ledger.budget import Charge
@@ -17,7 +16,7 @@ from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
 from shadowd.replay.target import Target
-from shadowd.stream.flow import Flow
+from shadowd.stream.flow import Flow, FlowSink
 from shadowd.stream.seq import distance
 from shadowd.worker.filters import Filter
 from shadowd.worker.group import Group, Participant, Surroundings
@@ -31,8 +30,8 @@ OPENING_LIMIT = 96 << 10
 _UNREAD = frozenset({"mptcp", "fault"})
 
 
-class Conversation:
-    """See the module's head. A ``FlowSink`` of the stream layer."""
+class Conversation(FlowSink):
+    """See the module's head."""
 
     __slots__ = (
         "_charge",
@@ -42,13 +41,13 @@ class Conversation:
         "_kind",
         "_members",
         "_midstream",
+        "_only",
         "_opening",
         "_outer",
         "_preamble",
         "_start",
         "_urgent",
         "client",
-        "data",
         "filters",
         "key",
     )
@@ -69,8 +68,7 @@ class Conversation:
         self._given_up = False
         self._urgent = -1  # direction in which urgent data was seen
         self._start = (0, 0)  # stream offsets, client→server and server→client, of the first bytes a codec is fed
-        #: the stream layer's way in; with one codec, the common case, it leads there without a detour
-        self.data: Callable[[int, bytes, int], None] = self._deliver
+        self._only: Group | None = None  # of an identified flow, the common case: the way there is without a detour
         for member in self._members:
             member.flows += 1
         if midstream:
@@ -78,6 +76,13 @@ class Conversation:
                 self._join(member)
 
     # --- the stream layer's sink --------------------------------------------------------------------------------------
+
+    def data(self, direction: int, data: bytes, time: int) -> None:
+        only = self._only
+        if only is not None:
+            only.deliver(direction, data, time)
+        else:
+            self._deliver(direction, data, time)
 
     def _deliver(self, direction: int, data: bytes, time: int) -> None:
         """The long way of ``data``: before the flow is identified, and with any number of codecs."""
@@ -146,7 +151,7 @@ class Conversation:
                 group.codec.closed(time)
                 group.finish(self._outer.now)
             self._groups = {}
-            self.data = self._deliver
+            self._only = None
         except Exception as error:
             self.give_up(error)
 
@@ -232,7 +237,7 @@ class Conversation:
                 self._outer.discarded("mptcp", len(self._opening))
                 self._opening = bytearray()
                 self._charge.hold(0)
-            groups, self._groups, self.data = self._groups, {}, self._deliver
+            groups, self._groups, self._only = self._groups, {}, None
             for group in groups.values():
                 group.end(self._outer.now)
             for member in self._members:
@@ -257,7 +262,7 @@ class Conversation:
             self._groups[mode] = group
             if self._urgent >= 0:
                 group.codec.urgent(self._urgent)
-            self.data = group.deliver if len(self._groups) == 1 and self._kind else self._deliver
+            self._only = group if len(self._groups) == 1 and self._kind else None
         group.participants.append(Participant(member))
 
     def _make_http(self, sink: CodecSink) -> Codec:
@@ -275,7 +280,7 @@ class Conversation:
         self._outer.engine.examining.note_fault(error)
         if self._kind == "fault":
             return
-        groups, self._groups, self._kind, self.data = self._groups, {}, "fault", self._deliver
+        groups, self._groups, self._kind, self._only = self._groups, {}, "fault", None
         if self._opening:
             self._outer.discarded("fault", len(self._opening))
             self._opening = bytearray()

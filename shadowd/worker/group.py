@@ -7,8 +7,9 @@ from random import random
 from typing import Protocol
 
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Exchange
+from shadowd.exchange.exchange import Exchange
 from shadowd.protocols.base import Codec, CodecSink
+from shadowd.protocols.http1 import Http1Codec
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.leg import Leg
@@ -43,10 +44,10 @@ class Participant:
         return [lane for lane in (*self.lanes, *self.twins.values()) if isinstance(lane, Lane)]
 
 
-class Group(CodecSink):
-    """The filters of a flow that share a codec."""
+class Group:
+    """The filters of a flow that share a codec: its ``CodecSink``."""
 
-    __slots__ = ("_draw", "_on_fault", "_outer", "_preamble", "_raw", "codec", "participants")
+    __slots__ = ("_draw", "_on_fault", "_outer", "_preamble", "_raw", "codec", "http", "participants")
 
     def __init__(
         self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes, draw: int,
@@ -59,6 +60,7 @@ class Group(CodecSink):
         self._preamble = preamble
         self.participants: list[Participant] = []
         self.codec = make(self)
+        self.http = self.codec if isinstance(self.codec, Http1Codec) else None  # the common case
 
     def request(self, exchange: Exchange) -> None:
         exchange.connection = self._draw
@@ -128,8 +130,14 @@ class Group(CodecSink):
         return self._outer.engine.submit(exchange, participant.filter.policy, lane, self._outer.now, twin=True)
 
     def deliver(self, direction: int, data: bytes, time: int) -> None:
+        http = self.http
         try:
-            if direction:
+            if http is not None:
+                if direction:
+                    http.server_data(data, time)
+                else:
+                    http.client_data(data, time)
+            elif direction:
                 self.codec.server_data(data, time)
             else:
                 self.codec.client_data(data, time)

@@ -24,9 +24,7 @@ import time
 
 import trio
 
-from shadowd.capture.abi import MARK_MPTCP
 from shadowd.capture.programs import Programs
-from shadowd.capture.ring import RingSink
 from shadowd.replay.engine import DISPATCH, Engine
 from shadowd.replay.lateness import STALL
 from shadowd.replay.target import Target
@@ -34,6 +32,7 @@ from shadowd.stream.flow import Flow
 from shadowd.stream.table import FlowLimits, FlowTable
 from shadowd.worker.conversation import Conversation
 from shadowd.worker.filters import Filter
+from shadowd.worker.intake import Intake
 
 MS = 1_000_000
 FEW = 2  # connections waiting for an answer: each is worth waking for; more are gathered
@@ -53,7 +52,7 @@ EXPIRE_EVERY = 1000 * MS
 KEEP_ALIVE_EVERY = 500 * MS
 
 
-class Pump(RingSink):
+class Pump:
     """See the module's head. Reads one worker's ring."""
 
     __slots__ = (
@@ -66,6 +65,7 @@ class Pump(RingSink):
         "_expire_at",
         "_held",
         "_held_from",
+        "_intake",
         "_last_traffic",
         "_queued",
         "_ring",
@@ -74,10 +74,8 @@ class Pump(RingSink):
         "longest_turn",
         "now",
         "programs",
-        "segment",
         "stopping",
         "table",
-        "timing",
         "turns",
     )
 
@@ -87,9 +85,7 @@ class Pump(RingSink):
         self.table = FlowTable(self._open_conversation, limits)
         self.table.on_tag = self._change_filters
         self.table.on_fault = self._give_up
-        # the ring's records go straight to their places
-        self.segment = self.table.segment  # type: ignore[method-assign]
-        self.timing = engine.timing  # type: ignore[method-assign]
+        self._intake = Intake(self.table, engine)
         self.now = time.monotonic_ns()
         self.stopping = False
         self.holding = False  # the kernel shall copy nothing for now: the guard's decision
@@ -109,17 +105,7 @@ class Pump(RingSink):
         self._queued = 0  # bytes out of order that the budget knows of
         engine.epoll.register(self._ring.descriptor, select.EPOLLIN | select.EPOLLET)
 
-    # --- from the ring ------------------------------------------------------------------------------------------------
-
-    def urgent(self, key: bytes, direction: int, seq: int) -> None:
-        flow = self.table.get(key)
-        if flow is not None:
-            flow.mark_urgent(direction, seq)
-
-    def marked(self, key: bytes, direction: int, marks: int) -> None:
-        flow = self.table.get(key)
-        if flow is not None and direction and marks & MARK_MPTCP:
-            flow.sink.multipath()  # type: ignore[attr-defined]  # _open_conversation made it
+    # --- of the flows -------------------------------------------------------------------------------------------------
 
     def _open_conversation(self, key: bytes, time: int, flow: Flow, midstream: bool) -> Conversation:
         return Conversation(self, key, flow, midstream, flow.tag)
@@ -216,7 +202,7 @@ class Pump(RingSink):
         ring = self._ring
         if ring.backlog > ring.size >> 1:
             budget = CATCH_UP_BYTES
-        entries = ring.drain(self, budget or (SLICE_BYTES if engine.waiting else TURN_BYTES))
+        entries = ring.drain(self._intake, budget or (SLICE_BYTES if engine.waiting else TURN_BYTES))
         engine.settle()
         if ready or engine.pending:
             taken = engine.dispatch(begun)

@@ -7,7 +7,7 @@ import time
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.judge.assessment import Assessment
 
 from .worlds import ENDPOINTS, MS, REFUSED, SECOND, World

@@ -20,7 +20,7 @@ from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.examining import Examining
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.ledger.budget import Budget
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1_framing import ProtocolError

@@ -16,7 +16,7 @@ from shadowd.cli.shadowd import main
 from shadowd.compare.content import content_untrusted
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.trial import Trial
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 
 LIMIT = 1 << 20
 

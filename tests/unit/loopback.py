@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.policy.policy import Policy
 from shadowd.replay.engine import SWEEP, Engine
 from shadowd.replay.lane import Lane, Pool

@@ -22,7 +22,7 @@ from shadowd.capture.pcap import CaptureFileError, read_packets
 from shadowd.cli.pcap import PartialStreamsError, write_streams
 from shadowd.cli.shadowctl import main
 from shadowd.errors import ShadowdError
-from shadowd.stream.flow import CLIENT, Flow
+from shadowd.stream.flow import CLIENT, Flow, FlowSink
 from shadowd.stream.table import FlowLimits, FlowTable
 from tests.pcaps import craft
 from tests.pcaps.cases import ANSWER, CASES, REQUEST, Stream, plain
@@ -381,7 +381,7 @@ def test_corpus(answers: Path, tmp_path: Path) -> None:
 def test_corpus_as_the_daemon_sees_it() -> None:
     """With the live table's limits, with and without pure ACKs: every byte of every capture is accounted for."""
 
-    class Sink:
+    class Sink(FlowSink):
         def __init__(self, flow: Flow) -> None:
             self.flow = flow
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import Exchange, Request, Response
 
 SECOND = 1_000_000_000
 MS = 1_000_000

@@ -12,7 +12,7 @@ from shadowd.compare.alike import Alike
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
 from shadowd.compare.difference import Options
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 S = 10**9
 NOW = 1_795_688_366

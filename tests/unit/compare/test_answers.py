@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shadowd.compare import answers
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.difference import Difference, Differences, Options, shown
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.protocols.content_digest import ContentDigest, drop_body
 
 Found = set[tuple[str, str, str]]

@@ -14,7 +14,7 @@ from shadowd.compare.answers import compare_answers
 from shadowd.compare.bodies import look
 from shadowd.compare.content import Content
 from shadowd.compare.difference import Options
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 LABELS = [
     "application/json", "text/plain", "text/html", "application/octet-stream", "application/json, application/json", "",

@@ -8,7 +8,7 @@ from shadowd.compare.answers import compare_answers
 from shadowd.compare.conditional import VALIDATOR, not_comparable
 from shadowd.compare.context import Context
 from shadowd.compare.difference import Options
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 
 OLD, NEW = 'ETag: "a"', 'ETag: "b"'
 OLD_DATE, NEW_DATE = (f"Last-Modified: {day} Nov 2026 10:00:00 GMT" for day in ("Thu, 26", "Fri, 27"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shadowd.compare import inband
 from shadowd.compare.inband import FAILED, REFUSED, in_band_error_untrusted, in_band_errors_untrusted
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from tests.unit.compare.exchanges import answer, request
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shadowd.evidence import drift
 from shadowd.evidence.drift import Drift, explains, path_of
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 from tests.unit.compare.exchanges import answer, request
 
 

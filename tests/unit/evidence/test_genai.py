@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shadowd.evidence.examiner import ALL_PROMPTS, Examiner, Settings
 from shadowd.evidence.genai import MAX_MODELS, Histogram
 from shadowd.evidence.rules import Rules
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 from shadowd.judge.assessment import Assessment
 from shadowd.protocols.llm_assembly import Message
 from shadowd.talk.citations import cited_by, steps_of

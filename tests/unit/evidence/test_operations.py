@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shadowd.evidence.endpoints import OPERATIONS, Endpoints
 from shadowd.evidence.operations import _SCAN, NAME, operation_of
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 from tests.unit.compare.exchanges import request
 
 JSON = "Content-Type: application/json\r\n"

@@ -12,7 +12,7 @@ from shadowd.compare import event_times
 from shadowd.compare.event_times import stream_times
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.judge.assessment import Assessment
 from tests.unit.compare.exchanges import MS, SECOND, examine, request, side
 

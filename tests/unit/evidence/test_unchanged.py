@@ -10,7 +10,7 @@ import random
 
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.judge.assessment import Assessment
 from tests.unit.compare.exchanges import MS, answer, examine, request, side
 

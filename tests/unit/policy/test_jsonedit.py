@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 from shadowd.policy.jsonedit import JsonEdit, edit_request
 from shadowd.policy.policy import Policy
 from shadowd.protocols.http1_reader import RequestReader

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shadowd.config.filter import FilterSpec
 from shadowd.errors import UsageError
-from shadowd.exchange import Request
+from shadowd.exchange.exchange import Request
 from shadowd.policy.policy import Policy, loop_value, spelled_out
 from shadowd.protocols.http1_reader import ProtocolError, RequestReader
 

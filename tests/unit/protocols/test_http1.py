@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadowd.exchange import Exchange
+from shadowd.exchange.exchange import Exchange
 from shadowd.protocols import http1, withheld
 from shadowd.protocols.http1 import Http1Codec
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import dpkt
 import pytest
 
-from shadowd.exchange import Exchange
+from shadowd.exchange.exchange import Exchange
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
-from shadowd.stream.flow import Flow
+from shadowd.stream.flow import Flow, FlowSink
 from shadowd.stream.table import FlowLimits, FlowTable
 
 CORPUS = Path(__file__).resolve().parents[4] / "shared" / "corpus" / "pcap"
@@ -36,7 +36,7 @@ LAYERS = {
 }
 
 
-class Conversation:
+class Conversation(FlowSink):
     """A flow's sink, its codec, and the codec's sink."""
 
     def __init__(self, flow: Flow, midstream: bool) -> None:

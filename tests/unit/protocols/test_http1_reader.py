@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 from shadowd.protocols.http1_reader import OversizedRequest, ProtocolError, RequestReader
 from shadowd.protocols.http1_response import ResponseReader
 

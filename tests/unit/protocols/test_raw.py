@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadowd.exchange import Exchange
+from shadowd.exchange.exchange import Exchange
 from shadowd.protocols.raw import RawCodec
 
 Event = tuple[object, ...]

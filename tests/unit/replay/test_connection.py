@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.replay import engine
 from shadowd.replay.lane import Lane
 from shadowd.replay.leg import Leg

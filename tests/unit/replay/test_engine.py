@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
 from shadowd.replay import connection
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.target import BREAKER_FAILURES, BREAKER_FIRST, SECOND, TargetLimits
+from tests.unit.faulty import Faulty
 from tests.unit.loopback import Mirror, Shadow, ok
 
 SAFELY_LATER = SECOND // 10
@@ -334,26 +336,27 @@ def test_what_was_under_way_to_production_itself_is_not_the_targets_failure(
 
 
 @pytest.mark.parametrize(
-    ("stage", "raw"), [("_deliver", False), ("_deliver", True), ("_answer", False), ("_read", False), ("_read", True)]
+    ("part", "stage", "raw"),
+    [
+        ("sock", "recv", False),
+        ("sock", "recv", True),
+        ("parser", "feed_data", False),
+        ("answers", "feed_untrusted", True),
+    ],
 )
 def test_a_fault_of_ours_with_an_answer_is_that_connections(
-    mirror: Mirror, shadow: Shadow, monkeypatch: pytest.MonkeyPatch, stage: str, raw: bool
+    mirror: Mirror, shadow: Shadow, part: str, stage: str, raw: bool
 ) -> None:
-    original = getattr(connection.Connection, stage)
-    hit: list[int] = []
-
-    def once(*given: object) -> object:
-        if not hit:
-            hit.append(1)
-            raise KeyError("hunter2")
-        return original(*given)
-
-    monkeypatch.setattr(connection.Connection, stage, once)
     target = mirror.target(shadow.port)
     lane = Lane(mirror.engine, target, raw=raw)
     mirror.ask(lane, 0)
-    mirror.peer(shadow).send(ok())
-    mirror.until(lambda: bool(hit))
+    peer = mirror.peer(shadow)
+    chosen: Any = lane.connection
+    holder, name = {"parser": (chosen._http, "_parser"), "answers": (chosen, "_answers")}.get(part, (chosen, part))
+    broken = Faulty(getattr(holder, name), stage)
+    setattr(holder, name, broken)
+    peer.send(ok())
+    mirror.until(lambda: bool(broken.hit))
     assert mirror.ledger() == {"own_limit": 1}
     assert (list(mirror.engine.examining.failed.values()), target.connections) == ([1], 0)
     mirror.ask(lane, 1)

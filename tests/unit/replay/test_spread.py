@@ -8,7 +8,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from shadowd.exchange import Exchange, Response
+from shadowd.exchange.exchange import Exchange, Response
 from shadowd.policy.policy import Policy
 from shadowd.replay.lane import BEHIND, GROWTH, Lane, Pool
 from shadowd.replay.leg import Leg

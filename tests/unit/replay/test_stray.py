@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from shadowd.exchange import Exchange, Response
+from shadowd.exchange.exchange import Exchange, Response
 from shadowd.replay.engine import OWN_LIMITS
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.target import SECOND

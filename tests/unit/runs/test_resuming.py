@@ -21,7 +21,7 @@ from shadowd.evidence.freezing import FreezeError, freeze, freeze_steps
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.thawing import thaw_untrusted
 from shadowd.evidence.trial import Trial
-from shadowd.exchange import Exchange
+from shadowd.exchange.exchange import Exchange
 from shadowd.judge.assessment import Assessment
 from shadowd.redact.redaction import Redactor
 from shadowd.runs import resuming

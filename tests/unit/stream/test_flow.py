@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadowd.stream.flow import CLIENT, FINAL_STATES, GAP_TIMEOUT, RST_WINDOW, SERVER, TRANSITIONS, Flow
+from shadowd.stream.flow import CLIENT, FINAL_STATES, GAP_TIMEOUT, RST_WINDOW, SERVER, TRANSITIONS, Flow, FlowSink
 from shadowd.stream.seq import add
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 C, S = 0xFFFFFFFA, 0x7FFFFFFC  # initial sequence numbers: the client's stream wraps after five bytes
 
 
-class Log:
+class Log(FlowSink):
     """A sink that writes down what it is told."""
 
     def __init__(self) -> None:
@@ -646,7 +646,7 @@ PIECES = st.lists(
 )
 
 
-class Oracle:
+class Oracle(FlowSink):
     """One set of positions for each direction; checks every event as it comes."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shadowd.stream.flow import CLIENT, GAP_TIMEOUT, SERVER, Flow
+from shadowd.stream.flow import CLIENT, GAP_TIMEOUT, SERVER, Flow, FlowSink
 from shadowd.stream.seq import add
 from shadowd.stream.table import FlowLimits, FlowTable
 
@@ -15,7 +15,7 @@ C, S = 1000, 9000
 KEY = b"10.0.0.1:1234>10.0.0.2:80"
 
 
-class Log:
+class Log(FlowSink):
     """The sink of one flow."""
 
     def __init__(self, key: bytes, flow: Flow, midstream: bool) -> None:
@@ -336,7 +336,7 @@ def test_every_byte_is_accounted_for(
     assert bench.table._buffered == 0
 
 
-class Events:
+class Events(FlowSink):
     """A sink that writes down everything, with what the flow says at that moment."""
 
     def __init__(self, flow: Flow) -> None:

@@ -19,7 +19,7 @@ from shadowd.evidence.margins import Margins
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.talking import MAX_MODELS, TalkEvidence
 from shadowd.evidence.trial import Side
-from shadowd.exchange import Request, Response
+from shadowd.exchange.exchange import Request, Response
 from shadowd.judge.assessment import Assessment
 from shadowd.judge.talking import judge_talk
 from shadowd.protocols.llm import Ask, Message, ToolCall

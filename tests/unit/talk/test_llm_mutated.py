@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shadowd.compare.difference import Options
-from shadowd.exchange import Response
+from shadowd.exchange.exchange import Response
 from shadowd.protocols.llm import Ask, LlmError, Reader
 from shadowd.talk.llm import Answer, compare_talk, read_answer
 

@@ -8,11 +8,10 @@ import pytest
 
 from shadowd.policy.policy import Policy
 from shadowd.protocols.detect import HTTP2_PREFACE
-from shadowd.protocols.http1 import Http1Codec
 from shadowd.replay.target import Target
-from shadowd.stream.flow import Flow
-from shadowd.worker.conversation import Conversation
+from shadowd.stream.flow import FlowSink
 from shadowd.worker.filters import Filter
+from tests.unit.faulty import Faulty
 from tests.unit.loopback import Shadow, get, ok
 from tests.unit.production import Host, Wire
 
@@ -406,21 +405,15 @@ def test_a_target_that_is_added_in_the_middle_of_a_raw_conversation(host: Host, 
 
 
 @pytest.mark.parametrize("stage", ["client_data", "server_data", "client_gap", "server_gap", "client_eof", "closed"])
-def test_a_fault_in_reading_costs_that_connection_alone(
-    host: Host, shadow: Shadow, target: Target, stage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_in_reading_costs_that_connection_alone(host: Host, shadow: Shadow, target: Target, stage: str) -> None:
     """Whatever production's ends say: nothing is raised, the neighbour is mirrored, and the books balance."""
     bad, good = Wire(host, 1), Wire(host, 2)
     bad.client(get(0)).server(ok())
     host.arrives(host.peer(shadow, 0), 0)
-    real = getattr(Http1Codec, stage)
-
-    def fail(codec: Http1Codec, *given: object) -> None:
-        if codec._flow is host.table.get(bad.key):
-            raise ZeroDivisionError(stage)
-        real(codec, *given)
-
-    monkeypatch.setattr(Http1Codec, stage, fail)
+    flow = host.table.get(bad.key)
+    assert flow is not None
+    for group in host.conversation(flow)._groups.values():
+        group.codec, group.http = Faulty(group.codec, stage, always=True), None
     good.client(get(1))
     bad.client(get(2)).server(ok(), lost=True).client(get(3), lost=True).server(ok()).client(get(4))
     good.server(ok())
@@ -430,30 +423,38 @@ def test_a_fault_in_reading_costs_that_connection_alone(
     good.close()
     assert host.terms(host.filter)["lost fault"] == 1
     assert host.ledger()["mirrored"] >= 1
-    assert all(place.endswith("ZeroDivisionError") for place in host.engine.examining.failed)
+    assert all(place.endswith("KeyError") for place in host.engine.examining.failed)
     numbers = host.table.statistics()
     assert (numbers.flows, numbers.buffered) == (0, 0)
     assert numbers.delivered == sum(len(text) for wire in (bad, good) for text in wire.text) - len(ok()) - len(get(3))
 
 
-def test_a_connection_that_cannot_even_begin_is_let_go(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_cannot_even_begin_is_let_go(host: Host) -> None:
     told: list[str] = []
     host.table.on_fault = lambda flow, error: told.append(str(error))
-    monkeypatch.setattr(Conversation, "__init__", lambda *given: 1 / 0)
+    host.table._open_sink = lambda *given: 1 / 0  # type: ignore[assignment,return-value]
     Wire(host, 3).client(get(0))
     assert set(told) == {"division by zero"}
     assert len(host.table) == 0
 
 
-def test_a_fault_among_segments_ends_that_flow_alone(
-    host: Host, shadow: Shadow, target: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_among_segments_ends_that_flow_alone(host: Host, shadow: Shadow, target: Target) -> None:
     """What follows of the connection is read again from its next provable begin."""
-    host.table.on_fault = lambda flow, error: host.conversation(flow).give_up(error)
     wire = Wire(host, 1).client(get(0)).server(ok())
-    with monkeypatch.context() as broken:
-        broken.setattr(Flow, "segment", lambda *given: 1 / 0)
-        wire.client_fin()
+    flow = host.table.get(wire.key)
+    assert flow is not None
+    sink = host.conversation(flow)
+    host.table.on_fault = lambda _, error: sink.give_up(error)
+
+    class Broken(FlowSink):
+        def eof(self, direction: int, time: int) -> None:
+            raise KeyError("hunter2")
+
+        def closed(self, state: str, time: int) -> None:
+            sink.closed(state, time)
+
+    flow.sink = Broken()
+    wire.client_fin()
     assert host.terms(host.filter) == {"seen": 2, "lost fault": 1}
     assert len(host.table) == 0
     assert host.table.statistics().ended == {"removed": 1}
