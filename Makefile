@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz soak verify-verdict test-kernels test-vm lint bench bench-instructions bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test test-pure fuzz soak verify-verdict test-kernels test-vm lint bench bench-instructions bpf-bytecode install uninstall deb clean
 
 VM_ARGS ?=
 
@@ -23,7 +23,12 @@ test: ## run all tests (PYTEST_ARGS='-k ledger')
 	@.ci/setup test
 	@$(MAKE) --no-print-directory bpf-bytecode
 	@# the tests start hundreds of processes: each would compile all modules where bytecode is not kept
-	env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest $(PYTEST_ARGS)
+	SHADOWD_COMPILED=required env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest $(PYTEST_ARGS)
+
+test-pure: ## the unit and network tests with the sources instead of what was compiled
+	@.ci/setup test
+	@$(MAKE) --no-print-directory bpf-bytecode
+	SHADOWD_PURE=1 env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest tests/unit tests/netns $(PYTEST_ARGS)
 
 verify-verdict: ## how the verdict does in the catalogue's worlds, for hours (VERIFY_ARGS='--runs 10 --worlds blip_2s,gc_pauses')
 	@.ci/setup test
@@ -73,4 +78,6 @@ deb: ## build build/deb/shadowd_VERSION_ARCH.deb for this release of Debian or U
 
 clean: ## remove what was built here, .venv included
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results bpf/shadowd.bytecode
+	find shadowd -name '*.so' -delete
+	rm -f shadowd/compiled.json
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

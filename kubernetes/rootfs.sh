@@ -73,7 +73,7 @@ if ! "${pip[@]}" --version >/dev/null 2>&1; then
 fi
 # a copy: building leaves folders beside the sources
 mkdir "$work/source"
-cp -r pyproject.toml README.md shadowd "$work/source/"
+cp -r pyproject.toml setup.py README.md shadowd "$work/source/"
 "${pip[@]}" install -qq --disable-pip-version-check --root-user-action=ignore --no-compile --no-warn-script-location \
     --target "$dest$site" "$work/source" || fail "pip could not install the Python packages — is this machine offline?"
 rm -rf "${dest:?}$site/bin"

@@ -11,7 +11,7 @@ command -v dpkg-query >/dev/null || fail "this is no Debian or Ubuntu — use ma
 /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     fail "this release's python3 is older than 3.11 — build on Debian 12, Ubuntu 24.04 or later, or use make install"
 missing=()
-for name in dpkg-dev debhelper python3-venv; do
+for name in dpkg-dev debhelper python3-venv gcc python3-dev; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
 done
 if [ ${#missing[@]} -gt 0 ]; then
@@ -31,7 +31,7 @@ out=$PWD/build/deb
 source=$out/source
 rm -rf "$out"
 mkdir -p "$source"
-cp -R pyproject.toml README.md LICENSE CHANGELOG.md docs shadowd bpf systemd "$source"
+cp -R pyproject.toml setup.py README.md LICENSE CHANGELOG.md docs shadowd bpf systemd "$source"
 find "$source" -name __pycache__ -prune -exec rm -rf {} +
 mv "$source/systemd/debian" "$source/debian"
 chmod +x "$source/debian/rules"

@@ -41,7 +41,7 @@ make_environment() {
     "$python" -m venv "$build/pip"
     # what pip builds from is a copy: it leaves folders of its own in a source tree
     mkdir "$build/source"
-    cp -R pyproject.toml README.md LICENSE shadowd "$build/source"
+    cp -R pyproject.toml setup.py README.md LICENSE shadowd "$build/source"
     rm -rf "$place"
     "$python" -m venv --without-pip "$place"
     if ! "$build/pip/bin/pip" --python "$place/bin/python" install --disable-pip-version-check \

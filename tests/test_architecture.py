@@ -28,7 +28,7 @@ FLOORS = [
     {"protocols", "capture", "store", "control"},
     {"stream", "ledger", "redact"},
     {"exchange"},
-    {"errors"},
+    {"errors", "compiled"},
 ]
 FLOOR_OF = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for room in rooms}
 SANS_IO = {
@@ -101,7 +101,8 @@ def test_imports_point_downward(path: Path) -> None:
     """Those for types as well: who reads a module has to know what it names."""
     own = room_of(dotted(path))
     if not own:
-        assert not [name for name in imports(path) if name.startswith("shadowd.")], "the package itself imports nothing"
+        own_imports = {name for name in imports(path) if name.startswith("shadowd.")}
+        assert own_imports <= {"shadowd.compiled"}, "the package itself imports nothing but the choice of its modules"
         return
     assert own in FLOOR_OF, f"{own} has no floor: give it one"
     upward = []
@@ -166,6 +167,36 @@ def test_module_is_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= SIZE_LIMIT
 
 
+DECLARED = sorted(PACKAGE.rglob("*.pxd"))
+_ATTRIBUTE = re.compile(r"^    cdef (?:public )?\S.*?(\w+)$", re.MULTILINE)
+
+
+def declared(text: str) -> dict[str, list[str]]:
+    """The attributes of each class of a ``.pxd``."""
+    parts = re.split(r"^cdef class (\w+)(?:\(\w+\))?:$", text, flags=re.MULTILINE)
+    return {name: _ATTRIBUTE.findall(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def slots(tree: ast.Module) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            for part in node.body:
+                if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "__slots__":
+                    value = ast.literal_eval(part.value)
+                    found[node.name] = [value] if isinstance(value, str) else list(value)
+    return found
+
+
+@pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_what_is_compiled_is_declared_as_the_source_has_it(path: Path) -> None:
+    """Its module is beside it, and a class has there the attributes that its ``__slots__`` name: an attribute that is
+    missing would be an error in the compiled module alone."""
+    written = slots(ast.parse(path.with_suffix(".py").read_text()))
+    for name, attributes in declared(path.read_text()).items():
+        assert sorted(attributes) == sorted(written[name]), name
+
+
 def test_nothing_is_unfinished() -> None:
     sources = [
         p for top in ("shadowd", "bpf") for p in sorted((ROOT / top).rglob("*")) if p.suffix in (".py", ".c", ".h")
@@ -192,5 +223,7 @@ def test_the_detectors_detect() -> None:
     assert FLOOR_OF["cli"] > FLOOR_OF["service"] > FLOOR_OF["stream"] > FLOOR_OF["errors"]
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == [{"b", "c"}]
     assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+    assert declared("cdef class A(B):\n    cdef public long long a\n    cpdef f(self)\n") == {"A": ["a"]}
+    assert DECLARED
     assert UNFINISHED.search("raise Not" + "ImplementedError")
     assert len(MODULES) > 10

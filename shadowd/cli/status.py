@@ -25,7 +25,8 @@ def status(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -
         return
     table: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     uptime = _time(number(table, "uptime_s"))
-    print(f"shadowd {table.get('version', '?')} on {table.get('node', '?')}, pid {table.get('pid', '?')}, up {uptime}")
+    told = {key: table.get(key, "?") for key in ("version", "code", "node", "pid")}
+    print(f"shadowd {told['version']} on {told['node']}, pid {told['pid']}, up {uptime}, {told['code']}")
     hooks = ", ".join(strings(table.get("hooks"))) or "none attached"
     rates = [f"{number(table, 'rate', key):g} {word}/s" for key, word in _RATES if key in (table.get("rate") or {})]
     print(f"hooks: {hooks}; flows: {number(table, 'flows')}{''.join(f'; {rate}' for rate in rates)}")

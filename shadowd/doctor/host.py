@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from shadowd import compiled
 from shadowd.capture import bpf
 from shadowd.capture.attach import CLASSIFIER, list_classifiers, list_interfaces
 from shadowd.capture.preflight import (
@@ -76,6 +77,11 @@ def check_loader() -> Iterator[Finding]:
     else:
         yield Finding("bytecode", "note", "there is no prebuilt bytecode", "it serves hosts without bcc",
                       "make bpf-bytecode")  # fmt: skip
+    if compiled.STATE == "compiled":
+        yield Finding("compiled", "ok", "the hot modules are compiled")
+    else:
+        what, _, remedy = compiled.STATE.partition(" — ")
+        yield Finding("compiled", "note", f"the hot modules are {what}", "an exchange costs twice as much", remedy)
     library = ctypes.util.find_library("bpf")
     yield Finding("libbpf", "ok" if library else "note", library or "libbpf is not found",
                   "" if library else "bcc brings a copy on most distributions")  # fmt: skip

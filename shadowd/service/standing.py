@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from shadowd import __version__
+from shadowd import __version__, compiled
 from shadowd.capture.programs import Programs
 from shadowd.config.document import Config
 from shadowd.evidence.examining import ExaminingStatistics
@@ -44,6 +44,7 @@ class Standing:
         rates = {"seen_per_s": self._rate("seen", seen), "mirrored_per_s": self._rate("mirrored", mirrored)}
         return {
             "version": __version__,
+            "code": compiled.STATE,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self.started, 1),
             "node": self.config.node,

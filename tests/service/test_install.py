@@ -24,7 +24,10 @@ OPERATORS = "# an operator's own\n"
 
 def install(action: str, destination: Path) -> None:
     given = {"PREFIX": PREFIX, "DESTDIR": str(destination), "PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
-    environment = given | {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    # without what setup.py compiles, which would take a minute
+    environment = (
+        given | {"SHADOWD_PURE": "1"} | {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    )
     done = subprocess.run(
         [ROOT / "systemd" / "install.sh", action],
         env=environment,

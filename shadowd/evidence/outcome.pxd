@@ -1,0 +1,3 @@
+from shadowd.exchange.exchange cimport Response
+
+cpdef long long rank(Response response) except -1

@@ -1,0 +1,24 @@
+import cython
+
+from shadowd.stream.flow cimport Flow, FlowSink
+from shadowd.worker.group cimport Group
+
+cdef class Conversation(FlowSink):
+    cdef public object _charge
+    cdef public object client
+    cdef public unsigned long long filters
+    cdef public Flow _flow
+    cdef public bint _given_up
+    cdef public object _groups
+    cdef public object key
+    cdef public object _kind
+    cdef public object _members
+    cdef public bint _midstream
+    cdef public Group _only
+    cdef public object _opening
+    cdef public object _outer
+    cdef public object _preamble
+    cdef public object _start
+    cdef public object _urgent
+    @cython.locals(only=Group)
+    cpdef data(self, long long direction, bytes data, long long time)
