@@ -27,7 +27,6 @@ from shadowd.capture.selection import RESELECT, select
 from shadowd.config.document import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ItselfError, ShadowdError, UsageError
-from shadowd.ledger.budget import Budget
 from shadowd.redact.redaction import Redactor
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target
@@ -37,6 +36,7 @@ from shadowd.runs.runs import Runs
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
+from shadowd.service.memory import Memory
 from shadowd.service.notify import Notifier, keep_told
 from shadowd.service.privileges import give_up
 from shadowd.service.resolving import Resolving
@@ -79,15 +79,17 @@ class Daemon:
         self.log = log
         self.notifier = notifier
         self.programs = programs
+        self.problems: dict[str, str] = {}
+        self.memory = Memory(config.memory_max, self.problems, lambda text: log("memory", problem=text))
         self.engine = Engine(
             config.own_mark,
             config.max_buffered_total,
             config.max_body,
             on_tls_error=self._tls_error,
             time_socket=programs.time_socket,
-            budget=Budget(config.memory_max),
+            budget=self.memory.budget,
         )
-        out_of_order = min(config.max_buffered_total, config.memory_max // 4)
+        out_of_order = min(config.max_buffered_total, self.memory.budget.limit // 4)
         limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=out_of_order)
         self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
         self.roster = Roster(config, programs, self.pump)
@@ -101,8 +103,9 @@ class Daemon:
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
         self.guard = host_guard(self.pump, config.cpu_guard, config.cpu_max, log)
-        self.standing = Standing(config, programs, self.pump, self.roster, self.runs, self.guard)
-        self.problems = self.standing.problems
+        self.standing = Standing(
+            config, programs, self.pump, self.roster, self.runs, self.guard, self.memory, self.problems
+        )
         self.embedding = Embedding(lambda: list(self.runs.current.values()), self.problems)
         self.comparer = Comparer(self.engine.examining, self.problems)
         self.engine.examining.on_failure = self._comparison_failed
@@ -453,7 +456,7 @@ async def run_daemon(
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
                      daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
-                     daemon.watch_selections, daemon.embedding.run, daemon.comparer.run)  # fmt: skip
+                     daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             if config.http and serve_http is not None:

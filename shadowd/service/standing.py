@@ -13,6 +13,7 @@ from shadowd.evidence.examining import ExaminingStatistics
 from shadowd.ledger.ledger import totals
 from shadowd.runs.runs import Runs
 from shadowd.service.guard import Guard
+from shadowd.service.memory import Memory
 from shadowd.service.roster import Roster
 from shadowd.worker.pump import Pump
 
@@ -25,7 +26,15 @@ class Standing:
     """Reads what the others keep. ``problems`` is the daemon's own list, by what it is about."""
 
     def __init__(
-        self, config: Config, programs: Programs, pump: Pump, roster: Roster, runs: Runs, guard: Guard
+        self,
+        config: Config,
+        programs: Programs,
+        pump: Pump,
+        roster: Roster,
+        runs: Runs,
+        guard: Guard,
+        memory: Memory,
+        problems: dict[str, str],
     ) -> None:
         self.config = config
         self.programs = programs
@@ -33,8 +42,9 @@ class Standing:
         self.roster = roster
         self.runs = runs
         self.guard = guard
+        self.memory = memory
+        self.problems = problems
         self.started = time.monotonic()
-        self.problems: dict[str, str] = {}
         self._rates: dict[str, tuple[float, int]] = {}
 
     def status(self) -> dict[str, Any]:
@@ -55,6 +65,7 @@ class Standing:
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
             "examining": _examining(self.pump.engine.examining.statistics()),
             "guard": self.guard.statistics(),
+            "memory": self.memory.statistics(),
             "store": self.runs.writer.statistics()._asdict(),
             "problems": self.problem_lines(),
         }
