@@ -121,8 +121,25 @@ def test_obsolete_folding_is_accepted_where_it_is_harmless() -> None:
 SMUGGLING = {
     "cl+te": b"Content-Length: 3\r\nTransfer-Encoding: chunked",
     "te+cl": b"Transfer-Encoding: chunked\r\nContent-Length: 3",
-    "two cl": b"Content-Length: 3\r\nContent-Length: 3",
-    "cl list": b"Content-Length: 3, 3",
+    "two cl": b"Content-Length: 3\r\nContent-Length: 4",
+    "cl list": b"Content-Length: 3, 4",
+    "cl list, other digits": b"Content-Length: 3, 03",
+    "cl list with nothing": b"Content-Length: 3,, 3",
+    "cl list with an end": b"Content-Length: 3, 3,",
+    "cl list, then another": b"Content-Length: 3, 3\r\nContent-Length: 4",
+    "cl and an empty one": b"Content-Length: 3\r\nContent-Length:",
+    "cl list that is no number": b"Content-Length: a, a",
+    "cl list of negatives": b"Content-Length: -3, -3",
+    "cl list folded": b"Content-Length: 3,\r\n 3",
+    "two cl, one folded": b"Content-Length: 3\r\nContent-Length:\r\n 3",
+    "two cl, a blank before the colon": b"Content-Length: 3\r\nContent-Length : 3",
+    "two cl+te": b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\nContent-Length: 3",
+    "cl list+te": b"Content-Length: 3, 3\r\nTransfer-Encoding: chunked",
+    "te+cl list": b"Transfer-Encoding: chunked\r\nContent-Length: 3, 3",
+    "cl list, control": b"Content-Length: 3, \x013",
+    "cl list by blanks": b"Content-Length: 3 3",
+    "cl list by semicolons": b"Content-Length: 3; 3",
+    "cl list quoted": b'Content-Length: "3, 3"',
     "negative": b"Content-Length: -3",
     "plus": b"Content-Length: +3",
     "hex": b"Content-Length: 0x3",
@@ -151,6 +168,47 @@ SMUGGLING = {
     "no colon": b"nocolon",
     "bad name": b"a@: b",
 }
+
+
+TOLD_TWICE = [
+    b"Content-Length: 2\r\nContent-Length: 2",
+    b"Content-Length: 2\r\nX-Between: 1\r\ncontent-length:2",
+    b"Content-Length: 2, 2",
+    b"Content-Length: 2 ,2\r\nA: b\r\nCONTENT-LENGTH:\t2",
+]
+
+
+@pytest.mark.parametrize("fields", TOLD_TWICE)
+@pytest.mark.parametrize("start", [b"POST / HTTP/1.1", b"BREW /\xc3\xa4 HTTP/1.1"])
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_a_requests_length_that_is_told_twice_is_one(fields: bytes, start: bytes, cut: int) -> None:
+    """RFC 9110 §8.6: read, and what is sent on tells it once; the request behind it is whole."""
+    head = start + b"\r\nHost: x\r\n" + fields + b"\r\nX: y\r\n\r\n"
+    found = requests_of(head + b"ok" + head + b"ok" + POST, cut)
+    assert [request.body for request in found] == [b"ok", b"ok", b"hello"]
+    assert found[-1].head == POST[:-5]
+    for request in found[:2]:
+        assert request.head.startswith(start + b"\r\nContent-Length: 2\r\nHost: x\r\n")
+        assert request.head.endswith(b"\r\nX: y\r\n\r\n")
+        assert request.head.lower().count(b"content-length") == 1
+        assert request.end - request.begin == len(head) + 2
+
+
+def test_a_length_told_twice_with_bare_line_feeds_or_an_upgrade() -> None:
+    for cut in (0, 1, 7):
+        (request, after) = requests_of(b"PUT / HTTP/1.1\nContent-Length: 2, 2\nHost: x\n\nok" + GET, cut)
+        assert (request.head, request.body) == (b"PUT / HTTP/1.1\r\nContent-Length: 2\r\nHost: x\r\n\r\n", b"ok")
+        assert after.head == GET
+        (request,) = requests_of(
+            b"PUT / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: a\r\nContent-Length: 2, 2\r\n\r\nok", cut
+        )
+        assert (request.upgrade, request.body) == (True, b"ok")
+        assert request.head.lower().count(b"content-length") == 1
+
+
+def test_a_length_told_twice_of_nothing() -> None:
+    first, second = requests_of(b"POST / HTTP/1.1\r\nContent-Length: 0, 0\r\n\r\n" + GET)
+    assert (first.head, first.body, second.head) == (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"", GET)
 
 
 @pytest.mark.parametrize("fields", SMUGGLING.values(), ids=SMUGGLING.keys())
@@ -489,15 +547,7 @@ def test_eof_in_the_middle_is_truncation() -> None:
     assert not idle.eof()
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        b"Content-Length: 2\r\nContent-Length: 2",
-        b"Content-Length: 2\r\nX-Between: 1\r\ncontent-length:2",
-        b"Content-Length: 2, 2",
-        b"Content-Length: 2 ,2\r\nA: b\r\nCONTENT-LENGTH:\t2",
-    ],
-)
+@pytest.mark.parametrize("fields", TOLD_TWICE)
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_a_length_that_is_told_twice_is_one(fields: bytes, step: int) -> None:
     """RFC 9112 §6.3, rule 5; the head stays as it was on the wire."""
