@@ -16,7 +16,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -57,8 +57,17 @@ _OWN_FILES = frozenset({"filters.json", "shadowd.db", "redaction.key"})
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
 
 
-#: Serves one address: (address, what verdicts and reports come from or None, health, standing).
-ServeHttp = Callable[[str, Verdicts | None, Health, Standing], Awaitable[None]]
+Opened = trio.TaskStatus[str]  # told the address
+
+
+class ServeHttp(Protocol):
+    """Serves an address; started once clients can connect. ``sources``: what verdicts and reports come from."""
+
+    async def __call__(
+        self, address: str, sources: Verdicts | None, health: Health, standing: Standing, task_status: Opened
+    ) -> None: ...
+
+
 MakeDoor = Callable[[Config, Log], ServeHttp]
 
 
@@ -290,15 +299,17 @@ class Daemon:
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
-    async def open_http(self, setting: str, sources: Verdicts | None) -> None:
-        """Health and metrics, with ``sources`` verdicts and reports. An address that is taken is told, and mirroring
-        goes on."""
+    async def open_http(self, setting: str, sources: Verdicts | None, task_status: Opened) -> None:
+        """Health and metrics, with ``sources`` verdicts and reports. Started when it is open; an address that is taken
+        is told, and mirroring goes on."""
         assert self.serve_http is not None
         try:
-            await self.serve_http(getattr(self.config, setting), sources, self.health, self.standing)
+            address = getattr(self.config, setting)
+            await self.serve_http(address, sources, self.health, self.standing, task_status=task_status)
         except ShadowdError as error:
             self.problems[setting] = str(error)
             self.log(setting, problem=str(error))
+            task_status.started("")
 
     async def watch_interfaces(self) -> None:
         """Attach to interfaces that appear, forget those that go."""
@@ -453,16 +464,19 @@ async def run_daemon(
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             await daemon.runs.recall()
+            # the doors before the filters: what serves them takes a while to load, and the pump must not wait then
+            if config.http and serve_http is not None:
+                await nursery.start(daemon.open_http, "http", daemon.verdicts)
+            if config.monitor and serve_http is not None:
+                await nursery.start(daemon.open_http, "monitor", None)
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
-                     daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
+                     daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.watch_config,
                      daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
-            if config.http and serve_http is not None:
-                nursery.start_soon(daemon.open_http, "http", daemon.verdicts)
-            if config.monitor and serve_http is not None:
-                nursery.start_soon(daemon.open_http, "monitor", None)
+            daemon.standing.starting = False
+            nursery.start_soon(daemon.tell_manager)
             hooks = ",".join(daemon.roster.hooks()) or "none"
             log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks, loader=programs.loader)
             if ready is not None:

@@ -45,6 +45,7 @@ class Standing:
         self.memory = memory
         self.problems = problems
         self.started = time.monotonic()
+        self.starting = True  # the doors are open before the filters are in force
         self._rates: dict[str, tuple[float, int]] = {}
 
     def status(self) -> dict[str, Any]:
@@ -72,6 +73,8 @@ class Standing:
 
     def unready(self) -> str:
         """Why a filter of the configuration does not capture yet, "" if all do (READY=1)."""
+        if self.starting:
+            return "the daemon is starting"
         return "; ".join(self.roster.unattached())
 
     def sentence(self) -> str:
