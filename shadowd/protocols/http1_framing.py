@@ -402,6 +402,7 @@ class MessageReader(ABC, Generic[MessageT]):
         """Walks the chunks and feeds llhttp in one piece all that cannot hold the end, then the blank line. A line is
         fed when it is whole."""
         start = pos
+        strict: list[bytes] = []  # what is not fed yet of lines that had to be mended, and what stands before them
         size = len(data)
         while pos < size:
             if self._part == CHUNK_DATA:
@@ -413,11 +414,20 @@ class MessageReader(ABC, Generic[MessageT]):
                     if data[pos : pos + 2] == b"\r\n":
                         pos += 2
                         self._part = CHUNK_LINE
+                    elif data[pos : pos + 1] == b"\n":
+                        strict += (data[start:pos], b"\r\n")
+                        start = pos = pos + 1
+                        self._part = CHUNK_LINE
+                        self._strayed = True
                 continue
             if self._part == CHUNK_LINE and not self._line and (plain := plain_chunk_line(data, pos)) is not None:
                 self._remaining = int(plain[1], 16)
                 self._part = CHUNK_DATA if self._remaining else TRAILER
                 self._trailer = 0
+                if data[plain.end(1)] != 13 or plain.end() - plain.end(1) != 2:  # no CR right behind, and LF
+                    strict += (data[start:pos], plain[1] + b"\r\n")
+                    start = plain.end()
+                    self._strayed = True
                 pos = plain.end()
                 continue
             newline = data.find(b"\n", pos)
@@ -426,27 +436,27 @@ class MessageReader(ABC, Generic[MessageT]):
             if len(line) + self._trailer > (self._max_head if self._part == TRAILER else MAX_CHUNK_LINE):
                 raise ProtocolError("chunk_too_large")
             if newline < 0:
-                self._take_unfinished(data[start:begin])
+                self._take_unfinished(b"".join((*strict, data[start:begin])))
                 self._line = line
                 return size
             shown = self._strict_line(line)
             self._strayed = self._strayed or shown is not line
-            if shown is not line or self._line:
-                self._take_unfinished(data[start:begin])
+            mended = shown is not line or bool(self._line)
+            if mended:
+                strict.append(data[start:begin])
                 self._line = b""
                 start = begin = pos
-            else:
-                shown = b""  # it is in `data`
             if self._part == TRAILER and line in (b"\r\n", b"\n"):
-                self._take_unfinished(data[start:begin])
+                self._take_unfinished(b"".join((*strict, data[start:begin])))
                 self._judge(b"\r\n")
                 if self._awaited:
                     raise ProtocolError("framing", "llhttp saw no end after the trailers")
                 self._keep(b"\r\n")
                 self._finish(pos, time, done)
                 return pos
-            self._take_unfinished(shown)
-        self._take_unfinished(data[start:pos])
+            if mended:
+                strict.append(shown)
+        self._take_unfinished(b"".join((*strict, data[start:pos])) if strict else data[start:pos])
         return pos
 
     def _strict_line(self, line: bytes) -> bytes:

@@ -20,8 +20,8 @@ _WITHOUT_CONTROL = bytes(ord("x") if CONTROL.match(bytes([byte])) else byte for 
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _EXTENSION = rb";" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|\"[^\"\\\x00-\x1f\x7f]*\"))?"
-#: The common case, matched where it begins.
-plain_chunk_line = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n").match
+#: The common case, and one without extensions that is loose, matched where they begin.
+plain_chunk_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:\r\n|[ \t]{0,64}\r?\n)").match
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*\r\n")
 #: RFC 9112 §7.1.1 allows blanks around the parts of an extension; servers that pad sizes exist (old Apache). A bare LF
 #: within an extension ends the line for one server and not for another.
