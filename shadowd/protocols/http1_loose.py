@@ -28,6 +28,12 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*\r\n")
 _LOOSE_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\x00]*\r\n|\r?\n)")
 
 
+def blank_line_end(data: bytes, pos: int) -> int:
+    """Where the first blank line behind ``pos`` ends, or the data."""
+    found = BLANK_LINE.search(data, pos)
+    return len(data) if found is None else found.end()
+
+
 def strict_head(head: bytes) -> bytes | None:
     """A head, blank line included, with CRLF as every line's end.
 

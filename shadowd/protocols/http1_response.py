@@ -295,6 +295,8 @@ class ResponseReader(MessageReader[Response]):
             marks[-1:] = [(offset, time)]
 
     def _mendable(self, error: Exception) -> bool:
+        if self._deferred:
+            return True  # it was asked before: with each piece the whole would be searched again
         buffer = self._buffer
         if _STATUS_LINE.match(buffer) is None:
             return False

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shadowd.exchange import Request, Response
 from shadowd.protocols.http1_reader import OversizedRequest, ProtocolError, RequestReader
 from shadowd.protocols.http1_response import ResponseReader
-from tests.unit.costs import ATTEMPTS, cost
+from tests.unit.costs import ATTEMPTS, assert_linear, cost
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
@@ -345,6 +345,50 @@ def test_a_loose_head_is_bounded_and_costs_what_it_is_long() -> None:
         for _ in range(5000):
             reader.feed_untrusted(b"a:\n", 0)
     assert not reader._wire
+
+
+SMALL_HEADS = {
+    "interim": b"HTTP/1.1 103 Early\n\n",
+    "interim, mixed": b"HTTP/1.1 103 Early\r\nA: b\n\r\n",
+    "interim, mended": b"HTTP/1.1 103 Early\r\nA: \x01\r\n\r\n",
+}
+LARGE_HEADS = {
+    "one length again and again": b"Content-Length: 0\r\n",
+    "control bytes": b"X: \x01\r\n",
+    "folds": b"X: a\r\n b\r\n",
+    "bare line feeds": b"X: a\n",
+}
+
+
+@pytest.mark.parametrize("head", SMALL_HEADS.values(), ids=SMALL_HEADS.keys())
+def test_a_thousand_loose_heads_cost_what_they_are_long(head: bytes) -> None:
+    """What is behind each was once copied with it."""
+
+    def read(count: int) -> None:
+        reader = ResponseReader(body_limit=100)
+        reader.expect(b"GET")
+        (found,) = reader.feed_untrusted(head * count + OK, 0)
+        assert found.body == b"hi"
+
+    assert_linear(lambda: read(8_000), lambda: read(2_000))
+
+
+@pytest.mark.parametrize("line", LARGE_HEADS.values(), ids=LARGE_HEADS.keys())
+@pytest.mark.parametrize("kind", ["request", "response"])
+def test_a_head_that_must_be_mended_costs_what_it_is_long_however_it_is_cut(kind: str, line: bytes) -> None:
+    """A piece once cost a look at all that had come before it."""
+    start = b"HTTP/1.1 200 OK\r\n" if kind == "response" else b"POST / HTTP/1.1\r\n"
+
+    def read(size: int) -> None:
+        reader: RequestReader | ResponseReader = RequestReader()
+        if kind == "response":
+            reader = ResponseReader(body_limit=100)
+            reader.expect(b"GET")
+        data = start + line * (size // len(line))
+        for at in range(0, len(data), 10):
+            assert not reader.feed_untrusted(data[at : at + 10], 0)
+
+    assert_linear(lambda: read(48_000), lambda: read(12_000))
 
 
 @pytest.mark.parametrize("chunk", [b"1\n \n", b"1 \n \n", b"1 \r\n \r\n", b"1\t\n \r\n", b"1\r\n \n"])
