@@ -30,15 +30,24 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 class Selected:
-    """``cgroups`` None: any. ``problem`` is "" or why nothing is selected now, ``found`` what is, for people."""
+    """``cgroups`` None: any. ``problem`` is "" or why nothing is selected now, ``found`` what is, for people. ``paths``
+    of the cgroups below the root, where it is they that were asked for."""
 
-    __slots__ = ("cgroups", "found", "ports", "problem")
+    __slots__ = ("cgroups", "found", "paths", "ports", "problem")
 
-    def __init__(self, ports: Ranges, cgroups: Sequence[int] | None, problem: str = "", found: str = "") -> None:
+    def __init__(
+        self,
+        ports: Ranges,
+        cgroups: Sequence[int] | None,
+        problem: str = "",
+        found: str = "",
+        paths: Sequence[str] = (),
+    ) -> None:
         self.ports = ports
         self.cgroups = None if cgroups is None else tuple(cgroups)
         self.problem = problem
         self.found = found
+        self.paths = tuple(paths)
 
     def same_rule(self, other: Selected) -> bool:
         return (self.ports, self.cgroups) == (other.ports, other.cgroups)
@@ -111,7 +120,7 @@ def _cgroups(wanted: Wanted, root: Path, paths: Sequence[str], otherwise: str) -
             continue
     if not ids:
         return _nothing(wanted, otherwise)
-    return Selected(wanted.ports, sorted(ids), found=f"cgroup {', '.join(paths)}")
+    return Selected(wanted.ports, sorted(ids), found=f"cgroup {', '.join(paths)}", paths=paths)
 
 
 def _container(wanted: Wanted, root: Path, container: str) -> Selected:

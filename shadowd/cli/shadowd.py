@@ -70,7 +70,7 @@ def run_(
         typer.Option("--cpu-max", metavar="SHARE", help="Shed above this use of one core by shadowd (default 100%)."),
     ] = None,
     memory_max: Annotated[
-        str | None, typer.Option("--memory-max", metavar="SIZE", help="Bytes buffered at most (default 256MB).")
+        str | None, typer.Option("--memory-max", metavar="SIZE", help="Memory of the daemon at most (default 256MB).")
     ] = None,
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="SIZE", help="Size of the store at most (default 1GB).")

@@ -89,8 +89,9 @@ def in_band_errors_untrusted(
     return ours, ours if equal and production.head == candidate.head else in_band_error_untrusted(candidate)
 
 
-def in_band_error_untrusted(response: Response) -> InBand | None:
-    """The worst error inside an answer of status 2xx, or inside a turn (status 0). Never raises."""
+def in_band_error_untrusted(response: Response, most: int = BODY) -> InBand | None:
+    """The worst error inside an answer of status 2xx, or inside a turn (status 0); ``most`` bytes of a body are looked
+    at. Never raises."""
     if not response.status:
         return of_turn(response.body)
     if not 200 <= response.status < 300:
@@ -103,22 +104,22 @@ def in_band_error_untrusted(response: Response) -> InBand | None:
                 return grpc_status(int(status[1]), fields)
     if not body or not (_may_err(body) or _HIDDEN.search(head)):
         return None
-    content = content_untrusted(head, body, BODY)
+    content = content_untrusted(head, body, most)
     kind = content.media_type
     if kind.startswith(("application/grpc", "application/connect+")):
         return of_frames(unarmoured(content.data) if kind.startswith("application/grpc-web-text") else content.data)
-    return _of_content(content) if _may_err(content.data) else None
+    return _of_content(content, most) if _may_err(content.data) else None
 
 
 def _may_err(data: bytes) -> bool:
     return b"rror" in data or b"Fault" in data or b"<fault>" in data
 
 
-def _of_content(content: Content) -> InBand | None:
+def _of_content(content: Content, most: int) -> InBand | None:
     data = content.data
     begin = data[:64].lstrip(b" \t\r\n\xef\xbb\xbf")[:1]
     if begin in (b"{", b"["):
-        document = _document(data)
+        document = _document(data, most)
         return _of_json(document) if document is not None else _of_lines(data)
     if begin == b"<":
         return of_xml(data[:FAULT])
@@ -127,10 +128,10 @@ def _of_content(content: Content) -> InBand | None:
     return None
 
 
-def _document(data: bytes) -> Any:
+def _document(data: bytes, most: int) -> Any:
     """The JSON text; of one that is too long its ``errors``, which GraphQL puts first (§7.1)."""
     try:
-        if len(data) < BODY:
+        if len(data) < most:
             return json.loads(data.removeprefix(b"\xef\xbb\xbf"))
         first = _ERRORS_FIRST.match(data)
         if first is not None:

@@ -24,11 +24,13 @@ from shadowd.compare.traces import find_trace
 #: Bytes of a body that are searched: a trace stands at the beginning, or it is a log file.
 SEARCHED = 64 << 10
 TITLE = 160
+KIND = 40  # characters: the longest is half of it
 #: Characters of a message that make a fingerprint.
 MESSAGE = 300
 #: Events of a stream that are looked at.
 EVENTS = 2000
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _TAGS = re.compile(r"<[^<>]{0,2000}>")
 _CODE = re.compile(r"<(?:script|style)\b", re.IGNORECASE)
 _CODE_END = re.compile(r"</(?:script|style)>", re.IGNORECASE)
@@ -59,6 +61,15 @@ class Signature:
         """The same fingerprint without the message's words."""
         made = Signature(self.kind, f"{self.kind} #{self.fingerprint[:8]}", "")
         made.fingerprint = self.fingerprint
+        return made
+
+    @classmethod
+    def told_untrusted(cls, kind: str, title: str, fingerprint: str) -> Signature:
+        """What another process says that a signature is. Raises ValueError."""
+        if _FINGERPRINT.fullmatch(fingerprint) is None:
+            raise ValueError("no fingerprint")
+        made = cls(shown(kind, KIND), title, "")
+        made.fingerprint = fingerprint
         return made
 
     def __repr__(self) -> str:

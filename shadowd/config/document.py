@@ -169,7 +169,8 @@ class Config(Strict):
     # above so much of the host's CPU time, or of one core for the daemon itself, mirroring is shed
     cpu_guard: Annotated[float, BeforeValidator(_cpu_guard)] = 0.85
     cpu_max: Annotated[float, BeforeValidator(cores)] = 1.0
-    # bytes in all buffers together, the ring apart: beyond it requests are shed and answers compared by digest
+    # RssAnon: what the process itself leaves of it is the buffers'; beyond it requests are shed and answers compared by
+    # digest
     memory_max: Annotated[int, BeforeValidator(size(8 << 20, 64 << 30))] = 256 << 20
     # after loading, keep CAP_NET_ADMIN alone; None: unless root (which by hand is there to see every process)
     least_privilege: Annotated[bool | None, BeforeValidator(optional(boolean))] = None

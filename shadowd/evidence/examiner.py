@@ -234,7 +234,9 @@ class Examiner:
             if other_status and not_comparable(production, candidate, request.head):
                 self.incomparable += 1
                 return
-            if request.method != b"GET" or production.body != candidate.body or production.marks is not None:
+            if trial.faults:
+                inside = trial.faults[0].inside, trial.faults[1].inside
+            elif request.method != b"GET" or production.body != candidate.body or production.marks is not None:
                 inside = in_band_errors_untrusted(request, production, candidate)
             if other_status or self.strangers.doubted:
                 drifting = self._status_drifts(trial, endpoint)
@@ -387,7 +389,10 @@ class Examiner:
             ours = rank(trial.baseline.response)
             if ours == GOOD and trial.baseline.response is not None:
                 same = production is not None and trial.baseline.response.body == production.body
-                ours = _worse(ours, inside[0] if same else in_band_error_untrusted(trial.baseline.response))
+                if trial.faults:
+                    ours = _worse(ours, trial.faults[2].inside)
+                else:
+                    ours = _worse(ours, inside[0] if same else in_band_error_untrusted(trial.baseline.response))
         elif self.settings.baseline:
             return
         elif ours == GOOD and candidate is not None and production is not None and theirs != GOOD:

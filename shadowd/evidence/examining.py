@@ -25,7 +25,7 @@ from shadowd.compare.burden import HEAVY, LIGHT, LIGHT_READ, burden
 from shadowd.compare.difference import Differences
 from shadowd.evidence.evidence import EXAMPLE_BODY
 from shadowd.evidence.examiner import Examiner
-from shadowd.evidence.trial import Judging, Trial
+from shadowd.evidence.trial import Faults, Judging, Trial
 from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.ledger.budget import Budget
 from shadowd.protocols.content_digest import drop_body
@@ -148,10 +148,11 @@ class Examining:
             self._charge(began)
         self._spent = 0
 
-    def compared(self, trial: Trial, found: tuple[Differences, ...] | None) -> None:
+    def compared(self, trial: Trial, found: tuple[Differences, ...] | None, faults: tuple[Faults, ...] = ()) -> None:
         """The comparer's word on a heavy trial: production against the candidate and the third answer, and those two
-        against each other; None where it could not."""
+        against each other, None where it could not; and the faults that each answer tells."""
         self._release(trial)
+        trial.faults = faults
         trial.found = found
         if found is None:
             self.by_digest += 1

@@ -44,7 +44,8 @@ class Signatures:
 
     def _sign_answer(self, response: Response, endpoint: Endpoint, moment: Moment, mine: int, trial: Trial) -> None:
         content = content_untrusted(response.head, response.body, SIGNATURE_BODY)
-        signature = signature_of(response.status, content)
+        # what was looked at elsewhere is cut here
+        signature = trial.faults[mine].signature if trial.faults else signature_of(response.status, content)
         self._sign(signature, endpoint, moment, mine, content.data[:2048], trial)
 
     def _sign(

@@ -15,6 +15,7 @@ cdef class Trial:
     cdef public Side candidate
     cdef public object examiner
     cdef public Exchange exchange
+    cdef public object faults
     cdef public object found
     cdef public long long kept
     cdef public long long pending

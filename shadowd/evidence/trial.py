@@ -10,9 +10,11 @@ A trial is complete when production's answer and every side's are over; it is ex
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shadowd.compare.difference import Differences
+from shadowd.compare.inband_wire import InBand
+from shadowd.compare.signatures import Signature
 from shadowd.evidence.settings import Settings
 from shadowd.exchange.exchange import Exchange, Response
 
@@ -46,6 +48,14 @@ class Side:
         return False
 
 
+class Faults(NamedTuple):
+    """What an answer that was looked at elsewhere says of its own faults: an error under a status that says that all is
+    well, or the signature of one whose status does not."""
+
+    inside: InBand | None
+    signature: Signature | None
+
+
 class Judging(Protocol):
     """Who examines a trial, as far as the trial's way there needs to know (``examiner.py``)."""
 
@@ -62,7 +72,7 @@ class Judging(Protocol):
 class Trial:
     """See the module's head. ``pending`` counts the sides that are not over."""
 
-    __slots__ = ("baseline", "candidate", "examiner", "exchange", "found", "kept", "pending", "twin")
+    __slots__ = ("baseline", "candidate", "examiner", "exchange", "faults", "found", "kept", "pending", "twin")
 
     def __init__(self, examiner: Judging, exchange: Exchange, candidate: Side, baseline: Side | None) -> None:
         self.examiner = examiner
@@ -74,3 +84,5 @@ class Trial:
         self.kept = 0  # bytes of production's answer that wait here
         #: What was compared elsewhere: production and the candidate, production and the third, the candidate and that.
         self.found: tuple[Differences, ...] | None = None
+        #: Of production's answer, the candidate's and the third's, if they were looked at elsewhere.
+        self.faults: tuple[Faults, ...] = ()

@@ -319,7 +319,13 @@ class Assessment:
         if examiner.by_digest:
             limits.append(
                 f"{examiner.by_digest:,} exchanges were compared by digest: their answers hold more values than can be "
-                "compared one by one beside production."
+                "compared one by one beside production. Errors in them under a good status were looked for in the "
+                "first 8 KB alone."
+            )
+        talk = examiner.endpoints[ALL_PROMPTS].talk if ALL_PROMPTS in examiner.endpoints else None
+        if talk is not None and talk.too_long:
+            limits.append(
+                f"{talk.too_long:,} answers of models are longer than is read: what they say and call was not judged."
             )
         if examiner.faults:
             limits.append(

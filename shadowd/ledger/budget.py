@@ -24,6 +24,11 @@ class Budget:
         self.used += amount
         self.exhausted = 0 < self.limit <= self.used
 
+    def allow(self, limit: int) -> None:
+        """Another limit from now on; what is held already stays held."""
+        self.limit = limit
+        self.exhausted = 0 < limit <= self.used
+
 
 class Charge:
     """What one owner holds of a budget. It is given back when the owner says so, or is gone."""

@@ -9,7 +9,7 @@ from shadowd.config.document import Config
 from shadowd.errors import ShadowdError
 from shadowd.observe.metrics import Metrics
 from shadowd.observe.token import Token
-from shadowd.service.daemon import ServeHttp
+from shadowd.service.daemon import Opened, ServeHttp
 from shadowd.service.health import Health
 from shadowd.service.log import Log
 from shadowd.service.standing import Standing
@@ -29,10 +29,13 @@ def make_door(config: Config, log: Log) -> ServeHttp:
     """What serves an address over HTTP; the token is prepared now, with the rights that the daemon still has."""
     token = _token(config, log) if config.http else None
 
-    async def serve(address: str, sources: Verdicts | None, health: Health, standing: Standing) -> None:
+    async def serve(
+        address: str, sources: Verdicts | None, health: Health, standing: Standing, task_status: Opened
+    ) -> None:
         from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
 
-        await serve_http(address, sources, Monitor(health, standing), token if sources else None)
+        monitor = Monitor(health, standing)
+        await serve_http(address, sources, monitor, token if sources else None, task_status=task_status)
 
     return serve
 

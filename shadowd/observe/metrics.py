@@ -90,7 +90,7 @@ class Metrics:
             ("shadowd_ring_used_bytes", "Bytes of the ring that wait to be read.", programs.ring.backlog),
             ("shadowd_pump_lag_seconds", "Age of the oldest segment that waits in the ring.", pump.lag() / 1e9),
             ("shadowd_buffered_bytes", "Bytes in all buffers, the ring apart.", pump.engine.budget.used),
-            ("shadowd_buffered_limit_bytes", "memory_max.", pump.engine.budget.limit),
+            ("shadowd_buffered_limit_bytes", "What memory_max leaves to buffers.", pump.engine.budget.limit),
             ("shadowd_pressure_shed_ratio", "Share of connections that the guard sheds.", guard.controller.shed),
             ("shadowd_pressure_holding", "1 while the guard lets nothing be copied.", int(guard.controller.holding)),
             ("shadowd_store_failing", "1 while nothing is stored.", int(bool(standing.runs.writer.problem))),

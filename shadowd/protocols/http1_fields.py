@@ -13,6 +13,8 @@ MAX_LENGTH = 1 << 60
 _CONNECTION = re.compile(rb"\r\nconnection:([^\r\n]*)")
 _FOLD = re.compile(rb"\r\n([^\r\n: \t]*)[^\r\n]*(?:\r\n[ \t][^\r\n]*)+")
 _LENGTH_FIELD = re.compile(rb"\r\ncontent-length:([^\r\n]*)", re.IGNORECASE)
+#: Content-Length more than once, or a list of them, in a head of which the rest may be missing.
+_LENGTHS = re.compile(rb"\r\ncontent-length(?=:|$)|(?<=\r\ncontent-length:)[^\r\n]*,", re.IGNORECASE)
 _FOLD_BREAK = re.compile(rb"\r\n(?=[ \t])")
 #: A folded one of these may mean different things to different parsers (RFC 9112 §5.2, §11.2): rejected.
 _FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"host", b""})
@@ -74,6 +76,11 @@ def softened(head: bytes) -> bytes | None:
     """The head with neither folds nor control bytes in fields that have nothing to do with framing."""
     unfolded = unfold(head)
     return None if unfolded is None else without_control(unfolded, _FRAMING_FIELDS)
+
+
+def tells_lengths(head: bytes | bytearray) -> bool:
+    """Whether a head, or its first part, tells more than one length: the same, perhaps (see ``one_length``)."""
+    return len(_LENGTHS.findall(head)) > 1
 
 
 def one_length(head: bytes) -> bytes | None:

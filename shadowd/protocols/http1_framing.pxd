@@ -11,6 +11,7 @@ cdef class MessageReader:
     cdef public bytearray _buffer
     cdef public Charge _charge
     cdef public bint _deferred
+    cdef public long long _endless
     cdef public object error
     cdef public bytes _head
     cdef public bytes _line

@@ -34,6 +34,7 @@ from shadowd.protocols.http1_fields import ProtocolError
 from shadowd.protocols.http1_loose import (
     BARE_LF,
     BLANK_LINE,
+    blank_line_end,
     chunk_line,
     plain_chunk_line,
     strict_head,
@@ -69,9 +70,9 @@ class MessageReader:
     bytes of blank lines between messages (the owner may reset it)."""
 
     __slots__ = (
-        "_awaited", "_begin", "_body", "_body_length", "_buffer", "_charge", "_deferred", "_head", "_line", "_loose",
-        "_lowered", "_max_head", "_parser", "_part", "_remaining", "_started", "_state", "_strayed", "_trailer",
-        "_wire", "boundary", "error", "offset", "skipped",
+        "_awaited", "_begin", "_body", "_body_length", "_buffer", "_charge", "_deferred", "_endless", "_head", "_line",
+        "_loose", "_lowered", "_max_head", "_parser", "_part", "_remaining", "_started", "_state", "_strayed",
+        "_trailer", "_wire", "boundary", "error", "offset", "skipped",
     )  # fmt: skip
 
     def __init__(self, offset: int, max_head: int, budget: Budget) -> None:
@@ -85,18 +86,16 @@ class MessageReader:
         self._deferred = False  # llhttp shall judge this head when it is whole: it needs mending first
         self._loose = False  # this head has bare line feeds: it is in `_wire`, and in its strict form in `_buffer`
         self._wire = bytearray()
+        self._endless = 0  # up to this offset strict heads are not looked for: they are loose here, or not whole
         self._strayed = False  # this message is kept in another form than it came in
-        self._head = b""  # of the message whose body is arriving
-        self._lowered = b""
+        self._head = self._lowered = b""  # of the message whose body is arriving
         self._body = bytearray()
         self._body_length = 0
         self._remaining = 0  # bytes of the body, or of the chunk and its CRLF
         self._line = b""  # a chunk or trailer line that is not whole yet
         self._trailer = 0  # bytes of the trailer section so far
-        self._begin = offset
-        self._started = 0
-        self.offset = offset
-        self.boundary = offset
+        self._begin, self._started = offset, 0
+        self.offset = self.boundary = offset
         self.skipped = 0
         self.error: ProtocolError | None = None
 
@@ -230,7 +229,7 @@ class MessageReader:
             self._started = time
             self._begin = self.offset + pos
             self._deferred = self._loose = self._strayed = False
-            end = data.find(HEAD_END, pos) + 4
+            end = 3 if self._begin < self._endless else data.find(HEAD_END, pos) + 4
             if end > 3:
                 head = data[pos:end]
                 lowered = head.lower()
@@ -238,21 +237,28 @@ class MessageReader:
                     length = self._length(head, lowered)
                     fed = self._judge_head(data[pos : end + length], head)
                 except ProtocolError:
-                    buffer += data[pos:]
                     if not BARE_LF.search(head):
+                        buffer += head
                         raise
-                    return self._become_loose(data, time, done)
+                    self._endless, size = self.offset + size, blank_line_end(data, pos)
+                    buffer += data[pos:size]
+                    return self._become_loose(data, size, time, done)
                 return self._frame(data, pos + fed, end, head, lowered, length, time, done)
         if self._loose:
-            return self._read_loose(data, pos, time, done)
+            before = len(self._wire)
+            self._wire += data[pos:]
+            return self._read_wire(before, data, size, time, done)
         before = len(buffer)
-        buffer += data[pos:]
+        if not before:  # what is behind would be copied and searched with each of a thousand small heads
+            self._endless = self.offset + size
+            size = blank_line_end(data, pos)
+        buffer += data[pos:size]
         if self._deferred and BARE_LF.search(buffer, max(0, before - 1)):
-            return self._become_loose(data, time, done)
+            return self._become_loose(data, size, time, done)
         end = buffer.find(HEAD_END, max(0, before - 3)) + 4
         if end < 4:
             if not self._deferred and BARE_LF.search(buffer, max(0, before - 1)):
-                return self._become_loose(data, time, done)
+                return self._become_loose(data, size, time, done)
             self._judge_part(data[pos:])
             if len(buffer) > self._max_head:
                 if self._deferred:
@@ -269,7 +275,7 @@ class MessageReader:
         except ProtocolError:
             if not BARE_LF.search(head):
                 raise
-            return self._become_loose(data, time, done)
+            return self._become_loose(data, size, time, done)
         buffer.clear()
         lowered = head.lower()
         return self._frame(data, stop, stop, head, lowered, self._length(head, lowered), time, done)
@@ -286,22 +292,15 @@ class MessageReader:
         elif not self._mendable(_NOT_JUDGED):
             raise ProtocolError("malformed", "cannot become a valid head")
 
-    def _become_loose(self, data: bytes, time: int, done: list[Any]) -> int:
-        """The head in ``_buffer``, to which ``data`` has been added, has bare line feeds."""
-        self._loose = True
-        self._deferred = False
-        self._wire = self._buffer
-        self._buffer = bytearray()
+    def _become_loose(self, data: bytes, size: int, time: int, done: list[Any]) -> int:
+        """The head in ``_buffer``, to which ``data`` up to ``size`` has been added, has bare line feeds."""
+        self._loose, self._deferred = True, False
+        self._wire, self._buffer = self._buffer, bytearray()
         self._renew()
-        return self._read_wire(0, data, time, done)
+        return self._read_wire(0, data, size, time, done)
 
-    def _read_loose(self, data: bytes, pos: int, time: int, done: list[Any]) -> int:
-        before = len(self._wire)
-        self._wire += data[pos:]
-        return self._read_wire(before, data, time, done)
-
-    def _read_wire(self, before: int, data: bytes, time: int, done: list[Any]) -> int:
-        """``_wire`` has grown from ``before`` by the end of ``data``; a loose head ends at a blank line."""
+    def _read_wire(self, before: int, data: bytes, size: int, time: int, done: list[Any]) -> int:
+        """``_wire`` has grown from ``before`` by ``data`` up to ``size``; a loose head ends at a blank line."""
         wire, buffer = self._wire, self._buffer
         blank = BLANK_LINE.search(wire, max(0, before - 2))
         if blank is None:
@@ -310,8 +309,8 @@ class MessageReader:
             self._judge_part(piece)
             if len(buffer) > self._max_head:
                 raise ProtocolError("head_too_large")
-            return len(data)
-        stop = len(data) - (len(wire) - blank.end())
+            return size
+        stop = size - (len(wire) - blank.end())
         head = strict_head(bytes(wire[: blank.end()])) if stop > 0 else None
         if head is None:
             raise ProtocolError("malformed", "line feeds that servers read in different ways")
@@ -400,6 +399,7 @@ class MessageReader:
         """Walks the chunks and feeds llhttp in one piece all that cannot hold the end, then the blank line. A line is
         fed when it is whole."""
         start = pos
+        strict: list[bytes] = []  # what is not fed yet of lines that had to be mended, and what stands before them
         size = len(data)
         while pos < size:
             if self._part == CHUNK_DATA:
@@ -411,11 +411,20 @@ class MessageReader:
                     if data[pos : pos + 2] == b"\r\n":
                         pos += 2
                         self._part = CHUNK_LINE
+                    elif data[pos : pos + 1] == b"\n":
+                        strict += (data[start:pos], b"\r\n")
+                        start = pos = pos + 1
+                        self._part = CHUNK_LINE
+                        self._strayed = True
                 continue
             if self._part == CHUNK_LINE and not self._line and (plain := plain_chunk_line(data, pos)) is not None:
                 self._remaining = int(plain[1], 16)
                 self._part = CHUNK_DATA if self._remaining else TRAILER
                 self._trailer = 0
+                if data[plain.end(1)] != 13 or plain.end() - plain.end(1) != 2:  # no CR right behind, and LF
+                    strict += (data[start:pos], plain[1] + b"\r\n")
+                    start = plain.end()
+                    self._strayed = True
                 pos = plain.end()
                 continue
             newline = data.find(b"\n", pos)
@@ -424,27 +433,27 @@ class MessageReader:
             if len(line) + self._trailer > (self._max_head if self._part == TRAILER else MAX_CHUNK_LINE):
                 raise ProtocolError("chunk_too_large")
             if newline < 0:
-                self._take_unfinished(data[start:begin])
+                self._take_unfinished(b"".join((*strict, data[start:begin])))
                 self._line = line
                 return size
             shown = self._strict_line(line)
             self._strayed = self._strayed or shown is not line
-            if shown is not line or self._line:
-                self._take_unfinished(data[start:begin])
+            mended = shown is not line or bool(self._line)
+            if mended:
+                strict.append(data[start:begin])
                 self._line = b""
                 start = begin = pos
-            else:
-                shown = b""  # it is in `data`
             if self._part == TRAILER and line in (b"\r\n", b"\n"):
-                self._take_unfinished(data[start:begin])
+                self._take_unfinished(b"".join((*strict, data[start:begin])))
                 self._judge(b"\r\n")
                 if self._awaited:
                     raise ProtocolError("framing", "llhttp saw no end after the trailers")
                 self._keep(b"\r\n")
                 self._finish(pos, time, done)
                 return pos
-            self._take_unfinished(shown)
-        self._take_unfinished(data[start:pos])
+            if mended:
+                strict.append(shown)
+        self._take_unfinished(b"".join((*strict, data[start:pos])) if strict else data[start:pos])
         return pos
 
     def _strict_line(self, line: bytes) -> bytes:

@@ -22,12 +22,18 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _EXTENSION = rb";" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|\"[^\"\\\x00-\x1f\x7f]*\"))?"
 #: Below 2**60: positions in a stream are signed 64-bit numbers.
 _SIZE = rb"([0-9A-Fa-f]{1,15}|0[0-9A-Fa-f]{15})"
-#: The common case, matched where it begins.
-plain_chunk_line = re.compile(_SIZE + rb"\r\n").match
+#: The common case, and one without extensions that is loose, matched where they begin.
+plain_chunk_line = re.compile(_SIZE + rb"(?:\r\n|[ \t]{0,64}\r?\n)").match
 _CHUNK_LINE = re.compile(_SIZE + rb"(?:" + _EXTENSION + rb")*\r\n")
 #: RFC 9112 §7.1.1 allows blanks around the parts of an extension; servers that pad sizes exist (old Apache). A bare LF
 #: within an extension ends the line for one server and not for another.
 _LOOSE_CHUNK_LINE = re.compile(_SIZE + rb"[ \t]*(?:;[^\r\n\x00]*\r\n|\r?\n)")
+
+
+def blank_line_end(data: bytes, pos: int) -> int:
+    """Where the first blank line behind ``pos`` ends, or the data."""
+    found = BLANK_LINE.search(data, pos)
+    return len(data) if found is None else found.end()
 
 
 def strict_head(head: bytes) -> bytes | None:

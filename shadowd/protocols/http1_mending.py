@@ -12,6 +12,7 @@ from httptools import (
     HttpRequestParser,
 )
 
+from shadowd.protocols.http1_fields import tells_lengths
 from shadowd.protocols.http1_loose import CONTROL
 
 #: token of RFC 9110 §5.6.2; the longest registered method has 17 characters (UPDATEREDIRECTREF).
@@ -32,7 +33,7 @@ def repairable(head: bytes | bytearray, error: Exception, deferred: bool) -> boo
         return True
     if isinstance(error, HttpParserInvalidURLError):
         return _fails_at_high_byte(head)
-    return b"\r\n " in head or b"\r\n\t" in head or CONTROL.search(head) is not None
+    return b"\r\n " in head or b"\r\n\t" in head or CONTROL.search(head) is not None or tells_lengths(head)
 
 
 def _fails_at_high_byte(head: bytes | bytearray) -> bool:

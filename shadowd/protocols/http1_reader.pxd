@@ -10,6 +10,7 @@ cdef class RequestReader(MessageReader):
     cdef public bytes failed_method
     cdef public bint _large
     cdef public long long _max_body
+    cdef public bint _repeated
     cdef public bytes trailing
     cdef public bint _upgrade
     cdef public object _why

@@ -9,6 +9,7 @@ what may follow a head, and the few things llhttp rejects or cannot know, which 
 - bytes above 0x7F in the request-target, which browsers and curl send and nginx accepts,
 - obsolete line folding (RFC 9112 §5.2) and control bytes in a header that has nothing to do with framing,
 - an upgrade request with a body (RFC 9110 §7.8: the body comes first, in HTTP; llhttp would stop before it),
+- a Content-Length that is told several times, always the same (RFC 9110 §8.6): kept once, too, for it is sent on,
 - a 101 without an ``Upgrade`` header; responses to HEAD and CONNECT, which have no body whatever they announce.
 """
 
@@ -26,7 +27,14 @@ from httptools import (
 
 from shadowd.exchange.exchange import Request
 from shadowd.ledger.budget import UNBOUNDED, Budget
-from shadowd.protocols.http1_fields import ProtocolError, content_length, persistent, softened
+from shadowd.protocols.http1_fields import (
+    ProtocolError,
+    content_length,
+    one_length,
+    persistent,
+    softened,
+    tells_lengths,
+)
 from shadowd.protocols.http1_framing import (
     CHUNKED,
     HEAD,
@@ -68,7 +76,7 @@ class RequestReader(MessageReader):
     """Cuts requests. After a request with ``upgrade`` set it stops: what follows may not be HTTP. The bytes of the
     latest feed that it did not consume are in ``trailing``; ``resume`` makes it go on."""
 
-    __slots__ = ("_closed", "_large", "_max_body", "_upgrade", "_why", "failed_method", "trailing")
+    __slots__ = ("_closed", "_large", "_max_body", "_repeated", "_upgrade", "_why", "failed_method", "trailing")
 
     def __init__(
         self, offset: int = 0, max_head: int = MAX_HEAD, max_body: int = MAX_BODY, budget: Budget = UNBOUNDED
@@ -78,6 +86,7 @@ class RequestReader(MessageReader):
         self._large = False
         self._why = "too_large"  # the message that is not kept is not kept for that
         self._upgrade = False
+        self._repeated = False  # this head tells its length several times
         self._closed = False  # the client said that it sends no further request
         self.failed_method = b""  # of the request that was rejected, as far as it is known
         self.trailing = b""
@@ -137,7 +146,12 @@ class RequestReader(MessageReader):
             return None
         method, target, _ = self._head.split(None, 2)
         body = bytes(self._body)
-        return Request(method, target, self._head, body, self._begin, self.offset, self._started, self._started, False)
+        head = self._once(self._head)
+        return Request(method, target, head, body, self._begin, self.offset, self._started, self._started, False)
+
+    def _once(self, head: bytes) -> bytes:
+        """A head to be kept: its length is told once ("prior to … forwarding the message", RFC 9110 §8.6)."""
+        return (one_length(head) if self._repeated else None) or head
 
     def _fail(self, error: ProtocolError) -> None:
         self.failed_method = bytes((self._head or self._wire or self._buffer)[:_METHOD]).partition(b" ")[0]
@@ -174,6 +188,9 @@ class RequestReader(MessageReader):
         if self._large or not repairable(head, error, self._deferred):
             return None
         mended = softened(head)
+        if mended is not None and tells_lengths(mended):
+            mended = one_length(mended)
+            self._repeated = mended is not None
         line = REQUEST_LINE.match(mended) if mended else None
         if mended is None or line is None:
             return None
@@ -214,6 +231,10 @@ class RequestReader(MessageReader):
         if version not in _VERSIONS:
             raise ProtocolError("malformed", "not HTTP/1.0 or 1.1")
         keep_alive = persistent(lowered, version)
+        if self._repeated:
+            head = self._once(head)
+            lowered = head.lower()
+            self._repeated = False
         upgrade, self._upgrade = self._upgrade, False
         large = self._large or length > self._max_body or len(head) > self._max_head
         self._large = False

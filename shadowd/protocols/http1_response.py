@@ -15,7 +15,14 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from shadowd.exchange.exchange import Response
 from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.content_digest import ContentDigest
-from shadowd.protocols.http1_fields import ProtocolError, content_length, one_length, persistent, softened
+from shadowd.protocols.http1_fields import (
+    ProtocolError,
+    content_length,
+    one_length,
+    persistent,
+    softened,
+    tells_lengths,
+)
 from shadowd.protocols.http1_framing import (
     CHUNKED,
     HEAD,
@@ -37,8 +44,6 @@ _STREAMED = re.compile(rb"\r\ncontent-type:[ \t]*(?:text/event-stream|applicatio
 #: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. Half a megabyte at most.
 MAX_MARKS = 4096
 MARK_BYTES = 128  # of memory: a tuple of two integers, and its place in the list
-#: Content-Length more than once, or a list of them, in a head of which the rest may be missing.
-_LENGTHS = re.compile(rb"\r\ncontent-length(?=:|$)|(?<=\r\ncontent-length:)[^\r\n]*,", re.IGNORECASE)
 _TRANSFER_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)")
 
 
@@ -290,11 +295,13 @@ class ResponseReader(MessageReader):
             marks[-1:] = [(offset, time)]
 
     def _mendable(self, error: Exception) -> bool:
+        if self._deferred:
+            return True  # it was asked before: with each piece the whole would be searched again
         buffer = self._buffer
         if _STATUS_LINE.match(buffer) is None:
             return False
         folded = b"\r\n " in buffer or b"\r\n\t" in buffer
-        return folded or CONTROL.search(buffer) is not None or len(_LENGTHS.findall(buffer)) > 1
+        return folded or CONTROL.search(buffer) is not None or tells_lengths(buffer)
 
     def _mend(self, head: bytes, error: Exception) -> bytes | None:
         if not self._awaited and head[9:12] == b"101":

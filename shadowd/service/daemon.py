@@ -16,7 +16,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -27,7 +27,6 @@ from shadowd.capture.selection import RESELECT, select
 from shadowd.config.document import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ItselfError, ShadowdError, UsageError
-from shadowd.ledger.budget import Budget
 from shadowd.redact.redaction import Redactor
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target
@@ -37,6 +36,7 @@ from shadowd.runs.runs import Runs
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
+from shadowd.service.memory import Memory
 from shadowd.service.notify import Notifier, keep_told
 from shadowd.service.privileges import give_up
 from shadowd.service.resolving import Resolving
@@ -57,8 +57,17 @@ _OWN_FILES = frozenset({"filters.json", "shadowd.db", "redaction.key"})
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
 
 
-#: Serves one address: (address, what verdicts and reports come from or None, health, standing).
-ServeHttp = Callable[[str, Verdicts | None, Health, Standing], Awaitable[None]]
+Opened = trio.TaskStatus[str]  # told the address
+
+
+class ServeHttp(Protocol):
+    """Serves an address; started once clients can connect. ``sources``: what verdicts and reports come from."""
+
+    async def __call__(
+        self, address: str, sources: Verdicts | None, health: Health, standing: Standing, task_status: Opened
+    ) -> None: ...
+
+
 MakeDoor = Callable[[Config, Log], ServeHttp]
 
 
@@ -79,15 +88,17 @@ class Daemon:
         self.log = log
         self.notifier = notifier
         self.programs = programs
+        self.problems: dict[str, str] = {}
+        self.memory = Memory(config.memory_max, self.problems, lambda text: log("memory", problem=text))
         self.engine = Engine(
             config.own_mark,
             config.max_buffered_total,
             config.max_body,
             on_tls_error=self._tls_error,
             time_socket=programs.time_socket,
-            budget=Budget(config.memory_max),
+            budget=self.memory.budget,
         )
-        out_of_order = min(config.max_buffered_total, config.memory_max // 4)
+        out_of_order = min(config.max_buffered_total, self.memory.budget.limit // 4)
         limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=out_of_order)
         self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
         self.roster = Roster(config, programs, self.pump)
@@ -101,8 +112,9 @@ class Daemon:
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
         self.guard = host_guard(self.pump, config.cpu_guard, config.cpu_max, log)
-        self.standing = Standing(config, programs, self.pump, self.roster, self.runs, self.guard)
-        self.problems = self.standing.problems
+        self.standing = Standing(
+            config, programs, self.pump, self.roster, self.runs, self.guard, self.memory, self.problems
+        )
         self.embedding = Embedding(lambda: list(self.runs.current.values()), self.problems)
         self.comparer = Comparer(self.engine.examining, self.problems)
         self.engine.examining.on_failure = self._comparison_failed
@@ -287,15 +299,17 @@ class Daemon:
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
-    async def open_http(self, setting: str, sources: Verdicts | None) -> None:
-        """Health and metrics, with ``sources`` verdicts and reports. An address that is taken is told, and mirroring
-        goes on."""
+    async def open_http(self, setting: str, sources: Verdicts | None, task_status: Opened) -> None:
+        """Health and metrics, with ``sources`` verdicts and reports. Started when it is open; an address that is taken
+        is told, and mirroring goes on."""
         assert self.serve_http is not None
         try:
-            await self.serve_http(getattr(self.config, setting), sources, self.health, self.standing)
+            address = getattr(self.config, setting)
+            await self.serve_http(address, sources, self.health, self.standing, task_status=task_status)
         except ShadowdError as error:
             self.problems[setting] = str(error)
             self.log(setting, problem=str(error))
+            task_status.started("")
 
     async def watch_interfaces(self) -> None:
         """Attach to interfaces that appear, forget those that go."""
@@ -450,16 +464,19 @@ async def run_daemon(
             nursery.start_soon(daemon.watch_signals, nursery.cancel_scope.cancel)
             await nursery.start(daemon.runs.writer.run)
             await daemon.runs.recall()
+            # the doors before the filters: what serves them takes a while to load, and the pump must not wait then
+            if config.http and serve_http is not None:
+                await nursery.start(daemon.open_http, "http", daemon.verdicts)
+            if config.monitor and serve_http is not None:
+                await nursery.start(daemon.open_http, "monitor", None)
             daemon.start_filters()
             tasks = (daemon.pump.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
-                     daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.tell_manager, daemon.watch_config,
-                     daemon.watch_selections, daemon.embedding.run, daemon.comparer.run)  # fmt: skip
+                     daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.watch_config,
+                     daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
-            if config.http and serve_http is not None:
-                nursery.start_soon(daemon.open_http, "http", daemon.verdicts)
-            if config.monitor and serve_http is not None:
-                nursery.start_soon(daemon.open_http, "monitor", None)
+            daemon.standing.starting = False
+            nursery.start_soon(daemon.tell_manager)
             hooks = ",".join(daemon.roster.hooks()) or "none"
             log("ready", socket=config.socket, filters=len(daemon.roster.entries), hooks=hooks, loader=programs.loader)
             if ready is not None:

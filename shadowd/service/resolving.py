@@ -57,20 +57,21 @@ class Resolving:
             except OSError as failure:
                 error = str(failure.strerror or failure)
             else:
-                addresses = [(int(family), address) for family, _, _, _, address in found]
-                others = (
-                    [] if target in self._caught else [one for one in addresses if not self._is_itself(entry, one[1])]
+                addresses: list[Address] = [(int(family), address) for family, _, _, _, address in found]  # type: ignore[misc]
+                spec, selected = entry.spec, entry.selected
+                # in a thread: it reads of other network namespaces, and the pump must not wait
+                others = await trio.to_thread.run_sync(
+                    lambda: [one for one in addresses if not is_itself(spec, selected, one[1][0], one[1][1])],
+                    abandon_on_cancel=True,
                 )
+                if target in self._caught:
+                    others = []
                 self._refuse(target, len(others) < len(addresses))
-                target.addresses = others  # type: ignore[assignment]
+                target.addresses = others
                 target.resolve_error = ""
                 return
         if not target.addresses:
             target.resolve_error = f"{target.host} does not resolve: {error}"
-
-    @staticmethod
-    def _is_itself(entry: Entry, address: tuple[object, ...]) -> bool:
-        return is_itself(entry.spec, entry.selected, str(address[0]), int(str(address[1])))
 
     def _refuse(self, target: Target, refused: bool) -> None:
         if target in self._caught:

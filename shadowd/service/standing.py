@@ -13,6 +13,7 @@ from shadowd.evidence.examining import ExaminingStatistics
 from shadowd.ledger.ledger import totals
 from shadowd.runs.runs import Runs
 from shadowd.service.guard import Guard
+from shadowd.service.memory import Memory
 from shadowd.service.roster import Roster
 from shadowd.worker.pump import Pump
 
@@ -25,7 +26,15 @@ class Standing:
     """Reads what the others keep. ``problems`` is the daemon's own list, by what it is about."""
 
     def __init__(
-        self, config: Config, programs: Programs, pump: Pump, roster: Roster, runs: Runs, guard: Guard
+        self,
+        config: Config,
+        programs: Programs,
+        pump: Pump,
+        roster: Roster,
+        runs: Runs,
+        guard: Guard,
+        memory: Memory,
+        problems: dict[str, str],
     ) -> None:
         self.config = config
         self.programs = programs
@@ -33,8 +42,10 @@ class Standing:
         self.roster = roster
         self.runs = runs
         self.guard = guard
+        self.memory = memory
+        self.problems = problems
         self.started = time.monotonic()
-        self.problems: dict[str, str] = {}
+        self.starting = True  # the doors are open before the filters are in force
         self._rates: dict[str, tuple[float, int]] = {}
 
     def status(self) -> dict[str, Any]:
@@ -56,12 +67,15 @@ class Standing:
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
             "examining": _examining(self.pump.engine.examining.statistics()),
             "guard": self.guard.statistics(),
+            "memory": self.memory.statistics(),
             "store": self.runs.writer.statistics()._asdict(),
             "problems": self.problem_lines(),
         }
 
     def unready(self) -> str:
         """Why a filter of the configuration does not capture yet, "" if all do (READY=1)."""
+        if self.starting:
+            return "the daemon is starting"
         return "; ".join(self.roster.unattached())
 
     def sentence(self) -> str:

@@ -12,15 +12,17 @@ import pickle
 import subprocess
 import sys
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import trio
 
 from shadowd.compare.difference import NONE, Difference, Differences, Options
+from shadowd.compare.inband_wire import FAILED, REFUSED, InBand
+from shadowd.compare.signatures import Signature
 from shadowd.evidence.examining import Examining, answers_of
 from shadowd.evidence.pairing import Pairing
-from shadowd.evidence.trial import Trial
+from shadowd.evidence.trial import Faults, Trial
 from shadowd.worker.comparer_worker import HEADER
 
 #: Seconds for one trial, those that the process waits for a core included (it runs when nobody else wants to).
@@ -41,19 +43,30 @@ def asked(trial: Trial) -> bytes:
     pairing = Pairing(trial, trial.examiner.epoch, settings.preserve_host)
     options: Options = copy.copy(settings.options)
     options.head_memo = {}
-    pairs = combinations(answers_of(trial), 2)
-    return pickle.dumps([(ours, theirs, options, pairing.context(ours, theirs)) for ours, theirs in pairs])
+    answers = answers_of(trial)
+    pairs = [(ours, theirs, options, pairing.context(ours, theirs)) for ours, theirs in combinations(answers, 2)]
+    return pickle.dumps((pairs, answers))
 
 
-def replied_untrusted(data: bytes, pairs: int) -> tuple[Differences, ...]:
-    """Of each pair. Raises ``ReplyError``."""
+class Reply(NamedTuple):
+    """``differences`` of each pair, ``faults`` of each answer."""
+
+    differences: tuple[Differences, ...]
+    faults: tuple[Faults, ...]
+
+
+def replied_untrusted(data: bytes, answers: int) -> Reply:
+    """To a question of so many answers. Raises ``ReplyError``."""
     try:
         listed = msgpack.unpackb(data, unicode_errors="surrogatepass", strict_map_key=True)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise ReplyError(f"no msgpack: {error}") from None
-    if not isinstance(listed, list) or len(listed) != pairs:
-        raise ReplyError("not as many pairs as were asked for")
-    return tuple(_differences(one) for one in listed)
+    if not (isinstance(listed, list) and len(listed) == 2 and all(isinstance(one, list) for one in listed)):
+        raise ReplyError("no reply")
+    differences, faults = listed
+    if len(differences) != answers * (answers - 1) // 2 or len(faults) != answers:
+        raise ReplyError("not as much as was asked for")
+    return Reply(tuple(map(_differences, differences)), tuple(map(_faults, faults)))
 
 
 def _differences(one: Any) -> Differences:
@@ -65,6 +78,27 @@ def _differences(one: Any) -> Differences:
             raise ReplyError("no difference")
         found.append(Difference(*texts))
     return Differences.of(found, max(0, one[0])) if found or one[0] else NONE
+
+
+def _faults(one: Any) -> Faults:
+    if not (isinstance(one, list) and len(one) == 2):
+        raise ReplyError("no faults of an answer")
+    inside, signature = one
+    found = None
+    if inside is not None:
+        if not (isinstance(inside, list) and inside and type(inside[0]) is int and inside[0] in (REFUSED, FAILED)):
+            raise ReplyError("no error within an answer")
+        found = InBand(inside[0], _signature(inside[1:]))
+    return Faults(found, None if signature is None else _signature(signature))
+
+
+def _signature(texts: Any) -> Signature:
+    if not (isinstance(texts, list) and len(texts) == 3 and all(isinstance(text, str) for text in texts)):
+        raise ReplyError("no signature")
+    try:
+        return Signature.told_untrusted(*texts)
+    except ValueError as error:
+        raise ReplyError(str(error)) from None
 
 
 class Comparer:
@@ -103,12 +137,12 @@ class Comparer:
         """The oldest heavy trial."""
         examining = self._examining
         trial = examining.heavy[0]  # it stays in the queue, and counts there, until it is compared
-        found: tuple[Differences, ...] | None = None
+        reply: Reply | None = None
         try:
             if self._process is None:
                 await self._start()
             with trio.fail_after(REPLY_LIMIT):
-                found = await self._ask(trial)
+                reply = await self._ask(trial)
         except (ReplyError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
             await self._end()
         except OSError as error:
@@ -127,7 +161,7 @@ class Comparer:
             examining.fail(trial.examiner, error)
         self._problems.pop("comparer", None)
         examining.heavy.popleft()
-        examining.compared(trial, found)
+        examining.compared(trial, *(reply or (None,)))
 
     async def _start(self) -> None:
         self._process = await trio.lowlevel.open_process(
@@ -138,7 +172,7 @@ class Comparer:
         )
         self.started += 1
 
-    async def _ask(self, trial: Trial) -> tuple[Differences, ...]:
+    async def _ask(self, trial: Trial) -> Reply:
         assert self._process is not None
         assert self._process.stdin is not None
         content = asked(trial)
@@ -147,8 +181,7 @@ class Comparer:
         length = HEADER.unpack(header)[0]
         if length > REPLY_BYTES:
             raise ReplyError("a reply beyond all measure")
-        answers = len(answers_of(trial))
-        return replied_untrusted(await self._read(length), answers * (answers - 1) // 2)
+        return replied_untrusted(await self._read(length), len(answers_of(trial)))
 
     async def _read(self, length: int) -> bytes:
         assert self._process is not None

@@ -281,5 +281,5 @@ class Pump:
             "ring_backlog": self._ring.backlog,
             "buffered": self.engine.buffered,
             "memory": self.engine.budget.used,
-            "memory_max": self.engine.budget.limit,
+            "memory_limit": self.engine.budget.limit,
         }

@@ -50,8 +50,8 @@ def daemon(tmp_path: Path, ports: tuple[int, int]) -> Iterator[Daemon]:
 
 
 def test_a_running_daemon_is_alive_and_ready_at_both_doors(daemon: Daemon, ports: tuple[int, int]) -> None:
+    """From the moment on that it says so: nobody need wait for the doors."""
     for port in ports:
-        wait_for("the door is open", lambda p=port: _answers(p))
         assert get(port, "/healthz") == (200, "ok\n")
         assert get(port, "/readyz") == (200, "ok\n")
     assert get(ports[0], "/verdict?filter=configured")[0] == 200
@@ -80,13 +80,6 @@ def test_a_daemon_that_drains_is_alive_and_not_ready(daemon: Daemon, ports: tupl
     client.close()
     production.close()
     shadow.close()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return bool(get(port, "/healthz"))
-    except OSError:
-        return False
 
 
 # --- what is made of it -----------------------------------------------------------------------------------------------

@@ -104,6 +104,6 @@ def test_uploads_that_never_end_stay_within_the_budget(tmp_path: Path, shadow: S
         kernel = daemon.ledger("shop")["kernel"]
         assert (kernel["ring_full"], kernel["dead"]) == (0, 0)
         wait_for("everything was given back", lambda: daemon.call("status")["pump"]["memory"] == 0, 60)
-        assert daemon.call("status")["pump"]["memory_max"] == limit
+        assert daemon.call("status")["pump"]["memory_limit"] == limit
     finally:
         daemon.stop()

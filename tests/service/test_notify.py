@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import trio.testing
 from shadowd.capture import bpf
 from shadowd.errors import ConfigError
 from shadowd.service.notify import STATUS_LIMIT, Notifier, keep_told
-from tests.netns.lab import Daemon, HttpClient, Server, in_namespace, namespaces, running, sh
+from tests.netns.lab import Daemon, HttpClient, Server, free_port, in_namespace, namespaces, running, sh
 from tests.service.manager import Manager
 
 BPF_PROG_LOAD, BPF_PROG_TYPE_SCHED_CLS = 5, 3  # include/uapi/linux/bpf.h
@@ -231,6 +232,38 @@ def program_that_does_nothing() -> int:
     licence = ctypes.create_string_buffer(b"GPL")
     attr = struct.pack("=IIQQ", BPF_PROG_TYPE_SCHED_CLS, 2, ctypes.addressof(code), ctypes.addressof(licence))
     return bpf.bpf(BPF_PROG_LOAD, attr, 48)[0]
+
+
+@pytest.mark.usefixtures("root_user")
+def test_ready_is_told_when_the_doors_are_open(tmp_path: Path, manager: Manager) -> None:
+    ports = [free_port(), free_port()]
+    doors = f'http = "127.0.0.1:{ports[0]}"\nmonitor = "127.0.0.1:{ports[1]}"\n'
+    daemon = Daemon(tmp_path / "d", doors)
+    opened: list[int] = []
+
+    def connect() -> None:
+        manager.wait("READY")
+        for port in ports:
+            with socket.create_connection(("127.0.0.1", port), 10):
+                opened.append(port)
+
+    looking = threading.Thread(target=connect)
+    looking.start()
+    try:
+        daemon.start()
+        looking.join(60)
+        assert opened == ports
+    finally:
+        daemon.stop()
+
+
+@pytest.mark.usefixtures("root_user")
+def test_a_door_that_cannot_be_opened_keeps_nobody_waiting(tmp_path: Path, manager: Manager) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with running(tmp_path / "d", f'http = "{address}"\n') as daemon:
+            manager.wait("READY")
+            assert address in " ".join(daemon.call("status")["problems"])
 
 
 @pytest.mark.usefixtures("root_user")

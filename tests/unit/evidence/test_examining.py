@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from shadowd.compare.burden import LIGHT, SMALL, burden
+from shadowd.evidence.conversing import ALL_PROMPTS
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.examining import MAX_BYTES, MAX_HEAVY, MAX_WAITING, SAVED, SHARE, TURN, Examining
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.timing import Timing
 from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange.exchange import Exchange, Request, Response
+from shadowd.judge.assessment import Assessment
 from shadowd.ledger.budget import Budget
 
 MS = 1_000_000
@@ -336,3 +338,57 @@ def test_without_an_allowance_nothing_is_pending() -> None:
     assert (judged.compared, examining.pending) == (1, True)
     examining.go_on(clock.now)
     assert judged.compared == 2
+
+
+# --- answers of a model -----------------------------------------------------------------------------------------------
+
+
+def piece(content: str, finish: str | None = None) -> bytes:
+    """As OpenAI sends it."""
+    about = {"id": "chatcmpl-123456789012345678901234", "object": "chat.completion.chunk", "created": 1_700_000_000}
+    choice = {"index": 0, "delta": {"content": content}, "logprobs": None, "finish_reason": finish}
+    said = {**about, "model": "gpt-4o-mini", "system_fingerprint": "fp_44709d6fcb", "choices": [choice]}
+    return b"data: " + json.dumps(said).encode() + b"\n\n"
+
+
+def talk(judged: Examiner, streams: list[bytes], baseline: bool = False) -> Trial:
+    """Answers to one prompt: production's, the candidate's, a third's."""
+    asking = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\r\n"
+    request = Request(b"POST", b"/v1/chat/completions", head, asking, 0, len(head) + len(asking), MS, MS)
+    made = trial(judged, *streams[:2])
+    made.exchange.request = request
+    if baseline:
+        made.baseline = side(streams[2])
+    answers = [made.exchange.response, made.candidate.response]
+    for one in (*answers, made.baseline.response if made.baseline is not None else None):
+        if one is not None:
+            one.head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    return made
+
+
+def test_three_streams_as_long_as_is_kept_are_read() -> None:
+    judged, examining = examiner(), Examining(Budget(64 << 20), Clock())
+    examining.on_heavy = lambda: None
+    size = (256 << 10) // len(piece("hello")) - 2
+    streams = [piece("hello") * size + piece(end) + piece("", "stop") for end in ("one", "two", "thr")]
+    examining.take(talk(judged, streams, baseline=True))
+    examining.go_on(SECOND)
+    assert (judged.compared, len(examining.heavy), judged.by_digest) == (1, 0, 0)
+    found = judged.endpoints[ALL_PROMPTS].talk
+    assert found is not None
+    assert (found.too_long, found.models[1]) == (0, {"gpt-4o-mini": 1})
+
+
+def test_what_is_not_read_is_counted_and_said() -> None:
+    """Events that cost more than they say; who reads the report is told."""
+    judged, examining = examiner(), Examining(Budget(64 << 20), Clock())
+    streams = [b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % end * 5_000 for end in (b"A", b"B")]
+    examining.take(talk(judged, streams))
+    assert (judged.compared, judged.by_digest) == (1, 1)
+    found = judged.endpoints[ALL_PROMPTS].talk
+    assert found is not None
+    assert found.too_long == 1
+    limits = " ".join(Assessment(judged, 1, 60.0).finish()["limits"])
+    assert "1 exchanges were compared by digest" in limits
+    assert "1 answers of models are longer than is read" in limits

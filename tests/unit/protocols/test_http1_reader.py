@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shadowd.exchange.exchange import Request, Response
 from shadowd.protocols.http1_reader import OversizedRequest, ProtocolError, RequestReader
 from shadowd.protocols.http1_response import ResponseReader
+from tests.unit.costs import ATTEMPTS, assert_linear, cost
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
@@ -121,8 +122,25 @@ def test_obsolete_folding_is_accepted_where_it_is_harmless() -> None:
 SMUGGLING = {
     "cl+te": b"Content-Length: 3\r\nTransfer-Encoding: chunked",
     "te+cl": b"Transfer-Encoding: chunked\r\nContent-Length: 3",
-    "two cl": b"Content-Length: 3\r\nContent-Length: 3",
-    "cl list": b"Content-Length: 3, 3",
+    "two cl": b"Content-Length: 3\r\nContent-Length: 4",
+    "cl list": b"Content-Length: 3, 4",
+    "cl list, other digits": b"Content-Length: 3, 03",
+    "cl list with nothing": b"Content-Length: 3,, 3",
+    "cl list with an end": b"Content-Length: 3, 3,",
+    "cl list, then another": b"Content-Length: 3, 3\r\nContent-Length: 4",
+    "cl and an empty one": b"Content-Length: 3\r\nContent-Length:",
+    "cl list that is no number": b"Content-Length: a, a",
+    "cl list of negatives": b"Content-Length: -3, -3",
+    "cl list folded": b"Content-Length: 3,\r\n 3",
+    "two cl, one folded": b"Content-Length: 3\r\nContent-Length:\r\n 3",
+    "two cl, a blank before the colon": b"Content-Length: 3\r\nContent-Length : 3",
+    "two cl+te": b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\nContent-Length: 3",
+    "cl list+te": b"Content-Length: 3, 3\r\nTransfer-Encoding: chunked",
+    "te+cl list": b"Transfer-Encoding: chunked\r\nContent-Length: 3, 3",
+    "cl list, control": b"Content-Length: 3, \x013",
+    "cl list by blanks": b"Content-Length: 3 3",
+    "cl list by semicolons": b"Content-Length: 3; 3",
+    "cl list quoted": b'Content-Length: "3, 3"',
     "negative": b"Content-Length: -3",
     "plus": b"Content-Length: +3",
     "hex": b"Content-Length: 0x3",
@@ -151,6 +169,47 @@ SMUGGLING = {
     "no colon": b"nocolon",
     "bad name": b"a@: b",
 }
+
+
+TOLD_TWICE = [
+    b"Content-Length: 2\r\nContent-Length: 2",
+    b"Content-Length: 2\r\nX-Between: 1\r\ncontent-length:2",
+    b"Content-Length: 2, 2",
+    b"Content-Length: 2 ,2\r\nA: b\r\nCONTENT-LENGTH:\t2",
+]
+
+
+@pytest.mark.parametrize("fields", TOLD_TWICE)
+@pytest.mark.parametrize("start", [b"POST / HTTP/1.1", b"BREW /\xc3\xa4 HTTP/1.1"])
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_a_requests_length_that_is_told_twice_is_one(fields: bytes, start: bytes, cut: int) -> None:
+    """RFC 9110 §8.6: read, and what is sent on tells it once; the request behind it is whole."""
+    head = start + b"\r\nHost: x\r\n" + fields + b"\r\nX: y\r\n\r\n"
+    found = requests_of(head + b"ok" + head + b"ok" + POST, cut)
+    assert [request.body for request in found] == [b"ok", b"ok", b"hello"]
+    assert found[-1].head == POST[:-5]
+    for request in found[:2]:
+        assert request.head.startswith(start + b"\r\nContent-Length: 2\r\nHost: x\r\n")
+        assert request.head.endswith(b"\r\nX: y\r\n\r\n")
+        assert request.head.lower().count(b"content-length") == 1
+        assert request.end - request.begin == len(head) + 2
+
+
+def test_a_length_told_twice_with_bare_line_feeds_or_an_upgrade() -> None:
+    for cut in (0, 1, 7):
+        (request, after) = requests_of(b"PUT / HTTP/1.1\nContent-Length: 2, 2\nHost: x\n\nok" + GET, cut)
+        assert (request.head, request.body) == (b"PUT / HTTP/1.1\r\nContent-Length: 2\r\nHost: x\r\n\r\n", b"ok")
+        assert after.head == GET
+        (request,) = requests_of(
+            b"PUT / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: a\r\nContent-Length: 2, 2\r\n\r\nok", cut
+        )
+        assert (request.upgrade, request.body) == (True, b"ok")
+        assert request.head.lower().count(b"content-length") == 1
+
+
+def test_a_length_told_twice_of_nothing() -> None:
+    first, second = requests_of(b"POST / HTTP/1.1\r\nContent-Length: 0, 0\r\n\r\n" + GET)
+    assert (first.head, first.body, second.head) == (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", b"", GET)
 
 
 @pytest.mark.parametrize("fields", SMUGGLING.values(), ids=SMUGGLING.keys())
@@ -286,6 +345,69 @@ def test_a_loose_head_is_bounded_and_costs_what_it_is_long() -> None:
         for _ in range(5000):
             reader.feed_untrusted(b"a:\n", 0)
     assert not reader._wire
+
+
+SMALL_HEADS = {
+    "interim": b"HTTP/1.1 103 Early\n\n",
+    "interim, mixed": b"HTTP/1.1 103 Early\r\nA: b\n\r\n",
+    "interim, mended": b"HTTP/1.1 103 Early\r\nA: \x01\r\n\r\n",
+}
+LARGE_HEADS = {
+    "one length again and again": b"Content-Length: 0\r\n",
+    "control bytes": b"X: \x01\r\n",
+    "folds": b"X: a\r\n b\r\n",
+    "bare line feeds": b"X: a\n",
+}
+
+
+@pytest.mark.parametrize("head", SMALL_HEADS.values(), ids=SMALL_HEADS.keys())
+def test_a_thousand_loose_heads_cost_what_they_are_long(head: bytes) -> None:
+    """What is behind each was once copied with it."""
+
+    def read(count: int) -> None:
+        reader = ResponseReader(body_limit=100)
+        reader.expect(b"GET")
+        (found,) = reader.feed_untrusted(head * count + OK, 0)
+        assert found.body == b"hi"
+
+    assert_linear(lambda: read(8_000), lambda: read(2_000))
+
+
+@pytest.mark.parametrize("line", LARGE_HEADS.values(), ids=LARGE_HEADS.keys())
+@pytest.mark.parametrize("kind", ["request", "response"])
+def test_a_head_that_must_be_mended_costs_what_it_is_long_however_it_is_cut(kind: str, line: bytes) -> None:
+    """A piece once cost a look at all that had come before it."""
+    start = b"HTTP/1.1 200 OK\r\n" if kind == "response" else b"POST / HTTP/1.1\r\n"
+
+    def read(size: int) -> None:
+        reader: RequestReader | ResponseReader = RequestReader()
+        if kind == "response":
+            reader = ResponseReader(body_limit=100)
+            reader.expect(b"GET")
+        data = start + line * (size // len(line))
+        for at in range(0, len(data), 10):
+            assert not reader.feed_untrusted(data[at : at + 10], 0)
+
+    assert_linear(lambda: read(48_000), lambda: read(12_000))
+
+
+@pytest.mark.parametrize("chunk", [b"1\n \n", b"1 \n \n", b"1 \r\n \r\n", b"1\t\n \r\n", b"1\r\n \n"])
+def test_loose_chunks_cost_not_much_more_than_strict_ones(chunk: bytes) -> None:
+    """Chunks of one byte hold a turn the longest; each line was once shown to llhttp by itself, at nine times the
+    cost."""
+    count = 10_000
+    bodies = {kind: kind * count + b"0\r\n\r\n" for kind in (chunk, b"1\r\n \r\n")}
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def read(kind: bytes) -> None:
+        reader = ResponseReader(body_limit=1 << 20)
+        reader.expect(b"GET")
+        (found,) = reader.feed_untrusted(head + bodies[kind], 0)
+        assert found.body == b"1\r\n \r\n" * count + b"0\r\n\r\n"
+        assert found.loose is (kind == chunk)
+
+    ratios = [cost(lambda: read(chunk)) / cost(lambda: read(b"1\r\n \r\n")) for _ in range(ATTEMPTS)]
+    assert min(ratios) < 4, ratios
 
 
 def test_endless_chunk_lines_and_trailers_are_bounded() -> None:
@@ -489,15 +611,7 @@ def test_eof_in_the_middle_is_truncation() -> None:
     assert not idle.eof()
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        b"Content-Length: 2\r\nContent-Length: 2",
-        b"Content-Length: 2\r\nX-Between: 1\r\ncontent-length:2",
-        b"Content-Length: 2, 2",
-        b"Content-Length: 2 ,2\r\nA: b\r\nCONTENT-LENGTH:\t2",
-    ],
-)
+@pytest.mark.parametrize("fields", TOLD_TWICE)
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_a_length_that_is_told_twice_is_one(fields: bytes, step: int) -> None:
     """RFC 9112 §6.3, rule 5; the head stays as it was on the wire."""

@@ -23,10 +23,11 @@ from shadowd.compare.difference import Options
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.examining import Examining
 from shadowd.evidence.rules import Rules
+from shadowd.evidence.trial import Faults
 from shadowd.ledger.budget import Budget
 from shadowd.worker.comparer import Comparer, ReplyError, asked, replied_untrusted
 from shadowd.worker.comparer_worker import HEADER, compare
-from tests.unit.evidence.test_examining import answer, heavy, trial
+from tests.unit.evidence.test_examining import answer, heavy, side, trial
 
 
 def examiner() -> Examiner:
@@ -156,35 +157,96 @@ def test_a_question_is_answered_in_frames() -> None:
         capture_output=True, timeout=60, check=True,
     ).stdout  # fmt: skip
     (length,) = HEADER.unpack(said[: HEADER.size])
-    (found,) = replied_untrusted(said[HEADER.size :], 1)
+    (found,), faults = replied_untrusted(said[HEADER.size :], 2)
+    assert faults == (Faults(None, None), Faults(None, None))
     assert length == len(said) - HEADER.size
     assert [(one.path, one.production, one.candidate) for one in found] == [("$.a", "1", "2")]
 
 
 def test_what_it_was_asked_is_what_it_compares() -> None:
     judged = examiner()
-    pairs = pickle.loads(asked(trial(judged, b'{"a":1}', b'{"a":2}', b'{"a":3}')))
+    pairs, answers = pickle.loads(asked(trial(judged, b'{"a":1}', b'{"a":2}', b'{"a":3}')))
     assert [(ours.body[-2:-1], theirs.body[-2:-1]) for ours, theirs, *_ in pairs] == [
         (b"1", b"2"), (b"1", b"3"), (b"2", b"3"),
     ]  # fmt: skip
-    found = replied_untrusted(compare(pairs), 3)
+    assert answers == (pairs[0][0], pairs[0][1], pairs[1][1])
+    found = replied_untrusted(compare(pairs, answers), 3).differences
     direct = [compare_answers(answer(b'{"a":%d}' % a), answer(b'{"a":%d}' % b), Options()) for a, b in
               ((1, 2), (1, 3), (2, 3))]  # fmt: skip
     assert list(map(tuple, found)) == list(map(tuple, direct))
 
 
+GRAPHQL = b'{"data":{"list":[%s]},"errors":[{"message":"the stock is down","extensions":{"code":"INTERNAL"}}]}'
+
+
+@pytest.mark.parametrize("third", ["none", "twin", "baseline"])
+def test_an_error_at_the_end_of_a_heavy_answer_is_seen(third: str) -> None:
+    """In what is kept of the body for people there is none of it."""
+    judged, examining = examiner(), Examining(Budget(64 << 20), time.monotonic_ns)
+    examining.on_heavy = lambda: None
+    numbers = b"1," * 60_000 + b"2"
+    good = b'{"data":{"list":[%s]}}' % numbers
+    for _ in range(2):
+        asking = trial(judged, good, GRAPHQL % numbers, good if third == "twin" else None, b"POST", body=b"{}")
+        if third == "baseline":
+            asking.baseline = side(GRAPHQL % (numbers + b",3"))
+        examining.take(asking)
+    assert len(examining.heavy) == 2
+    until(lambda: judged.compared == 2, Comparer(examining, {}))
+    assert (judged.by_digest, examining.elsewhere) == (0, 2)
+    (signature,) = judged.signatures.values()
+    assert "the stock is down" in signature.signature.title
+    assert (signature.count, signature.production_count) == (2, 0)
+    failing = judged.outcomes.failing.against.count
+    assert failing == (0 if third == "baseline" else 2), "the baseline errs as well"
+    assert judged.outcomes.total.count == 2
+
+
+def test_the_signature_of_a_heavy_error() -> None:
+    judged, examining = examiner(), Examining(Budget(64 << 20), time.monotonic_ns)
+    examining.on_heavy = lambda: None
+    detail = b'{"context":[%s],"error":{"code":"E17","message":"stock lookup failed"}}' % (b"1," * 25_000 + b"2")
+    examining.take(trial(judged, heavy(0), detail, status=500))
+    assert len(examining.heavy) == 1
+    until(lambda: judged.compared == 1, Comparer(examining, {}))
+    (signature,) = judged.signatures.values()
+    assert "stock lookup failed" in signature.signature.title
+
+
 @given(st.binary(max_size=200), st.integers(0, 3))
-def test_nonsense_is_refused(data: bytes, pairs: int) -> None:
+def test_nonsense_is_refused(data: bytes, answers: int) -> None:
     try:
-        assert len(replied_untrusted(data, pairs)) == pairs
+        assert len(replied_untrusted(data, answers).faults) == answers
     except ReplyError:
         pass
 
 
+WHOLE: list[object] = [[[0, [["body", "$.a", "value", "1", "2"]]]], [[None, None], [None, None]]]
+
+
 @pytest.mark.parametrize(
     "reply",
-    [None, 1, [], [1], [[0]], [[0, 1]], [["0", []]], [[0, [[]]]], [[0, [["body", "p", "k", "a", 1]]]], {"a": 1}],
-)
+    [None, 1, [], [1], [1, 2], [[0]], [[], []], {"a": 1}, [WHOLE[0], []], [WHOLE[0], [[None, None]]],
+     [[], WHOLE[1]],
+     *([[pair], WHOLE[1]] for pair in (1, [0, 1], ["0", []], [0, [[]]], [0, [["b", "p", "k", "a", 1]]])),
+     *([WHOLE[0], [[None, None], one]] for one in (
+         None, [], [None], [None, None, None], [1, None], [[], None], [[1], None], [[3, "k", "t", "0" * 16], None],
+         [[True, "k", "t", "0" * 16], None], [[2, "k", "t", "0" * 15 + "g"], None], [[2, "k", "t"], None], [None, 1],
+         [None, ["k", "t", 1]], [None, ["k", "t", "A" * 16]], [None, []],
+     ))],
+)  # fmt: skip
 def test_a_reply_of_another_shape_is_refused(reply: object) -> None:
+    replied_untrusted(msgpack.packb(WHOLE), 2)
     with pytest.raises(ReplyError):
-        replied_untrusted(msgpack.packb(reply), 1)
+        replied_untrusted(msgpack.packb(reply), 2)
+
+
+def test_what_is_said_of_an_error_cannot_break_out() -> None:
+    told = ["k" * 1000 + "\x1b[2J", "title\x1b[31m\n" + "t" * 5000, "0123456789abcdef"]
+    faults = replied_untrusted(msgpack.packb([WHOLE[0], [[[2, *told], None], [None, told]]]), 2).faults
+    assert faults[0].inside is not None
+    assert faults[1].signature is not None
+    for signature in (faults[0].inside.signature, faults[1].signature):
+        assert (len(signature.kind), len(signature.title)) <= (60, 200)
+        assert signature.kind.isprintable()
+        assert signature.title.isprintable()
