@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from shadowd.redact.names import SecretNames
+from shadowd.redact.names import SecretNames, bare, tells
+from shadowd.redact.secrets import SECRET_LETTERS, is_token
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]', re.DOTALL)
 _LINE_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]')
@@ -23,13 +24,17 @@ _LABELS = frozenset(
      "option", "claim", "envvar", "env", "column", "fieldname", "keyname", "path", "loc", "pointer", "target",
      "instancepath", "propertypath", "propertyname"}
 )  # fmt: skip
+_NAMING = ("name", "key", "label", "field")  # keyName, settingKey
 _KINDS = frozenset({"type", "kind", "purpose"})  # these too, but of passwords alone: ``token`` is a kind of many things
 _HIDDEN = frozenset({"CONCEALED", "concealed", "SecureString", "secureString"})
 _HELD = frozenset(
     {"value", "v", "val", "values", "content", "default", "defaultvalue", "rawvalue", "stringvalue", "plaintext",
      "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data", "input",
-     "rejectedvalue", "received", "actual", "given", "got", "example"}
+     "rejectedvalue", "received", "actual", "given", "got", "example", "result", "payload", "property"}
 )  # fmt: skip
+#: Members that name columns, and those that hold rows of as many cells.
+_HEADINGS = frozenset({"fields", "columns", "headers", "header", "keys", "names", "labels", "columnnames", "fieldnames"})
+_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items"})
 #: Members of events that repeat and hold no part of a text.
 _REPEATED = frozenset(
     {"id", "type", "object", "model", "role", "event", "name", "status", "index", "created", "finish_reason",
@@ -38,7 +43,7 @@ _REPEATED = frozenset(
 )  # fmt: skip
 _SCORES = frozenset({"logprob", "logprobs", "bytes", "special", "top_logprobs", "prob", "probability", "score", "rank"})
 #: A Secret of Kubernetes, or what Vault answers: all of its ``data`` is one.
-KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b|\"lease_id\"\s{0,4}:")
+KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b|\"lease_(?:id|duration)\"\s{0,4}:")
 #: Members that name a procedure; if it logs somebody in, the arguments by their place are secrets.
 _CALLS = frozenset({"method", "procedure", "function", "action", "command", "cmd", "op", "operation", "rpc", "call"})
 _ARGUMENTS = frozenset({"params", "args", "arguments", "argv", "parameters", "positional"})
@@ -77,7 +82,8 @@ class Redactor(Protocol):
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("before", "calls", "is_object", "key", "label", "pending", "score", "secret", "tokens")
+    __slots__ = ("before", "calls", "columns", "deep", "headings", "is_object", "key", "label", "pending", "place", "score",
+                 "secret", "tokens")  # fmt: skip
 
     def __init__(self, secret: bool, is_object: bool) -> None:
         self.secret = secret
@@ -89,19 +95,23 @@ class _Frame:
         self.tokens: list[int] = []  # edits of members named token, by their index
         self.score = False
         self.calls = False  # a member named a procedure that logs in
+        self.deep = False  # ``label`` holds for what is below as well
+        self.headings: list[str] | None = None  # of an array that names columns
+        self.columns: frozenset[int] | None = None  # cells that are secret, of this array or of those below
+        self.place = 0  # in an array with ``columns``
 
 
 def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NESTED) -> str:
     """Below a secret name every string and number is masked. ``split``: texts may go on in the next document."""
     edits: list[tuple[int, int, str] | None] = []
     leaves: dict[str, list[tuple[int, int, str, int]]] = {}
-    names: dict[str, tuple[bool, str]] = {}  # of this body: they repeat in every element of a list
+    names: dict[str, tuple[bool, str, bool]] = {}  # of this body: they repeat in every element of a list
     secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
     stack = [_Frame(False, False)]
     also = _JWK if '"kty"' in text else frozenset[str]()
     if "$" in text and '"variables"' in text:  # GraphQL: ``login(password: $p)`` says what ``p`` is
         also |= {one[2] for one in _VARIABLE.finditer(text) if secret_name(one[1])}
-    named = False  # by the name just read
+    named = weak = False  # by the name just read
     pattern = _LINE_TOKEN if split and "\ndata:" in f"\n{text[:65536]}" else _TOKEN
     for found in pattern.finditer(text):
         token = found.group()
@@ -110,22 +120,29 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
             held = frame.label and frame.key.lower() in _HELD
             held = held or (frame.calls and token == "[" and frame.key.lower() in _ARGUMENTS)
             if len(stack) < _DEPTH:
-                stack.append(_Frame(frame.secret or named or held, token == "{"))
+                stack.append(inner := _Frame(frame.secret or named or held, token == "{"))
+                inner.label = inner.deep = frame.deep
+                if token == "[":
+                    _arrange(frame, inner)
             else:
                 frame.secret = frame.secret or named or held
             named = False
             continue
         if token in ("}", "]", ","):
             if token != "," and len(stack) > 1:
-                _close(stack.pop(), edits, by)
+                stack.pop()
+                _close(frame, stack[-1], edits, by)
+            elif frame.columns:
+                frame.place += 1
             named = False
             continue
         if token[0] == '"':
             value = decoded(token)
             if _COLON.match(text, found.end()):
                 if value not in names:
-                    names[value] = secret_name(value) or value in also, by.text(value)
-                named, new = names[value]
+                    plain = secret_name(value) or value in also
+                    names[value] = plain, by.text(value), not plain and by.names.weak(value)
+                named, new, weak = names[value]
                 frame.key = value
                 frame.is_object = True
                 frame.score = frame.score or value.lower() in _SCORES
@@ -135,12 +152,13 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
             held = False
             if frame.is_object:
                 low = frame.key.lower()
-                if low in _LABELS or low in _KINDS:
+                if low in _LABELS or low in _KINDS or low.endswith(_NAMING):
                     label = len(value) < 100 and secret_name(value) and " " not in value
-                    label = label and (low in _LABELS or "pass" in value.lower() or "secret" in value.lower())
+                    label = label and (low not in _KINDS or "pass" in value.lower() or "secret" in value.lower())
                     label = label or (low in _KINDS and value in _HIDDEN)
                     frame.label = frame.label or label
-                held = low in _HELD
+                    frame.deep = frame.deep or (label and low in _KINDS)
+                held = low in _HELD or low.endswith("value")
                 if low in _CALLS:
                     frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
             else:
@@ -150,7 +168,15 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 held = frame.label = bool(frame.before) and made and secret_name(frame.before)
                 if len(stack) > 2 and stack[-2].key.lower() in _LABELS and len(value) < 100 and secret_name(value):
                     stack[-2].label = True  # "loc": ["body", "password"]
+                if frame.headings is not None:
+                    frame.headings.append(value)
+                elif frame.columns and frame.place in frame.columns:
+                    held = frame.label = True
             if frame.secret or named or (held and frame.label):
+                new = by.told(value)
+            elif frame.is_object and (
+                (weak and tells(frame.key, value)) or (low in ("key", "code") and bare(_around(stack), low, value))
+            ):
                 new = by.told(value)
             else:
                 new = by.identifier(value) if frame.is_object and _is_id(frame.key) else _leaf(value, by, nested)
@@ -167,6 +193,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 leaves.setdefault(path, []).append((found.start(), found.end(), value, len(edits)))
             continue
         held = frame.label and frame.key.lower() in _HELD
+        held = held or (frame.columns is not None and not frame.is_object and frame.place in frame.columns)
         if frame.secret or named or held:
             counted = named and not frame.secret and frame.key.lower().endswith("tokens") and len(token) < 8
             new = token if counted else by.told(token)
@@ -179,7 +206,8 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         if new != token:
             edits.append((found.start(), found.end(), json.dumps(new)))
     while len(stack) > 1:
-        _close(stack.pop(), edits, by)
+        closed = stack.pop()
+        _close(closed, stack[-1], edits, by)
     kept = [edit for edit in edits if edit is not None]
     if split:
         kept += _split(leaves, by)
@@ -196,8 +224,28 @@ def _applied(text: str, edits: list[tuple[int, int, str]]) -> str:
     return "".join([*pieces, text[done:]]) if pieces else text
 
 
-def _close(frame: _Frame, edits: list[tuple[int, int, str] | None], by: Redactor) -> None:
+def _arrange(frame: _Frame, inner: _Frame) -> None:
+    """An array is open: it may name columns, or hold rows of them."""
+    low = frame.key.lower()
+    if not frame.is_object:
+        inner.columns = frame.columns
+    elif low in _HEADINGS:
+        inner.headings = []
+    elif frame.columns and low in _ROWS:
+        inner.columns = frame.columns
+
+
+def _around(stack: list[_Frame]) -> str:
+    """The name of the object that is open, or of the array that it is in."""
+    return next((one.key for one in reversed(stack[-3:-1]) if one.key), "")
+
+
+def _close(frame: _Frame, around: _Frame, edits: list[tuple[int, int, str] | None], by: Redactor) -> None:
     """An object is over: its label may have come last, and a token with a score is a word of a model."""
+    if frame.headings:
+        around.columns = frozenset(place for place, name in enumerate(frame.headings) if by.names.secret(name))
+    if frame.pending and not frame.label and around.key.lower() == "property":
+        around.pending += frame.pending  # of Spring: the name stands outside
     if frame.label and frame.is_object:
         for start, end, token in frame.pending:
             new = _quoted(by.told(decoded(token)), token) if token[0] == '"' else json.dumps(by.told(token))
@@ -211,8 +259,13 @@ def _is_id(name: str) -> bool:
     return len(name) < 64 and _ID.search(name) is not None
 
 
+_LETTERS = re.compile(r"[A-Za-z0-9_+/=~-]*\Z")
+
+
 def _leaf(value: str, by: Redactor, nested: int) -> str:
     """A string that is not secret by its name; one that holds a document is looked at as that."""
+    if 16 <= len(value) < SECRET_LETTERS and _LETTERS.match(value) and is_token(value):
+        return by.mask(value)
     if nested and len(value) > 8 and value.lstrip()[:1] in ("{", "[") and ('"' in value or ":" in value):
         inner = redacted(value, by, nested=nested - 1)
         return inner if is_json(value, "") else by.text(inner)

@@ -40,6 +40,7 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
     naming = False
     opened = ""
     closes: dict[str, int] = {}  # where each tag is closed last
+    before = False  # the text before was a name: what follows is its value
     held: Span | None = None  # the text of a value just read: its name may follow
     for found in _TAG.finditer(text):
         if found["data"] is not None:
@@ -64,7 +65,11 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
                     once = held is None
                     if held is not None:
                         yield held
-                held = span if opened in _VALUES else None if naming else held
+                if not naming:
+                    held = span if opened in _VALUES and not before else None
+                    before = False
+                else:
+                    before, held = held is None, None
         if not found["tag"]:
             continue
         tag = found["tag"].rpartition(":")[2]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shadowd.redact.names import SecretNames
+from shadowd.redact.names import SecretNames, tells
+from shadowd.redact.nearby import near
 from shadowd.redact.secrets import MASK, Span
 
 #: Names that are also ordinary words: ``unexpected token: end`` holds no secret, ``token: a81f22`` does.
@@ -36,7 +37,7 @@ SIGN = re.compile(r"[=:|\0]|->|<-|\(|\b(?:ENV|ARG|setenv|setx|SetEnv|\w+_param|(
 _PREFIX = re.compile(r"[bBfFrRuUL@$]{1,2}(?=[\"'`])")
 _YAML_TAG = re.compile(r"[&!][\w!:/.,-]{1,64}[ \t]{1,4}|string\([0-9]{1,6}\)[ \t]{1,4}")  # or PHP's var_dump
 _QUOTED = re.compile(
-    r'"""(?s:.){0,4096}?"""|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?', re.DOTALL
+    r'"""(?s:.){0,4096}?"""|\'\'\'(?s:.){0,4096}?\'\'\'|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?', re.DOTALL
 )
 _ESCAPED_QUOTE = re.compile(r"\\{1,7}[\"']")
 _BARE = re.compile(r"(?:[^\s&\"'<>(){}\[\]\\;,]++|[;,](?!\s|$|[\w.-]{1,40}+[=:]))++")
@@ -64,6 +65,9 @@ def named(text: str, names: SecretNames) -> Iterator[Span]:
         if start < done:
             continue
         name = found["name"]
+        if names.weak(name) and (weak := _LIKELY.match(text, found.end())) and tells(name, weak[1]):
+            yield weak.span(1)
+            continue
         if not (names.secret(name) or (text[start - 1 : start] in _QUERY_SIGNS and start and _parameter(found, names))):
             continue
         newline = text.rfind("\n", line, start)
@@ -75,6 +79,7 @@ def named(text: str, names: SecretNames) -> Iterator[Span]:
             done = max(done, end)
 
 
+_LIKELY = re.compile(r"\\{0,7}[\"'`]?([^\s\"'`<>,;&\\]{3,200}+)(?=[\s\"'`<>,;&\\]|\Z)")
 _QUERY_SIGNS = "?&;#"  # before a parameter; ``&amp;`` ends with one
 
 
@@ -151,7 +156,7 @@ def _behind_scheme(text: str, at: int, end: int) -> Span:
 
 
 def _inside(text: str, quoted: re.Match[str]) -> Iterator[Span]:
-    marks = 3 if quoted[0].startswith('"""') and len(quoted[0]) >= 6 else 1
+    marks = 3 if quoted[0].startswith(('"""', "'''")) and len(quoted[0]) >= 6 else 1
     closed = len(quoted[0]) > marks and quoted[0].endswith(quoted[0][:1])
     yield quoted.start() + marks, quoted.end() - marks * closed
 
@@ -284,8 +289,9 @@ _SQL = re.compile(
 )
 
 
-def unsigned(text: str) -> Iterator[Span]:
+def unsigned(text: str, names: SecretNames) -> Iterator[Span]:
     """Values that follow a noun: options of commands, commands of protocols, and sentences."""
+    yield from near(text, names)
     foreign = _FOREIGN_PROSE.finditer(text) if _FOREIGN_HINT.search(text) else ()
     for found in (*_PROSE.finditer(text), *foreign):
         if _is_told(found, text):
@@ -381,7 +387,7 @@ _CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
 #: No secret stands behind a noun in a text without one.
 NOUN = re.compile(
     r"pass|pwd|pw\b|kennwort|cv[vc]|csc|puk\b|[ck]od[ei]|c[oó]di[gc]|senha|contrase|clave|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
-    r"|IDENTIFIED|WIFI:|community|[^\s:]:(?:[0-9]{1,5}|\*):[^:\s]",
+    r"|IDENTIFIED|WIFI:|community|com2sec|PSK|EAP|createUser|-U|add-mask|connect|PDO|mysqli|[^\s:]:(?:[0-9]{1,5}|\*):[^:\s]",
     re.IGNORECASE,
 )
 

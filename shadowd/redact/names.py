@@ -27,7 +27,8 @@ DEFAULT_NAMES = (
     "masterauth", "masterpass", "apikey", "community string", "code verifier", "question answer", "seed word",
     "recovery phrase", "backup phrase", "secret phrase", "wallet seed", "master seed", "recovery seed", "totp seed",
     "recovery word", "cryptogram", "cavv", "pin block", "track data", "puk", "mtan", "macaroon", "keytab", "tkt",
-    "bindpw", "passhash", "pwhash", "privkey", "presigned",
+    "bindpw", "passhash", "pwhash", "privkey", "presigned", "snmp community", "rocommunity", "rwcommunity", "unseal key",
+    "pre shared", "crumb", "rootpw", "gift card code", "gift code", "voucher code", "voucher number",
     # of other languages; those of two words stand in either order, see _NOUNS
     "clave", "contrasenia", "palavra passe", "palabra secreta", "palabra clave", "secreto", "segredo", "segreto",
     "motdepasse", "mdp", "jeton", "geheimnis", "geheimzahl", "zugangsdaten", "anmeldedaten",
@@ -54,12 +55,14 @@ _KEYS = frozenset(
      "payment", "merchant", "partner", "developer",  "pairing",  "bootstrap",  "ingest",
      "ingestion", "logging",   "google", "stripe", "openai", "anthropic", "sendgrid", "mailgun", "algolia",
      "datadog",   "tunnel", "vpn", "bitlocker", "filevault", "steam", "priv", "hawk", "jwt", "vapid",
-      "fcm", "apns", "telnet",   "seal", "kek", "dek"}
+      "fcm", "apns", "telnet",   "seal", "kek", "dek", "wifi", "wlan", "wireless", "radius", "tacacs", "isakmp", "psk",
+     "stream", "genie", "listen"}
 )  # fmt: skip
 _CODES = frozenset(
     {"auth", "authorization", "verification", "verify", "security", "confirm", "confirmation", "reset", "recovery",
      "backup", "sms", "login", "access", "activation", "invite", "invitation", "pairing", "device", "user", "pass",
-     "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email"}
+     "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email", "puk",
+     "door", "gate", "alarm", "entry", "safe", "lock", "transfer", "epp", "redeem", "redemption", "claim"}
 )  # fmt: skip
 
 # Keys and codes in other languages: secret beside one of these, before or behind them (``cle_api``, ``api_cle``).
@@ -105,9 +108,34 @@ _ABOUT_FIRST = frozenset(
 _COUNTED = frozenset({"input", "output", "completion", "prompt", "total", "cached", "reasoning", "max", "min", "num",
                       "thinking", "used", "remaining", "audio", "text", "image", "per", "prediction", "creation",
                       "read", "write", "cache", "budget", "thoughts", "candidates", "generated", "usage"})  # fmt: skip
+# Last words of names that tell together with their value: ``streamKey``, ``door_code``, ``card_hash``, ``first_answer``.
+_WEAK = frozenset({"key", "code", "hash", "sig", "phrase", "seed", "answer", "antwort", "respuesta", "resposta", "risposta",
+                   "reponse", "community", "sign", "sk", "plaintext", "pin", "salt", "nonce", "cred", "string"})  # fmt: skip
+_ANSWERS = frozenset({"answer", "antwort", "respuesta", "resposta", "risposta", "reponse"})
+# ... unless one of these is beside them: what is looked up, ordered or translated by, and what classifies.
+_HARMLESS = frozenset(
+    {"primary", "foreign", "sort", "partition", "cache", "public", "pub", "group", "object", "translation", "message", "i18n",
+     "row", "range", "item", "unique", "natural", "business", "event", "idempotency", "idempotent", "query", "map", "lookup", "index",
+     "shard", "dedup", "dedupe", "deduplication", "issue", "project", "property", "setting", "config", "field", "form",
+     "label", "tag", "node", "image", "file", "folder", "document", "list", "react", "menu", "page", "section", "content",
+     "order", "feature", "flag", "resource", "type", "metric", "dimension", "sorting", "parent", "child", "column",
+     "record", "entity", "component", "block", "route", "topic", "hot", "short", "prefix", "suffix", "schema", "site",
+     "error", "status", "country", "currency", "postal", "post", "zip", "area", "language", "lang", "locale", "region",
+     "product", "sku", "bar", "qr", "color", "colour", "promo", "promotion", "coupon", "discount", "exit", "return",
+     "response", "reason", "result", "http", "hs", "tax", "vat", "category", "city", "state", "airport", "iata", "icao",
+     "carrier", "bank", "branch", "swift", "bic", "source", "unit", "char", "op", "dial", "calling", "phone", "fault",
+     "sub", "gl", "cost", "department", "dept", "store", "warehouse", "location", "plan", "fare", "room", "class",
+     "subject", "course", "diagnosis", "icd", "cpt", "symbol", "stock", "native", "embed", "byte", "machine",
+     "organization", "org", "network", "team", "campaign", "tracking", "booking", "reservation", "flight", "train",
+     "style", "model", "part", "material", "batch", "lot", "serial", "version", "build", "git", "commit", "tree", "blob",
+     "asset", "chunk", "bundle", "template", "pod", "revision", "block", "transaction", "tx", "merkle", "data", "body",
+     "info", "ipfs", "geo", "perceptual", "integrity", "sha", "md", "etag", "script", "code", "key", "random", "verb", "road",
+     "pattern", "action", "call", "question", "correct", "expected", "final", "model", "ai", "faq", "name", "shop", "series",
+     "market", "customs", "tariff", "icon", "emoji", "role", "permission", "scope", "task", "job", "queue", "table"}
+)  # fmt: skip
 #: Secret in a query or a form, where people do not spell them out.
 _QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access", "tk",
-                    "tkn", "zak", "hdnts", "hdnea", "hdntl"})  # fmt: skip
+                    "tkn", "zak", "hdnts", "hdnea", "hdntl", "answer", "antwort"})  # fmt: skip
 
 # Words that were written together. Names that begin or end so are secret.
 _WITHIN = re.compile(
@@ -129,6 +157,24 @@ _MEMO = 8192
 _STROKES = str.maketrans({"ł": "l", "ø": "o", "ß": "ss", "đ": "d", "ı": "i", "æ": "ae", "Ł": "L", "Ø": "O"})
 
 
+_PLAIN = re.compile(r"[A-Za-z]*[._:/-]?[0-9]{1,6}\Z|[0-9]+[A-Za-z]{0,3}\Z|[A-Za-z._ -]*\Z")
+_SIGNS = re.compile(r"[\s./:@\\(){}<>\[\],;%$]")
+
+
+def chosen(value: str) -> bool:
+    """Whether somebody chose or made ``value`` to be hard to guess: 6 to 200 characters, letters with digits among them,
+    no blank and no sign of an address, a time or a sentence; not a word with a number."""
+    return 6 <= len(value) <= 200 and not _SIGNS.search(value) and not _PLAIN.match(value) and any(map(str.isdigit, value))
+
+
+def answers(value: str) -> bool:
+    """Whether ``value`` may be what only one person answers: up to three words, and not yes or a number."""
+    return 2 < len(value) <= 40 and value.count(" ") < 3 and value[-1] not in ".!?:" and value.lower() not in _REPLIES
+
+
+_REPLIES = frozenset({"yes", "no", "true", "false", "none", "null", "maybe", "unknown", "other", "nein", "oui", "non"})
+
+
 def words_of(name: str) -> tuple[str, ...]:
     """``accessKeyId`` → access, key, id. Numbers are left out, plurals are singular."""
     name = name[:_NAME_LIMIT]
@@ -147,7 +193,7 @@ def _singular(word: str) -> str:
 class SecretNames:
     """``extra`` are the operator's, as ``DEFAULT_NAMES``; they go before what is about a secret."""
 
-    __slots__ = ("_extra", "_memo", "_query_memo", "_rows", "_single")
+    __slots__ = ("_extra", "_memo", "_query_memo", "_rows", "_single", "_weak_memo")
 
     def __init__(self, extra: Iterable[str] = (), names: Iterable[str] = DEFAULT_NAMES) -> None:
         own = [words_of(name) for name in extra]
@@ -157,6 +203,7 @@ class SecretNames:
         self._rows = frozenset(row for row in rows if len(row) > 1)
         self._memo: dict[str, bool] = {}
         self._query_memo: dict[str, bool] = {}
+        self._weak_memo: dict[str, bool] = {}
 
     def secret(self, name: str) -> bool:
         """Whether a value of that name is a secret."""
@@ -173,7 +220,16 @@ class SecretNames:
         if known is None:
             if len(self._query_memo) >= _MEMO:
                 self._query_memo.clear()
-            known = self._query_memo[name] = self.secret(name) or name.lower() in _QUERY or _is_short(words_of(name))
+            known = self._query_memo[name] = self.secret(name) or name.lower() in _QUERY or _is_short(words_of(name)) or name in ("new1", "new2", "pass1", "pass2")
+        return known
+
+    def weak(self, name: str) -> bool:
+        """Whether a value of that name is a secret if it looks like one (``tells``)."""
+        known = self._weak_memo.get(name)
+        if known is None:
+            if len(self._weak_memo) >= _MEMO:
+                self._weak_memo.clear()
+            known = self._weak_memo[name] = _is_weak(words_of(name))
         return known
 
     def _look(self, name: str) -> bool:
@@ -185,6 +241,8 @@ class SecretNames:
         plain = words if words[0] not in ("x", "my", "the") else words[1:]
         if len(plain) == 1 and plain[0] in _WHOLE and not name.lower().endswith("s"):
             return True
+        if words[0] == "enable" and len(words) == 2 and words[1] in ("password", "secret"):
+            return True  # of routers
         if len(words) > 1 and (words[-1] in _ABOUT_LAST or words[0] in _ABOUT_FIRST):
             return False
         if "token" in words and _COUNTED.intersection(words) and name.rstrip("0123456789").lower().endswith("s"):
@@ -200,6 +258,32 @@ class SecretNames:
         if "password" in name[:_NAME_LIMIT].lower():
             return True  # EAPPassword
         return any(_WITHIN.search(word) or (len(word) > 4 and _is_compound(word)) for word in words)
+
+
+def _is_weak(words: tuple[str, ...]) -> bool:
+    if len(words) > 1 and words[-1] in ("text", "value"):
+        words = words[:-1]
+    if not words or not _HARMLESS.isdisjoint(words[:-1]):
+        return False
+    if len(words) == 1:
+        return words[0] in _ANSWERS or words[0] in ("sk", "plaintext", "plain")
+    return words[-1] in _WEAK or (words[0] == "vault" and words[-1] not in _ABOUT_LAST)
+
+
+def tells(name: str, value: str) -> bool:
+    """Whether ``value`` of a weak name is a secret."""
+    low = name.lower()
+    if any(word in low for word in _ANSWERS):
+        return answers(value)
+    return chosen(value) or ("code" in low and value.isdigit() and 4 <= len(value) <= 8)
+
+
+def bare(parent: str, name: str, value: str) -> bool:
+    """``{"wifi": {"key": …}}``, ``{"phone": …, "code": "550217"}``: of ``key`` and ``code`` without more."""
+    if name == "code" and len(value) == 6 and value.isdigit():
+        return True
+    words = words_of(parent)
+    return bool(words) and words[-1] in (_KEYS if name == "key" else _CODES) and tells(name, value)
 
 
 def _is_compound(word: str) -> bool:

@@ -140,7 +140,7 @@ class Redactor:
             by_name += marked_up(text, self.names)
             by_name += arguments(text)
         if NOUN.search(text):
-            by_name += unsigned(text)
+            by_name += unsigned(text, self.names)
             if "\n" in text:
                 by_name += columns(text, self.names)
         for start, end in by_name:

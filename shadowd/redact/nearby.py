@@ -1,0 +1,116 @@
+r"""Secrets that stand near what tells of them (sans-IO): in a sentence that speaks of a password, at their place in the
+configuration of one program, as the third argument of what connects, in a row of two cells.
+
+What stands beside the noun is found by ``named``; here a word further on is masked if no person would write it for
+another reason: letters and digits in turn (``k7Qr2x9b``), and none of the terms of the trade that are spelt so
+(``oauth2client``). All patterns are possessive or bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from shadowd.redact.names import SecretNames
+from shadowd.redact.secrets import MASK, Span
+
+_TOLD = re.compile(
+    r"(?<![A-Za-z])(?:pass(?:word|wd|phrase|code|wort)|pwd|psk|secret|credential|creds|kennwort|mot de passe|senha"
+    r"|contrase[nñ]a|api[ _-]?key|(?:access|secret|private|license|encryption)[ _-]?key|community string"
+    r"|(?:(?:access|auth|api|refresh|session|bearer|security|bot)[ _-]?)?token|login (?:is|was))s?(?![A-Za-z])"
+    r"([^\r\n]{1,100})",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\s\"'`<>(){}\[\],;=|/\\]{7,64}+")
+_PIECE = re.compile(r"[^._-]{7,}")
+_TURN = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])")
+_SIGNED = re.compile(r"[A-Za-z0-9][!*~^%&+?$#][A-Za-z0-9]")
+_NO_SECRET = re.compile(
+    r"[0-9a-f-]+\Z|v?[0-9]+[.-][0-9]|[0-9]{4}-?[0-9]{2}|[0-9][0-9.,]*[A-Za-z]{0,3}\Z|[\w.+-]+@[\w-]+\.|\w+:[0-9]+\Z|[\w-]+\.[a-z]+\Z"
+    r"|.*(?i:oauth2|base64|b64|sha[0-9]|utf8|utf-8|md5|x86|i18n|l10n|k8s|http2|ipv[46]|web3|log4j|ec2|rfc[0-9]|p2p|b2b|aes[0-9]"
+    r"|rsa[0-9]|ed25519|x25519|x509|pkcs|pbkdf2|2fa|mp[34]|hs256|rs256|es256|ps256|redacted|h264|s3|%[0-9a-f]{2}|u00)"
+)
+
+_PLACED = re.compile(
+    r"\bcom2sec6?\s{1,4}\S{1,64}\s{1,4}\S{1,64}\s{1,4}(\S{1,200})"
+    r"|\br[ow]community6?\s{1,4}(\S{1,200})"
+    r"|\bsnmp-server host \S{1,64} (?:(?:traps|informs) )?(?:version \S{1,3} (?:(?:auth|noauth|priv) )?)?([^\s]{1,200})"
+    r"|\bsnmp[ -](?:server |v2c? )?community\s{1,4}(?:\"|')?([^\s\"']{1,200})"
+    r"|\b(?:authentication|isakmp|message-digest|ikev2|pre-shared|shared|md5|chap|pap|tacacs|radius|wpa|wep|bgp|hsrp|vrrp|ntp"
+    r"|trusted|key-chain|neighbor)[\w .:-]{0,24}[ -](?:key|password|secret|key-string|passphrase)(?: [0-9]{1,3})?"
+    r"(?: (?:md5|ascii|hex|sha1|ascii-text|local|address|plain-text))?[ \t]\"?([^\s\";,]{1,200})"
+    r"|(?<!\S)(?::[ \t])(?:PSK|EAP|XAUTH|NTLM)[ \t]{1,4}[\"']?([^\s\"']{1,200})"
+    r"|\buser \S{1,64} on [^\r\n]{0,100}?(?<=\s)[>#](\S{1,200})"
+    r"|\b(?:stats|http) auth [^\s:]{1,64}:(\S{1,200})"
+    r"|(?<!\S)-U[ \t]?[^\s%]{1,64}%([^\s\"']{1,200})"
+    r"|\bchpasswd\b[^\r\n]{0,20}?<<<[ \t]?[\"']?[^\s:]{1,64}:([^\s\"']{1,200})"
+    r"|\becho (?:-n |-e )?[\"']?(?:[^\s:\"'|]{1,64}:)?([^\s\"'|]{4,200})[\"']?[ \t]?\|[^\r\n|]{0,80}?(?:passw|login|sudo -S|secret)"
+    r"|::add-mask::(\S{1,200})"
+    r"|^[ \t]{0,16}\[[\w.-]{1,128}\](?::[0-9]{1,5})?[ \t]{1,8}[^\s:]{1,64}:(\S{1,200})"
+    r"|\]:[0-9]{1,5} [^\s:\[\]{}()\"'=]{1,64}:([^\s\"'{}]{4,200})$"
+    r"|^[ \t]{0,16}[\w-]{1,64}(?:\.[\w-]{1,64}){1,4}:[0-9]{2,5}[ \t]{1,8}[^\s:=]{1,64}:(\S{4,200})$"
+    r"|^\"?[\w.@-]{1,64}\"?[ \t]{1,8}(?:\*|[\w.-]{1,64})[ \t]{1,8}\"?([^\s\"|]{4,200})\"?[ \t]{1,8}\*[ \t]{0,8}$"
+    r"|^[ \t]{0,16}[A-Za-z_]{0,40}(?:Password|Passwd|PassPhrase|Secret)[ \t]{1,8}[\"']?([^\s\"'=:]{4,200})[\"']?;?[ \t]{0,8}$",
+    re.MULTILINE,
+)
+_CREATED = re.compile(
+    r"\bcreateUser[ \t]{1,4}(?:-e \S{1,80} )?\S{1,64}[ \t]{1,4}\S{2,8}[ \t]{1,4}\"?([^\s\"]{1,200})\"?(?:[ \t]{1,4}\S{2,6}[ \t]{1,4}\"?([^\s\"]{1,200}))?"
+)
+# ``Enter 570011 as your one-time code``, ``<p>Code: <b>194622</b>``
+_ONE_TIME = re.compile(
+    r"\b(?:enter|use|type|is|code|pin)[: ]{1,3}([0-9]{4,8}) (?:to|as|for|when)\b[^.\r\n]{0,60}?"
+    r"\b(?:code|log ?in|sign ?in|verif|confirm|otp|pin\b|passcode)"
+    r"|(?:^|[>.!?] ?)[ \t]{0,8}(?:your |the )?(?:code|pin|otp)(?: is|:)\s{1,4}([0-9]{4,8})(?![\w.-])",
+    re.IGNORECASE | re.MULTILINE,
+)
+_GIVEN = r"\s{0,8}(?:\"[^\"\r\n]{0,300}\"|'[^'\r\n]{0,300}'|[^\s,()\"']{1,100})\s{0,8},"
+_CONNECTED = re.compile(
+    r"(?<!\w)(?:PDO|mysqli|imap_open|ssh2_auth_password|\w{0,40}(?:[cC]onnect|[cC]onnection|[lL]ogin|_bind|[bB]ind))"
+    rf"\s?\({_GIVEN}{_GIVEN}\s{{0,8}}[\"'](?P<value>[^\"'\r\n]{{1,300}})[\"']"
+)
+#: ``pwd = new String("…")``, ``secret = SecretStr('…')``
+_MADE = re.compile(
+    r"(?<![\w.])(?P<name>[A-Za-z_][\w.]{1,63}+)[ \t]{0,4}:?=[ \t]{0,4}(?:new )?[A-Za-z_][\w.]{1,63}+\([ \t]?[bru]?[\"'](?P<value>[^\"'\r\n]{1,300})[\"']"
+)
+#: ``password.......x``, as HikariCP logs what it was told
+_LEADERS = re.compile(r"(?<![\w.])(?P<name>[A-Za-z][\w-]{1,63}+)\.{4,64}(?P<value>[^\s.]\S{0,300})")
+#: A row of two cells.
+_ROW = re.compile(
+    r"^[\"']?(?P<name>[A-Za-z_][\w.-]{2,63})[\"']?[;,\t][\"']?(?P<value>[^\"'\r\n;,\t]{1,300})[\"']?\r?$", re.MULTILINE
+)
+_ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\Z|\$|[\w.-]*[.:_-]\Z")
+
+
+def near(text: str, names: SecretNames) -> Iterator[Span]:
+    """Values near what tells of them."""
+    for found in _TOLD.finditer(text):
+        for word in _WORD.finditer(text, found.start(1), found.end(1)):
+            start, end = word.start(), word.start() + len(word[0].rstrip(".:!?"))
+            if unlikely(text[start:end]):
+                yield start, end
+    for pattern in (_PLACED, _CREATED, _ONE_TIME):
+        for found in pattern.finditer(text):
+            for group in range(1, len(found.groups()) + 1):
+                if found[group] is not None and not MASK.match(text, found.start(group)):
+                    yield found.span(group)
+    if "(" in text:
+        yield from (found.span("value") for found in _CONNECTED.finditer(text))
+        for found in _MADE.finditer(text):
+            if names.secret(found["name"]) and not _ENVIRONMENT.match(found["value"]):
+                yield found.span("value")
+    if "...." in text:
+        yield from (found.span("value") for found in _LEADERS.finditer(text) if names.secret(found["name"]))
+    if "\n" in text:
+        for found in _ROW.finditer(text):
+            if names.secret(found["name"]) and not names.secret(found["value"]):
+                yield found.span("value")
+
+
+def unlikely(word: str) -> bool:
+    """Whether nobody would write ``word`` but as a secret: letters and digits in turn in seven characters or more, or
+    with a sign between them."""
+    if not any(map(str.isdigit, word)) or not any(map(str.isalpha, word)) or _NO_SECRET.match(word):
+        return False
+    if _SIGNED.search(word):
+        return len(word) > 7
+    return any(len(_TURN.findall(piece)) > 1 for piece in _PIECE.findall(word))
