@@ -79,16 +79,36 @@ class Redactor(Protocol):
     def identifier(self, text: str) -> str: ...
 
 
+class _Member:
+    """What the name of a member says."""
+
+    __slots__ = ("bare", "calls", "held", "identifies", "kind", "labels", "low", "repeated", "secret", "shown", "weak")
+
+    def __init__(self, name: str, secret: bool, shown: str, weak: bool) -> None:
+        self.secret = secret
+        self.shown = shown  # the name, redacted
+        self.weak = weak
+        self.low = low = name.lower()
+        self.kind = low in _KINDS
+        self.labels = self.kind or low in _LABELS or low.endswith(_NAMING)
+        self.held = low in _HELD or low.endswith("value")
+        self.calls = low in _CALLS
+        self.bare = low in ("key", "code")
+        self.identifies = _is_id(name)
+        self.repeated = self.identifies or low in _REPEATED
+
+
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("before", "calls", "columns", "deep", "headings", "is_object", "key", "label", "pending", "place", "score",
-                 "secret", "tokens")  # fmt: skip
+    __slots__ = ("before", "calls", "columns", "deep", "headings", "is_object", "key", "label", "member", "pending", "place",
+                 "score", "secret", "tokens")  # fmt: skip
 
     def __init__(self, secret: bool, is_object: bool) -> None:
         self.secret = secret
         self.is_object = is_object
         self.key = ""
+        self.member = _NONE
         self.label = False  # a member said that another one is secret
         self.pending: list[tuple[int, int, str]] = []  # values whose label may follow
         self.before = ""  # the string before, of an array
@@ -105,20 +125,20 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
     """Below a secret name every string and number is masked. ``split``: texts may go on in the next document."""
     edits: list[tuple[int, int, str] | None] = []
     leaves: dict[str, list[tuple[int, int, str, int]]] = {}
-    names: dict[str, tuple[bool, str, bool]] = {}  # of this body: they repeat in every element of a list
+    names: dict[str, _Member] = {}  # of this body: they repeat in every element of a list
     secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
     stack = [_Frame(False, False)]
     also = _JWK if '"kty"' in text else frozenset[str]()
     if "$" in text and '"variables"' in text:  # GraphQL: ``login(password: $p)`` says what ``p`` is
         also |= {one[2] for one in _VARIABLE.finditer(text) if secret_name(one[1])}
-    named = weak = False  # by the name just read
+    named = False  # by the name just read
     pattern = _LINE_TOKEN if split and "\ndata:" in f"\n{text[:65536]}" else _TOKEN
     for found in pattern.finditer(text):
         token = found.group()
         frame = stack[-1]
         if token in ("{", "["):
-            held = frame.label and frame.key.lower() in _HELD
-            held = held or (frame.calls and token == "[" and frame.key.lower() in _ARGUMENTS)
+            held = frame.label and frame.member.held
+            held = held or (frame.calls and token == "[" and frame.member.low in _ARGUMENTS)
             if len(stack) < _DEPTH:
                 stack.append(inner := _Frame(frame.secret or named or held, token == "{"))
                 inner.label = inner.deep = frame.deep
@@ -139,34 +159,37 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         if token[0] == '"':
             value = decoded(token)
             if _COLON.match(text, found.end()):
-                if value not in names:
-                    plain = secret_name(value) or value in also
-                    names[value] = plain, by.text(value), not plain and by.names.weak(value)
-                named, new, weak = names[value]
+                member = names.get(value)
+                if member is None:
+                    named = secret_name(value) or value in also
+                    weak = not named and by.names.weak(value)
+                    member = names[value] = _Member(value, named, by.text(value), weak)
+                named = member.secret
                 frame.key = value
+                frame.member = member
                 frame.is_object = True
-                frame.score = frame.score or value.lower() in _SCORES
-                if new != value:
-                    edits.append((found.start(), found.end(), _quoted(new, token)))
+                frame.score = frame.score or member.low in _SCORES
+                if member.shown != value:
+                    edits.append((found.start(), found.end(), _quoted(member.shown, token)))
                 continue
             held = False
+            member = frame.member
             if frame.is_object:
-                low = frame.key.lower()
-                if low in _LABELS or low in _KINDS or low.endswith(_NAMING):
+                if member.labels:
                     label = len(value) < 100 and secret_name(value) and " " not in value
-                    label = label and (low not in _KINDS or "pass" in value.lower() or "secret" in value.lower())
-                    label = label or (low in _KINDS and value in _HIDDEN)
+                    label = label and (not member.kind or "pass" in value.lower() or "secret" in value.lower())
+                    label = label or (member.kind and value in _HIDDEN)
                     frame.label = frame.label or label
-                    frame.deep = frame.deep or (label and low in _KINDS)
-                held = low in _HELD or low.endswith("value")
-                if low in _CALLS:
+                    frame.deep = frame.deep or (label and member.kind)
+                held = member.held
+                if member.calls:
                     frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
             else:
                 # ["password", "hunter2"], as headers in a row; ["--password", "..."]
                 option = frame.before.startswith("-") and not value.startswith("-")
                 made = option or not _PLAIN_WORD.match(value)
                 held = frame.label = bool(frame.before) and made and secret_name(frame.before)
-                if len(stack) > 2 and stack[-2].key.lower() in _LABELS and len(value) < 100 and secret_name(value):
+                if len(stack) > 2 and stack[-2].member.low in _LABELS and len(value) < 100 and secret_name(value):
                     stack[-2].label = True  # "loc": ["body", "password"]
                 if frame.headings is not None:
                     frame.headings.append(value)
@@ -175,32 +198,32 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
             if frame.secret or named or (held and frame.label):
                 new = by.told(value)
             elif frame.is_object and (
-                (weak and tells(frame.key, value)) or (low in ("key", "code") and bare(_around(stack), low, value))
+                (member.weak and tells(frame.key, value)) or (member.bare and bare(_around(stack), member.low, value))
             ):
                 new = by.told(value)
             else:
-                new = by.identifier(value) if frame.is_object and _is_id(frame.key) else _leaf(value, by, nested)
+                new = by.identifier(value) if frame.is_object and member.identifies else _leaf(value, by, nested)
                 if held and frame.is_object:
                     frame.pending.append((found.start(), found.end(), token))
             frame.before = value if len(value) < 100 and " " not in value else ""
-            if named and frame.key.lower() == "token" and new != value:
+            if named and member.low == "token" and new != value:
                 frame.tokens.append(len(edits))
             named = False
             if new != value:
                 edits.append((found.start(), found.end(), _quoted(new, token)))
-            elif split and frame.is_object and value and not (_is_id(frame.key) or frame.key.lower() in _REPEATED):
+            elif split and frame.is_object and value and not member.repeated:
                 path = "/".join(one.key for one in stack[1:][-12:])
                 leaves.setdefault(path, []).append((found.start(), found.end(), value, len(edits)))
             continue
-        held = frame.label and frame.key.lower() in _HELD
+        held = frame.label and frame.member.held
         held = held or (frame.columns is not None and not frame.is_object and frame.place in frame.columns)
         if frame.secret or named or held:
-            counted = named and not frame.secret and frame.key.lower().endswith("tokens") and len(token) < 8
+            counted = named and not frame.secret and frame.member.low.endswith("tokens") and len(token) < 8
             new = token if counted else by.told(token)
         else:
             card = len(token) > 12 and token.lstrip("-").isdigit()  # no fraction is a card number
             new = by.text(token) if card else token
-            if frame.is_object and frame.key.lower() in _HELD:
+            if frame.is_object and frame.member.held:
                 frame.pending.append((found.start(), found.end(), token))
         named = False
         if new != token:
@@ -226,7 +249,7 @@ def _applied(text: str, edits: list[tuple[int, int, str]]) -> str:
 
 def _arrange(frame: _Frame, inner: _Frame) -> None:
     """An array is open: it may name columns, or hold rows of them."""
-    low = frame.key.lower()
+    low = frame.member.low
     if not frame.is_object:
         inner.columns = frame.columns
     elif low in _HEADINGS:
@@ -244,7 +267,7 @@ def _close(frame: _Frame, around: _Frame, edits: list[tuple[int, int, str] | Non
     """An object is over: its label may have come last, and a token with a score is a word of a model."""
     if frame.headings:
         around.columns = frozenset(place for place, name in enumerate(frame.headings) if by.names.secret(name))
-    if frame.pending and not frame.label and around.key.lower() == "property":
+    if frame.pending and not frame.label and around.member.low == "property":
         around.pending += frame.pending  # of Spring: the name stands outside
     if frame.label and frame.is_object:
         for start, end, token in frame.pending:
@@ -257,6 +280,9 @@ def _close(frame: _Frame, around: _Frame, edits: list[tuple[int, int, str] | Non
 
 def _is_id(name: str) -> bool:
     return len(name) < 64 and _ID.search(name) is not None
+
+
+_NONE = _Member("", False, "", False)
 
 
 _LETTERS = re.compile(r"[A-Za-z0-9_+/=~-]*\Z")

@@ -283,6 +283,8 @@ def bare(parent: str, name: str, value: str) -> bool:
     if name == "code" and len(value) == 6 and value.isdigit():
         return True
     words = words_of(parent)
+    if "gift" in words or "voucher" in words:
+        return tells(name, value) or value.isupper()
     return bool(words) and words[-1] in (_KEYS if name == "key" else _CODES) and tells(name, value)
 
 

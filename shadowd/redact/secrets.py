@@ -63,7 +63,7 @@ _PREFIXES = (
     r"dt0[a-z][0-9]{2}\.[A-Z0-9]{16,}+\.[A-Z0-9]{32,}+", r"pnu_\w{20,}+", r"sk-ant-[\w-]{10,}+", r"sk-[\w-]{16,}+",
     r"ddp_\w{20,}+", r"CFPAT-[\w-]{20,}+", r"cloudinary://\S{8,200}", r"(?:live|test)_[\w-]{24,}+",
     r"v1\.[0-9a-f]{40}", r"ST-[0-9]+-[\w.-]{8,}+", r"TGT-[0-9]+-[\w.-]{8,}+", r"PGT(?:IOU)?-[0-9]+-[\w.-]{8,}+",
-    r"amqp_\w{20,}+",
+    r"amqp_\w{20,}+", r"[\w-]{11,40}:APA91b[\w-]{20,}+",
 )  # fmt: skip
 _MAKERS = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_PREFIXES)})", re.ASCII)
 _WEBHOOK = re.compile(

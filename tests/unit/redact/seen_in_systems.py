@@ -1,7 +1,7 @@
 r"""Secrets in the shapes that real systems send, written without a look at the rules: three sets, each measured when new.
 
 A case is where it stands, its media type, and the text; ``<<x>>`` is a secret of the kind x, drawn from a seed:
-``w`` a word with a digit, as people choose passwords; ``p`` with punctuation; ``l`` letters alone; ``kN`` letters and
+``w`` a word with a digit, as people choose passwords; ``p`` with punctuation; ``m`` made up, as Gafomi27!; ``s`` four words; ``l`` letters alone; ``kN`` letters and
 digits, ``uN`` upper case ones, ``hN`` hex, ``dN`` digits, ``bN`` base64 of N bytes; ``[[b64 …]]`` is encoded whole.
 Places: ``body`` of the answer, ``sent`` in the request, ``target``, ``head`` and ``answer`` (lines of the heads),
 ``turn`` and ``reply`` (no HTTP). docs/redaction.md has the figures.
@@ -47,6 +47,11 @@ def drawn(dice: random.Random, kind: str) -> str:
             letters = dice.choices(ALNUM, k=dice.randint(8, 13))
             letters[dice.randrange(2, len(letters) - 1)] = dice.choice("!.-_*~^")
             return "".join(letters) + dice.choice(string.digits)
+        case "m":  # as people make them up
+            word = "".join(dice.choice(("bcdfghklmnprst", "aeiou")[n % 2]) for n in range(dice.randint(5, 8)))
+            return word.capitalize() + str(dice.randint(10, 2999)) + dice.choice(["!", "", "", "#", "?", "$"])
+        case "s":  # words
+            return " ".join("".join(dice.choice(("bcdfghklmnprst", "aeiou")[n % 2]) for n in range(6)) for _ in range(4))
         case "l":
             return "".join(dice.choices(LETTERS, k=11))
         case "k":
@@ -394,7 +399,122 @@ C_ = [
     ("answer", "", "X-Debug-Token-Link: https://x.example/_profiler?token=<<k24>>"),
 ]  # fmt: skip
 
-SETS = {"a": A, "b": B, "c": C_}
+D = [
+    # names of keys, paths, errors
+    ("body", J, '{"errors":{"$.user.newPassword2":["too weak: <<m>>"]},"path":"/v1/users/7?tmp_pass=<<m>>"}'),
+    ("body", J, '{"changes":[{"path":"$[\'api-key\']","from":"<<k24>>","to":"<<k24>>"},{"field":"pin","oldValue":"<<d4>>","newValue":"<<d4>>"}]}'),
+    ("body", J, '{"sessions":{"<<h32>>":{"user":"eva"},"<<k40>>":{"user":"bob"}},"x":1}'),
+    ("body", J, '{"message":"Cannot find user for token \'<<k22>>\'","path":"/api/token/<<k22>>"}'),
+    ("body", J, '{"detail":"Login failed for eva with password <<m>>"}'),
+    ("body", J, '{"error":"invalid_grant","error_description":"The provided authorization code <<k30>> is invalid"}'),
+    ("body", T, "javax.mail.AuthenticationFailedException: 535 5.7.8 Error: authentication failed: user=eva pass=<<m>>\n\tat com.sun.mail\n"),
+    ("body", T, "pymongo.errors.OperationFailure: Authentication failed, mongodb://root:<<m>>@m1:27017,m2:27017/admin?replicaSet=r\n"),
+    ("body", T, "django.db.utils.OperationalError: FATAL: password authentication failed for user \"app\" (password: <<m>>)\n"),
+    ("body", T, "could not connect: host=db user=app password=<<m>> dbname=shop sslmode=require\n"),
+    ("body", T, "Error: ER_ACCESS_DENIED { host: 'db', user: 'root', password: '<<m>>', database: 'shop' }\n"),
+    ("body", H, '<pre>DB_PASSWORD =&gt; &quot;<<m>>&quot;\nAPP_KEY =&gt; &quot;<<k32>>&quot;</pre><tr><td>APP_SECRET</td><td><pre class=sf-dump>"<span>&lt;<<k32>>&gt;</span>"</pre></td></tr>'),
+    # people's values under ordinary members
+    ("sent", J, '{"login":"eva","password":"<<s>>","remember":true}'),
+    ("sent", J, '{"user":{"email":"eva@firm.example","plainPassword":{"first":"<<m>>","second":"<<m>>"}}}'),
+    ("sent", J, '{"username":"eva","passwd":"<<l>>","tz":"CET"}'),
+    ("sent", J, '{"currentPwd":"<<m>>","newPwd":"<<m>>","verifyPwd":"<<m>>"}'),
+    ("sent", J, '{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"admin","password":"<<m>>"}}}}}'),
+    ("sent", J, '{"auth":{"passwordCredentials":{"username":"eva","password":"<<m>>"},"tenantName":"x"}}'),
+    ("sent", J, '{"params":{"db":"shop","login":"admin","password":"<<m>>"},"jsonrpc":"2.0","method":"call"}'),
+    ("sent", J, '{"jsonrpc":"2.0","method":"call","params":{"service":"common","method":"login","args":["shop","admin","<<m>>"]}}'),
+    ("sent", J, '{"pin":<<d4>>,"newPin":"<<d6>>","cardNumber":"4111 1111 1111 1111","expiry":"04/30","cvv2":"<<d3>>"}'),
+    ("sent", J, '{"phone":"+49151","otpCode":"<<d6>>","challenge_response":"<<d6>>"}'),
+    ("sent", J, '{"email":"eva@firm.example","code":"<<d6>>"}'),
+    ("sent", J, '{"securityAnswer":"<<l>>","secret_answer_2":"<<s>>","mothersMaidenName":"<<l>>"}'),
+    ("sent", J, '{"bank":{"accountNumber":"<<d10>>","routingNumber":"<<d9>>","sortCode":"20-00-00"},"taxId":"<<d9>>"}'),
+    ("sent", J, '{"wifi_password":"<<s>>","wpa2Key":"<<m>>","ssid":"home"}'),
+    ("sent", J, '{"data":{"type":"sessions","attributes":{"email":"e@firm.example","password":"<<m>>"}}}'),
+    ("sent", J, '{"channel":"c","event":"m","data":"{\\"auth\\":\\"<<h20>>:<<h64>>\\"}"}'),
+    ("sent", J, '{"type":"connection_init","payload":{"Authorization":"Bearer <<k32>>","headers":{"x-hasura-admin-secret":"<<m>>"}}}'),
+    ("sent", J, '{"op":2,"d":{"token":"<<k24>>.<<k6>>.<<k27>>","properties":{"os":"linux"}}}'),
+    ("sent", J, '{"script":"export PGPASSWORD=<<m>>; pg_dump -h db shop | gzip > /b.gz"}'),
+    ("sent", J, '{"content":"FROM node:20\\nARG NPM_TOKEN=<<k36>>\\nENV ADMIN_PW <<m>>\\nRUN npm ci"}'),
+    ("sent", J, '{"sql":"CREATE USER eva WITH PASSWORD \'<<m>>\'; GRANT ALL ON x TO eva"}'),
+    ("sent", J, '{"prompt":"My password is <<m>> and my bank pin is <<d4>>, please remember"}'),
+    ("sent", J, '{"text":"/auth <<k20>>","user_name":"eva","response_url":"https://hooks.slack.com/commands/T1/<<d12>>/<<k24>>"}'),
+    # XML, HTML
+    ("sent", X, "<methodCall><methodName>wp.getUsersBlogs</methodName><params><param><value><string>eva</string></value></param><param><value><string><<m>></string></value></param></params></methodCall>"),
+    ("sent", X, '<iq type="set"><query xmlns="jabber:iq:auth"><username>eva</username><password><<m>></password><resource>r</resource></query></iq>'),
+    ("sent", X, "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>[[b64 \0eva\0<<m>>]]</auth>"),
+    ("sent", X, '<authRequest><merchantAuthentication><name>x</name><transactionKey><<k16>></transactionKey></merchantAuthentication><payment><creditCard><cardNumber>4111111111111111</cardNumber><cardCode><<d3>></cardCode></creditCard></payment></authRequest>'),
+    ("sent", X, '<epp><command><login><clID>x</clID><pw><<m>></pw><newPW><<m>></newPW></login></command></epp><domain:authInfo><domain:pw><<m>></domain:pw></domain:authInfo>'),
+    ("sent", X, '<Request user="eva" password="<<m>>" cmd="list"/><param name="passwd" value="<<m>>"/>'),
+    ("body", X, '<entry key="smtp.password"><<m>></entry><entry key="smtp.host">mail</entry><comment>x</comment>'),
+    ("body", X, '<string name="google_api_key">AIza<<k35>></string><string name="admin_pw"><<m>></string>'),
+    ("body", X, '<setting name="ApiSecret" serializeAs="String"><value><<k24>></value></setting>'),
+    ("body", X, '<entityProperty><Name>Password</Name><Value><<m>></Value></entityProperty>'),
+    ("body", H, '<label for="t">Personal access token</label><input id="t" readonly value="<<k40>>"><p>Your new password is <b><<m>></b>.</p>'),
+    ("body", H, '<a href="/logout?sessionToken=<<k32>>">Out</a><img src="https://t.example/o.gif?u=<<k24>>"><form action="/pay?signature=<<h40>>">'),
+    ("body", H, "<script id=\"__NEXT_DATA__\" type=\"application/json\">{\"csrfToken\":\"<<h64>>\",\"user\":{\"apiToken\":\"<<k32>>\"}}</script>"),
+    ("body", H, '<script>var config = {authToken: "<<k32>>", pusherSecret: \'<<h20>>\'}; window.sessionId = "<<k26>>";</script><!-- admin / <<m>> (password) -->'),
+    # YAML, INI, shell
+    ("body", Y, "auth:\n  enabled: true\n  rootPassword: <<m>>\n  usePassword: yes\nredis:\n  auth: {password: <<m>>, sentinel: false}\n"),
+    ("body", Y, "- name: set root\n  mysql_user: name=root password=<<m>> login_password={{ x }}\n- uri:\n    url: http://x\n    headers:\n      X-Api-Token: <<m>>\n"),
+    ("body", Y, "mail:\n  username: eva\n  password: |\n    <<m>>\n  from: x\nkeys:\n  - <<k40>>\n  - <<k40>>\n"),
+    ("body", Y, "env:\n  - name: ADMIN_PASS\n    value: \"<<m>>\"\n  - {name: SECRET_SAUCE, value: <<m>>}\n"),
+    ("body", Y, "x-api:\n  ? password\n  : <<m>>\n"),
+    ("body", T, "[vault]\nansible_vault_password=<<m>>\n[all:vars]\nansible_become_pass=<<m>>\n"),
+    ("body", T, "set PASSWORD=<<m>>\nsetx API_TOKEN <<k24>> /M\n$env:DB_PASS = \"<<m>>\"\n$cred = ConvertTo-SecureString \"<<m>>\" -AsPlainText -Force\nnet use z: \\\\h\\s <<m>> /user:eva\n"),
+    ("body", T, "wget --user=eva --password='<<m>>' https://x\nhttp -a eva:<<m>> x.example\nftp://eva:<<m>>@h/f\nlftp -u eva,<<m>> h\nrsync --password-file=/x\nopenssl enc -k <<m>> -in a\nopenssl rsa -passin pass:<<m>> -in k\nzip -P <<m>> a.zip b\n7z x -p<<m>> a.7z\ngpg --passphrase <<m>> -d x\n"),
+    ("body", T, "az login --service-principal -u app -p <<m>> --tenant t\nvault login <<k26>>\nheroku config:set SECRET=<<m>>\nkubectl create secret generic db --from-literal=password=<<m>>\ndocker run -e MYSQL_ROOT_PASSWORD=<<m>> mysql\nhtpasswd -bc f eva <<m>>\nsmbclient //h/s <<m>> -U eva\nredis-cli -a <<m>> ping\nmosquitto_pub -u eva -P <<m>> -t x\nsqlcmd -S h -U sa -P <<m>>\ncurl -H 'Authorization: token <<k40>>' x\n"),
+    # tables
+    ("body", T, " id | username | passwd\n----+----------+--------\n  1 | eva      | <<m>>\n(1 row)\n"),
+    ("body", T, "USER       PASSWORD      ROLE\neva        <<m>>      admin\nbob        <<m>>      user\n"),
+    ("body", T, "*************************** 1. row ***************************\n      user: eva\n  password: <<m>>\n  salt: <<k8>>\n"),
+    ("body", C, "email;kennwort;stadt\neva@firm.example;<<m>>;Berlin\n"),
+    ("body", "text/tab-separated-values", "user\tapi_key\tplan\neva\t<<k24>>\tpro\n"),
+    # heads, addresses
+    ("head", "", "X-Access-Token: <<k24>>"),
+    ("head", "", "X-JFrog-Art-Api: AKCp<<k60>>"),
+    ("head", "", "apikey: <<k32>>"),
+    ("head", "", "X-Rundeck-Auth-Token: <<k32>>"),
+    ("head", "", "X-User-Password: <<m>>"),
+    ("head", "", "X-Original-URL: /a?session=<<k32>>"),
+    ("head", "", "Cookie2: $Version=1; sid=<<k20>>"),
+    ("head", "", "Authorization: NTLM <<b80>>"),
+    ("head", "", "Authorization: ApiKey <<b30>>"),
+    ("head", "", "Authorization: AWS AKIA<<u16>>:<<b20>>"),
+    ("head", "", "X-WSSE: UsernameToken Username=\"eva\", PasswordDigest=\"<<b20>>\", Nonce=\"<<b12>>\", Created=\"2026-11-26T10:00:00Z\""),
+    ("head", "", "X-Emby-Authorization: MediaBrowser Client=\"w\", Token=\"<<h32>>\""),
+    ("answer", "", "X-CSRF-Token: <<b32>>"),
+    ("answer", "", "Set-Cookie: __Host-auth=<<k40>>; Path=/; Secure"),
+    ("answer", "", "X-Refresh-Token: <<k40>>"),
+    ("answer", "", "Location: /welcome?activation=<<k20>>"),
+    ("answer", "", "Location: myapp://callback?id_token=<<k60>>&sso_ticket=<<k24>>"),
+    ("target", "", "/cgi-bin/login?user=admin&pwd=<<m>>"),
+    ("target", "", "/a?u=eva&p=<<m>>&v=1.16.1&c=app&t=<<h32>>&s=<<k6>>"),
+    ("target", "", "/auth/realms/x/login-actions/action-token?key=<<k60>>"),
+    ("target", "", "/index.php?do=confirm&hash=<<h32>>"),
+    ("target", "", "/s/<<k15>>?dl=1&share_token=<<k22>>"),
+    ("target", "", "/email/verify/7/<<h40>>?expires=1796000000&signature=<<h64>>"),
+    ("target", "", "/download?file=a.pdf&auth_key=1796000000-0-0-<<h32>>"),
+    ("target", "", "/proxy?url=https%3A%2F%2Feva%3A<<m>>%40x.example%2Fa"),
+    ("target", "", "/v2/<<h32>>/eth_call"),
+    ("sent", F, "txtUser=eva&txtPassword=<<m>>&__VIEWSTATE=<<b60>>&btn=OK"),
+    ("sent", F, "user=eva&pass1=<<m>>&pass2=<<m>>&security_question=1&security_answer=<<l>>"),
+    ("sent", F, "data%5BUser%5D%5Bpassword%5D=<<m>>&_token=<<k40>>"),
+    ("sent", F, "cc_number=4111111111111111&cc_cvc=<<d3>>&cc_pin=<<d4>>"),
+    ("sent", F, "username=eva&kennwort=<<m>>&anmelden=1"),
+    # wires
+    ("turn", "", "*2\r\n$4\r\nAUTH\r\n$8\r\n<<k8>>\r\n*1\r\n$4\r\nPING\r\n"),
+    ("turn", "", "*5\r\n$3\r\nACL\r\n$7\r\nSETUSER\r\n$3\r\napp\r\n$2\r\non\r\n$9\r\n><<k8>>\r\n"),
+    ("turn", "", "*5\r\n$3\r\nSET\r\n$13\r\nreset:eva:otp\r\n$6\r\n<<d6>>\r\n$2\r\nEX\r\n$3\r\n300\r\n"),
+    ("turn", "", "*3\r\n$5\r\nLPUSH\r\n$4\r\njobs\r\n$40\r\n{\"job\":\"mail\",\"smtp_pass\":\"<<k12>>\"}\r\n"),
+    ("turn", "", "AUTH <<m>>\r\nSELECT 1\r\n"),
+    ("turn", "", "AUTH CRAM-MD5\r\n[[b64 eva <<h32>>]]\r\n"),
+    ("turn", "", "a LOGIN \"eva\" \"<<m>>\"\r\na AUTHENTICATE XOAUTH2 [[b64 user=eva\1auth=Bearer <<k40>>\1\1]]\r\n"),
+    ("turn", "", "220 x\r\nUSER eva\r\n331 ok\r\nPASS <<m>>\r\nACCT <<m>>\r\n"),
+    ("turn", "", "Action: Login\r\nUsername: admin\r\nSecret: <<m>>\r\n\r\n"),
+    ("turn", "", "auth <<m>>\n\nClueCon\n\napi status\n\n"),
+    ("turn", "", "stats\r\nset sess_<<h32>> 0 0 4\r\nabcd\r\n"),
+]  # fmt: skip
+
+SETS = {"d": D, "a": A, "b": B, "c": C_}
 
 
 def cases(name: str) -> list[Case]:
