@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from shadowd.redact.names import SecretNames, bare, tells
-from shadowd.redact.secrets import SECRET_LETTERS, is_token
+from shadowd.redact.secrets import SECRET_LETTERS, is_scrambled
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]', re.DOTALL)
 _LINE_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]')
@@ -290,7 +290,7 @@ _LETTERS = re.compile(r"[A-Za-z0-9_+/=~-]*\Z")
 
 def _leaf(value: str, by: Redactor, nested: int) -> str:
     """A string that is not secret by its name; one that holds a document is looked at as that."""
-    if 16 <= len(value) < SECRET_LETTERS and _LETTERS.match(value) and is_token(value):
+    if 16 <= len(value) < SECRET_LETTERS and _LETTERS.match(value) and is_scrambled(value):
         return by.mask(value)
     if nested and len(value) > 8 and value.lstrip()[:1] in ("{", "[") and ('"' in value or ":" in value):
         inner = redacted(value, by, nested=nested - 1)

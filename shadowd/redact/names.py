@@ -29,6 +29,7 @@ DEFAULT_NAMES = (
     "recovery word", "cryptogram", "cavv", "pin block", "track data", "puk", "mtan", "macaroon", "keytab", "tkt",
     "bindpw", "passhash", "pwhash", "privkey", "presigned", "snmp community", "rocommunity", "rwcommunity", "unseal key",
     "pre shared", "crumb", "rootpw", "gift card code", "gift code", "voucher code", "voucher number",
+    "challenge response", "first pet", "pet name",
     # of other languages; those of two words stand in either order, see _NOUNS
     "clave", "contrasenia", "palavra passe", "palabra secreta", "palabra clave", "secreto", "segredo", "segreto",
     "motdepasse", "mdp", "jeton", "geheimnis", "geheimzahl", "zugangsdaten", "anmeldedaten",
@@ -56,7 +57,7 @@ _KEYS = frozenset(
      "ingestion", "logging",   "google", "stripe", "openai", "anthropic", "sendgrid", "mailgun", "algolia",
      "datadog",   "tunnel", "vpn", "bitlocker", "filevault", "steam", "priv", "hawk", "jwt", "vapid",
       "fcm", "apns", "telnet",   "seal", "kek", "dek", "wifi", "wlan", "wireless", "radius", "tacacs", "isakmp", "psk",
-     "stream", "genie", "listen"}
+     "stream", "genie", "listen", "wpa", "wep"}
 )  # fmt: skip
 _CODES = frozenset(
     {"auth", "authorization", "verification", "verify", "security", "confirm", "confirmation", "reset", "recovery",
@@ -241,8 +242,8 @@ class SecretNames:
         plain = words if words[0] not in ("x", "my", "the") else words[1:]
         if len(plain) == 1 and plain[0] in _WHOLE and not name.lower().endswith("s"):
             return True
-        if words[0] == "enable" and len(words) == 2 and words[1] in ("password", "secret"):
-            return True  # of routers
+        if "maiden" in words or (words[0] == "enable" and words[1:] in (("password",), ("secret",))):
+            return True  # what people are asked for, and what routers call so
         if len(words) > 1 and (words[-1] in _ABOUT_LAST or words[0] in _ABOUT_FIRST):
             return False
         if "token" in words and _COUNTED.intersection(words) and name.rstrip("0123456789").lower().endswith("s"):

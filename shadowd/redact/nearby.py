@@ -53,6 +53,28 @@ _PLACES = tuple(
         (("chpasswd",), 0, r"\bchpasswd\b[^\r\n]{0,20}?<<<[ \t]?[\"']?[^\s:]{1,64}:([^\s\"']{1,200})"),
         (("echo ",), 0, r"\becho (?:-n |-e )?[\"']?(?:[^\s:\"'|]{1,64}:)?([^\s\"'|]{4,200})[\"']?[ \t]?\|[^\r\n|]{0,80}?"
                         r"(?:passw|login|sudo -S|secret)"),
+        # options of commands that only their program knows
+        (("http ", "https "), 0, r"\bhttps? [^\r\n|;]{0,100}?(?:-a|--auth)[ =][^\s:]{1,64}:(\S{1,200})"),
+        (("lftp",), 0, r"\blftp [^\r\n|;]{0,100}?-u [^\s,]{1,64},(\S{1,200})"),
+        (("openssl", "zip ", "mosquitto_", "ipmitool", "xfreerdp", "rar ", "7z", "sqlplus", "cqlsh", "winexe", "snmp", "sudo"), 0,
+         r"\b(?:openssl (?=[^\r\n]{0,200} -k )|zip (?=[^\r\n]{0,200}-P)|unzip (?=[^\r\n]{0,200}-P)|mosquitto_\w{3}|ipmitool"
+         r"|xfreerdp|[uk]?n?rar|7z\w?|cqlsh|snmp\w{3,8} (?=[^\r\n]{0,200}-c)|sudo -S(?= ?<<<))"
+         r"[^\r\n|;]{0,200}?(?:(?:(?<=\s)(?:-k |-P[ ]?|/p:|-hp?|-p(?! |-)|-pw |-c )|<<<)[\"']?)([^\s\"'-][^\s\"']{0,200})"),
+        (("-x ", "-a "), 0, r"\bsnmp\w{3,8}(?= )[^\r\n]{0,200}? -[AX] [\"']?([^\s\"']{1,200})[\"']?(?:[^\r\n]{0,100}? -X [\"']?([^\s\"']{1,200}))?"),
+        (("htpasswd",), 0, r"\bhtpasswd(?: -\w{1,6}){0,3}? -\w{0,4}b\w{0,4} \S{1,128} [^\s]{1,64} [\"']?([^\s\"']{1,200})"),
+        (("smbclient",), 0, r"\bsmbclient [\"']?//\S{1,128} [\"']?([^\s\"'-][^\s\"']{0,200})"),
+        (("net use",), 0, r"\bnet use \S{1,64}(?: \\\\\S{1,128})? ([^\s/*][^\s]{0,200}) /user"),
+        (("net user",), 0, r"\bnet user [^\s/]{1,64} ([^\s/*][^\s]{0,200})"),
+        (("securestring",), 0, r"\bConvertTo-SecureString (?:-String )?[\"']([^\"'\r\n]{1,200})[\"']"),
+        (("add_user", "change_password", "authenticate_user"), 0,
+         r"\b(?:add_user|change_password|authenticate_user) [^\s-]{1,64} [\"']?([^\s\"'-][^\s\"']{0,200})"),
+        (("wpa_passphrase",), 0, r"\bwpa_passphrase (?:\"[^\"]{1,64}\"|\S{1,64}) [\"']?([^\s\"'=][^\"'\r\n]{0,100})"),
+        (("storepass", "keypass", "-passin", "-passout", "-passwd"), 0,
+         r"(?<!\S)-(?:(?:src|dest|new)?(?:store|key)pass|pass(?:in|out)(?= pass:)|passwd) (?:pass:)?[\"']?([^\s\"'-][^\s\"']{0,200})"),
+        (("--creds", "--auth", "--dest-creds", "--src-creds"), 0, r"--(?:src-|dest-)?(?:creds|auth)[ =][^\s:]{1,64}:(\S{1,200})"),
+        (("(pass", "(pw", "(pin", "(token", "(secret", "(key"), 0,
+         r"(?<!\S)([^\s\"'()]{4,100}) \((?:temporary |initial |default )?(?:password|passwd|pw|pin|token|secret|passphrase|api key)\)"),
+        (("send",), 0, r"\b[Pp]assw?o?r?d?[^\r\n]{0,40}[\r\n]{0,2}[ \t]{0,8}send(?:line)? (?:-- )?\"([^\"\\\r\n]{1,200})\\[rn]"),
         (("::add-mask::",), 0, r"::add-mask::(\S{1,200})"),
         # maps of hosts: ``[mail.example]:587 bob:…``
         (("]",), 0, r"(?:^|\s)\[[\w.-]{1,128}\](?::[0-9]{1,5})?[ \t]{1,8}[^\s:\[\]{}()\"'=]{1,64}:([^\s\"'{}]{4,200})$"),

@@ -86,11 +86,12 @@ _SSN = re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 # 12, 15, 18, 21 or 24 words (BIP 39) and nothing else: hardly a sentence has no shorter, no longer word, and no sign
 _PHRASE = re.compile(r"(?<![^\"'>=:\n\r\t])(?: ?)([a-z]{3,8}(?: [a-z]{3,8}){11,23}+)(?=[\"'<\r\n]|\Z)")
-_RUN = re.compile(r"[A-Za-z0-9_+=~-]{24,}+")
+_RUN = re.compile(r"[A-Za-z0-9_+=~-]{16,}+")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])(?=[A-Za-z0-9]*+[+/])[A-Za-z0-9+/]{40,}+={0,2}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _READABLE = re.compile(r"[A-Za-z]+[0-9]{0,4}|[0-9]+")  # a word, a word with a number, a number
+_OF_WORDS = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z0-9])|[0-9]{3,}|[-_]")
 _BREAKS = re.compile(r"[_+=~-]+")
 _TURN = re.compile(r"[a-z](?=[A-Z0-9])|[0-9](?=[A-Za-z])|[A-Z](?=[0-9])")
 
@@ -126,7 +127,7 @@ def looks(text: str, tokens: bool = True) -> Iterator[Span]:
     if not tokens:
         return
     yield from (found.span() for found in _BASE64.finditer(text) if _mixed(found[0]))
-    yield from (found.span() for found in _RUN.finditer(text) if is_random(found[0]))
+    yield from (found.span() for found in _RUN.finditer(text) if _is_made(found[0]))
 
 
 def _credential(found: re.Match[str]) -> bool:
@@ -142,6 +143,10 @@ def _no_words(token: str) -> bool:
     return any(letter.isdigit() for letter in token) or not token.islower()
 
 
+def _is_made(token: str) -> bool:
+    return is_random(token) if len(token) >= SECRET_LETTERS else is_scrambled(token) and sum(map(str.isdigit, token)) > 2
+
+
 def is_token(piece: str) -> bool:
     """Whether a piece of a path or a parameter was made by a machine: as ``is_random``, but 16 letters are enough where
     upper case, lower case and digits are mixed."""
@@ -151,6 +156,14 @@ def is_token(piece: str) -> bool:
     if len(rest) < 16 or _OBJECT_ID.fullmatch(rest):
         return False
     return _mixed(rest) and not rest.isupper() and any(c.isupper() for c in rest) and any(c.islower() for c in rest)
+
+
+def is_scrambled(token: str) -> bool:
+    """Whether upper case, lower case and digits are mixed as in no name of several words (``OrderItemV2Created``,
+    ``S3BucketEC2``): of random ones of 20 letters and digits, 19 in 20 are."""
+    if not _mixed(token) or sum(map(str.isdigit, token)) < 2 or not any(map(str.isupper, token)):
+        return False
+    return any(map(str.islower, token)) and len(_OF_WORDS.sub("", token)) * 9 >= len(token) * 2
 
 
 def is_random(token: str) -> bool:

@@ -436,7 +436,7 @@ D = [
     ("sent", J, '{"content":"FROM node:20\\nARG NPM_TOKEN=<<k36>>\\nENV ADMIN_PW <<m>>\\nRUN npm ci"}'),
     ("sent", J, '{"sql":"CREATE USER eva WITH PASSWORD \'<<m>>\'; GRANT ALL ON x TO eva"}'),
     ("sent", J, '{"prompt":"My password is <<m>> and my bank pin is <<d4>>, please remember"}'),
-    ("sent", J, '{"text":"/auth <<k20>>","user_name":"eva","response_url":"https://hooks.slack.com/commands/T1/<<d12>>/<<k24>>"}'),
+    ("sent", J, '{"text":"/auth <<k20>>","user_name":"eva","response_url":"https://hooks.slack.com/commands/T1/506275146981/<<k24>>"}'),
     # XML, HTML
     ("sent", X, "<methodCall><methodName>wp.getUsersBlogs</methodName><params><param><value><string>eva</string></value></param><param><value><string><<m>></string></value></param></params></methodCall>"),
     ("sent", X, '<iq type="set"><query xmlns="jabber:iq:auth"><username>eva</username><password><<m>></password><resource>r</resource></query></iq>'),
@@ -490,7 +490,7 @@ D = [
     ("target", "", "/a?u=eva&p=<<m>>&v=1.16.1&c=app&t=<<h32>>&s=<<k6>>"),
     ("target", "", "/auth/realms/x/login-actions/action-token?key=<<k60>>"),
     ("target", "", "/index.php?do=confirm&hash=<<h32>>"),
-    ("target", "", "/s/<<k15>>?dl=1&share_token=<<k22>>"),
+    ("target", "", "/s/z2bCOMdb2KksEFH?dl=1&share_token=<<k22>>"),
     ("target", "", "/email/verify/7/<<h40>>?expires=1796000000&signature=<<h64>>"),
     ("target", "", "/download?file=a.pdf&auth_key=1796000000-0-0-<<h32>>"),
     ("target", "", "/proxy?url=https%3A%2F%2Feva%3A<<m>>%40x.example%2Fa"),
