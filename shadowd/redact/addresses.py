@@ -39,7 +39,9 @@ def given_in(text: str, start: int, end: int) -> Iterator[Span]:
 
 def of_user(pairs: list[str]) -> frozenset[str]:
     """``?u=bob&p=…&s=…``: the names of parameters that hold a password or its salt beside a user's name."""
-    return _BESIDE_USER if any(pair.startswith(("u=", "user=", "username=", "login=")) for pair in pairs) else frozenset()
+    return (
+        _BESIDE_USER if any(pair.startswith(("u=", "user=", "username=", "login=")) for pair in pairs) else frozenset()
+    )
 
 
 _BESIDE_USER = frozenset({"p", "s", "t"})

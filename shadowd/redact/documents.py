@@ -33,7 +33,9 @@ _HELD = frozenset(
      "rejectedvalue", "received", "actual", "given", "got", "example", "result", "payload", "property"}
 )  # fmt: skip
 #: Members that name columns, and those that hold rows of as many cells.
-_HEADINGS = frozenset({"fields", "columns", "headers", "header", "keys", "names", "labels", "columnnames", "fieldnames"})
+_HEADINGS = frozenset(
+    {"fields", "columns", "headers", "header", "keys", "names", "labels", "columnnames", "fieldnames"}
+)
 _ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items"})
 #: Members of events that repeat and hold no part of a text.
 _REPEATED = frozenset(
@@ -101,8 +103,8 @@ class _Member:
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("before", "calls", "columns", "deep", "headings", "is_object", "key", "label", "member", "pending", "place",
-                 "score", "secret", "tokens")  # fmt: skip
+    __slots__ = ("before", "calls", "columns", "deep", "headings", "is_object", "key", "label", "member", "pending",
+                 "place", "score", "secret", "tokens")  # fmt: skip
 
     def __init__(self, secret: bool, is_object: bool) -> None:
         self.secret = secret
@@ -195,10 +197,17 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                     frame.headings.append(value)
                 elif frame.columns and frame.place in frame.columns:
                     held = frame.label = True
-            if frame.secret or named or (held and frame.label):
-                new = by.told(value)
-            elif frame.is_object and (
-                (member.weak and tells(frame.key, value)) or (member.bare and bare(_around(stack), member.low, value))
+            if (
+                frame.secret
+                or named
+                or (held and frame.label)
+                or (
+                    frame.is_object
+                    and (
+                        (member.weak and tells(frame.key, value))
+                        or (member.bare and bare(_around(stack), member.low, value))
+                    )
+                )
             ):
                 new = by.told(value)
             else:
@@ -233,7 +242,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         _close(closed, stack[-1], edits, by)
     kept = [edit for edit in edits if edit is not None]
     if split:
-        kept += _split(leaves, by)
+        kept += _split(leaves, by, pattern is _LINE_TOKEN)
     return _applied(text, kept)
 
 
@@ -298,7 +307,9 @@ def _leaf(value: str, by: Redactor, nested: int) -> str:
     return by.text(value)
 
 
-def _split(leaves: dict[str, list[tuple[int, int, str, int]]], by: Redactor) -> list[tuple[int, int, str]]:
+def _split(
+    leaves: dict[str, list[tuple[int, int, str, int]]], by: Redactor, events: bool
+) -> list[tuple[int, int, str]]:
     """What is secret only when the parts of a text are put together: a mask in the first, nothing in the others."""
     edits: list[tuple[int, int, str]] = []
     for parts in leaves.values():
@@ -306,6 +317,8 @@ def _split(leaves: dict[str, list[tuple[int, int, str, int]]], by: Redactor) -> 
         if len(parts) < 2 or len(set(values)) * 3 < len(values) or sum(map(len, values)) > 40 * len(values):
             continue
         whole = "".join(values)
+        if not events and whole[:1] not in "{[" and not any(" " in value or "\n" in value for value in values):
+            continue  # articles' numbers of a list: no text
         masked = by.text(whole)
         if whole.lstrip()[:1] in ("{", "["):
             masked = by.text(redacted(whole, by))

@@ -1,4 +1,6 @@
-"""Texts within texts (sans-IO): percent-encoding, character references, base64 and backslashes taken off, with the way back."""
+"""Texts within texts (sans-IO): percent-encoding, character references, base64 and backslashes taken off.
+
+Each with the way back."""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _INLINE = frozenset({"b", "i", "em", "strong", "span", "code", "a", "tt", "font"
 _BASE64 = re.compile(
     r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4,}+(?:[A-Za-f][A-Za-z0-9+/][A-Za-z0-9+/=]=)?(?![A-Za-z0-9+/=_-])"
 )
-LAYERED = re.compile(r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4}|</|%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]")
+LAYERED = re.compile(
+    r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4}|</|%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]"
+)
 
 
 class Layer:

@@ -28,6 +28,7 @@ _VALUES = frozenset({"value", "content", "val", "v", "data", "default", "text", 
 _NAMING = frozenset(
     {"key", "name", "n", "field", "param", "headername", "fieldname", "dt", "th", "label", "td", "attribute"}
 )  # fmt: skip
+_ASKING = frozenset({"input", "a", "button", "form", "select", "img", "script"})
 _EMPTY = frozenset({"input", "meta", "link", "br", "img", "hr", "param", "add", "col", "source", "set"})
 
 
@@ -91,6 +92,9 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
                 (labelled or secret or inside) and name.lower().removeprefix("[").removesuffix("]") in _VALUES
             ):
                 yield _span(attribute)
+        if once and tag.lower() in _ASKING and not secret:  # a label and its field: what is typed there is an attribute
+            yield from (_span(a) for a in attributes if a["name"].lower() == "value" and _value(a))
+            once = False
         at = found.end()
         naming = tag.lower() in _NAMING
         alone = found["attributes"].rstrip().endswith("/")

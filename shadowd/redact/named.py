@@ -37,7 +37,8 @@ SIGN = re.compile(r"[=:|\0]|->|<-|\(|\b(?:ENV|ARG|setenv|setx|SetEnv|\w+_param|(
 _PREFIX = re.compile(r"[bBfFrRuUL@$]{1,2}(?=[\"'`])")
 _YAML_TAG = re.compile(r"[&!][\w!:/.,-]{1,64}[ \t]{1,4}|string\([0-9]{1,6}\)[ \t]{1,4}")  # or PHP's var_dump
 _QUOTED = re.compile(
-    r'"""(?s:.){0,4096}?"""|\'\'\'(?s:.){0,4096}?\'\'\'|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?', re.DOTALL
+    r'"""(?s:.){0,4096}?"""|\'\'\'(?s:.){0,4096}?\'\'\'|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?',
+    re.DOTALL,
 )
 _ESCAPED_QUOTE = re.compile(r"\\{1,7}[\"']")
 _BARE = re.compile(r"(?:[^\s&\"'<>(){}\[\]\\;,]++|[;,](?!\s|$|[\w.-]{1,40}+[=:]))++")
@@ -231,7 +232,8 @@ _NOUN = (
     r"|(?:access|secret|auth|private)[ _-]?key|(?:access|auth|api|refresh|session|csrf|reset|security)?[ _-]?token"
     r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
     r"|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}|confirm\w{0,8}"
-    r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your|dein|ihr)[ _-])(?:code|pin|pass(?:word|code)?)"
+    r"|access|door|gate|alarm|garage|safe|entry|reset|recovery|backup|sms|2fa|mfa|activation|your|dein|ihr)"
+    r"[ _-])(?:code|pin|pass(?:word|code)?)"
     r"|session[ _-]?(?:id|key)|cv[vc]2?|csc|puk)"
 )
 _FOREIGN = (
@@ -411,6 +413,8 @@ def _is_told(found: re.Match[str], text: str) -> bool:
     inner = value.strip("\"'`").rstrip(".!?:")
     if inner.lower() in _NOTHING or MASK.match(inner) or not inner:
         return False
+    if value[-1] == "=" and text[found.end("value") : found.end("value") + 1] in ('"', "'"):
+        return False  # the next attribute
     if found["flag"]:
         return not inner.startswith("-")
     strong = noun[:4].lower() in ("pass", "pwd", "kenn", "requ", "mast", "pw")

@@ -27,8 +27,8 @@ DEFAULT_NAMES = (
     "masterauth", "masterpass", "apikey", "community string", "code verifier", "question answer", "seed word",
     "recovery phrase", "backup phrase", "secret phrase", "wallet seed", "master seed", "recovery seed", "totp seed",
     "recovery word", "cryptogram", "cavv", "pin block", "track data", "puk", "mtan", "macaroon", "keytab", "tkt",
-    "bindpw", "passhash", "pwhash", "privkey", "presigned", "snmp community", "rocommunity", "rwcommunity", "unseal key",
-    "pre shared", "crumb", "rootpw", "gift card code", "gift code", "voucher code", "voucher number",
+    "bindpw", "passhash", "pwhash", "privkey", "presigned", "snmp community", "rocommunity", "rwcommunity",
+    "unseal key", "pre shared", "crumb", "rootpw", "gift card code", "gift code", "voucher code", "voucher number",
     "challenge response", "first pet", "pet name",
     # of other languages; those of two words stand in either order, see _NOUNS
     "clave", "contrasenia", "palavra passe", "palabra secreta", "palabra clave", "secreto", "segredo", "segreto",
@@ -48,22 +48,22 @@ _WHOLE = frozenset({"card", "pan", "tan", "session", "user_session", "usersessio
 
 # Beside one of these ``key`` and ``code`` are secret; alone they are ordinary words.
 _KEYS = frozenset(
-    {"api", "access", "private", "secret", "encryption", "encrypt", "decryption", "signing", "sign", "master", "shared",
-     "account", "storage", "subscription", "license", "licence", "ssh", "rsa", "aes", "hmac", "session", "server",
-     "consumer", "app", "application", "auth", "service", "admin", "write", "webhook", "instrumentation", "pgp", "gpg",
-     "tls", "ssl", "wallet", "product", "activation", "sas", "functions", "function", "host", "preshared", "deploy",
-     "machine", "root", "recovery", "data", "symmetric", "cipher", "crypto", "customer", "validation", "unseal", "bot",
-     "payment", "merchant", "partner", "developer",  "pairing",  "bootstrap",  "ingest",
-     "ingestion", "logging",   "google", "stripe", "openai", "anthropic", "sendgrid", "mailgun", "algolia",
-     "datadog",   "tunnel", "vpn", "bitlocker", "filevault", "steam", "priv", "hawk", "jwt", "vapid",
-      "fcm", "apns", "telnet",   "seal", "kek", "dek", "wifi", "wlan", "wireless", "radius", "tacacs", "isakmp", "psk",
-     "stream", "genie", "listen", "wpa", "wep"}
+    {"api", "access", "private", "secret", "encryption", "encrypt", "decryption", "signing", "sign", "master",
+     "shared", "account", "storage", "subscription", "license", "licence", "ssh", "rsa", "aes", "hmac", "session",
+     "server", "consumer", "app", "application", "auth", "service", "admin", "write", "webhook", "instrumentation",
+     "pgp", "gpg", "tls", "ssl", "wallet", "product", "activation", "sas", "functions", "function", "host",
+     "preshared", "deploy", "machine", "root", "recovery", "data", "symmetric", "cipher", "crypto", "customer",
+     "validation", "unseal", "bot", "payment", "merchant", "partner", "developer", "pairing", "bootstrap", "ingest",
+     "ingestion", "logging", "google", "stripe", "openai", "anthropic", "sendgrid", "mailgun", "algolia", "datadog",
+     "tunnel", "vpn", "bitlocker", "filevault", "steam", "priv", "hawk", "jwt", "vapid", "fcm", "apns", "telnet",
+     "seal", "kek", "dek", "wifi", "wlan", "wireless", "radius", "tacacs", "isakmp", "psk", "stream", "genie",
+     "listen", "wpa", "wep"}
 )  # fmt: skip
 _CODES = frozenset(
     {"auth", "authorization", "verification", "verify", "security", "confirm", "confirmation", "reset", "recovery",
      "backup", "sms", "login", "access", "activation", "invite", "invitation", "pairing", "device", "user", "pass",
-     "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email", "puk",
-     "door", "gate", "alarm", "entry", "safe", "lock", "transfer", "epp", "redeem", "redemption", "claim"}
+     "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email",
+     "puk", "door", "gate", "alarm", "entry", "safe", "lock", "transfer", "epp", "redeem", "redemption", "claim"}
 )  # fmt: skip
 
 # Keys and codes in other languages: secret beside one of these, before or behind them (``cle_api``, ``api_cle``).
@@ -100,7 +100,7 @@ _ABOUT_LAST = frozenset(
      "color", "style", "label", "placeholder", "title", "network", "holder", "domain", "path", "samesite", "in",
      "by", "manager", "storage", "store", "parser", "stream", "bucket", "pool", "cost", "price", "logprob",
      "affinity", "kind", "consent", "banner", "group", "role", "event", "form", "field", "page", "view", "screen",
-     "layout", "state", "flow", "supported"}
+     "layout", "state", "flow", "supported", "ref"}
 )  # fmt: skip
 _ABOUT_FIRST = frozenset(
     {"has", "is", "can", "should", "require", "requires", "needs", "enable", "disable", "allow", "max", "min", "num",
@@ -109,29 +109,32 @@ _ABOUT_FIRST = frozenset(
 _COUNTED = frozenset({"input", "output", "completion", "prompt", "total", "cached", "reasoning", "max", "min", "num",
                       "thinking", "used", "remaining", "audio", "text", "image", "per", "prediction", "creation",
                       "read", "write", "cache", "budget", "thoughts", "candidates", "generated", "usage"})  # fmt: skip
-# Last words of names that tell together with their value: ``streamKey``, ``door_code``, ``card_hash``, ``first_answer``.
-_WEAK = frozenset({"key", "code", "hash", "sig", "phrase", "seed", "answer", "antwort", "respuesta", "resposta", "risposta",
-                   "reponse", "community", "sign", "sk", "plaintext", "pin", "salt", "nonce", "cred", "string"})  # fmt: skip
+# Last words of names that tell together with their value: ``streamKey``, ``door_code``, ``first_answer``.
+_WEAK = frozenset(
+    {"key", "code", "hash", "sig", "phrase", "seed", "answer", "antwort", "respuesta", "resposta", "risposta",
+     "reponse", "community", "sign", "sk", "plaintext", "pin", "salt", "nonce", "cred", "string"}
+)  # fmt: skip
 _ANSWERS = frozenset({"answer", "antwort", "respuesta", "resposta", "risposta", "reponse"})
 # ... unless one of these is beside them: what is looked up, ordered or translated by, and what classifies.
 _HARMLESS = frozenset(
-    {"primary", "foreign", "sort", "partition", "cache", "public", "pub", "group", "object", "translation", "message", "i18n",
-     "row", "range", "item", "unique", "natural", "business", "event", "idempotency", "idempotent", "query", "map", "lookup", "index",
-     "shard", "dedup", "dedupe", "deduplication", "issue", "project", "property", "setting", "config", "field", "form",
-     "label", "tag", "node", "image", "file", "folder", "document", "list", "react", "menu", "page", "section", "content",
-     "order", "feature", "flag", "resource", "type", "metric", "dimension", "sorting", "parent", "child", "column",
-     "record", "entity", "component", "block", "route", "topic", "hot", "short", "prefix", "suffix", "schema", "site",
-     "error", "status", "country", "currency", "postal", "post", "zip", "area", "language", "lang", "locale", "region",
-     "product", "sku", "bar", "qr", "color", "colour", "promo", "promotion", "coupon", "discount", "exit", "return",
-     "response", "reason", "result", "http", "hs", "tax", "vat", "category", "city", "state", "airport", "iata", "icao",
-     "carrier", "bank", "branch", "swift", "bic", "source", "unit", "char", "op", "dial", "calling", "phone", "fault",
-     "sub", "gl", "cost", "department", "dept", "store", "warehouse", "location", "plan", "fare", "room", "class",
-     "subject", "course", "diagnosis", "icd", "cpt", "symbol", "stock", "native", "embed", "byte", "machine",
-     "organization", "org", "network", "team", "campaign", "tracking", "booking", "reservation", "flight", "train",
-     "style", "model", "part", "material", "batch", "lot", "serial", "version", "build", "git", "commit", "tree", "blob",
-     "asset", "chunk", "bundle", "template", "pod", "revision", "block", "transaction", "tx", "merkle", "data", "body",
-     "info", "ipfs", "geo", "perceptual", "integrity", "sha", "md", "etag", "script", "code", "key", "random", "verb", "road",
-     "pattern", "action", "call", "question", "correct", "expected", "final", "model", "ai", "faq", "name", "shop", "series",
+    {"primary", "foreign", "sort", "partition", "cache", "public", "pub", "group", "object", "translation",
+     "message", "i18n", "row", "range", "item", "unique", "natural", "business", "event", "idempotency",
+     "idempotent", "query", "map", "lookup", "index", "shard", "dedup", "dedupe", "deduplication", "issue",
+     "project", "property", "setting", "config", "field", "form", "label", "tag", "node", "image", "file", "folder",
+     "document", "list", "react", "menu", "page", "section", "content", "order", "feature", "flag", "resource",
+     "type", "metric", "dimension", "sorting", "parent", "child", "column", "record", "entity", "component", "block",
+     "route", "topic", "hot", "short", "prefix", "suffix", "schema", "site", "error", "status", "country",
+     "currency", "postal", "post", "zip", "area", "language", "lang", "locale", "region", "product", "sku", "bar",
+     "qr", "color", "colour", "promo", "promotion", "coupon", "discount", "exit", "return", "response", "reason",
+     "result", "http", "hs", "tax", "vat", "category", "city", "state", "airport", "iata", "icao", "carrier", "bank",
+     "branch", "swift", "bic", "source", "unit", "char", "op", "dial", "calling", "phone", "fault", "sub", "gl",
+     "cost", "department", "dept", "store", "warehouse", "location", "plan", "fare", "room", "class", "subject",
+     "course", "diagnosis", "icd", "cpt", "symbol", "stock", "native", "embed", "byte", "machine", "organization",
+     "org", "network", "team", "campaign", "tracking", "booking", "reservation", "flight", "train", "style", "model",
+     "part", "material", "batch", "lot", "serial", "version", "build", "git", "commit", "tree", "blob", "asset",
+     "chunk", "bundle", "template", "pod", "revision", "transaction", "tx", "merkle", "data", "body", "info", "ipfs",
+     "geo", "perceptual", "integrity", "sha", "md", "etag", "script", "code", "key", "random", "verb", "road",
+     "pattern", "action", "call", "question", "correct", "expected", "final", "ai", "faq", "name", "shop", "series",
      "market", "customs", "tariff", "icon", "emoji", "role", "permission", "scope", "task", "job", "queue", "table"}
 )  # fmt: skip
 #: Secret in a query or a form, where people do not spell them out.
@@ -163,9 +166,11 @@ _SIGNS = re.compile(r"[\s./:@\\(){}<>\[\],;%$]")
 
 
 def chosen(value: str) -> bool:
-    """Whether somebody chose or made ``value`` to be hard to guess: 6 to 200 characters, letters with digits among them,
-    no blank and no sign of an address, a time or a sentence; not a word with a number."""
-    return 6 <= len(value) <= 200 and not _SIGNS.search(value) and not _PLAIN.match(value) and any(map(str.isdigit, value))
+    """Whether somebody chose or made ``value`` to be hard to guess: 6 to 200 characters, letters with digits among
+    them, no blank and no sign of an address, a time or a sentence; not a word with a number."""
+    return (
+        6 <= len(value) <= 200 and not _SIGNS.search(value) and not _PLAIN.match(value) and any(map(str.isdigit, value))
+    )
 
 
 def answers(value: str) -> bool:
@@ -221,7 +226,12 @@ class SecretNames:
         if known is None:
             if len(self._query_memo) >= _MEMO:
                 self._query_memo.clear()
-            known = self._query_memo[name] = self.secret(name) or name.lower() in _QUERY or _is_short(words_of(name)) or name in ("new1", "new2", "pass1", "pass2")
+            known = self._query_memo[name] = (
+                self.secret(name)
+                or name.lower() in _QUERY
+                or _is_short(words_of(name))
+                or name in ("new1", "new2", "pass1", "pass2")
+            )
         return known
 
     def weak(self, name: str) -> bool:

@@ -144,7 +144,9 @@ def _no_words(token: str) -> bool:
 
 
 def _is_made(token: str) -> bool:
-    return is_random(token) if len(token) >= SECRET_LETTERS else is_scrambled(token) and sum(map(str.isdigit, token)) > 2
+    return (
+        is_random(token) if len(token) >= SECRET_LETTERS else is_scrambled(token) and sum(map(str.isdigit, token)) > 2
+    )
 
 
 def is_token(piece: str) -> bool:

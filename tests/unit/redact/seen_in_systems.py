@@ -7,6 +7,7 @@ Places: ``body`` of the answer, ``sent`` in the request, ``target``, ``head`` an
 ``turn`` and ``reply`` (no HTTP). docs/redaction.md has the figures.
 """
 
+# ruff: noqa: E501 — a line is what a system sends
 from __future__ import annotations
 
 import base64
@@ -51,7 +52,9 @@ def drawn(dice: random.Random, kind: str) -> str:
             word = "".join(dice.choice(("bcdfghklmnprst", "aeiou")[n % 2]) for n in range(dice.randint(5, 8)))
             return word.capitalize() + str(dice.randint(10, 2999)) + dice.choice(["!", "", "", "#", "?", "$"])
         case "s":  # words
-            return " ".join("".join(dice.choice(("bcdfghklmnprst", "aeiou")[n % 2]) for n in range(6)) for _ in range(4))
+            return " ".join(
+                "".join(dice.choice(("bcdfghklmnprst", "aeiou")[n % 2]) for n in range(6)) for _ in range(4)
+            )
         case "l":
             return "".join(dice.choices(LETTERS, k=11))
         case "k":

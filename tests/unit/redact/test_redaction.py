@@ -320,6 +320,14 @@ ADVERSARIES |= {
         "blocks": "password: |\n", "below": "password:\n  a:\n", "elements": "<password></x>", "cdata": "<![CDATA[",
         "columns": "password,a\n", "resp": "*9999\r\n$4\r\nAUTH\r\n", "split": 'data: {"text":"pass"}\n\n',
         "masks": "password=[redacted:12345678] ", "layers": "%25", "references": "&amp;", "ibans": "DE89 3704 ",
+        "near": "password abcdefg1h ", "near without a blank": "tokenx1y2z3k4", "near in a row": "secret a1b2c3d",
+        "connecting": "connect(a, b, ", "connecting in a row": 'login("a", "b", ', "made": 'password = new X("',
+        "leaders": "password.....", "two cells": "password;a\n", "echoes": "echo a | b ", "programs": "openssl -k ",
+        "snmp": "snmpwalk -A a -X b ", "hosts": "[a.b]:1 c:defg\n", "maps": "a.b.c:10 d:efgh\n", "pppd": "a * bcde *\n",
+        "routers": "authentication bgp key ", "texts in base64": "cGFzc3dvcmQ9aHVudGVyMg== ",
+        "base64 of itself": "YWFh" * 9,
+        "weak": "door_code=1234&", "weak in a row": "door_code=", "answers": '{"answer":"a b"},',
+        "headings": '{"columns":["password"],"rows":[["a"],', "rows": '{"fields":["a","pin"],"values":["b","c"]}',
         "options": "mysql a -p", "calls": 'setPassword("a', "segments": "/reset/a1b2c3d4", "escapes": "\\u005c",
     }.items()
 }  # fmt: skip

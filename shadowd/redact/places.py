@@ -1,0 +1,83 @@
+"""Secrets at their place in the commands and configurations of single programs (sans-IO): a table of patterns."""
+
+from __future__ import annotations
+
+import re
+
+#: Each with what stands in every text that it finds something in, in lower case; its groups are the secrets.
+PLACES = tuple(
+    (hints, re.compile(pattern, re.MULTILINE))
+    for hints, pattern in (
+        (("com2sec",), r"\bcom2sec6?\s{1,4}\S{1,64}\s{1,4}\S{1,64}\s{1,4}(\S{1,200})"),
+        (("community",), r"\br[ow]community6?\s{1,4}(\S{1,200})"),
+        (("snmp",),
+         r"\bsnmp-server host \S{1,64} (?:(?:traps|informs) )?(?:version \S{1,3} (?:(?:auth|noauth|priv) )?)?"
+                       r"(\S{1,200})"),
+        (("snmp",), r"\bsnmp[ -](?:server |v2c? )?community\s{1,4}(?:\"|')?([^\s\"']{1,200})"),
+        ((" key", "-key", " password", " secret"),
+         r"\b(?:authentication|isakmp|message-digest|ikev2|pre-shared|shared|md5|chap|pap|tacacs|radius|wpa|wep|bgp"
+         r"|hsrp|vrrp"
+         r"|ntp|trusted|key-chain|neighbor)(?![a-z])[\w .:-]{0,24}[ -](?:key|password|secret|key-string"
+         r"|passphrase)(?: [0-9]{1,3})?"
+         r"(?: (?:md5|ascii|hex|sha1|ascii-text|local|address|plain-text))?[ \t]\"?(?=[^\s0-9]{0,200}[0-9]"
+         r"|[^\s.:]{4,200}(?: address .*|[ \t]*)$)([^\s\";,]{1,200})"),
+        ((": psk", ": eap", ": xauth", ": ntlm"),
+         r"(?<!\S)(?::[ \t])(?:PSK|EAP|XAUTH|NTLM)[ \t]{1,4}[\"']?([^\s\"']{1,200})"),
+        (("user ",), r"\buser \S{1,64} on [^\r\n]{0,100}?(?<=\s)[>#](\S{1,200})"),
+        ((" auth ",), r"\b(?:stats|http) auth [^\s:]{1,64}:(\S{1,200})"),
+        (("-u",), r"(?<!\S)-U[ \t]?[^\s%]{1,64}%([^\s\"']{1,200})"),
+        (("chpasswd",), r"\bchpasswd\b[^\r\n]{0,20}?<<<[ \t]?[\"']?[^\s:]{1,64}:([^\s\"']{1,200})"),
+        (("echo ",), r"\becho (?:-n |-e )?[\"']?(?:[^\s:\"'|]{1,64}:)?([^\s\"'|]{4,200})[\"']?[ \t]?\|[^\r\n|]{0,80}?"
+                        r"(?:passw|login|sudo -S|secret)"),
+        # options of commands that only their program knows
+        (("http ", "https "), r"\bhttps? [^\r\n|;]{0,100}?(?:-a|--auth)[ =][^\s:]{1,64}:(\S{1,200})"),
+        (("lftp",), r"\blftp [^\r\n|;]{0,100}?-u [^\s,]{1,64},(\S{1,200})"),
+        (("openssl", "zip ", "mosquitto_", "ipmitool", "xfreerdp", "rar ", "7z", "sqlplus", "cqlsh",
+          "winexe", "snmp", "sudo"),
+         r"\b(?:openssl (?=[^\r\n]{0,200} -k )|zip (?=[^\r\n]{0,200}-P)|unzip (?=[^\r\n]{0,200}-P)|mosquitto_\w{3}"
+         r"|ipmitool"
+         r"|xfreerdp|[uk]?n?rar|7z\w?|cqlsh|snmp\w{3,8} (?=[^\r\n]{0,200}-c)|sudo -S(?= ?<<<))"
+         r"[^\r\n|;]{0,200}?(?:(?:(?<=\s)(?:-k |-P[ ]?|/p:|-hp?|-p(?! |-)|-pw |-c )"
+         r"|<<<)[\"']?)([^\s\"'-][^\s\"']{0,200})"),
+        (("-x ", "-a "),
+         r"\bsnmp\w{3,8}(?= )[^\r\n]{0,200}? -[AX] [\"']?([^\s\"']{1,200})[\"']?(?:[^\r\n]{0,100}? -X [\"']?(["
+         r"^\s\"']{1,200}))?"),
+        (("htpasswd",),
+         r"\bhtpasswd(?: -\w{1,6}){0,3}? -\w{0,4}b\w{0,4} \S{1,128} [^\s]{1,64} [\"']?([^\s\"']{1,200})"),
+        (("smbclient",), r"\bsmbclient [\"']?//\S{1,128} [\"']?([^\s\"'-][^\s\"']{0,200})"),
+        (("net use",), r"\bnet use \S{1,64}(?: \\\\\S{1,128})? ([^\s/*][^\s]{0,200}) /user"),
+        (("net user",), r"\bnet user [^\s/]{1,64} ([^\s/*][^\s]{0,200})"),
+        (("securestring",), r"\bConvertTo-SecureString (?:-String )?[\"']([^\"'\r\n]{1,200})[\"']"),
+        (("add_user", "change_password", "authenticate_user"),
+         r"\b(?:add_user|change_password|authenticate_user) [^\s-]{1,64} [\"']?([^\s\"'-][^\s\"']{0,200})"),
+        (("wpa_passphrase",), r"\bwpa_passphrase (?:\"[^\"]{1,64}\"|\S{1,64}) [\"']?([^\s\"'=][^\"'\r\n]{0,100})"),
+        (("storepass", "keypass", "-passin", "-passout", "-passwd"),
+         r"(?<!\S)-(?:(?:src|dest|new)?(?:store|key)pass|pass(?:in|out)(?= pass:)"
+         r"|passwd) (?:pass:)?[\"']?([^\s\"'-][^\s\"']{0,200})"),
+        (("--creds", "--auth", "--dest-creds", "--src-creds"),
+         r"--(?:src-|dest-)?(?:creds|auth)[ =][^\s:]{1,64}:(\S{1,200})"),
+        (("(pass", "(pw", "(pin", "(token", "(secret", "(key"),
+         r"(?<!\S)([^\s\"'()]{4,100}) \((?:temporary |initial |default )?(?:password|passwd|pw|pin|token|secret"
+         r"|passphrase|api key)\)"),
+        (("send",),
+         r"\b[Pp]assw?o?r?d?[^\r\n]{0,40}[\r\n]{0,2}[ \t]{0,8}send(?:line)? (?:-- )?\"([^\"\\\r\n]{1,200})\\[rn]"),
+        (("::add-mask::",), r"::add-mask::(\S{1,200})"),
+        # maps of hosts: ``[mail.example]:587 bob:…``
+        (("]",), r"(?:^|\s)\[[\w.-]{1,128}\](?::[0-9]{1,5})?[ \t]{1,8}[^\s:\[\]{}()\"'=]{1,64}:([^\s\"'{}]{4,200})$"),
+        ((":",), r"^[ \t]{0,16}[\w-]{1,64}(?:\.[\w-]{1,64}){1,4}:[0-9]{2,5}[ \t]{1,8}[^\s:=]{1,64}:(\S{4,200})$"),
+        # pppd's: client, server, secret, addresses
+        (("*\n", "* \n", "*\r"),
+         r"^\"?[\w.@-]{1,64}\"?[ \t]{1,8}(?:\*|[\w.-]{1,64})[ \t]{1,8}\"?([^\s\"|]{4,200})\"?[ \t]{1,8}\*[ \t]{0,8}$"),
+        (("password", "passwd", "passphrase", "secret"),
+         r"^[ \t]{0,16}[A-Za-z_]{0,40}(?:Password|Passwd|PassPhrase"
+         r"|Secret)[ \t]{1,8}[\"']?([^\s\"'=:]{4,200})[\"']?;?[ \t]{0,8}$"),
+        (("createuser",),
+         r"\bcreateUser[ \t]{1,4}(?:-e \S{1,80} )?\S{1,64}[ \t]{1,4}\S{2,8}[ \t]{1,4}\"?([^\s\"]{1,200})\"?"
+                             r"(?:[ \t]{1,4}\S{2,6}[ \t]{1,4}\"?([^\s\"]{1,200}))?"),
+        # ``Enter 570011 as your one-time code``, ``<p>Code: <b>194622</b>``
+        (("code", "pin", "otp", "verif", "confirm", "log in", "sign in"),
+         r"(?i)\b(?:enter|use|type|is|code|pin)[: ]{1,3}([0-9]{4,8}) (?:to|as|for|when)\b[^.\r\n]{0,60}?"
+         r"\b(?:code|log ?in|sign ?in|verif|confirm|otp|pin\b|passcode)"
+         r"|(?:^|[>.!?] ?)[ \t]{0,8}(?:your |the )?(?:code|pin|otp)(?: is|:)\s{1,4}([0-9]{4,8})(?![\w.-])"),
+    )
+)  # fmt: skip
