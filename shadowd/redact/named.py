@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from shadowd.redact.names import SecretNames, tells
-from shadowd.redact.nearby import near
+from shadowd.redact.nearby import STOP, near
 from shadowd.redact.secrets import MASK, Span
 
 #: Names that are also ordinary words: ``unexpected token: end`` holds no secret, ``token: a81f22`` does.
@@ -66,7 +66,7 @@ def named(text: str, names: SecretNames) -> Iterator[Span]:
         if start < done:
             continue
         name = found["name"]
-        if names.weak(name) and (weak := _LIKELY.match(text, found.end())) and tells(name, weak[1]):
+        if (names.weak(name) or name == "key") and (weak := _LIKELY.match(text, found.end())) and tells(name, weak[1]):
             yield weak.span(1)
             continue
         if not (names.secret(name) or (text[start - 1 : start] in _QUERY_SIGNS and start and _parameter(found, names))):
@@ -133,7 +133,7 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
         return
     if found["by"] == ":" and not found["close"] and plain in _WORDS:
         if not _DIGIT.search(text, at, min(bare.end(), at + _DIGIT_WITHIN)):
-            if line < 0 or len(bare[0]) < 8 or bare[0].lower() in _STOP:
+            if line < 0 or len(bare[0]) < 8 or bare[0].lower() in STOP:
                 return
             rest = _REST.match(text, at)  # once of a line, which is long where a name follows the other
             if rest is None or " " in rest[0].strip():
@@ -394,19 +394,6 @@ NOUN = re.compile(
 )
 
 
-#: What is said of passwords in error messages and on forms.
-_STOP = frozenset(
-    {"required", "invalid", "incorrect", "wrong", "expired", "missing", "correct", "changed", "updated", "encrypted",
-     "hashed", "stored", "needed", "mandatory", "optional", "unknown", "disabled", "enabled", "protected", "rejected",
-     "accepted", "compromised", "malformed", "unsupported", "unauthorized", "unauthorised", "forbidden", "revoked",
-     "successful", "verified", "confirmed", "identical", "different", "similar", "predictable", "guessable", "redacted",
-     "hidden", "masked", "secure", "insecure", "authenticated", "ignored", "provided", "present", "absent", "available",
-     "unavailable", "returned", "generated", "blacklisted", "blocked", "locked", "matching", "temporary", "permanent",
-     "identifier", "expected", "unexpected", "deprecated", "supported", "allowed", "denied", "failed", "success",
-     "created", "deleted", "removed", "renewed", "refreshed", "another", "nothing", "something", "always", "already"}
-)  # fmt: skip
-
-
 def _is_told(found: re.Match[str], text: str) -> bool:
     value, noun, verb = found["value"], found["noun"], found["verb"]
     quoted = value[0] in "\"'`"
@@ -424,7 +411,7 @@ def _is_told(found: re.Match[str], text: str) -> bool:
     digit, letter = any(c.isdigit() for c in inner), any(c.isalpha() for c in inner)
     if verb is not None and inner.isdigit():
         return len(inner) >= 4
-    if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in _STOP:
+    if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in STOP:
         after = text[found.end("value") : found.end("value") + 1]
         if (strong or " " in noun) and (after in ("", "\n", "\r", "<", '"', "'", ",") or value[-1] in ".!"):
             return True

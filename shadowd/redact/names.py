@@ -152,7 +152,7 @@ _WITHIN = re.compile(
     r"|wiederherstellungs|anmelde|lizenz|privat|sitzungs|zugriffs|api|toegangs?|beveiligings|verificatie|bevestigings"
     r"|herstel|activerings|bekreftelses|adgangs|sikkerheds|sakerhets)"
     r"(?:code|kode|kod|schlu(?:e)?ssel|sleutel|nyckel|daten\Z)"
-    r"|jsessionid|phpsessid|cookie(?!l)|signature|connectionstring|accesstoken"
+    r"|jsessionid|authtok|phpsessid|cookie(?!l)|signature|connectionstring|accesstoken"
 )
 _TAIL = re.compile(r"(?:(?<!com)(?<!by)(?<!tres)(?<!over)(?<!under)(?<!sur)pass|pwd|pw|token|nonce|sid)\Z")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")

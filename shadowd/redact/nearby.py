@@ -48,17 +48,46 @@ _CONNECTED = re.compile(
     rf"\s?\({_GIVEN}{_GIVEN}\s{{0,8}}[\"'](?P<value>[^\"'\r\n]{{1,300}})[\"']"
 )
 _CONNECTING = ("connect", "pdo", "mysqli", "login", "bind", "imap_open", "ssh2_auth")
-#: ``pwd = new String("…")``, ``secret = SecretStr('…')``
+#: ``pwd = new String("…")``, ``"password": String("…")``, ``password => <<"…">>``
 _MADE = re.compile(
-    r"(?<![\w.])(?P<name>[A-Za-z_][\w.]{1,63}+)[ \t]{0,4}:?=[ \t]{0,4}(?:new )?[A-Za-z_][\w.]{1,63}+\("
-    r"[ \t]?[bru]?[\"'](?P<value>[^\"'\r\n]{1,300})[\"']"
+    r"(?<![\w.])(?P<name>[A-Za-z_][\w.-]{1,63}+)[\"'\]]{0,2}[ \t]{0,4}(?:=>|:=|[:=])[ \t]{0,4}"
+    r"(?:(?:new )?[A-Za-z_][\w.:]{1,63}+\([ \t]?|<<)[bru]?[\"'](?P<value>[^\"'\r\n]{1,300})[\"']"
 )
+#: ``var pwd: string = "…"``, ``$pwd .= '…'``, ``if (pwd == "…")``, ``#define PWD "…"``
+_ASSIGNED = re.compile(
+    r"(?<![\w.])(?P<name>[A-Za-z_][\w.-]{1,63}+)"
+    r"(?:(?:[ \t]{0,4}:[ \t]{0,2}[&\w?<>\[\].]{1,24}|[ \t]{1,4}[A-Za-z][\w.]{0,20})?"
+    r"[ \t]{0,4}[!=?+.|~:]{0,3}=[ \t]{0,4}"
+    r"|[ \t]{1,4}(?:[!=.?+]{1,3}[ \t]{1,4})?)"
+    r"[bruf@$]{0,2}(?P<quote>[\"'`])(?P<value>[^\"'`\r\n]{1,300})(?P=quote)"
+)
+#: ``PASSWORD ?= …``, ``PASSWORD += …``
+_ADDED = re.compile(r"(?<![\w.])(?P<name>[A-Za-z_][\w.-]{1,63}+)[ \t]{0,4}[?+]=[ \t]{0,4}(?P<value>[^\s\"']{1,300})")
 #: ``password.......x``, as HikariCP logs what it was told
 _LEADERS = re.compile(r"(?<![\w.])(?P<name>[A-Za-z][\w-]{1,63}+)\.{4,64}(?P<value>[^\s.]\S{0,300})")
 #: A row of two cells.
 _ROW = re.compile(
-    r"^[\"']?(?P<name>[A-Za-z_][\w.-]{2,63})[\"']?[;,\t][\"']?(?P<value>[^\"'\r\n;,\t]{1,300})[\"']?\r?$", re.MULTILINE
+    r"^[\"']?(?P<name>[A-Za-z_][\w.-]{2,63})[\"']?(?:\t|[;,][ \t]{0,4})"
+    r"[\"']?(?P<value>[^\"'\r\n;,\t]{1,300})[\"']?[;,]?\r?$",
+    re.MULTILINE,
 )
+#: ``// dbPassword is …``
+_SAID = re.compile(
+    r"(?<![\w.])(?P<name>[A-Za-z][\w-]{0,40}(?:[a-z][A-Z]|[_-][A-Za-z])[\w-]{1,40}) (?:is|was|set to|changed to) "
+    r"(?P<value>[^\s\"'`]{6,200})(?=$|[ \t]*\r?$)",
+    re.MULTILINE,
+)
+#: What is said of passwords in error messages and on forms.
+STOP = frozenset(
+    {"required", "invalid", "incorrect", "wrong", "expired", "missing", "correct", "changed", "updated", "encrypted",
+     "hashed", "stored", "needed", "mandatory", "optional", "unknown", "disabled", "enabled", "protected", "rejected",
+     "accepted", "compromised", "malformed", "unsupported", "unauthorized", "unauthorised", "forbidden", "revoked",
+     "successful", "verified", "confirmed", "identical", "different", "similar", "predictable", "guessable", "redacted",
+     "hidden", "masked", "secure", "insecure", "authenticated", "ignored", "provided", "present", "absent", "available",
+     "unavailable", "returned", "generated", "blacklisted", "blocked", "locked", "matching", "temporary", "permanent",
+     "identifier", "expected", "unexpected", "deprecated", "supported", "allowed", "denied", "failed", "success",
+     "created", "deleted", "removed", "renewed", "refreshed", "another", "nothing", "something", "always", "already"}
+)  # fmt: skip
 _ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\Z|\$|[\w.-]*[.:_-]\Z")
 
 
@@ -85,16 +114,31 @@ def near(text: str, names: SecretNames) -> Iterator[Span]:
         for found in _MADE.finditer(text):
             if names.secret(found["name"]) and not _ENVIRONMENT.match(found["value"]):
                 yield found.span("value")
+    if '"' in text or "'" in text or "`" in text:
+        for found in _ASSIGNED.finditer(text):
+            if names.secret(found["name"]) and not _is_said(found["value"], names):
+                yield found.span("value")
+    if "?=" in text or "+=" in text:
+        yield from (found.span("value") for found in _ADDED.finditer(text) if names.secret(found["name"]))
+    if " is " in low or " was " in low or " to " in low:
+        for found in _SAID.finditer(text):
+            if names.secret(found["name"]) and found["value"].lower().rstrip(".!") not in STOP:
+                yield found.span("value")
     if "code" in low and "\n" in text:
         for found in _LISTED.finditer(text):
             if _DIGIT.search(found[1]):
                 yield found.start(1), found.start(1) + len(found[1].rstrip())
     if "...." in text:
         yield from (found.span("value") for found in _LEADERS.finditer(text) if names.secret(found["name"]))
-    if "\n" in text:
+    if "," in text or ";" in text or "\t" in text:
         for found in _ROW.finditer(text):
             if names.secret(found["name"]) and not names.secret(found["value"]):
                 yield found.span("value")
+
+
+def _is_said(value: str, names: SecretNames) -> bool:
+    """What is written behind ``password`` in quotes for people, or for the environment."""
+    return " " in value or names.secret(value) or _ENVIRONMENT.match(value) is not None
 
 
 def unlikely(word: str) -> bool:

@@ -61,6 +61,36 @@ PLACES = tuple(
          r"|passphrase|api key)\)"),
         (("send",),
          r"\b[Pp]assw?o?r?d?[^\r\n]{0,40}[\r\n]{0,2}[ \t]{0,8}send(?:line)? (?:-- )?\"([^\"\\\r\n]{1,200})\\[rn]"),
+        (("login", "log_in", "signin", "sign_in", "authenticate"),
+         r"(?i:\b(?:log_?in|sign_?in|authenticate|auth)\([ \t]?[\"'][^\"'\r\n]{1,200}[\"'][ \t]?,[ \t]?[\"'])"
+         r"([^\"'\r\n]{1,200})[\"'][ \t]?\)"),
+        (("jwt.", "jsonwebtoken"),
+         r"(?i:\b(?:jwt|jsonwebtoken)\.\w{3,12}\([^,()\r\n]{1,100},[ \t]?)[bru]?[\"']([^\"'\r\n]{1,200})"),
+        (("hmac", "cipher"),
+         r"(?i:\b(?:createHmac|hash_hmac|create(?:De)?cipher(?:iv)?)\([ \t]?[\"'][\w-]{1,30}[\"'][ \t]?,"
+                             r"[ \t]?)[\"']([^\"'\r\n]{1,200})"),
+        (("-key",),
+         r"(?<!\S)--?key[ =][\"']?(?=[^\s0-9]{0,200}[0-9])(?=[^\sA-Za-z]{0,200}[A-Za-z])([\w+=-]{8,200})(?![\w./+=-])"),
+        (("identified by",), r"(?i:\bidentified by )([^\s'\";]{4,200})"),
+        # notes of people
+        (("root", "admin"),
+         r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}[ \t,/]{1,4}(?:root|admin|administrator)[ \t,/:]{1,4}"
+                            r"(?=[^\s0-9]{1,64}[0-9])(\S{6,64})"),
+        ((" is ",), r"(?<!\S)(?=[^\s0-9]{0,64}[0-9])(\S{4,64}) is (?:the|my|our|your|his|her) (?:[\w-]{1,20} )?"
+                    r"(?:password|passwd|passphrase|secret|token|pin|api key)\b"),
+        (("login", "account", "cred", "access", "vpn", "ftp", "ssh", "admin", "user", "zugang"),
+         r"(?i:\b(?:logins?|accounts?|creds|credentials?|access|vpn|s?ftp|ssh|admin|users?"
+         r"|zugang)\b)[^\r\n:/]{0,20}:[ \t]?"
+         r"[\w.@-]{1,64}[ \t]?/[ \t]?(?=[^\s0-9]{1,64}[0-9])(\S{6,64})"),
+        ((" key",),
+         r"(?i:\b(?:setup|secret|manual|authenticator|totp|2fa"
+         r"|entry) key:?\s{1,4})((?:[A-Za-z2-7]{4}[ -]){3,15}[A-Za-z2-7]{2,4})"),
+        ((" key", "-key"),
+         r"(?i:\b(?:wpa[23]?|wep|wi-?fi|wlan|network security)[ -](?:[\w-]{1,12} )?key(?::[ \t]{0,4}|[ \t]{1,4}"
+         r"(?=[^\s0-9]{0,64}[0-9])))(\S{5,64})"),
+        (("key",),
+         r"(?i:\b(?:licen[cs]e|product|activation|registration|cd|serial)[ -]key)\b[: \t]{0,4}[\r\n]{0,2}[ \t]{0,8}"
+                   r"([A-Z0-9]{3,8}(?:-[A-Z0-9]{3,8}){2,8})"),
         (("::add-mask::",), r"::add-mask::(\S{1,200})"),
         # maps of hosts: ``[mail.example]:587 bob:…``
         (("]",), r"(?:^|\s)\[[\w.-]{1,128}\](?::[0-9]{1,5})?[ \t]{1,8}[^\s:\[\]{}()\"'=]{1,64}:([^\s\"'{}]{4,200})$"),

@@ -517,8 +517,7 @@ D = [
     ("turn", "", "stats\r\nset sess_<<h32>> 0 0 4\r\nabcd\r\n"),
 ]  # fmt: skip
 
-SETS = {"d": D, "a": A, "b": B, "c": C_}
-
-
-def cases(name: str) -> list[Case]:
-    return [case(number, *one) for number, one in enumerate(SETS[name])]
+SETS = {
+    name: [case(number, *one) for number, one in enumerate(rows)]
+    for name, rows in (("a", A), ("b", B), ("c", C_), ("d", D))
+}
