@@ -210,6 +210,8 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 )
             ):
                 new = by.told(value)
+            elif found.end() == len(text) and _is_cut(token):
+                new = value  # no document: all of the text is looked through by whoever asked
             else:
                 new = by.identifier(value) if frame.is_object and member.identifies else _leaf(value, by, nested)
                 if held and frame.is_object:
@@ -292,6 +294,12 @@ def _is_id(name: str) -> bool:
 
 
 _NONE = _Member("", False, "", False)
+
+
+def _is_cut(token: str) -> bool:
+    """Whether a string has no end: its last quotation mark, if it has one, is escaped."""
+    inner = token[:-1]
+    return len(token) < 2 or token[-1] != '"' or (len(inner) - len(inner.rstrip("\\"))) % 2 == 1
 
 
 _LETTERS = re.compile(r"[A-Za-z0-9_+/=~-]*\Z")
