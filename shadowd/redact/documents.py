@@ -36,7 +36,7 @@ _HELD = frozenset(
 _HEADINGS = frozenset(
     {"fields", "columns", "headers", "header", "keys", "names", "labels", "columnnames", "fieldnames"}
 )
-_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items"})
+_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items", "body"})
 #: Members of events that repeat and hold no part of a text.
 _REPEATED = frozenset(
     {"id", "type", "object", "model", "role", "event", "name", "status", "index", "created", "finish_reason",
@@ -53,6 +53,9 @@ _LOGS_IN = re.compile(
     r"(?i:log_?(?:in|on)|sign_?[io]n|auth(?!ors?\b)|(?:set|change|reset|check|verify|update)_?(?:pass|pin|pw|token|otp)"
     r"|passw|passphrase|unlock|execute_kw)"
 )
+#: Options of commands that ask for a password (``-p`` is a port as often), and what may be one.
+_OPTIONS = frozenset({"-p", "-P", "-w", "-pw", "-a"})
+_OPTION_VALUE = re.compile(r"(?=[^0-9]{0,64}[0-9])(?=[^A-Za-z]{0,64}[A-Za-z])[^\s./:,\\-]{6,64}\Z")
 _PLAIN_WORD = re.compile(r"[A-Za-z_.-]*\Z")
 _NESTED = 3  # documents within strings of documents
 _DEPTH = 400  # containers whose names are told apart; deeper ones share the last's
@@ -191,6 +194,8 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 option = frame.before.startswith("-") and not value.startswith("-")
                 made = option or not _PLAIN_WORD.match(value)
                 held = frame.label = bool(frame.before) and made and secret_name(frame.before)
+                held = held or (frame.before in _OPTIONS and _OPTION_VALUE.match(value) is not None)
+                frame.label = held
                 if len(stack) > 2 and stack[-2].member.low in _LABELS and len(value) < 100 and secret_name(value):
                     stack[-2].label = True  # "loc": ["body", "password"]
                 if frame.headings is not None:

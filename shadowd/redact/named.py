@@ -276,8 +276,8 @@ _DIRECTIVE = re.compile(
 )
 # ``G-123456 is your code``; Wi-Fi as a QR code has it (ZXing's wiki)
 _ONE_TIME = re.compile(
-    r"(?<![\w.])(?:[A-Z]{1,3}-)?([0-9]{3,8}(?:[ -][0-9]{2,4})?) (?:is|ist) (?:your|the|ihr|dein)\b[^.\r\n]{0,60}\b"
-    r"(?:code|otp|pin|pass(?:word|code))\b",
+    r"(?<![\w.])(?:[A-Z]{1,3}-)?([0-9]{3,8}(?:[ -][0-9]{2,4})?) (?:is|ist) (?:your|the|ihr|dein)\b[^.\r\n]{0,60}"
+    r"(?:(?<!post)(?<!bar)(?<!zip)code|\b(?:otp|pin|pass(?:word|code)))\b",
     re.IGNORECASE,
 )
 _WIFI = re.compile(r"\bWIFI:(?:[^\s:;]{1,2}:(?:[^;\\]|\\.){0,100};){0,4}?P:((?:[^;\\]|\\.){1,200})")

@@ -29,7 +29,7 @@ DEFAULT_NAMES = (
     "recovery word", "cryptogram", "cavv", "pin block", "track data", "puk", "mtan", "macaroon", "keytab", "tkt",
     "bindpw", "passhash", "pwhash", "privkey", "presigned", "snmp community", "rocommunity", "rwcommunity",
     "unseal key", "pre shared", "crumb", "rootpw", "gift card code", "gift code", "voucher code", "voucher number",
-    "challenge response", "first pet", "pet name",
+    "pswd", "psw", "pswrd", "passw", "pswrd", "challenge response", "first pet", "pet name",
     # of other languages; those of two words stand in either order, see _NOUNS
     "clave", "contrasenia", "palavra passe", "palabra secreta", "palabra clave", "secreto", "segredo", "segreto",
     "motdepasse", "mdp", "jeton", "geheimnis", "geheimzahl", "zugangsdaten", "anmeldedaten",

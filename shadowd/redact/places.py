@@ -72,6 +72,16 @@ PLACES = tuple(
         (("-key",),
          r"(?<!\S)--?key[ =][\"']?(?=[^\s0-9]{0,200}[0-9])(?=[^\sA-Za-z]{0,200}[A-Za-z])([\w+=-]{8,200})(?![\w./+=-])"),
         (("identified by",), r"(?i:\bidentified by )([^\s'\";]{4,200})"),
+        (("user", "password"),
+         r"(?i:\b(?:create_?user|add_?user|(?:set|change|reset)_?password|register)\([ \t]?[\"'][^\"'\r\n]{1,200}"
+                               r"[\"'][ \t]?,[ \t]?[\"'])([^\"'\r\n]{1,200})"),
+        (("@//",), r"(?<!\S)\w{2,30}/([^\s/@]{4,64})@//"),
+        (("key-string",), r"\bkey-string (?:[0-9]{1,2} )?(\S{1,200})"),
+        (("option ",), r"\boption \w{0,24}(?:key|passwd|psk|pin|pass)[0-9]? '([^'\r\n]{4,200})'"),
+        (("http-basic",), r"\bhttp-basic\.\S{1,128} \S{1,64} [\"']?([^\s\"']{1,200})"),
+        (("credential",),
+         r"(?i:\bcredential\w{0,20}|\w{1,40}credential\w{0,20}): ?[\w.@-]{1,64}:(?=[^\s0-9]{1,64}[0-9])([^\s\""
+         r"']{6,64})"),
         # notes of people
         (("root", "admin"),
          r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}[ \t,/]{1,4}(?:root|admin|administrator)[ \t,/:]{1,4}"

@@ -260,7 +260,8 @@ class Redactor:
             first, *attributes = content.split(";")
             content = ";".join([self._cookie(first), *map(self._attribute, attributes)])
         elif key in ("www-authenticate", "proxy-authenticate", "access-control-allow-headers", "vary", "allow"):
-            content = self.text(content) if "=" in content else content
+            blob = key.endswith("authenticate") and " " in content
+            content = self.text(content) if "=" in content or blob else content
         elif self.is_secret(key) or key in ("dpop", "authentication-info", "proxy-authentication-info"):
             scheme, space, rest = content.partition(" ")
             known = space and scheme.lower() in SCHEMES

@@ -28,6 +28,9 @@ _PERHAPS = re.compile(
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[0-9]: |AGE-SECRET-KEY-1")
 _URL_PASSWORD = re.compile(r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[]{1,256})@")
+_URL_SIGNED = re.compile(  # people do not encode the signs of their passwords
+    r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[=]{1,128}[?#][^\s/\"'<>\[=&]{0,128})@"
+)
 _ORACLE = re.compile(r"(?:\bjdbc:oracle:\w{1,8}:|\bsqlplus(?: -\w{1,8}){0,4} )[\w.$-]{1,64}/([^\s/@]{1,256})@")
 _URL_USER = re.compile(r"(?<=://)([A-Za-z0-9_.~%-]{16,256})@(?=[\w.-])")
 _URL_KEY = re.compile(r"\b(?:https?|nats)://([A-Za-z0-9_.~%-]{8,256})@(?=[\w.-])")
@@ -107,6 +110,7 @@ def looks(text: str, tokens: bool = True) -> Iterator[Span]:
         yield from _private_keys(text)
     if "//" in text:
         yield from (found.span(1) for found in _URL_PASSWORD.finditer(text))
+        yield from (found.span(1) for found in _URL_SIGNED.finditer(text))
         yield from (found.span(1) for found in _URL_USER.finditer(text) if is_token(found[1]))
         yield from (found.span(1) for found in _URL_KEY.finditer(text) if sum(map(str.isdigit, found[1])) > 1)
         yield from (found.span(1) for found in _WEBHOOK.finditer(text))

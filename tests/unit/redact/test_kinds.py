@@ -112,11 +112,11 @@ def test_a_text_in_base64_is_masked_whole(text: str) -> None:
     "text",
     [
         "authentication uses a shared key stored elsewhere\n", "the password was changed for user eva77 by admin\n",
-        "token refreshed for user1234 from 10.0.0.4:51234 in 12ms\n", 
+        "token refreshed for user1234 from 10.0.0.4:51234 in 12ms\n",
         "password hashed with pbkdf2_sha256 and base64url\n",
         "connect(host, port, timeout)\n",
         "dbPassword is required\n", "pass the key, then lock the door\n", "10.0.0.4 admin logged in\n",
-        "echo done | tee log\n", "http GET https://x.example/a\n", "zip -r a.zip folder\n", 
+        "echo done | tee log\n", "http GET https://x.example/a\n", "zip -r a.zip folder\n",
         "token: see RFC6750 and oauth2client\n",
     ],
 )  # fmt: skip
