@@ -30,13 +30,14 @@ _HIDDEN = frozenset({"CONCEALED", "concealed", "SecureString", "secureString"})
 _HELD = frozenset(
     {"value", "v", "val", "values", "content", "default", "defaultvalue", "rawvalue", "stringvalue", "plaintext",
      "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data", "input",
-     "rejectedvalue", "received", "actual", "given", "got", "example", "result", "payload", "property"}
+     "rejectedvalue", "received", "actual", "given", "got", "example", "result", "payload", "property",
+     "repeat", "confirm", "again", "retype"}
 )  # fmt: skip
 #: Members that name columns, and those that hold rows of as many cells.
 _HEADINGS = frozenset(
-    {"fields", "columns", "headers", "header", "keys", "names", "labels", "columnnames", "fieldnames"}
+    {"fields", "columns", "headers", "header", "keys", "names", "labels", "columnnames", "fieldnames", "cols", "meta"}
 )
-_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items", "body"})
+_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items", "body", "vals"})
 #: Members of events that repeat and hold no part of a text.
 _REPEATED = frozenset(
     {"id", "type", "object", "model", "role", "event", "name", "status", "index", "created", "finish_reason",
@@ -53,6 +54,7 @@ _LOGS_IN = re.compile(
     r"(?i:log_?(?:in|on)|sign_?[io]n|auth(?!ors?\b)|(?:set|change|reset|check|verify|update)_?(?:pass|pin|pw|token|otp)"
     r"|passw|passphrase|unlock|execute_kw)"
 )
+_RENEWS = re.compile(r"(?i:(?:change|set|reset|update|renew)[_.-]?pass)")  # with members called old and new
 #: Options of commands that ask for a password (``-p`` is a port as often), and what may be one.
 _OPTIONS = frozenset({"-p", "-P", "-w", "-pw", "-a"})
 _OPTION_VALUE = re.compile(r"(?=[^0-9]{0,64}[0-9])(?=[^A-Za-z]{0,64}[A-Za-z])[^\s./:,\\-]{6,64}\Z")
@@ -106,8 +108,8 @@ class _Member:
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("before", "calls", "columns", "deep", "headings", "is_object", "key", "label", "member", "pending",
-                 "place", "score", "secret", "tokens")  # fmt: skip
+    __slots__ = ("before", "calls", "columns", "deep", "fresh", "headings", "is_object", "key", "label", "member",
+                 "pending", "place", "score", "secret", "tokens")  # fmt: skip
 
     def __init__(self, secret: bool, is_object: bool) -> None:
         self.secret = secret
@@ -123,6 +125,7 @@ class _Frame:
         self.deep = False  # ``label`` holds for what is below as well
         self.headings: list[str] | None = None  # of an array that names columns
         self.columns: frozenset[int] | None = None  # cells that are secret, of this array or of those below
+        self.fresh = False  # whether they were named in this very object
         self.place = 0  # in an array with ``columns``
 
 
@@ -189,6 +192,9 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 held = member.held
                 if member.calls:
                     frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
+                    frame.label = frame.label or (frame.calls and _RENEWS.search(value) is not None)
+                if member.low == "name" and len(stack) > 1 and stack[-2].headings is not None:
+                    stack[-2].headings.append(value)
             else:
                 # ["password", "hunter2"], as headers in a row; ["--password", "..."]
                 option = frame.before.startswith("-") and not value.startswith("-")
@@ -283,6 +289,9 @@ def _close(frame: _Frame, around: _Frame, edits: list[tuple[int, int, str] | Non
     """An object is over: its label may have come last, and a token with a score is a word of a model."""
     if frame.headings:
         around.columns = frozenset(place for place, name in enumerate(frame.headings) if by.names.secret(name))
+        around.fresh = True
+    elif frame.fresh and frame.is_object:
+        around.columns = frame.columns  # {"schema": {"fields": …}, "rows": …}
     if frame.pending and not frame.label and around.member.low == "property":
         around.pending += frame.pending  # of Spring: the name stands outside
     if frame.label and frame.is_object:

@@ -61,9 +61,13 @@ PLACES = tuple(
          r"|passphrase|api key)\)"),
         (("send",),
          r"\b[Pp]assw?o?r?d?[^\r\n]{0,40}[\r\n]{0,2}[ \t]{0,8}send(?:line)? (?:-- )?\"([^\"\\\r\n]{1,200})\\[rn]"),
-        (("login", "log_in", "signin", "sign_in", "authenticate"),
-         r"(?i:\b(?:log_?in|sign_?in|authenticate|auth)\([ \t]?[\"'][^\"'\r\n]{1,200}[\"'][ \t]?,[ \t]?[\"'])"
+        (("login", "log_in", "signin", "sign_in", "authenticate", "attempt", "_password"),
+         r"(?i:\b(?:log_?in|sign_?in|authenticate|auth|attempt|(?:check|verify)_?password)\("
+         r"(?:[ \t]?[\"'][^\"'\r\n]{1,200}[\"']|[\w$ ]{1,40}(?:\([\w ]{0,40}\))?)[ \t]?,[ \t]?[\"'])"
          r"([^\"'\r\n]{1,200})[\"'][ \t]?\)"),
+        (("crypt(",), r"(?i:\bcrypt\()[ \t]?'([^'\r\n]{1,200})'"),
+        (("code ", "code:"),
+         r"(?i:\b(?:sent|sends|sms|one-time|verification|login|otp|access) code:? )([0-9]{4,8})(?![\w.-])"),
         (("jwt.", "jsonwebtoken"),
          r"(?i:\b(?:jwt|jsonwebtoken)\.\w{3,12}\([^,()\r\n]{1,100},[ \t]?)[bru]?[\"']([^\"'\r\n]{1,200})"),
         (("hmac", "cipher"),

@@ -322,6 +322,8 @@ ADVERSARIES |= {
         "masks": "password=[redacted:12345678] ", "layers": "%25", "references": "&amp;", "ibans": "DE89 3704 ",
         "assigned": 'password "a" ', "assigned in a row": "password = password ", "typed": "a: b: c: ",
         "added": "password ?= ", "said": "dbPassword is ", "notes": "login: a / b1 ", "grouped": "setup key: aaaa ",
+        "named columns": '{"fields":[{"name":"pin"},', "nested columns": '{"a":{"fields":["pin"]},"rows":[["b"]],"c":',
+        "credentials": "credentials: a:b1 ", "attempts": "login(a, 'b', ", "cells": "password,a,",
         "near": "password abcdefg1h ", "near without a blank": "tokenx1y2z3k4", "near in a row": "secret a1b2c3d",
         "connecting": "connect(a, b, ", "connecting in a row": 'login("a", "b", ', "made": 'password = new X("',
         "leaders": "password.....", "two cells": "password;a\n", "echoes": "echo a | b ", "programs": "openssl -k ",
