@@ -389,7 +389,7 @@ _CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
 #: No secret stands behind a noun in a text without one.
 NOUN = re.compile(
     r"pass|pwd|pw\b|kennwort|cv[vc]|csc|puk\b|[ck]od[ei]|c[oó]di[gc]|senha|contrase|clave|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
-    r"|IDENTIFIED|WIFI:|community|com2sec|PSK|EAP|createUser|-U|add-mask|connect|PDO|mysqli|[^\s:]:(?:[0-9]{3,5}|\*):[^:\s]",
+    r"|IDENTIFIED|WIFI:|community|com2sec|PSK|EAP|createUser|-U|add-mask|connect|PDO|mysqli|비번|비밀번호|패스워드|[^\s:]:(?:[0-9]{3,5}|\*):[^:\s]",
     re.IGNORECASE,
 )
 

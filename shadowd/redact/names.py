@@ -41,6 +41,7 @@ DEFAULT_NAMES = (
     "numero tarjeta", "numero carte", "carte bancaire", "cartao credito", "numero cartao", "carta credito",
     "identifiant secret", "gettone", "frase secreta", "frase semilla", "xprv", "wif", "sicherheitswort",
     "credencial", "credenciale", "credenziali", "identifikator sesji",
+    "비번", "패스워드", "암호", "토큰",
 )  # fmt: skip
 
 # Secret as the whole name only, and in the singular: ``cards`` and ``sessions`` are lists of things.

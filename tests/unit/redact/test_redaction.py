@@ -323,6 +323,7 @@ ADVERSARIES |= {
         "assigned": 'password "a" ', "assigned in a row": "password = password ", "typed": "a: b: c: ",
         "added": "password ?= ", "said": "dbPassword is ", "notes": "login: a / b1 ", "grouped": "setup key: aaaa ",
         "named columns": '{"fields":[{"name":"pin"},', "nested columns": '{"a":{"fields":["pin"]},"rows":[["b"]],"c":',
+        "pairs of people": "id/pw ", "pairs of people at length": "id/pw a/bcdef1 ", "for somebody": "password for a:",
         "credentials": "credentials: a:b1 ", "attempts": "login(a, 'b', ", "cells": "password,a,",
         "near": "password abcdefg1h ", "near without a blank": "tokenx1y2z3k4", "near in a row": "secret a1b2c3d",
         "connecting": "connect(a, b, ", "connecting in a row": 'login("a", "b", ', "made": 'password = new X("',
