@@ -75,7 +75,7 @@ PLACES = tuple(
                              r"[ \t]?)[\"']([^\"'\r\n]{1,200})"),
         (("-key",),
          r"(?<!\S)--?key[ =][\"']?(?=[^\s0-9]{0,200}[0-9])(?=[^\sA-Za-z]{0,200}[A-Za-z])([\w+=-]{8,200})(?![\w./+=-])"),
-        (("identified by",), r"(?i:\bidentified by )([^\s'\";]{4,200})"),
+        (("identified by",), r"(?:\bIDENTIFIED BY |(?i:\buser \S{1,64} identified by ))([^\s'\";]{4,200})"),
         (("user", "password"),
          r"(?i:\b(?:create_?user|add_?user|(?:set|change|reset)_?password|register)\([ \t]?[\"'][^\"'\r\n]{1,200}"
                                r"[\"'][ \t]?,[ \t]?[\"'])([^\"'\r\n]{1,200})"),
