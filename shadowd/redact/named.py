@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from shadowd.redact.names import SecretNames, tells
 from shadowd.redact.nearby import STOP, near
+from shadowd.redact.places import hinted
 from shadowd.redact.secrets import MASK, Span
 
 #: Names that are also ordinary words: ``unexpected token: end`` holds no secret, ``token: a81f22`` does.
@@ -291,6 +292,18 @@ _SQL = re.compile(
 )
 
 
+_OWN = (
+    (("login",), _NETRC),
+    (("-u", "user"), _USER_PASS),
+    (("identified", "password", "secret"), _SQL),
+    (("requirepass", "masterauth", "auth-pass", "primaryauth", "addauth", "community", "-server", "pre-shared",
+      "username", "enable"), _DIRECTIVE),
+    (("mysql", "mariadb", "sshpass", "redis-cli", "ldap", "mongo", "sqlcmd", "bcp", "login"), _OPTION_P),
+    ((" is ", " ist "), _ONE_TIME),
+    (("wifi:",), _WIFI),
+)  # fmt: skip
+
+
 def unsigned(text: str, names: SecretNames) -> Iterator[Span]:
     """Values that follow a noun: options of commands, commands of protocols, and sentences."""
     yield from near(text, names)
@@ -316,7 +329,7 @@ def unsigned(text: str, names: SecretNames) -> Iterator[Span]:
                 break
             yield line.span(1)
             at = line.end()
-    for pattern in (_NETRC, _USER_PASS, _SQL, _DIRECTIVE, _OPTION_P, _ONE_TIME, _WIFI):
+    for pattern in hinted(_OWN, text.lower()):
         yield from (found.span(1) for found in pattern.finditer(text))
     if ":" in text:
         yield from (found.span(1) for found in _PGPASS.finditer(text))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from shadowd.redact.names import SecretNames
-from shadowd.redact.places import PLACES
+from shadowd.redact.places import PLACES, hinted
 from shadowd.redact.secrets import MASK, Span
 
 _TOLD = re.compile(
@@ -27,6 +27,7 @@ _TELLING = ("pass", "pwd", "psk", "secret", "cred", "kennwort", "senha", "contra
 _WORD = re.compile(r"[^\s\"'`<>(){}\[\],;=|/\\]{7,64}+")
 _PIECE = re.compile(r"[^._-]{7,}")
 _TURN = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])")
+_CAMEL = re.compile(r"[a-z][A-Z]")
 _DIGIT = re.compile(r"[0-9]")
 _SIGNED = re.compile(r"[A-Za-z0-9][!*~^%&+?$#][A-Za-z0-9]")
 _NO_SECRET = re.compile(
@@ -96,18 +97,17 @@ def near(text: str, names: SecretNames) -> Iterator[Span]:
     if len(text) < 10:
         return
     low = text.lower()
-    if any(word in low for word in _TELLING):
+    if _DIGIT.search(text) and any(word in low for word in _TELLING):  # what is unlikely has a digit
         for found in _TOLD.finditer(text):
             for word in _WORD.finditer(text, found.start(1), found.end(1)):
                 start, end = word.start(), word.start() + len(word[0].rstrip(".:!?"))
                 if unlikely(text[start:end]):
                     yield start, end
-    for hints, pattern in PLACES:
-        if any(hint in low for hint in hints):
-            for found in pattern.finditer(text):
-                for group in range(1, len(found.groups()) + 1):
-                    if found[group] is not None and not MASK.match(text, found.start(group)):
-                        yield found.span(group)
+    for pattern in hinted(PLACES, low):
+        for found in pattern.finditer(text):
+            for group in range(1, len(found.groups()) + 1):
+                if found[group] is not None and not MASK.match(text, found.start(group)):
+                    yield found.span(group)
     if "(" in text and ('"' in text or "'" in text):
         if any(word in low for word in _CONNECTING):
             yield from (found.span("value") for found in _CONNECTED.finditer(text))
@@ -120,7 +120,7 @@ def near(text: str, names: SecretNames) -> Iterator[Span]:
                 yield found.span("value")
     if "?=" in text or "+=" in text:
         yield from (found.span("value") for found in _ADDED.finditer(text) if names.secret(found["name"]))
-    if " is " in low or " was " in low or " to " in low:
+    if (" is " in low or " was " in low or " to " in low) and ("_" in text or "-" in text or _CAMEL.search(text)):
         for found in _SAID.finditer(text):
             if names.secret(found["name"]) and found["value"].lower().rstrip(".!") not in STOP:
                 yield found.span("value")

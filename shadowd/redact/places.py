@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 #: Each with what stands in every text that it finds something in, in lower case; its groups are the secrets.
 PLACES = tuple(
@@ -14,7 +15,8 @@ PLACES = tuple(
          r"\bsnmp-server host \S{1,64} (?:(?:traps|informs) )?(?:version \S{1,3} (?:(?:auth|noauth|priv) )?)?"
                        r"(\S{1,200})"),
         (("snmp",), r"\bsnmp[ -](?:server |v2c? )?community\s{1,4}(?:\"|')?([^\s\"']{1,200})"),
-        ((" key", "-key", " password", " secret"),
+        (("authentic", "isakmp", "-digest", "ikev2", "shared", "md5", "chap", "pap", "tacacs", "radius", "wpa", "wep",
+          "bgp", "hsrp", "vrrp", "ntp", "trusted", "-chain", "neighbor"),
          r"\b(?:authentication|isakmp|message-digest|ikev2|pre-shared|shared|md5|chap|pap|tacacs|radius|wpa|wep|bgp"
          r"|hsrp|vrrp"
          r"|ntp|trusted|key-chain|neighbor)(?![a-z])[\w .:-]{0,24}[ -](?:key|password|secret|key-string"
@@ -100,19 +102,20 @@ PLACES = tuple(
         (("root", "admin"),
          r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}[ \t,/]{1,4}(?:root|admin|administrator)[ \t,/:]{1,4}"
                             r"(?=[^\s0-9]{1,64}[0-9])(\S{6,64})"),
-        ((" is ",), r"(?<!\S)(?=[^\s0-9]{0,64}[0-9])(\S{4,64}) is (?:the|my|our|your|his|her) (?:[\w-]{1,20} )?"
+        ((" password", " passwd", " passphrase", " secret", " token", " pin", " api key"),
+         r"(?<!\S)(?=[^\s0-9]{0,64}[0-9])(\S{4,64}) is (?:the|my|our|your|his|her) (?:[\w-]{1,20} )?"
                     r"(?:password|passwd|passphrase|secret|token|pin|api key)\b"),
         (("login", "account", "cred", "access", "vpn", "ftp", "ssh", "admin", "user", "zugang"),
          r"(?i:\b(?:logins?|accounts?|creds|credentials?|access|vpn|s?ftp|ssh|admin|users?"
          r"|zugang)\b)[^\r\n:/]{0,20}:[ \t]?"
          r"[\w.@-]{1,64}[ \t]?/[ \t]?(?=[^\s0-9]{1,64}[0-9])(\S{6,64})"),
-        ((" key",),
+        (("setup key", "secret key", "manual key", "tor key", "totp key", "2fa key", "entry key"),
          r"(?i:\b(?:setup|secret|manual|authenticator|totp|2fa"
          r"|entry) key:?\s{1,4})((?:[A-Za-z2-7]{4}[ -]){3,15}[A-Za-z2-7]{2,4})"),
-        ((" key", "-key"),
+        (("wpa", "wep", "wifi", "wi-fi", "wlan", "network security"),
          r"(?i:\b(?:wpa[23]?|wep|wi-?fi|wlan|network security)[ -](?:[\w-]{1,12} )?key(?::[ \t]{0,4}|[ \t]{1,4}"
          r"(?=[^\s0-9]{0,64}[0-9])))(\S{5,64})"),
-        (("key",),
+        (("se key", "ce key", "ct key", "on key", "cd key", "al key", "se-key", "ct-key", "on-key", "cd-key", "al-key"),
          r"(?i:\b(?:licen[cs]e|product|activation|registration|cd|serial)[ -]key)\b[: \t]{0,4}[\r\n]{0,2}[ \t]{0,8}"
                    r"([A-Z0-9]{3,8}(?:-[A-Z0-9]{3,8}){2,8})"),
         (("::add-mask::",), r"::add-mask::(\S{1,200})"),
@@ -135,3 +138,12 @@ PLACES = tuple(
          r"|(?:^|[>.!?] ?)[ \t]{0,8}(?:your |the )?(?:code|pin|otp)(?: is|:)\s{1,4}([0-9]{4,8})(?![\w.-])"),
     )
 )  # fmt: skip
+
+
+def hinted(table: Sequence[tuple[tuple[str, ...], re.Pattern[str]]], low: str) -> Iterator[re.Pattern[str]]:
+    """The patterns of a table that may find something in a text, which is given in lower case."""
+    for hints, pattern in table:
+        for hint in hints:
+            if hint in low:
+                yield pattern
+                break
