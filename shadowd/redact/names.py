@@ -138,6 +138,8 @@ _HARMLESS = frozenset(
      "pattern", "action", "call", "question", "correct", "expected", "final", "ai", "faq", "name", "shop", "series",
      "market", "customs", "tariff", "icon", "emoji", "role", "permission", "scope", "task", "job", "queue", "table"}
 )  # fmt: skip
+#: How weak names end, or begin; without looking at their words.
+_TAILS = re.compile(rf"(?i:(?:{'|'.join(_WEAK)}|text|value|plain)s?[0-9\W_]*\Z|\A\W*vault)")
 #: Secret in a query or a form, where people do not spell them out.
 _QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access", "tk",
                     "tkn", "zak", "hdnts", "hdnea", "hdntl", "answer", "antwort"})  # fmt: skip
@@ -241,7 +243,7 @@ class SecretNames:
         if known is None:
             if len(self._weak_memo) >= _MEMO:
                 self._weak_memo.clear()
-            known = self._weak_memo[name] = _is_weak(words_of(name))
+            known = self._weak_memo[name] = _TAILS.search(name) is not None and _is_weak(words_of(name))
         return known
 
     def _look(self, name: str) -> bool:
