@@ -35,3 +35,27 @@ def given_in(text: str, start: int, end: int) -> Iterator[Span]:
         value = found[1]
         if any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and not DATE.match(value):
             yield found.span(1)
+
+
+def of_user(pairs: list[str]) -> frozenset[str]:
+    """``?u=bob&p=…&s=…``: the names of parameters that hold a password or its salt beside a user's name."""
+    return (
+        _BESIDE_USER if any(pair.startswith(("u=", "user=", "username=", "login=")) for pair in pairs) else frozenset()
+    )
+
+
+_BESIDE_USER = frozenset({"p", "s", "t"})
+
+
+def is_word(value: str) -> bool:
+    """``state=CA``, ``code=active``."""
+    return len(value) <= 2 or (value.isalpha() and len(value) <= 12 and (value[1:].islower() or value.isupper()))
+
+
+def made(piece: str) -> bool:
+    """A segment behind ``reset`` or ``token`` that is no word."""
+    digits = sum(c.isdigit() for c in piece)
+    letters = sum(c.isalpha() for c in piece)
+    if len(piece) >= 6 and digits and letters and not re.fullmatch(r"v[0-9]{1,3}|[a-z]{1,30}[0-9]", piece):
+        return True
+    return len(piece) >= 16 and letters >= 12 and not piece.islower()

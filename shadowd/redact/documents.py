@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from shadowd.redact.names import SecretNames
+from shadowd.redact.names import SecretNames, bare, tells
+from shadowd.redact.secrets import SECRET_LETTERS, is_scrambled
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]', re.DOTALL)
 _LINE_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]')
@@ -23,13 +24,20 @@ _LABELS = frozenset(
      "option", "claim", "envvar", "env", "column", "fieldname", "keyname", "path", "loc", "pointer", "target",
      "instancepath", "propertypath", "propertyname"}
 )  # fmt: skip
+_NAMING = ("name", "key", "label", "field")  # keyName, settingKey
 _KINDS = frozenset({"type", "kind", "purpose"})  # these too, but of passwords alone: ``token`` is a kind of many things
 _HIDDEN = frozenset({"CONCEALED", "concealed", "SecureString", "secureString"})
 _HELD = frozenset(
     {"value", "v", "val", "values", "content", "default", "defaultvalue", "rawvalue", "stringvalue", "plaintext",
      "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data", "input",
-     "rejectedvalue", "received", "actual", "given", "got", "example"}
+     "rejectedvalue", "received", "actual", "given", "got", "example", "result", "payload", "property",
+     "repeat", "confirm", "again", "retype"}
 )  # fmt: skip
+#: Members that name columns, and those that hold rows of as many cells.
+_HEADINGS = frozenset(
+    {"fields", "columns", "headers", "header", "keys", "names", "labels", "columnnames", "fieldnames", "cols", "meta"}
+)
+_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items", "body", "vals"})
 #: Members of events that repeat and hold no part of a text.
 _REPEATED = frozenset(
     {"id", "type", "object", "model", "role", "event", "name", "status", "index", "created", "finish_reason",
@@ -38,7 +46,7 @@ _REPEATED = frozenset(
 )  # fmt: skip
 _SCORES = frozenset({"logprob", "logprobs", "bytes", "special", "top_logprobs", "prob", "probability", "score", "rank"})
 #: A Secret of Kubernetes, or what Vault answers: all of its ``data`` is one.
-KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b|\"lease_id\"\s{0,4}:")
+KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b|\"lease_(?:id|duration)\"\s{0,4}:")
 #: Members that name a procedure; if it logs somebody in, the arguments by their place are secrets.
 _CALLS = frozenset({"method", "procedure", "function", "action", "command", "cmd", "op", "operation", "rpc", "call"})
 _ARGUMENTS = frozenset({"params", "args", "arguments", "argv", "parameters", "positional"})
@@ -46,6 +54,10 @@ _LOGS_IN = re.compile(
     r"(?i:log_?(?:in|on)|sign_?[io]n|auth(?!ors?\b)|(?:set|change|reset|check|verify|update)_?(?:pass|pin|pw|token|otp)"
     r"|passw|passphrase|unlock|execute_kw)"
 )
+_RENEWS = re.compile(r"(?i:(?:change|set|reset|update|renew)[_.-]?pass)")  # with members called old and new
+#: Options of commands that ask for a password (``-p`` is a port as often), and what may be one.
+_OPTIONS = frozenset({"-p", "-P", "-w", "-pw", "-a"})
+_OPTION_VALUE = re.compile(r"(?=[^0-9]{0,64}[0-9])(?=[^A-Za-z]{0,64}[A-Za-z])[^\s./:,\\-]{6,64}\Z")
 _PLAIN_WORD = re.compile(r"[A-Za-z_.-]*\Z")
 _NESTED = 3  # documents within strings of documents
 _DEPTH = 400  # containers whose names are told apart; deeper ones share the last's
@@ -74,28 +86,54 @@ class Redactor(Protocol):
     def identifier(self, text: str) -> str: ...
 
 
+class _Member:
+    """What the name of a member says."""
+
+    __slots__ = ("bare", "calls", "held", "identifies", "kind", "labels", "low", "repeated", "secret", "shown", "weak")
+
+    def __init__(self, name: str, secret: bool, shown: str, weak: bool) -> None:
+        self.secret = secret
+        self.shown = shown  # the name, redacted
+        self.weak = weak
+        self.low = low = name.lower()
+        self.kind = low in _KINDS
+        self.labels = self.kind or low in _LABELS or low.endswith(_NAMING)
+        self.held = low in _HELD or low.endswith("value")
+        self.calls = low in _CALLS
+        self.bare = low in ("key", "code")
+        self.identifies = _is_id(name)
+        self.repeated = self.identifies or low in _REPEATED
+
+
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("before", "calls", "is_object", "key", "label", "pending", "score", "secret", "tokens")
+    __slots__ = ("before", "calls", "columns", "deep", "fresh", "headings", "is_object", "key", "label", "member",
+                 "pending", "place", "score", "secret", "tokens")  # fmt: skip
 
     def __init__(self, secret: bool, is_object: bool) -> None:
         self.secret = secret
         self.is_object = is_object
         self.key = ""
+        self.member = _NONE
         self.label = False  # a member said that another one is secret
         self.pending: list[tuple[int, int, str]] = []  # values whose label may follow
         self.before = ""  # the string before, of an array
         self.tokens: list[int] = []  # edits of members named token, by their index
         self.score = False
         self.calls = False  # a member named a procedure that logs in
+        self.deep = False  # ``label`` holds for what is below as well
+        self.headings: list[str] | None = None  # of an array that names columns
+        self.columns: frozenset[int] | None = None  # cells that are secret, of this array or of those below
+        self.fresh = False  # whether they were named in this very object
+        self.place = 0  # in an array with ``columns``
 
 
 def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NESTED) -> str:
     """Below a secret name every string and number is masked. ``split``: texts may go on in the next document."""
     edits: list[tuple[int, int, str] | None] = []
     leaves: dict[str, list[tuple[int, int, str, int]]] = {}
-    names: dict[str, tuple[bool, str]] = {}  # of this body: they repeat in every element of a list
+    names: dict[str, _Member] = {}  # of this body: they repeat in every element of a list
     secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
     stack = [_Frame(False, False)]
     also = _JWK if '"kty"' in text else frozenset[str]()
@@ -107,82 +145,117 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         token = found.group()
         frame = stack[-1]
         if token in ("{", "["):
-            held = frame.label and frame.key.lower() in _HELD
-            held = held or (frame.calls and token == "[" and frame.key.lower() in _ARGUMENTS)
+            held = frame.label and frame.member.held
+            held = held or (frame.calls and token == "[" and frame.member.low in _ARGUMENTS)
             if len(stack) < _DEPTH:
-                stack.append(_Frame(frame.secret or named or held, token == "{"))
+                stack.append(inner := _Frame(frame.secret or named or held, token == "{"))
+                inner.label = inner.deep = frame.deep
+                if token == "[":
+                    _arrange(frame, inner)
             else:
                 frame.secret = frame.secret or named or held
             named = False
             continue
         if token in ("}", "]", ","):
             if token != "," and len(stack) > 1:
-                _close(stack.pop(), edits, by)
+                stack.pop()
+                _close(frame, stack[-1], edits, by)
+            elif frame.columns:
+                frame.place += 1
             named = False
             continue
         if token[0] == '"':
             value = decoded(token)
             if _COLON.match(text, found.end()):
-                if value not in names:
-                    names[value] = secret_name(value) or value in also, by.text(value)
-                named, new = names[value]
+                member = names.get(value)
+                if member is None:
+                    named = secret_name(value) or value in also
+                    weak = not named and by.names.weak(value)
+                    member = names[value] = _Member(value, named, by.text(value), weak)
+                named = member.secret
                 frame.key = value
+                frame.member = member
                 frame.is_object = True
-                frame.score = frame.score or value.lower() in _SCORES
-                if new != value:
-                    edits.append((found.start(), found.end(), _quoted(new, token)))
+                frame.score = frame.score or member.low in _SCORES
+                if member.shown != value:
+                    edits.append((found.start(), found.end(), _quoted(member.shown, token)))
                 continue
             held = False
+            member = frame.member
             if frame.is_object:
-                low = frame.key.lower()
-                if low in _LABELS or low in _KINDS:
+                if member.labels:
                     label = len(value) < 100 and secret_name(value) and " " not in value
-                    label = label and (low in _LABELS or "pass" in value.lower() or "secret" in value.lower())
-                    label = label or (low in _KINDS and value in _HIDDEN)
+                    label = label and (not member.kind or "pass" in value.lower() or "secret" in value.lower())
+                    label = label or (member.kind and value in _HIDDEN)
                     frame.label = frame.label or label
-                held = low in _HELD
-                if low in _CALLS:
+                    frame.deep = frame.deep or (label and member.kind)
+                held = member.held
+                if member.calls:
                     frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
+                    frame.label = frame.label or (frame.calls and _RENEWS.search(value) is not None)
+                if member.low == "name" and len(stack) > 1 and stack[-2].headings is not None:
+                    stack[-2].headings.append(value)
             else:
                 # ["password", "hunter2"], as headers in a row; ["--password", "..."]
                 option = frame.before.startswith("-") and not value.startswith("-")
                 made = option or not _PLAIN_WORD.match(value)
                 held = frame.label = bool(frame.before) and made and secret_name(frame.before)
-                if len(stack) > 2 and stack[-2].key.lower() in _LABELS and len(value) < 100 and secret_name(value):
+                held = held or (frame.before in _OPTIONS and _OPTION_VALUE.match(value) is not None)
+                frame.label = held
+                if len(stack) > 2 and stack[-2].member.low in _LABELS and len(value) < 100 and secret_name(value):
                     stack[-2].label = True  # "loc": ["body", "password"]
-            if frame.secret or named or (held and frame.label):
+                if frame.headings is not None:
+                    frame.headings.append(value)
+                elif frame.columns and frame.place in frame.columns:
+                    held = frame.label = True
+            if (
+                frame.secret
+                or named
+                or (held and frame.label)
+                or (
+                    frame.is_object
+                    and (
+                        (member.weak and tells(frame.key, value))
+                        or (member.bare and bare(_around(stack), member.low, value))
+                    )
+                )
+            ):
                 new = by.told(value)
+            elif found.end() == len(text) and _is_cut(token):
+                new = value  # no document: all of the text is looked through by whoever asked
             else:
-                new = by.identifier(value) if frame.is_object and _is_id(frame.key) else _leaf(value, by, nested)
+                new = by.identifier(value) if frame.is_object and member.identifies else _leaf(value, by, nested)
                 if held and frame.is_object:
                     frame.pending.append((found.start(), found.end(), token))
             frame.before = value if len(value) < 100 and " " not in value else ""
-            if named and frame.key.lower() == "token" and new != value:
+            if named and member.low == "token" and new != value:
                 frame.tokens.append(len(edits))
             named = False
             if new != value:
                 edits.append((found.start(), found.end(), _quoted(new, token)))
-            elif split and frame.is_object and value and not (_is_id(frame.key) or frame.key.lower() in _REPEATED):
+            elif split and frame.is_object and value and not member.repeated:
                 path = "/".join(one.key for one in stack[1:][-12:])
                 leaves.setdefault(path, []).append((found.start(), found.end(), value, len(edits)))
             continue
-        held = frame.label and frame.key.lower() in _HELD
+        held = frame.label and frame.member.held
+        held = held or (frame.columns is not None and not frame.is_object and frame.place in frame.columns)
         if frame.secret or named or held:
-            counted = named and not frame.secret and frame.key.lower().endswith("tokens") and len(token) < 8
+            counted = named and not frame.secret and frame.member.low.endswith("tokens") and len(token) < 8
             new = token if counted else by.told(token)
         else:
             card = len(token) > 12 and token.lstrip("-").isdigit()  # no fraction is a card number
             new = by.text(token) if card else token
-            if frame.is_object and frame.key.lower() in _HELD:
+            if frame.is_object and frame.member.held:
                 frame.pending.append((found.start(), found.end(), token))
         named = False
         if new != token:
             edits.append((found.start(), found.end(), json.dumps(new)))
     while len(stack) > 1:
-        _close(stack.pop(), edits, by)
+        closed = stack.pop()
+        _close(closed, stack[-1], edits, by)
     kept = [edit for edit in edits if edit is not None]
     if split:
-        kept += _split(leaves, by)
+        kept += _split(leaves, by, pattern is _LINE_TOKEN)
     return _applied(text, kept)
 
 
@@ -196,8 +269,31 @@ def _applied(text: str, edits: list[tuple[int, int, str]]) -> str:
     return "".join([*pieces, text[done:]]) if pieces else text
 
 
-def _close(frame: _Frame, edits: list[tuple[int, int, str] | None], by: Redactor) -> None:
+def _arrange(frame: _Frame, inner: _Frame) -> None:
+    """An array is open: it may name columns, or hold rows of them."""
+    low = frame.member.low
+    if not frame.is_object:
+        inner.columns = frame.columns
+    elif low in _HEADINGS:
+        inner.headings = []
+    elif frame.columns and low in _ROWS:
+        inner.columns = frame.columns
+
+
+def _around(stack: list[_Frame]) -> str:
+    """The name of the object that is open, or of the array that it is in."""
+    return next((one.key for one in reversed(stack[-3:-1]) if one.key), "")
+
+
+def _close(frame: _Frame, around: _Frame, edits: list[tuple[int, int, str] | None], by: Redactor) -> None:
     """An object is over: its label may have come last, and a token with a score is a word of a model."""
+    if frame.headings:
+        around.columns = frozenset(place for place, name in enumerate(frame.headings) if by.names.secret(name))
+        around.fresh = True
+    elif frame.fresh and frame.is_object:
+        around.columns = frame.columns  # {"schema": {"fields": …}, "rows": …}
+    if frame.pending and not frame.label and around.member.low == "property":
+        around.pending += frame.pending  # of Spring: the name stands outside
     if frame.label and frame.is_object:
         for start, end, token in frame.pending:
             new = _quoted(by.told(decoded(token)), token) if token[0] == '"' else json.dumps(by.told(token))
@@ -211,15 +307,31 @@ def _is_id(name: str) -> bool:
     return len(name) < 64 and _ID.search(name) is not None
 
 
+_NONE = _Member("", False, "", False)
+
+
+def _is_cut(token: str) -> bool:
+    """Whether a string has no end: its last quotation mark, if it has one, is escaped."""
+    inner = token[:-1]
+    return len(token) < 2 or token[-1] != '"' or (len(inner) - len(inner.rstrip("\\"))) % 2 == 1
+
+
+_LETTERS = re.compile(r"[A-Za-z0-9_+/=~-]*\Z")
+
+
 def _leaf(value: str, by: Redactor, nested: int) -> str:
     """A string that is not secret by its name; one that holds a document is looked at as that."""
+    if 16 <= len(value) < SECRET_LETTERS and _LETTERS.match(value) and is_scrambled(value):
+        return by.mask(value)
     if nested and len(value) > 8 and value.lstrip()[:1] in ("{", "[") and ('"' in value or ":" in value):
         inner = redacted(value, by, nested=nested - 1)
         return inner if is_json(value, "") else by.text(inner)
     return by.text(value)
 
 
-def _split(leaves: dict[str, list[tuple[int, int, str, int]]], by: Redactor) -> list[tuple[int, int, str]]:
+def _split(
+    leaves: dict[str, list[tuple[int, int, str, int]]], by: Redactor, events: bool
+) -> list[tuple[int, int, str]]:
     """What is secret only when the parts of a text are put together: a mask in the first, nothing in the others."""
     edits: list[tuple[int, int, str]] = []
     for parts in leaves.values():
@@ -227,6 +339,8 @@ def _split(leaves: dict[str, list[tuple[int, int, str, int]]], by: Redactor) -> 
         if len(parts) < 2 or len(set(values)) * 3 < len(values) or sum(map(len, values)) > 40 * len(values):
             continue
         whole = "".join(values)
+        if not events and whole[:1] not in "{[" and not any(" " in value or "\n" in value for value in values):
+            continue  # articles' numbers of a list: no text
         masked = by.text(whole)
         if whole.lstrip()[:1] in ("{", "["):
             masked = by.text(redacted(whole, by))

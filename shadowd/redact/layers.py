@@ -1,8 +1,11 @@
-"""Texts within texts (sans-IO): percent-encoding, character references and backslashes taken off, with the way back."""
+"""Texts within texts (sans-IO): percent-encoding, character references, base64 and backslashes taken off.
+
+Each with the way back."""
 
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from html import unescape
 
@@ -12,17 +15,24 @@ _BACKSLASH = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[\"'\\/nrt])")
 _SHORT = {"n": "\n", "r": "\r", "t": "\t"}
 _MARK = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,15})(?:\s[^<>]{0,400})?/?>")
 _INLINE = frozenset({"b", "i", "em", "strong", "span", "code", "a", "tt", "font", "u", "kbd", "mark", "small", "samp"})
-LAYERED = re.compile(r"</|%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]")
+# In base64 of ASCII the first of four letters is of the first half of the alphabet.
+_BASE64 = re.compile(
+    r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4,}+(?:[A-Za-f][A-Za-z0-9+/][A-Za-z0-9+/=]=)?(?![A-Za-z0-9+/=_-])"
+)
+LAYERED = re.compile(
+    r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4}|</|%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]"
+)
 
 
 class Layer:
     """``text`` without one kind of escapes. ``raw(a, b)`` is where a part of it stands in the outer text."""
 
-    __slots__ = ("_places", "_runs", "text")
+    __slots__ = ("_places", "_runs", "text", "whole")
 
     def __init__(self, text: str, runs: list[tuple[int, int, int, int]]) -> None:
         self.text = text
         self._runs = runs  # of escapes: start and end here, start and end outside; in order
+        self.whole = False  # a part of a run is all of it
         self._places = [run[0] for run in runs]
 
     def raw(self, start: int, end: int) -> tuple[int, int]:
@@ -37,6 +47,8 @@ class Layer:
         inner, inner_end, outer, outer_end = self._runs[index]
         if place >= inner_end:
             return outer_end + place - inner_end
+        if self.whole:
+            return outer_end if is_end else outer
         if is_end:  # within a run of several characters: all of it goes
             return outer_end
         return outer if inner_end - inner == 1 else outer + (outer_end - outer) * (place - inner) // (inner_end - inner)
@@ -49,6 +61,9 @@ def layers(text: str) -> Iterator[Layer]:
     if "&" in text and (layer := _without(text, _REFERENCE, unescape)):
         yield layer
     if "</" in text and (layer := _without(text, _MARK, _mark)):
+        yield layer
+    if layer := _without(text, _BASE64, _base64):
+        layer.whole = True
         yield layer
     if "\\" in text and (layer := _without(text, _BACKSLASH, _backslash)):
         yield layer
@@ -78,6 +93,15 @@ def _mark(tag: str) -> str:
 
 def _percent(run: str) -> str:
     return bytes.fromhex(run.replace("%", "")).decode("utf-8", "replace")
+
+
+def _base64(run: str) -> str:
+    """What a person could read, else as it is."""
+    try:
+        plain = b64decode(run, validate=True).decode()
+    except ValueError:
+        return run
+    return plain if plain.isprintable() or all(c.isprintable() or c in "\r\n\t\0" for c in plain) else run
 
 
 def _backslash(escape: str) -> str:

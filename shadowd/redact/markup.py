@@ -28,6 +28,7 @@ _VALUES = frozenset({"value", "content", "val", "v", "data", "default", "text", 
 _NAMING = frozenset(
     {"key", "name", "n", "field", "param", "headername", "fieldname", "dt", "th", "label", "td", "attribute"}
 )  # fmt: skip
+_ASKING = frozenset({"input", "a", "button", "form", "select", "img", "script"})
 _EMPTY = frozenset({"input", "meta", "link", "br", "img", "hr", "param", "add", "col", "source", "set"})
 
 
@@ -40,6 +41,7 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
     naming = False
     opened = ""
     closes: dict[str, int] = {}  # where each tag is closed last
+    before = False  # the text before was a name: what follows is its value
     held: Span | None = None  # the text of a value just read: its name may follow
     for found in _TAG.finditer(text):
         if found["data"] is not None:
@@ -64,7 +66,11 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
                     once = held is None
                     if held is not None:
                         yield held
-                held = span if opened in _VALUES else None if naming else held
+                if not naming:
+                    held = span if opened in _VALUES and not before else None
+                    before = False
+                else:
+                    before, held = held is None, None
         if not found["tag"]:
             continue
         tag = found["tag"].rpartition(":")[2]
@@ -86,6 +92,9 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
                 (labelled or secret or inside) and name.lower().removeprefix("[").removesuffix("]") in _VALUES
             ):
                 yield _span(attribute)
+        if once and tag.lower() in _ASKING and not secret:  # a label and its field: what is typed there is an attribute
+            yield from (_span(a) for a in attributes if a["name"].lower() == "value" and _value(a))
+            once = False
         at = found.end()
         naming = tag.lower() in _NAMING
         alone = found["attributes"].rstrip().endswith("/")

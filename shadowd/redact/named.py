@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shadowd.redact.names import SecretNames
+from shadowd.redact.names import SecretNames, tells
+from shadowd.redact.nearby import STOP, near
+from shadowd.redact.places import hinted
 from shadowd.redact.secrets import MASK, Span
 
 #: Names that are also ordinary words: ``unexpected token: end`` holds no secret, ``token: a81f22`` does.
@@ -36,7 +38,8 @@ SIGN = re.compile(r"[=:|\0]|->|<-|\(|\b(?:ENV|ARG|setenv|setx|SetEnv|\w+_param|(
 _PREFIX = re.compile(r"[bBfFrRuUL@$]{1,2}(?=[\"'`])")
 _YAML_TAG = re.compile(r"[&!][\w!:/.,-]{1,64}[ \t]{1,4}|string\([0-9]{1,6}\)[ \t]{1,4}")  # or PHP's var_dump
 _QUOTED = re.compile(
-    r'"""(?s:.){0,4096}?"""|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?', re.DOTALL
+    r'"""(?s:.){0,4096}?"""|\'\'\'(?s:.){0,4096}?\'\'\'|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\'[^\'\\]*+(?:\\.[^\'\\]*+)*+\'?|`[^`]*+`?',
+    re.DOTALL,
 )
 _ESCAPED_QUOTE = re.compile(r"\\{1,7}[\"']")
 _BARE = re.compile(r"(?:[^\s&\"'<>(){}\[\]\\;,]++|[;,](?!\s|$|[\w.-]{1,40}+[=:]))++")
@@ -64,6 +67,9 @@ def named(text: str, names: SecretNames) -> Iterator[Span]:
         if start < done:
             continue
         name = found["name"]
+        if (names.weak(name) or name == "key") and (weak := _LIKELY.match(text, found.end())) and tells(name, weak[1]):
+            yield weak.span(1)
+            continue
         if not (names.secret(name) or (text[start - 1 : start] in _QUERY_SIGNS and start and _parameter(found, names))):
             continue
         newline = text.rfind("\n", line, start)
@@ -75,6 +81,7 @@ def named(text: str, names: SecretNames) -> Iterator[Span]:
             done = max(done, end)
 
 
+_LIKELY = re.compile(r"\\{0,7}[\"'`]?([^\s\"'`<>,;&\\]{3,200}+)(?=[\s\"'`<>,;&\\]|\Z)")
 _QUERY_SIGNS = "?&;#"  # before a parameter; ``&amp;`` ends with one
 
 
@@ -127,7 +134,7 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
         return
     if found["by"] == ":" and not found["close"] and plain in _WORDS:
         if not _DIGIT.search(text, at, min(bare.end(), at + _DIGIT_WITHIN)):
-            if line < 0 or len(bare[0]) < 8 or bare[0].lower() in _STOP:
+            if line < 0 or len(bare[0]) < 8 or bare[0].lower() in STOP:
                 return
             rest = _REST.match(text, at)  # once of a line, which is long where a name follows the other
             if rest is None or " " in rest[0].strip():
@@ -151,7 +158,7 @@ def _behind_scheme(text: str, at: int, end: int) -> Span:
 
 
 def _inside(text: str, quoted: re.Match[str]) -> Iterator[Span]:
-    marks = 3 if quoted[0].startswith('"""') and len(quoted[0]) >= 6 else 1
+    marks = 3 if quoted[0].startswith(('"""', "'''")) and len(quoted[0]) >= 6 else 1
     closed = len(quoted[0]) > marks and quoted[0].endswith(quoted[0][:1])
     yield quoted.start() + marks, quoted.end() - marks * closed
 
@@ -226,7 +233,8 @@ _NOUN = (
     r"|(?:access|secret|auth|private)[ _-]?key|(?:access|auth|api|refresh|session|csrf|reset|security)?[ _-]?token"
     r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
     r"|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}|confirm\w{0,8}"
-    r"|access|reset|recovery|backup|sms|2fa|mfa|activation|your|dein|ihr)[ _-])(?:code|pin|pass(?:word|code)?)"
+    r"|access|door|gate|alarm|garage|safe|entry|reset|recovery|backup|sms|2fa|mfa|activation|your|dein|ihr)"
+    r"[ _-])(?:code|pin|pass(?:word|code)?)"
     r"|session[ _-]?(?:id|key)|cv[vc]2?|csc|puk)"
 )
 _FOREIGN = (
@@ -269,8 +277,8 @@ _DIRECTIVE = re.compile(
 )
 # ``G-123456 is your code``; Wi-Fi as a QR code has it (ZXing's wiki)
 _ONE_TIME = re.compile(
-    r"(?<![\w.])(?:[A-Z]{1,3}-)?([0-9]{3,8}(?:[ -][0-9]{2,4})?) (?:is|ist) (?:your|the|ihr|dein)\b[^.\r\n]{0,60}\b"
-    r"(?:code|otp|pin|pass(?:word|code))\b",
+    r"(?<![\w.])(?:[A-Z]{1,3}-)?([0-9]{3,8}(?:[ -][0-9]{2,4})?) (?:is|ist) (?:your|the|ihr|dein)\b[^.\r\n]{0,60}"
+    r"(?:(?<!post)(?<!bar)(?<!zip)code|\b(?:otp|pin|pass(?:word|code)))\b",
     re.IGNORECASE,
 )
 _WIFI = re.compile(r"\bWIFI:(?:[^\s:;]{1,2}:(?:[^;\\]|\\.){0,100};){0,4}?P:((?:[^;\\]|\\.){1,200})")
@@ -284,8 +292,21 @@ _SQL = re.compile(
 )
 
 
-def unsigned(text: str) -> Iterator[Span]:
+_OWN = (
+    (("login",), _NETRC),
+    (("-u", "user"), _USER_PASS),
+    (("identified", "password", "secret"), _SQL),
+    (("requirepass", "masterauth", "auth-pass", "primaryauth", "addauth", "community", "-server", "pre-shared",
+      "username", "enable"), _DIRECTIVE),
+    (("mysql", "mariadb", "sshpass", "redis-cli", "ldap", "mongo", "sqlcmd", "bcp", "login"), _OPTION_P),
+    ((" is ", " ist "), _ONE_TIME),
+    (("wifi:",), _WIFI),
+)  # fmt: skip
+
+
+def unsigned(text: str, names: SecretNames) -> Iterator[Span]:
     """Values that follow a noun: options of commands, commands of protocols, and sentences."""
+    yield from near(text, names)
     foreign = _FOREIGN_PROSE.finditer(text) if _FOREIGN_HINT.search(text) else ()
     for found in (*_PROSE.finditer(text), *foreign):
         if _is_told(found, text):
@@ -308,7 +329,7 @@ def unsigned(text: str) -> Iterator[Span]:
                 break
             yield line.span(1)
             at = line.end()
-    for pattern in (_NETRC, _USER_PASS, _SQL, _DIRECTIVE, _OPTION_P, _ONE_TIME, _WIFI):
+    for pattern in hinted(_OWN, text.lower()):
         yield from (found.span(1) for found in pattern.finditer(text))
     if ":" in text:
         yield from (found.span(1) for found in _PGPASS.finditer(text))
@@ -381,22 +402,9 @@ _CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
 #: No secret stands behind a noun in a text without one.
 NOUN = re.compile(
     r"pass|pwd|pw\b|kennwort|cv[vc]|csc|puk\b|[ck]od[ei]|c[oó]di[gc]|senha|contrase|clave|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
-    r"|IDENTIFIED|WIFI:|community|[^\s:]:(?:[0-9]{1,5}|\*):[^:\s]",
+    r"|IDENTIFIED|WIFI:|community|com2sec|PSK|EAP|createUser|-U|add-mask|connect|PDO|mysqli|비번|비밀번호|패스워드|[^\s:]:(?:[0-9]{3,5}|\*):[^:\s]",
     re.IGNORECASE,
 )
-
-
-#: What is said of passwords in error messages and on forms.
-_STOP = frozenset(
-    {"required", "invalid", "incorrect", "wrong", "expired", "missing", "correct", "changed", "updated", "encrypted",
-     "hashed", "stored", "needed", "mandatory", "optional", "unknown", "disabled", "enabled", "protected", "rejected",
-     "accepted", "compromised", "malformed", "unsupported", "unauthorized", "unauthorised", "forbidden", "revoked",
-     "successful", "verified", "confirmed", "identical", "different", "similar", "predictable", "guessable", "redacted",
-     "hidden", "masked", "secure", "insecure", "authenticated", "ignored", "provided", "present", "absent", "available",
-     "unavailable", "returned", "generated", "blacklisted", "blocked", "locked", "matching", "temporary", "permanent",
-     "identifier", "expected", "unexpected", "deprecated", "supported", "allowed", "denied", "failed", "success",
-     "created", "deleted", "removed", "renewed", "refreshed", "another", "nothing", "something", "always", "already"}
-)  # fmt: skip
 
 
 def _is_told(found: re.Match[str], text: str) -> bool:
@@ -405,6 +413,8 @@ def _is_told(found: re.Match[str], text: str) -> bool:
     inner = value.strip("\"'`").rstrip(".!?:")
     if inner.lower() in _NOTHING or MASK.match(inner) or not inner:
         return False
+    if value[-1] == "=" and text[found.end("value") : found.end("value") + 1] in ('"', "'"):
+        return False  # the next attribute
     if found["flag"]:
         return not inner.startswith("-")
     strong = noun[:4].lower() in ("pass", "pwd", "kenn", "requ", "mast", "pw")
@@ -414,7 +424,7 @@ def _is_told(found: re.Match[str], text: str) -> bool:
     digit, letter = any(c.isdigit() for c in inner), any(c.isalpha() for c in inner)
     if verb is not None and inner.isdigit():
         return len(inner) >= 4
-    if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in _STOP:
+    if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in STOP:
         after = text[found.end("value") : found.end("value") + 1]
         if (strong or " " in noun) and (after in ("", "\n", "\r", "<", '"', "'", ",") or value[-1] in ".!"):
             return True

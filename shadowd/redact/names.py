@@ -27,7 +27,9 @@ DEFAULT_NAMES = (
     "masterauth", "masterpass", "apikey", "community string", "code verifier", "question answer", "seed word",
     "recovery phrase", "backup phrase", "secret phrase", "wallet seed", "master seed", "recovery seed", "totp seed",
     "recovery word", "cryptogram", "cavv", "pin block", "track data", "puk", "mtan", "macaroon", "keytab", "tkt",
-    "bindpw", "passhash", "pwhash", "privkey", "presigned",
+    "bindpw", "passhash", "pwhash", "privkey", "presigned", "snmp community", "rocommunity", "rwcommunity",
+    "unseal key", "pre shared", "crumb", "rootpw", "gift card code", "gift code", "voucher code", "voucher number",
+    "pswd", "psw", "pswrd", "passw", "pswrd", "challenge response", "first pet", "pet name",
     # of other languages; those of two words stand in either order, see _NOUNS
     "clave", "contrasenia", "palavra passe", "palabra secreta", "palabra clave", "secreto", "segredo", "segreto",
     "motdepasse", "mdp", "jeton", "geheimnis", "geheimzahl", "zugangsdaten", "anmeldedaten",
@@ -39,6 +41,7 @@ DEFAULT_NAMES = (
     "numero tarjeta", "numero carte", "carte bancaire", "cartao credito", "numero cartao", "carta credito",
     "identifiant secret", "gettone", "frase secreta", "frase semilla", "xprv", "wif", "sicherheitswort",
     "credencial", "credenciale", "credenziali", "identifikator sesji",
+    "비번", "패스워드", "암호", "토큰",
 )  # fmt: skip
 
 # Secret as the whole name only, and in the singular: ``cards`` and ``sessions`` are lists of things.
@@ -46,20 +49,22 @@ _WHOLE = frozenset({"card", "pan", "tan", "session", "user_session", "usersessio
 
 # Beside one of these ``key`` and ``code`` are secret; alone they are ordinary words.
 _KEYS = frozenset(
-    {"api", "access", "private", "secret", "encryption", "encrypt", "decryption", "signing", "sign", "master", "shared",
-     "account", "storage", "subscription", "license", "licence", "ssh", "rsa", "aes", "hmac", "session", "server",
-     "consumer", "app", "application", "auth", "service", "admin", "write", "webhook", "instrumentation", "pgp", "gpg",
-     "tls", "ssl", "wallet", "product", "activation", "sas", "functions", "function", "host", "preshared", "deploy",
-     "machine", "root", "recovery", "data", "symmetric", "cipher", "crypto", "customer", "validation", "unseal", "bot",
-     "payment", "merchant", "partner", "developer",  "pairing",  "bootstrap",  "ingest",
-     "ingestion", "logging",   "google", "stripe", "openai", "anthropic", "sendgrid", "mailgun", "algolia",
-     "datadog",   "tunnel", "vpn", "bitlocker", "filevault", "steam", "priv", "hawk", "jwt", "vapid",
-      "fcm", "apns", "telnet",   "seal", "kek", "dek"}
+    {"api", "access", "private", "secret", "encryption", "encrypt", "decryption", "signing", "sign", "master",
+     "shared", "account", "storage", "subscription", "license", "licence", "ssh", "rsa", "aes", "hmac", "session",
+     "server", "consumer", "app", "application", "auth", "service", "admin", "write", "webhook", "instrumentation",
+     "pgp", "gpg", "tls", "ssl", "wallet", "product", "activation", "sas", "functions", "function", "host",
+     "preshared", "deploy", "machine", "root", "recovery", "data", "symmetric", "cipher", "crypto", "customer",
+     "validation", "unseal", "bot", "payment", "merchant", "partner", "developer", "pairing", "bootstrap", "ingest",
+     "ingestion", "logging", "google", "stripe", "openai", "anthropic", "sendgrid", "mailgun", "algolia", "datadog",
+     "tunnel", "vpn", "bitlocker", "filevault", "steam", "priv", "hawk", "jwt", "vapid", "fcm", "apns", "telnet",
+     "seal", "kek", "dek", "wifi", "wlan", "wireless", "radius", "tacacs", "isakmp", "psk", "stream", "genie",
+     "listen", "wpa", "wep"}
 )  # fmt: skip
 _CODES = frozenset(
     {"auth", "authorization", "verification", "verify", "security", "confirm", "confirmation", "reset", "recovery",
      "backup", "sms", "login", "access", "activation", "invite", "invitation", "pairing", "device", "user", "pass",
-     "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email"}
+     "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email",
+     "puk", "door", "gate", "alarm", "entry", "safe", "lock", "transfer", "epp", "redeem", "redemption", "claim"}
 )  # fmt: skip
 
 # Keys and codes in other languages: secret beside one of these, before or behind them (``cle_api``, ``api_cle``).
@@ -96,7 +101,7 @@ _ABOUT_LAST = frozenset(
      "color", "style", "label", "placeholder", "title", "network", "holder", "domain", "path", "samesite", "in",
      "by", "manager", "storage", "store", "parser", "stream", "bucket", "pool", "cost", "price", "logprob",
      "affinity", "kind", "consent", "banner", "group", "role", "event", "form", "field", "page", "view", "screen",
-     "layout", "state", "flow", "supported"}
+     "layout", "state", "flow", "supported", "ref"}
 )  # fmt: skip
 _ABOUT_FIRST = frozenset(
     {"has", "is", "can", "should", "require", "requires", "needs", "enable", "disable", "allow", "max", "min", "num",
@@ -105,9 +110,39 @@ _ABOUT_FIRST = frozenset(
 _COUNTED = frozenset({"input", "output", "completion", "prompt", "total", "cached", "reasoning", "max", "min", "num",
                       "thinking", "used", "remaining", "audio", "text", "image", "per", "prediction", "creation",
                       "read", "write", "cache", "budget", "thoughts", "candidates", "generated", "usage"})  # fmt: skip
+# Last words of names that tell together with their value: ``streamKey``, ``door_code``, ``first_answer``.
+_WEAK = frozenset(
+    {"key", "code", "hash", "sig", "phrase", "seed", "answer", "antwort", "respuesta", "resposta", "risposta",
+     "reponse", "community", "sign", "sk", "plaintext", "pin", "salt", "nonce", "cred", "string"}
+)  # fmt: skip
+_ANSWERS = frozenset({"answer", "antwort", "respuesta", "resposta", "risposta", "reponse"})
+# ... unless one of these is beside them: what is looked up, ordered or translated by, and what classifies.
+_HARMLESS = frozenset(
+    {"primary", "foreign", "sort", "partition", "cache", "public", "pub", "group", "object", "translation",
+     "message", "i18n", "row", "range", "item", "unique", "natural", "business", "event", "idempotency",
+     "idempotent", "query", "map", "lookup", "index", "shard", "dedup", "dedupe", "deduplication", "issue",
+     "project", "property", "setting", "config", "field", "form", "label", "tag", "node", "image", "file", "folder",
+     "document", "list", "react", "menu", "page", "section", "content", "order", "feature", "flag", "resource",
+     "type", "metric", "dimension", "sorting", "parent", "child", "column", "record", "entity", "component", "block",
+     "route", "topic", "hot", "short", "prefix", "suffix", "schema", "site", "error", "status", "country",
+     "currency", "postal", "post", "zip", "area", "language", "lang", "locale", "region", "product", "sku", "bar",
+     "qr", "color", "colour", "promo", "promotion", "coupon", "discount", "exit", "return", "response", "reason",
+     "result", "http", "hs", "tax", "vat", "category", "city", "state", "airport", "iata", "icao", "carrier", "bank",
+     "branch", "swift", "bic", "source", "unit", "char", "op", "dial", "calling", "phone", "fault", "sub", "gl",
+     "cost", "department", "dept", "store", "warehouse", "location", "plan", "fare", "room", "class", "subject",
+     "course", "diagnosis", "icd", "cpt", "symbol", "stock", "native", "embed", "byte", "machine", "organization",
+     "org", "network", "team", "campaign", "tracking", "booking", "reservation", "flight", "train", "style", "model",
+     "part", "material", "batch", "lot", "serial", "version", "build", "git", "commit", "tree", "blob", "asset",
+     "chunk", "bundle", "template", "pod", "revision", "transaction", "tx", "merkle", "data", "body", "info", "ipfs",
+     "geo", "perceptual", "integrity", "sha", "md", "etag", "script", "code", "key", "random", "verb", "road",
+     "pattern", "action", "call", "question", "correct", "expected", "final", "ai", "faq", "name", "shop", "series",
+     "market", "customs", "tariff", "icon", "emoji", "role", "permission", "scope", "task", "job", "queue", "table"}
+)  # fmt: skip
+#: How weak names end, or begin; without looking at their words.
+_TAILS = re.compile(rf"(?i:(?:{'|'.join(_WEAK)}|text|value|plain)s?[0-9\W_]*\Z|\A\W*vault)")
 #: Secret in a query or a form, where people do not spell them out.
 _QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access", "tk",
-                    "tkn", "zak", "hdnts", "hdnea", "hdntl"})  # fmt: skip
+                    "tkn", "zak", "hdnts", "hdnea", "hdntl", "answer", "antwort"})  # fmt: skip
 
 # Words that were written together. Names that begin or end so are secret.
 _WITHIN = re.compile(
@@ -120,13 +155,33 @@ _WITHIN = re.compile(
     r"|wiederherstellungs|anmelde|lizenz|privat|sitzungs|zugriffs|api|toegangs?|beveiligings|verificatie|bevestigings"
     r"|herstel|activerings|bekreftelses|adgangs|sikkerheds|sakerhets)"
     r"(?:code|kode|kod|schlu(?:e)?ssel|sleutel|nyckel|daten\Z)"
-    r"|jsessionid|phpsessid|cookie(?!l)|signature|connectionstring|accesstoken"
+    r"|jsessionid|authtok|phpsessid|cookie(?!l)|signature|connectionstring|accesstoken"
 )
 _TAIL = re.compile(r"(?:(?<!com)(?<!by)(?<!tres)(?<!over)(?<!under)(?<!sur)pass|pwd|pw|token|nonce|sid)\Z")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
 _NAME_LIMIT = 160  # characters: what is longer is no name, but may be looked at by its beginning
 _MEMO = 8192
 _STROKES = str.maketrans({"ł": "l", "ø": "o", "ß": "ss", "đ": "d", "ı": "i", "æ": "ae", "Ł": "L", "Ø": "O"})
+
+
+_PLAIN = re.compile(r"[A-Za-z]*[._:/-]?[0-9]{1,6}\Z|[0-9]+[A-Za-z]{0,3}\Z|[A-Za-z._ -]*\Z")
+_SIGNS = re.compile(r"[\s./:@\\(){}<>\[\],;%$]")
+
+
+def chosen(value: str) -> bool:
+    """Whether somebody chose or made ``value`` to be hard to guess: 6 to 200 characters, letters with digits among
+    them, no blank and no sign of an address, a time or a sentence; not a word with a number."""
+    return (
+        6 <= len(value) <= 200 and not _SIGNS.search(value) and not _PLAIN.match(value) and any(map(str.isdigit, value))
+    )
+
+
+def answers(value: str) -> bool:
+    """Whether ``value`` may be what only one person answers: up to three words, and not yes or a number."""
+    return 2 < len(value) <= 40 and value.count(" ") < 3 and value[-1] not in ".!?:" and value.lower() not in _REPLIES
+
+
+_REPLIES = frozenset({"yes", "no", "true", "false", "none", "null", "maybe", "unknown", "other", "nein", "oui", "non"})
 
 
 def words_of(name: str) -> tuple[str, ...]:
@@ -147,7 +202,7 @@ def _singular(word: str) -> str:
 class SecretNames:
     """``extra`` are the operator's, as ``DEFAULT_NAMES``; they go before what is about a secret."""
 
-    __slots__ = ("_extra", "_memo", "_query_memo", "_rows", "_single")
+    __slots__ = ("_extra", "_memo", "_query_memo", "_rows", "_single", "_weak_memo")
 
     def __init__(self, extra: Iterable[str] = (), names: Iterable[str] = DEFAULT_NAMES) -> None:
         own = [words_of(name) for name in extra]
@@ -157,6 +212,7 @@ class SecretNames:
         self._rows = frozenset(row for row in rows if len(row) > 1)
         self._memo: dict[str, bool] = {}
         self._query_memo: dict[str, bool] = {}
+        self._weak_memo: dict[str, bool] = {}
 
     def secret(self, name: str) -> bool:
         """Whether a value of that name is a secret."""
@@ -173,7 +229,21 @@ class SecretNames:
         if known is None:
             if len(self._query_memo) >= _MEMO:
                 self._query_memo.clear()
-            known = self._query_memo[name] = self.secret(name) or name.lower() in _QUERY or _is_short(words_of(name))
+            known = self._query_memo[name] = (
+                self.secret(name)
+                or name.lower() in _QUERY
+                or _is_short(words_of(name))
+                or name in ("new1", "new2", "pass1", "pass2")
+            )
+        return known
+
+    def weak(self, name: str) -> bool:
+        """Whether a value of that name is a secret if it looks like one (``tells``)."""
+        known = self._weak_memo.get(name)
+        if known is None:
+            if len(self._weak_memo) >= _MEMO:
+                self._weak_memo.clear()
+            known = self._weak_memo[name] = _TAILS.search(name) is not None and _is_weak(words_of(name))
         return known
 
     def _look(self, name: str) -> bool:
@@ -185,6 +255,8 @@ class SecretNames:
         plain = words if words[0] not in ("x", "my", "the") else words[1:]
         if len(plain) == 1 and plain[0] in _WHOLE and not name.lower().endswith("s"):
             return True
+        if "maiden" in words or (words[0] == "enable" and words[1:] in (("password",), ("secret",))):
+            return True  # what people are asked for, and what routers call so
         if len(words) > 1 and (words[-1] in _ABOUT_LAST or words[0] in _ABOUT_FIRST):
             return False
         if "token" in words and _COUNTED.intersection(words) and name.rstrip("0123456789").lower().endswith("s"):
@@ -200,6 +272,34 @@ class SecretNames:
         if "password" in name[:_NAME_LIMIT].lower():
             return True  # EAPPassword
         return any(_WITHIN.search(word) or (len(word) > 4 and _is_compound(word)) for word in words)
+
+
+def _is_weak(words: tuple[str, ...]) -> bool:
+    if len(words) > 1 and words[-1] in ("text", "value"):
+        words = words[:-1]
+    if not words or not _HARMLESS.isdisjoint(words[:-1]):
+        return False
+    if len(words) == 1:
+        return words[0] in _ANSWERS or words[0] in ("sk", "plaintext", "plain")
+    return words[-1] in _WEAK or (words[0] == "vault" and words[-1] not in _ABOUT_LAST)
+
+
+def tells(name: str, value: str) -> bool:
+    """Whether ``value`` of a weak name is a secret."""
+    low = name.lower()
+    if any(word in low for word in _ANSWERS):
+        return answers(value)
+    return chosen(value) or ("code" in low and value.isdigit() and 4 <= len(value) <= 8)
+
+
+def bare(parent: str, name: str, value: str) -> bool:
+    """``{"wifi": {"key": …}}``, ``{"phone": …, "code": "550217"}``: of ``key`` and ``code`` without more."""
+    if name == "code" and len(value) == 6 and value.isdigit():
+        return True
+    words = words_of(parent)
+    if "gift" in words or "voucher" in words:
+        return tells(name, value) or value.isupper()
+    return bool(words) and words[-1] in (_KEYS if name == "key" else _CODES) and tells(name, value)
 
 
 def _is_compound(word: str) -> bool:

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from shadowd.redact import documents, wires
-from shadowd.redact.addresses import ACTIONS, DATE, QUERY, acts, given_in
+from shadowd.redact.addresses import ACTIONS, DATE, QUERY, acts, given_in, is_word, made, of_user
 from shadowd.redact.layers import LAYERED, layers
 from shadowd.redact.markup import MARKUP, arguments, columns, marked_up
 from shadowd.redact.named import NOUN, SCHEMES, SIGN, called, named, unsigned
@@ -140,7 +140,7 @@ class Redactor:
             by_name += marked_up(text, self.names)
             by_name += arguments(text)
         if NOUN.search(text):
-            by_name += unsigned(text)
+            by_name += unsigned(text, self.names)
             if "\n" in text:
                 by_name += columns(text, self.names)
         for start, end in by_name:
@@ -231,7 +231,7 @@ class Redactor:
             low = piece.lower()
             if "=" in piece:
                 continue
-            if is_token(piece) or (leads and _made(piece)):
+            if is_token(piece) or (leads and made(piece)):
                 yield found.span()
             word = low.replace("_", "-")
             leads = 2 if word in ACTIONS or self._leads(piece) else leads - (leads > 0)
@@ -241,7 +241,7 @@ class Redactor:
         if len(segment) < 6 or "{" in segment:
             return False
         leads = any(word in ACTIONS or self._leads(word) for word in parent.rsplit("/", 2)[-2:])
-        return is_token(segment) or (leads and _made(segment))
+        return is_token(segment) or (leads and made(segment))
 
     def _leads(self, piece: str) -> bool:
         plain = len(piece) < 40 and piece.isascii() and not any(c.isdigit() or c in ".:" for c in piece)
@@ -260,7 +260,8 @@ class Redactor:
             first, *attributes = content.split(";")
             content = ";".join([self._cookie(first), *map(self._attribute, attributes)])
         elif key in ("www-authenticate", "proxy-authenticate", "access-control-allow-headers", "vary", "allow"):
-            content = self.text(content) if "=" in content else content
+            blob = key.endswith("authenticate") and " " in content
+            content = self.text(content) if "=" in content or blob else content
         elif self.is_secret(key) or key in ("dpop", "authentication-info", "proxy-authentication-info"):
             scheme, space, rest = content.partition(" ")
             known = space and scheme.lower() in SCHEMES
@@ -384,12 +385,14 @@ class Redactor:
     def _pairs(self, text: str) -> str:
         """``name=value&...``, percent-encoded; ``user[password]`` and ``user.password`` are found by their parts."""
         pieces = []
-        for pair in text.split("&"):
+        pairs = text.split("&")
+        user = of_user(pairs)
+        for pair in pairs:
             name, equals, value = pair.partition("=")
             plain = unquote_plus(name)
-            if equals and self.is_secret(plain):
+            if equals and (self.is_secret(plain) or (plain in user and not (value.isdigit() or is_word(value)))):
                 pieces.append(self._piece(name, pairs=False) + equals + self.told(unquote_plus(value)))
-            elif equals and self.names.secret_parameter(plain) and not _is_word(value):
+            elif equals and self.names.secret_parameter(plain) and not is_word(value):
                 pieces.append(name + equals + self.mask(unquote_plus(value)))
             elif equals and is_token(unquote_plus(value)):
                 pieces.append(self._piece(name, pairs=False) + equals + self.mask(unquote_plus(value)))
@@ -445,20 +448,6 @@ _STEP = re.compile(r"\['((?:[^'\\]|\\.)*+)'\]|\[\"((?:[^\"\\]|\\.)*+)\"\]|([^.\[
 def names_of(path: str) -> list[str]:
     """The names in a place: ``$.user['api-key'].items[*]`` → user, api-key, items."""
     return [next(filter(None, found.groups()), "") for found in _STEP.finditer(path)]
-
-
-def _is_word(value: str) -> bool:
-    """``state=CA``, ``code=active``."""
-    return len(value) <= 2 or (value.isalpha() and len(value) <= 12 and (value[1:].islower() or value.isupper()))
-
-
-def _made(piece: str) -> bool:
-    """A segment behind ``reset`` or ``token`` that is no word."""
-    digits = sum(c.isdigit() for c in piece)
-    letters = sum(c.isalpha() for c in piece)
-    if len(piece) >= 6 and digits and letters and not re.fullmatch(r"v[0-9]{1,3}|[a-z]{1,30}[0-9]", piece):
-        return True
-    return len(piece) >= 16 and letters >= 12 and not piece.islower()
 
 
 def _plain(value: str) -> str:

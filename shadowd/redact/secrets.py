@@ -28,6 +28,9 @@ _PERHAPS = re.compile(
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[0-9]: |AGE-SECRET-KEY-1")
 _URL_PASSWORD = re.compile(r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[]{1,256})@")
+_URL_SIGNED = re.compile(  # people do not encode the signs of their passwords
+    r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[=]{1,128}[?#][^\s/\"'<>\[=&]{0,128})@"
+)
 _ORACLE = re.compile(r"(?:\bjdbc:oracle:\w{1,8}:|\bsqlplus(?: -\w{1,8}){0,4} )[\w.$-]{1,64}/([^\s/@]{1,256})@")
 _URL_USER = re.compile(r"(?<=://)([A-Za-z0-9_.~%-]{16,256})@(?=[\w.-])")
 _URL_KEY = re.compile(r"\b(?:https?|nats)://([A-Za-z0-9_.~%-]{8,256})@(?=[\w.-])")
@@ -63,7 +66,7 @@ _PREFIXES = (
     r"dt0[a-z][0-9]{2}\.[A-Z0-9]{16,}+\.[A-Z0-9]{32,}+", r"pnu_\w{20,}+", r"sk-ant-[\w-]{10,}+", r"sk-[\w-]{16,}+",
     r"ddp_\w{20,}+", r"CFPAT-[\w-]{20,}+", r"cloudinary://\S{8,200}", r"(?:live|test)_[\w-]{24,}+",
     r"v1\.[0-9a-f]{40}", r"ST-[0-9]+-[\w.-]{8,}+", r"TGT-[0-9]+-[\w.-]{8,}+", r"PGT(?:IOU)?-[0-9]+-[\w.-]{8,}+",
-    r"amqp_\w{20,}+",
+    r"amqp_\w{20,}+", r"[\w-]{11,40}:APA91b[\w-]{20,}+",
 )  # fmt: skip
 _MAKERS = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_PREFIXES)})", re.ASCII)
 _WEBHOOK = re.compile(
@@ -86,11 +89,12 @@ _SSN = re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 # 12, 15, 18, 21 or 24 words (BIP 39) and nothing else: hardly a sentence has no shorter, no longer word, and no sign
 _PHRASE = re.compile(r"(?<![^\"'>=:\n\r\t])(?: ?)([a-z]{3,8}(?: [a-z]{3,8}){11,23}+)(?=[\"'<\r\n]|\Z)")
-_RUN = re.compile(r"[A-Za-z0-9_+=~-]{24,}+")
+_RUN = re.compile(r"[A-Za-z0-9_+=~-]{16,}+")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])(?=[A-Za-z0-9]*+[+/])[A-Za-z0-9+/]{40,}+={0,2}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _READABLE = re.compile(r"[A-Za-z]+[0-9]{0,4}|[0-9]+")  # a word, a word with a number, a number
+_OF_WORDS = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z0-9])|[0-9]{3,}|[-_]")
 _BREAKS = re.compile(r"[_+=~-]+")
 _TURN = re.compile(r"[a-z](?=[A-Z0-9])|[0-9](?=[A-Za-z])|[A-Z](?=[0-9])")
 
@@ -106,6 +110,7 @@ def looks(text: str, tokens: bool = True) -> Iterator[Span]:
         yield from _private_keys(text)
     if "//" in text:
         yield from (found.span(1) for found in _URL_PASSWORD.finditer(text))
+        yield from (found.span(1) for found in _URL_SIGNED.finditer(text))
         yield from (found.span(1) for found in _URL_USER.finditer(text) if is_token(found[1]))
         yield from (found.span(1) for found in _URL_KEY.finditer(text) if sum(map(str.isdigit, found[1])) > 1)
         yield from (found.span(1) for found in _WEBHOOK.finditer(text))
@@ -126,7 +131,7 @@ def looks(text: str, tokens: bool = True) -> Iterator[Span]:
     if not tokens:
         return
     yield from (found.span() for found in _BASE64.finditer(text) if _mixed(found[0]))
-    yield from (found.span() for found in _RUN.finditer(text) if is_random(found[0]))
+    yield from (found.span() for found in _RUN.finditer(text) if _is_made(found[0]))
 
 
 def _credential(found: re.Match[str]) -> bool:
@@ -142,6 +147,12 @@ def _no_words(token: str) -> bool:
     return any(letter.isdigit() for letter in token) or not token.islower()
 
 
+def _is_made(token: str) -> bool:
+    return (
+        is_random(token) if len(token) >= SECRET_LETTERS else is_scrambled(token) and sum(map(str.isdigit, token)) > 2
+    )
+
+
 def is_token(piece: str) -> bool:
     """Whether a piece of a path or a parameter was made by a machine: as ``is_random``, but 16 letters are enough where
     upper case, lower case and digits are mixed."""
@@ -151,6 +162,14 @@ def is_token(piece: str) -> bool:
     if len(rest) < 16 or _OBJECT_ID.fullmatch(rest):
         return False
     return _mixed(rest) and not rest.isupper() and any(c.isupper() for c in rest) and any(c.islower() for c in rest)
+
+
+def is_scrambled(token: str) -> bool:
+    """Whether upper case, lower case and digits are mixed as in no name of several words (``OrderItemV2Created``,
+    ``S3BucketEC2``): of random ones of 20 letters and digits, 19 in 20 are."""
+    if not _mixed(token) or sum(map(str.isdigit, token)) < 2 or not any(map(str.isupper, token)):
+        return False
+    return any(map(str.islower, token)) and len(_OF_WORDS.sub("", token)) * 9 >= len(token) * 2
 
 
 def is_random(token: str) -> bool:

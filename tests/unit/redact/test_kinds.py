@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from shadowd.redact.redaction import Redactor
@@ -44,3 +47,82 @@ def test_codes_in_messages(text: str) -> None:
 def test_what_looks_like_it_stays(text: str) -> None:
     kind = "application/json" if text[0] == "{" else "text/plain"
     assert Redactor(b"k" * 32).body(text.encode(), kind).decode() == text
+
+
+@pytest.mark.parametrize(
+    "cut", ['{"a":1,"note":"password=SECRET', '{"a":1,"note":"password=SECRET\\"', '["token: SECRET']
+)
+def test_a_string_that_is_cut_off(cut: str) -> None:
+    body = cut.replace("SECRET", "k7-Qr2x9b").encode()
+    assert b"Qr2x" not in Redactor(b"k" * 32).body(body, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("link_key", "a81x77b2"), ("doorCode", "5502"), ("card_hash", "x7c9d2e1"), ("answer", "fluffy"),
+        ("wifi.key", "a81x77b2"), ("email_verification.code", "a81x77b2"), ("code", "550217"),
+        ("vault_db_root", "a81x77b2"),
+    ],
+)  # fmt: skip
+def test_weak_names_tell_with_their_value(name: str, value: str) -> None:
+    *around, name = name.split(".")
+    body = {name: value} if not around else {around[0]: {name: value}}
+    told = Redactor(b"k" * 32).body(json.dumps(body).encode(), "application/json").decode()
+    assert value not in told or len(value) < 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cache_key", "a81x77b2"), ("link_key", "item-17"), ("country_code", "DE"), ("error_code", "E1042x7"),
+        ("routing_key", "orders.created.v2"), ("key", "a81x77b2"), ("code", "E17b2x"), ("answer", "Yes"),
+        ("answer", "It leaves in two to three working days."), ("status.code", "a81x77b2"), ("commit_hash", "a81x77b2"),
+        ("event", "OrderItemV2Created"), ("kind", "S3BucketEC2Type"), ("embed", "youtube:dQw4w9WgXcQ"),
+    ],
+)  # fmt: skip
+def test_weak_names_with_another_value_stay(name: str, value: str) -> None:
+    *around, name = name.split(".")
+    body = json.dumps({name: value} if not around else {around[0]: {name: value}}).encode()
+    assert Redactor(b"k" * 32).body(body, "application/json") == body
+
+
+def test_rows_by_their_headings() -> None:
+    redactor = Redactor(b"k" * 32)
+    told = redactor.body(
+        b'{"columns":["id","pin","n"],"rows":[[1,"correct",7],[2,4711,"x"]]}', "application/json"
+    ).decode()
+    expected = (
+        f'{{"columns":["id","pin","n"],"rows":[[1,"{redactor.mask("correct")}",7],[2,"{redactor.mask("4711")}","x"]]}}'
+    )
+    assert told == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["password=hunterxy", '{"user":"bob","token":"correct"}', "postgres://bob:hunterxy@db/x"]
+)
+def test_a_text_in_base64_is_masked_whole(text: str) -> None:
+    coded = base64.b64encode(text.encode()).decode()
+    redactor = Redactor(b"k" * 32)
+    assert redactor.text(f"a {coded} b") == f"a {redactor.mask(coded)} b" or coded not in redactor.text(f"a {coded} b")
+    assert coded not in redactor.body(json.dumps({"blob": coded}).encode(), "application/json").decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "authentication uses a shared key stored elsewhere\n", "the password was changed for user eva77 by admin\n",
+        "token refreshed for user1234 from 10.0.0.4:51234 in 12ms\n",
+        "password hashed with pbkdf2_sha256 and base64url\n",
+        "connect(host, port, timeout)\n",
+        "dbPassword is required\n", "user password changed by admin77 of team4x\n",
+        "/forgot-password-step2x\n",
+        "the bypass-v2x1 of compass-rose42\n", "ssh -p 2222 host1.example\n", "sent code to user1234\n",
+        "pages that are identified by search2 come first\n", "pass the key, then lock the door\n",
+        "10.0.0.4 admin logged in\n",
+        "echo done | tee log\n", "http GET https://x.example/a\n", "zip -r a.zip folder\n",
+        "token: see RFC6750 and oauth2client\n",
+    ],
+)  # fmt: skip
+def test_sentences_near_it_stay(text: str) -> None:
+    assert Redactor(b"k" * 32).text(text) == text
