@@ -21,6 +21,7 @@ cdef class Examiner:
     cdef public dict endpoints
     cdef public long long evidence_began
     cdef public long long faults
+    cdef public object held
     cdef public long long incomparable
     cdef public Tally keeping
     cdef public Tally lagging

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from shadowd.compare.conditional import not_comparable
 from shadowd.compare.difference import Differences
@@ -53,13 +54,22 @@ _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 NEEDY_TWIN = 0.25
 
 
+class Held:
+    """What an examiner was told while its evidence was written: by which of its methods, in order."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Callable[[Any], None], Any]] = []
+
+
 class Examiner:
     """See the module's head. All counters are of this run."""
 
     __slots__ = (
         "_names", "_needy", "_past", "_run_key", "_signatures", "_versions", "_warm_until", "began", "by_digest",
         "clock",
-        "compared", "contents", "conversations", "drift", "ended", "endpoints", "evidence_began", "faults",
+        "compared", "contents", "conversations", "drift", "ended", "endpoints", "evidence_began", "faults", "held",
         "incomparable", "keeping", "lagging", "latest", "limited", "outages", "outcomes", "own_lag",
         "reference_outages", "rules", "settings", "shed", "strangers", "timing", "twins", "uncomparable", "warmed",
     )  # fmt: skip
@@ -95,6 +105,7 @@ class Examiner:
         key = settings.run_key.encode()
         self._run_key = re.compile(rb"(?im)^" + re.escape(key) + rb":[ \t]*([^\r\n]*)") if key else None
         self._versions: list[bytes | None] = [None, None]
+        self.held: Held | None = None  # while its evidence is written nothing moves: what it is told waits there
         self._begin(0)
 
     def _begin(self, time: int) -> None:
@@ -182,11 +193,17 @@ class Examiner:
 
     def note_write(self, request: Request) -> None:
         """A request that is not mirrored and may change production's state."""
+        if self.held is not None:
+            self.held.told.append((self.note_write, request))
+            return
         if request.method not in _SAFE:
             self.drift.wrote(request)
 
     def note_written(self, exchange: Exchange) -> None:
         """Production's answer to it."""
+        if self.held is not None:
+            self.held.told.append((self.note_written, exchange))
+            return
         if exchange.response is not None:
             self.drift.told(exchange.request, exchange.response)
 
@@ -198,6 +215,9 @@ class Examiner:
 
     def examine(self, trial: Trial) -> None:
         """Each trial once, when production's answer and all sides are over."""
+        if self.held is not None:
+            self.held.told.append((self.examine, trial))
+            return
         if self.ended:
             return
         exchange, side = trial.exchange, trial.candidate

@@ -37,7 +37,7 @@ from shadowd.capture.processes import ProcessSample
 from shadowd.config.document import FilterSpec
 from shadowd.errors import ShadowdError
 from shadowd.evidence.evidence import Example
-from shadowd.evidence.examiner import Examiner
+from shadowd.evidence.examiner import Examiner, Held
 from shadowd.evidence.freezing import MAX_BYTES, FreezeError, Registry, freeze_steps
 from shadowd.evidence.talking import Unweighed
 from shadowd.evidence.thawing import thaw_untrusted
@@ -70,7 +70,7 @@ def registry() -> Registry:
         for package in (shadowd.compare, shadowd.talk, shadowd.evidence, shadowd.judge)
         for one in pkgutil.iter_modules(package.__path__)
     ]
-    traffic = (Example, Unweighed, Request, Response, Exchange, Trial, Side)
+    traffic = (Example, Held, Unweighed, Request, Response, Exchange, Trial, Side)
     return Registry.of(modules, traffic, (Slice, Reading, ProcessSample))
 
 
@@ -206,39 +206,28 @@ class Keeper:
 
 
 class Hold:
-    """While it lasts, what the examiner is told waits; at its end it is told in order.
+    """While it lasts, what the examiner is told waits; at its end it is told in order."""
 
-    It hides the examiner's methods on the object itself: while nothing is held, that costs nothing.
-    """
-
-    __slots__ = ("_examiner", "_waiting")
-
-    _HIDDEN = ("examine", "note_write", "note_written")
+    __slots__ = ("_examiner", "_held")
 
     def __init__(self, examiner: Examiner) -> None:
         self._examiner = examiner
-        self._waiting: list[Callable[[], None]] = []
+        self._held = Held()
 
     @property
     def overflown(self) -> bool:
-        return len(self._waiting) > HELD
+        return len(self._held.told) > HELD
 
     def __enter__(self) -> Hold:
-        for name in self._HIDDEN:
-            vars(self._examiner)[name] = partial(self._hold, getattr(self._examiner, name))
+        self._examiner.held = self._held
         return self
 
-    def _hold(self, tell: Callable[..., None], *told: object) -> None:
-        self._waiting.append(partial(tell, *told))
-
     def __exit__(self, *_: object) -> None:
-        for name in self._HIDDEN:
-            del vars(self._examiner)[name]
-        waiting, self._waiting = self._waiting, []
+        self._examiner.held = None
         failed: Exception | None = None
-        for tell in waiting:
+        for tell, what in self._held.told:
             try:
-                tell()
+                tell(what)
             except Exception as error:  # the others' exchanges are not lost with this one
                 failed = error
         if failed is not None:
@@ -279,7 +268,7 @@ def _thawed(packed: bytes) -> dict[str, Any]:
     try:
         examiner = kept["examiner"]
         fresh = Examiner(examiner.settings, examiner.rules)
-        if type(examiner) is not Examiner or vars(examiner).keys() != vars(fresh).keys():
+        if type(examiner) is not Examiner or not all(hasattr(examiner, name) for name in Examiner.__slots__):
             raise FreezeError("it has another shape in this version")
         for name in _emptied(examiner, fresh):
             setattr(examiner, name, getattr(fresh, name))
@@ -293,7 +282,8 @@ def _thawed(packed: bytes) -> dict[str, Any]:
 
 def _emptied(examiner: Examiner, fresh: Examiner) -> list[str]:
     """Attributes that held a left-out object themselves: as a new examiner has them."""
-    return [name for name, value in vars(examiner).items() if value is None and getattr(fresh, name) is not None]
+    emptied = (name for name in Examiner.__slots__ if getattr(examiner, name) is None)
+    return [name for name in emptied if getattr(fresh, name) is not None]
 
 
 _OF_SOURCE = ("_before", "_version")

@@ -17,6 +17,7 @@ from shadowd.compare.content import content_untrusted
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.trial import Trial
 from shadowd.exchange.exchange import Request, Response
+from shadowd.runs import run
 
 LIMIT = 1 << 20
 
@@ -36,24 +37,21 @@ def told(message: Request | Response | None) -> dict[str, Any] | None:
 
 
 def tap(path: str) -> None:
-    examine = Examiner.examine
+    class Tapped(Examiner):
+        def examine(self, trial: Trial) -> None:
+            exchange = trial.exchange
+            if exchange.response is not None:  # else nothing to compare with
+                line = {
+                    "target": exchange.request.target.decode("latin-1"),
+                    "request": told(exchange.request),
+                    "production": told(exchange.response),
+                    "candidate": told(trial.candidate.response),
+                }
+                with open(path, "a") as out:
+                    out.write(json.dumps(line) + "\n")
+            super().examine(trial)
 
-    def noted(self: Examiner, trial: Trial) -> None:
-        exchange = trial.exchange
-        if exchange.response is None:  # nothing to compare with
-            examine(self, trial)
-            return
-        line = {
-            "target": exchange.request.target.decode("latin-1"),
-            "request": told(exchange.request),
-            "production": told(exchange.response),
-            "candidate": told(trial.candidate.response),
-        }
-        with open(path, "a") as out:
-            out.write(json.dumps(line) + "\n")
-        examine(self, trial)
-
-    Examiner.examine = noted  # type: ignore[method-assign]
+    run.Examiner = Tapped  # type: ignore[misc]
 
 
 if __name__ == "__main__":
