@@ -72,7 +72,14 @@ class Memory:
         return max(FLOOR, self.limit - self.limit // RESERVE - self.own)
 
     def look(self, now: float) -> None:
-        """Measure, and set the budget's limit. ``now``: monotonic seconds."""
+        """Measure, and set the budget's limit. ``now``: monotonic seconds. Without a descriptor to look by, the latest
+        measure stands."""
+        try:
+            self._look(now)
+        except OSError:
+            return
+
+    def _look(self, now: float) -> None:
         self.own = max(0, self._measure() - self.budget.used)
         holes = self.own > self._trimmed + SLACK
         if holes and now >= self._trim_at:

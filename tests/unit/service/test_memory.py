@@ -127,3 +127,15 @@ def test_the_kernel_counts_what_is_taken() -> None:
     del held
     trim()
     assert anonymous() - before < 24 * MB
+
+
+def test_without_a_descriptor_to_look_by_the_latest_measure_stands() -> None:
+    process, memory = made(128 * MB, 40 * MB)
+    before = memory.budget.limit
+
+    def refuse() -> int:
+        raise OSError(24, "Too many open files")
+
+    memory._measure = refuse
+    memory.look(1.0)
+    assert (memory.budget.limit, memory.own, process.problems) == (before, 40 * MB, {})
