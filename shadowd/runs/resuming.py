@@ -224,8 +224,9 @@ class Hold:
 
     def __exit__(self, *_: object) -> None:
         self._examiner.held = None
+        waiting, self._held = self._held.told, Held()
         failed: Exception | None = None
-        for tell, what in self._held.told:
+        for tell, what in waiting:
             try:
                 tell(what)
             except Exception as error:  # the others' exchanges are not lost with this one

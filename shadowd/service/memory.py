@@ -23,7 +23,7 @@ from shadowd.ledger.budget import Budget
 
 FLOOR = 8 << 20  # some thirty bodies of max_body's default; also the least memory_max that can be configured
 LOOK_EVERY = 0.25  # seconds; a look is some 50 us
-RESERVE = 8  # an eighth: 6 of 96 MB were seen, with 200 endless streams upon hostile answers
+RESERVE = 5  # a fifth: 14 of 96 MB were seen, with 200 endless streams upon hostile answers
 SLACK = 8 << 20
 TRIM_EVERY = 2.0  # seconds: walking a heap of 100 MB takes milliseconds, in which nothing is mirrored
 _MB = 1 << 20

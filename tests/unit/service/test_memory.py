@@ -36,7 +36,7 @@ def made(limit: int, taken: int) -> tuple[Process, Memory]:
 
 def test_the_interpreter_is_taken_off_the_budget_at_once() -> None:
     _, memory = made(128 * MB, 40 * MB)
-    assert memory.budget.limit == 128 * MB - 16 * MB - 40 * MB
+    assert memory.budget.limit == 128 * MB - 128 * MB // RESERVE - 40 * MB
 
 
 def test_what_is_held_is_not_taken_off_twice() -> None:
