@@ -98,31 +98,34 @@ def daemon(host: Host, tmp_path_factory: pytest.TempPathFactory, request: pytest
         yield daemon
 
 
-def add(daemon: Daemon, url: str, **fields: object) -> None:
+def add(daemon: Daemon, url: str, **fields: object) -> int:
+    """How many filters there were with it; it is gone again."""
     spec = {"name": "boxed", "container": ID[:12], "targets": [{"url": url}], "twin": 0, **fields}
     daemon.call("filter.add", spec=spec)
+    there = len(daemon.call("filter.ls"))
     daemon.call("filter.rm", name="boxed")
+    return there
 
 
 @pytest.mark.parametrize("address", [BOX, f"[{BOX6}]", f"[::ffff:{BOX}]"])
 @pytest.mark.parametrize("with_ports", [True, False])
 def test_the_containers_own_address(daemon: Daemon, host: Host, address: str, with_ports: bool) -> None:
     if "::2" in address and not with_ports:  # who serves IPv4 alone is not production there
-        add(daemon, f"http://{address}:{host.port}")
+        assert add(daemon, f"http://{address}:{host.port}") == 1
         return
     ports = {"ports": [str(host.port)]} if with_ports else {}
     with pytest.raises(ShadowdError, match=r"production itself.*--allow-self"):
         add(daemon, f"http://{address}:{host.port}", **ports)
     assert daemon.call("filter.ls") == []
-    add(daemon, f"http://{address}:{host.port}", allow_self=True, **ports)
+    assert add(daemon, f"http://{address}:{host.port}", allow_self=True, **ports) == 1
 
 
 def test_another_port_address_or_direction_is_not(daemon: Daemon, host: Host) -> None:
-    add(daemon, f"http://{BOX}:{host.port + 1}")
-    add(daemon, f"http://{BOX}:{host.port}", ports=[str(host.port + 1)])
-    add(daemon, f"http://{SHADOW}:{host.port}", ports=[str(host.port)])
-    add(daemon, f"http://{HERE}:{host.port}", ports=[str(host.port)])
-    add(daemon, f"http://{BOX}:{host.port}", direction="outbound")
+    assert add(daemon, f"http://{BOX}:{host.port + 1}") == 1
+    assert add(daemon, f"http://{BOX}:{host.port}", ports=[str(host.port + 1)]) == 1
+    assert add(daemon, f"http://{SHADOW}:{host.port}", ports=[str(host.port)]) == 1
+    assert add(daemon, f"http://{HERE}:{host.port}", ports=[str(host.port)]) == 1
+    assert add(daemon, f"http://{BOX}:{host.port}", direction="outbound") == 1
 
 
 def test_a_cgroup_above_the_containers(daemon: Daemon, host: Host, slice_: Path) -> None:
