@@ -135,7 +135,7 @@ def soak(limit: int) -> list[str]:
         state.mkdir(parents=True, mode=0o700)
         sh("mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", str(state))
         stack.callback(sh, "umount", "-l", str(state))
-        daemon = Daemon(folder / "d", 'memory_max = "64MB"\ndead_man_seconds = "30s"\n').start()
+        daemon = Daemon(folder / "d", 'memory_max = "128MB"\ndead_man_seconds = "30s"\n').start()
         stack.callback(daemon.stop)
         production, target = Server(answer=echo), Server(answer=benign)
         bad = stack.enter_context(listener(hostile))
