@@ -77,7 +77,7 @@ class Metrics:
 
     def _daemon(self) -> Iterator[Metric]:
         standing = self._standing
-        pump, programs, guard = standing.pump, standing.programs, standing.guard
+        crew, programs, guard = standing.crew.statistics(), standing.programs, standing.guard
         build = GaugeMetricFamily(
             "shadowd_build_info", "Always 1; what runs.", labels=["version", "python", "kernel", "netns"]
         )
@@ -85,19 +85,19 @@ class Metrics:
         yield build
         gauges = (
             ("shadowd_problems", "Lines that shadowctl status shows as problems.", len(standing.problem_lines())),
-            ("shadowd_flows", "Production connections that are followed.", pump.table.statistics().flows),
+            ("shadowd_flows", "Production connections that are followed.", crew.flows),
             ("shadowd_ring_bytes", "Size of the kernel's ring.", programs.ring.size),
-            ("shadowd_ring_used_bytes", "Bytes of the ring that wait to be read.", programs.ring.backlog),
-            ("shadowd_pump_lag_seconds", "Age of the oldest segment that waits in the ring.", pump.lag() / 1e9),
-            ("shadowd_buffered_bytes", "Bytes in all buffers, the ring apart.", pump.engine.budget.used),
-            ("shadowd_buffered_limit_bytes", "What memory_max leaves to buffers.", pump.engine.budget.limit),
+            ("shadowd_ring_used_bytes", "Bytes of the ring that wait to be read.", crew.backlog),
+            ("shadowd_pump_lag_seconds", "Age of the oldest segment that waits in the ring.", crew.lag / 1e9),
+            ("shadowd_buffered_bytes", "Bytes in all buffers, the ring apart.", crew.used),
+            ("shadowd_buffered_limit_bytes", "What memory_max leaves to buffers.", crew.limit),
             ("shadowd_pressure_shed_ratio", "Share of connections that the guard sheds.", guard.controller.shed),
             ("shadowd_pressure_holding", "1 while the guard lets nothing be copied.", int(guard.controller.holding)),
             ("shadowd_store_failing", "1 while nothing is stored.", int(bool(standing.runs.writer.problem))),
         )
         for name, text, value in gauges:
             yield GaugeMetricFamily(name, text, value=value)
-        yield CounterMetricFamily("shadowd_pump_turns", "Batches that the pump has worked off.", value=pump.turns)
+        yield CounterMetricFamily("shadowd_pump_turns", "Batches that the pump has worked off.", value=crew.turns)
 
     def _requests(self) -> Iterator[Metric]:
         """The ledger, term by term."""
@@ -152,7 +152,7 @@ class Metrics:
 
     def _kernel(self) -> Iterator[Metric]:
         counters = self._standing.programs.counters()
-        pressure = self._standing.pump.held(counters["dead"])
+        pressure = self._standing.crew.held(counters["dead"])
         counters |= {"pressure": pressure, "dead": counters["dead"] - pressure}
         events = CounterMetricFamily("shadowd_kernel_events", "Counters of the capture program.", labels=["event"])
         lengths = CounterMetricFamily("shadowd_kernel_bytes", "Payload that matched, and what was lost of it.",

@@ -33,6 +33,7 @@ from shadowd.replay.target import Target
 from shadowd.runs.embedding import Embedding
 from shadowd.runs.recording import Recorder, load_key
 from shadowd.runs.runs import Runs
+from shadowd.service.crew import Alone, Crew
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
@@ -101,24 +102,25 @@ class Daemon:
         out_of_order = min(config.max_buffered_total, self.memory.budget.limit // 4)
         limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=out_of_order)
         self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
-        self.roster = Roster(config, programs, self.pump)
+        self.crew: Crew = Alone(self.pump)
+        self.roster = Roster(config, programs, self.crew)
         store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
         redactor = Redactor(load_key(config.state_dir), config.redact_names, config.redact_patterns)
         recorder = Recorder(redactor, config.node)
         log.redacted = redactor.text
-        self.resolving = Resolving(self.roster, self.engine)
+        self.resolving = Resolving(self.roster, self.crew)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
-        self.guard = host_guard(self.pump, config.cpu_guard, config.cpu_max, log)
+        self.guard = host_guard(self.crew, config.cpu_guard, config.cpu_max, log)
         self.standing = Standing(
-            config, programs, self.pump, self.roster, self.runs, self.guard, self.memory, self.problems
+            config, programs, self.crew, self.roster, self.runs, self.guard, self.memory, self.problems
         )
         self.embedding = Embedding(lambda: list(self.runs.current.values()), self.problems)
-        self.comparer = Comparer(self.engine.examining, self.problems)
-        self.engine.examining.on_failure = self._comparison_failed
-        self.health = Health(self.pump, self.standing.unready, config.dead_man_seconds)
+        self.comparer = Comparer(self.crew.examining, self.problems)
+        self.crew.examining.on_failure = self._comparison_failed
+        self.health = Health(self.crew, self.standing.unready, config.dead_man_seconds)
         self.serve_http: ServeHttp | None = None
         self._read = read
         self._persisting = trio.Lock()
@@ -336,7 +338,7 @@ class Daemon:
 
     async def tell_manager(self) -> None:
         """READY, STATUS and the watchdog, if a service manager started us."""
-        await keep_told(self.notifier, self.standing.unready, self.standing.sentence, lambda: self.pump.turns)
+        await keep_told(self.notifier, self.standing.unready, self.standing.sentence, lambda: self.crew.turns)
 
     async def watch_config(self) -> None:
         """Reload when a file of the configuration has changed and is the same at two looks; a bad one is told once."""
@@ -370,7 +372,7 @@ class Daemon:
                 await self._drain()
                 nursery.cancel_scope.cancel()
             for entry in self.roster.entries.values():
-                self.pump.leave(entry.filter, "shutdown")
+                self.crew.leave(entry.filter, "shutdown")
             with trio.move_on_after(CLOSE_SECONDS):
                 await self.runs.close()
         for late in (signal.SIGTERM, signal.SIGINT):  # one that comes now must not cut the clean-up short
@@ -386,11 +388,11 @@ class Daemon:
 
     async def _drain(self) -> None:
         """No new requests; what is in flight may end within DRAIN_SECONDS."""
-        self.pump.stopping = True
+        self.crew.stopping = True
         self.programs.apply([])
         self.roster.detach()
         with trio.move_on_after(DRAIN_SECONDS):
-            while self.engine.in_flight or self.programs.ring.backlog:
+            while not self.crew.idle:
                 await trio.sleep(0.02)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import trio
 
 from shadowd.capture.host import HostLoad
 from shadowd.capture.pressure import Controller, Reading
-from shadowd.worker.pump import Pump
+from shadowd.service.crew import Crew
 
 #: Seconds between two looks: long against the scheduler's ticks of 10 ms, short enough that a host which fills up has
 #: its cores back in two seconds; where nothing is mirrored there is nothing to shed.
@@ -28,11 +28,11 @@ class Guard:
     """``log`` takes an event and its fields. ``read`` is where readings come from: the host."""
 
     def __init__(
-        self, pump: Pump, cpu_guard: float, cpu_max: float, log: Callable[..., None], read: Callable[[], Reading]
+        self, crew: Crew, cpu_guard: float, cpu_max: float, log: Callable[..., None], read: Callable[[], Reading]
     ) -> None:
         self.controller = Controller(cpu_guard, cpu_max)
         self.last: Reading | None = None
-        self._pump = pump
+        self._crew = crew
         self._log = log
         self._read = read
         self._told = (0.0, "")
@@ -40,7 +40,7 @@ class Guard:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await trio.sleep(PERIOD if self._pump.engine.targets else IDLE_PERIOD)
+            await trio.sleep(PERIOD if self._crew.targets else IDLE_PERIOD)
             self.look(time.monotonic())
 
     def look(self, now: float) -> None:
@@ -51,9 +51,9 @@ class Guard:
         except OSError:  # no descriptor is left, for instance: the next second tells
             return
         controller.step(self.last, now)
-        self._pump.engine.spare(controller.shed)
-        if controller.holding != self._pump.holding:
-            self._pump.hold(controller.holding)
+        self._crew.spare(controller.shed)
+        if controller.holding != self._crew.holding:
+            self._crew.hold(controller.holding)
         self._tell(now)
 
     def _tell(self, now: float) -> None:
@@ -87,6 +87,6 @@ class Guard:
         }
 
 
-def host_guard(pump: Pump, cpu_guard: float, cpu_max: float, log: Callable[..., None]) -> Guard:
+def host_guard(crew: Crew, cpu_guard: float, cpu_max: float, log: Callable[..., None]) -> Guard:
     """A guard that reads this host."""
-    return Guard(pump, cpu_guard, cpu_max, log, HostLoad().read)
+    return Guard(crew, cpu_guard, cpu_max, log, HostLoad().read)

@@ -8,27 +8,26 @@ interface that does not exist yet waits for it and is ready: it captures all the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-from shadowd.worker.pump import Pump
+from shadowd.service.crew import Crew
 
 
 class Health:
     """``unattached`` says why a filter of the configuration does not capture, "" if all do; ``limit`` in seconds."""
 
-    def __init__(self, pump: Pump, unattached: Callable[[], str], limit: float) -> None:
-        self._pump = pump
+    def __init__(self, crew: Crew, unattached: Callable[[], str], limit: float) -> None:
+        self._crew = crew
         self._unattached = unattached
         self._limit = limit
 
     def dead(self) -> str:
         """Why it should be restarted; "" if it should not."""
-        silent = (time.monotonic_ns() - self._pump.now) / 1e9
+        silent = self._crew.silent
         return f"the pump has not turned for {silent:.1f} s" if silent > self._limit else ""
 
     def unready(self) -> str:
         """Why it does not do what the configuration says; "" if it does."""
-        if self._pump.stopping:
+        if self._crew.stopping:
             return "the daemon is stopping"
         return self.dead() or self._unattached()

@@ -7,15 +7,13 @@ looked for among this host's sockets.
 
 from __future__ import annotations
 
-import time
-
 import trio
 
 from shadowd.capture.itself import arrives_at
 from shadowd.config.filter import FilterSpec
 from shadowd.errors import ItselfError, ShadowdError
-from shadowd.replay.engine import Engine
 from shadowd.replay.target import Address, Target
+from shadowd.service.crew import Crew
 from shadowd.service.roster import Roster, is_itself, itself
 from shadowd.worker.entry import Entry
 
@@ -27,9 +25,9 @@ LOOK_EVERY = 0.5  # seconds between two looks for connections that nobody has lo
 class Resolving:
     """See the module's head."""
 
-    def __init__(self, roster: Roster, engine: Engine) -> None:
+    def __init__(self, roster: Roster, crew: Crew) -> None:
         self._roster = roster
-        self._engine = engine
+        self._crew = crew
         self._now = trio.Event()
         self._looked: dict[Target, list[Address]] = {}  # the addresses when its connections were looked at
         self._caught: set[Target] = set()  # seen to be production itself in a connection
@@ -102,14 +100,14 @@ class Resolving:
                 for target in entry.filter.targets:
                     if not entry.spec.allow_self and not target.itself and self._looked.get(target) != target.addresses:
                         await self._look(entry, target)
-            gone = self._looked.keys() - set(self._engine.targets)
+            gone = self._looked.keys() - set(self._crew.targets)
             for target in gone:
                 del self._looked[target]
             self._caught -= gone
             await trio.sleep(LOOK_EVERY)
 
     async def _look(self, entry: Entry, target: Target) -> None:
-        ends = self._engine.local_ends(target)
+        ends = self._crew.local_ends(target)
         if not ends or entry.spec.direction == "outbound" or not (entry.selected.ports or entry.selected.cgroups):
             return
         addresses = list(target.addresses)
@@ -122,4 +120,4 @@ class Resolving:
             target.addresses = []
             self._caught.add(target)
             target.itself = " — ".join(itself(target.url))
-            self._engine.cut(target, time.monotonic_ns())
+            self._crew.cut(target)

@@ -27,18 +27,18 @@ from shadowd.policy.jsonedit import JsonEdit
 from shadowd.policy.policy import Policy, loop_value
 from shadowd.replay.target import SECOND, Target, TargetLimits
 from shadowd.runs.embedding import check_model
+from shadowd.service.crew import Crew
 from shadowd.worker.entry import Entry, wanted_by
 from shadowd.worker.filters import Filter
-from shadowd.worker.pump import Pump
 
 
 class Roster:
     """See the module's head. All calls are made from the trio thread."""
 
-    def __init__(self, config: Config, programs: Programs, pump: Pump) -> None:
+    def __init__(self, config: Config, programs: Programs, crew: Crew) -> None:
         self._config = config
         self._programs = programs
-        self._pump = pump
+        self._crew = crew
         self._free = deque(range(MAX_FILTERS))
         self._retiring: deque[tuple[float, int, Filter]] = deque()
         self._socket_hook: SocketHook | None = None
@@ -158,9 +158,9 @@ class Roster:
 
     def _drop(self, entry: Entry, reason: str) -> None:
         self._retire(entry)
-        self._pump.leave(entry.filter, reason)
+        self._crew.leave(entry.filter, reason)
         for target in list(entry.filter.targets):
-            self._pump.engine.remove_target(target, time.monotonic_ns())
+            self._crew.drop(target)
         self._show_bits()
 
     def _retire(self, entry: Entry) -> None:
@@ -182,7 +182,7 @@ class Roster:
             self._retire(entry)
             raise
         if entry.spec.paused and old >= 0:
-            self._pump.leave(entry.filter, "removed")
+            self._crew.leave(entry.filter, "removed")
 
     def _take_bit(self) -> int:
         while self._retiring and (not self._free or time.monotonic() - self._retiring[0][0] > 10):
@@ -192,7 +192,7 @@ class Roster:
     def _show_bits(self) -> None:
         bits = {bit: running for _, bit, running in self._retiring}
         bits.update({entry.bit: entry.filter for entry in self.entries.values() if entry.bit >= 0})
-        self._pump.set_bits(bits)
+        self._crew.show(bits)
 
     # --- specification to running filter ------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class Roster:
 
     def _set_targets(self, entry: Entry, spec: FilterSpec) -> None:
         """Keep the targets whose address is unchanged, with their accounts; begin and end the others."""
-        running, engine = entry.filter, self._pump.engine
+        running = entry.filter
         contexts = self._contexts(spec)
         kept: list[Target] = []
         for wanted in spec.targets:
@@ -239,7 +239,7 @@ class Roster:
                     running.account.add_target(wanted.url, wanted.role),
                     _limits(spec),
                 )
-                engine.targets.append(target)
+                self._crew.adopt(target)
             target.limits = _limits(spec)
             target.tls = contexts[wanted.url, wanted.role]
             target.server_name = wanted.server_name or wanted.host
@@ -248,8 +248,8 @@ class Roster:
         gone = [target for target in running.targets if target not in kept]
         running.targets = kept
         for target in gone:
-            self._pump.leave_target(running, target)
-            engine.remove_target(target, time.monotonic_ns())
+            self._crew.leave_target(running, target)
+            self._crew.drop(target)
             running.account.targets.remove(target.account)
 
     def _contexts(self, spec: FilterSpec) -> dict[tuple[str, str], ssl.SSLContext | None]:

@@ -12,10 +12,10 @@ from shadowd.config.document import Config
 from shadowd.evidence.examining import ExaminingStatistics
 from shadowd.ledger.ledger import totals
 from shadowd.runs.runs import Runs
+from shadowd.service.crew import Crew
 from shadowd.service.guard import Guard
 from shadowd.service.memory import Memory
 from shadowd.service.roster import Roster
-from shadowd.worker.pump import Pump
 
 CATCH_UP = 2.0  # seconds: whoever asks waits; what is not read by then is counted as ``waiting``
 #: Replayed requests that came back: fewer may be a shadow that asks production for something now and then.
@@ -29,7 +29,7 @@ class Standing:
         self,
         config: Config,
         programs: Programs,
-        pump: Pump,
+        crew: Crew,
         roster: Roster,
         runs: Runs,
         guard: Guard,
@@ -38,7 +38,7 @@ class Standing:
     ) -> None:
         self.config = config
         self.programs = programs
-        self.pump = pump
+        self.crew = crew
         self.roster = roster
         self.runs = runs
         self.guard = guard
@@ -61,11 +61,11 @@ class Standing:
             "node": self.config.node,
             "netns": self.programs.netns,
             "hooks": self.roster.hooks(),
-            "flows": self.pump.table.statistics().flows,
+            "flows": self.crew.statistics().flows,
             "rate": rates,
-            "pump": self.pump.statistics(),
+            "pump": self.crew.pump_view(),
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
-            "examining": _examining(self.pump.engine.examining.statistics()),
+            "examining": _examining(self.crew.examining.statistics()),
             "guard": self.guard.statistics(),
             "memory": self.memory.statistics(),
             "store": self.runs.writer.statistics()._asdict(),
@@ -124,7 +124,7 @@ class Standing:
         return list(told)
 
     def _comparison_problems(self) -> list[str]:
-        failed = self.pump.engine.examining.failed
+        failed = self.crew.examining.failed
         if not failed:
             return []
         worst = max(failed, key=lambda place: failed[place])
@@ -144,10 +144,9 @@ class Standing:
         rest is counted where it waits, so that the byte identity can be checked."""
         entries = [self.roster.find(str(name))] if name is not None else list(self.roster.entries.values())
         before = self.programs.counters()
-        await self.pump.catch_up(CATCH_UP)
+        await self.crew.catch_up(CATCH_UP)
         self.roster.count()
-        waiting = self.programs.ring.waiting()
-        table = self.pump.table.statistics()
+        table, waiting = self.crew.statistics(), self.crew.waiting()
         after = self.programs.counters()
         discarded = dict(sorted(table.discarded.items()))
         accounted = table.delivered + table.duplicate + table.buffered + sum(discarded.values()) + waiting
@@ -158,7 +157,7 @@ class Standing:
         }
         least, most = (counted["bytes"] - _lost_bytes(counted) for counted in (before, after))
         kernel: dict[str, Any] = dict(after)
-        kernel["pressure"] = self.pump.held(after["dead"])
+        kernel["pressure"] = self.crew.held(after["dead"])
         kernel["dead"] = after["dead"] - kernel["pressure"]
         kernel |= {
             "delivered": table.delivered,

@@ -267,6 +267,15 @@ class Pump:
         with trio.move_on_after(limit / 1e9):
             await trio.lowlevel.wait_readable(self.engine.epoll.fileno())
 
+    @property
+    def backlog(self) -> int:
+        """Bytes of the ring that hold entries not read yet."""
+        return self._ring.backlog
+
+    def waiting(self) -> int:
+        """Bytes of payload in them."""
+        return self._ring.waiting()
+
     def lag(self) -> int:
         """Age (ns) of the oldest segment that waits in the ring."""
         oldest = self._ring.oldest

@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,8 +85,8 @@ def test_a_daemon_that_drains_is_alive_and_not_ready(daemon: Daemon, ports: tupl
 
 
 def state(silent: float = 0.0, unattached: str = "") -> Health:
-    pump: Any = SimpleNamespace(now=time.monotonic_ns() - int(silent * 1e9), stopping=False)
-    return Health(pump, lambda: unattached, 3.0)
+    crew: Any = SimpleNamespace(silent=silent, stopping=False)
+    return Health(crew, lambda: unattached, 3.0)
 
 
 def test_a_silent_pump_is_dead_and_not_ready() -> None:
