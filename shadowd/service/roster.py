@@ -20,14 +20,14 @@ from shadowd.capture.preflight import find_cgroup2
 from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.capture.selection import Selected, Wanted, select
-from shadowd.config.document import Config, FilterSpec, TargetSpec
+from shadowd.config.document import Config, FilterSpec
 from shadowd.errors import ItselfError, ShadowdError, UsageError
 from shadowd.ledger.ledger import describe
-from shadowd.policy.jsonedit import JsonEdit
-from shadowd.policy.policy import Policy, loop_value
-from shadowd.replay.target import SECOND, Target, TargetLimits
+from shadowd.policy.policy import Policy
+from shadowd.replay.target import Target
 from shadowd.runs.embedding import check_model
 from shadowd.service.crew import Crew
+from shadowd.worker.building import limits_of, make_filter, make_policy, make_target, run_by, tls_context
 from shadowd.worker.entry import Entry, wanted_by
 from shadowd.worker.filters import Filter
 
@@ -58,7 +58,7 @@ class Roster:
                 f"there is already a filter named {spec.name}", f"shadowctl filter set {spec.name} … changes it"
             )
         self.check([spec])
-        entry = Entry(spec, origin, self._make_filter(spec))
+        entry = Entry(spec, origin, make_filter(spec, self._policy(spec)))
         self._set_targets(entry, spec)
         self.entries[spec.name] = entry
         try:
@@ -85,11 +85,7 @@ class Roster:
         return entry
 
     def _run_by(self, entry: Entry, spec: FilterSpec) -> None:
-        entry.filter.policy = self._policy(spec)
-        entry.filter.protocol = spec.protocol
-        entry.filter.allow_writes = spec.allow_writes
-        entry.filter.order = spec.order
-        entry.filter.forward_proxy_header = spec.proxy_protocol == "forward"
+        run_by(entry.filter, spec, self._policy(spec))
         self._set_targets(entry, spec)
         entry.spec = spec
         entry.selected = select(wanted_by(spec))
@@ -198,30 +194,7 @@ class Roster:
 
     def _policy(self, spec: FilterSpec) -> Policy:
         key = self._config.loop_key
-        secret = key.get_secret_value().encode() if key is not None else None
-        methods: dict[str, Any] = {}
-        if spec.methods == "any":
-            methods["methods"] = None
-        elif spec.methods != "safe":
-            methods["methods"] = [method.encode() for method in spec.methods]
-        return Policy(
-            loop_value(self._config.node, spec.name, secret),
-            secret,
-            match_path=spec.match_path,
-            exclude_path=spec.exclude_path,
-            match_headers=[_header(text) for text in spec.match_header],
-            set_headers=[_header(text) for text in spec.set_header],
-            remove_headers=spec.remove_header,
-            json_edits=[JsonEdit(text) for text in spec.set_json],
-            preserve_host=spec.preserve_host,
-            **methods,
-        )
-
-    def _make_filter(self, spec: FilterSpec) -> Filter:
-        return Filter(
-            spec.name, self._policy(spec), spec.protocol, spec.allow_writes, spec.order,
-            spec.proxy_protocol == "forward",
-        )  # fmt: skip
+        return make_policy(spec, self._config.node, key.get_secret_value().encode() if key is not None else None)
 
     def _set_targets(self, entry: Entry, spec: FilterSpec) -> None:
         """Keep the targets whose address is unchanged, with their accounts; begin and end the others."""
@@ -231,16 +204,9 @@ class Roster:
         for wanted in spec.targets:
             target = next((t for t in running.targets if (t.url, t.role) == (wanted.url, wanted.role)), None)
             if target is None:
-                target = Target(
-                    wanted.url,
-                    wanted.scheme,
-                    wanted.host,
-                    wanted.port,
-                    running.account.add_target(wanted.url, wanted.role),
-                    _limits(spec),
-                )
+                target = make_target(running, wanted, limits_of(spec))
                 self._crew.adopt(target)
-            target.limits = _limits(spec)
+            target.limits = limits_of(spec)
             target.tls = contexts[wanted.url, wanted.role]
             target.server_name = wanted.server_name or wanted.host
             target.role = wanted.role
@@ -261,7 +227,7 @@ class Roster:
         contexts = {}
         for wanted in spec.targets:
             try:
-                contexts[wanted.url, wanted.role] = _tls_context(wanted)
+                contexts[wanted.url, wanted.role] = tls_context(wanted)
             except UsageError:
                 if entry is None or wanted not in entry.spec.targets:
                     raise
@@ -426,41 +392,6 @@ def _latency(targets: list[Target]) -> dict[str, dict[str, float | None]]:
         "production": targets[0].production_latency.milliseconds(),
         "shadow": targets[0].shadow_latency.milliseconds(),
     }
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, _, value = text.partition(":")
-    return name.strip(), value.strip()
-
-
-def _limits(spec: FilterSpec) -> TargetLimits:
-    return TargetLimits(
-        timeout=int(spec.timeout * SECOND),
-        max_lag=int(spec.max_lag * SECOND),
-        max_rps=spec.max_rps,
-        max_connections=spec.max_connections,
-        max_in_flight=spec.max_in_flight,
-        max_buffered=spec.max_buffered,
-        stream_window=int(spec.stream_window * SECOND),
-    )
-
-
-def _tls_context(wanted: TargetSpec) -> ssl.SSLContext | None:
-    """Verification is on unless the operator turned it off."""
-    if wanted.scheme != "https":
-        return None
-    try:
-        context = ssl.create_default_context(cafile=wanted.ca)
-        if wanted.client_cert is not None:
-            context.load_cert_chain(wanted.client_cert, wanted.client_key)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(
-            f"{wanted.url}: a certificate file cannot be used: {error}", "give readable PEM files"
-        ) from None
-    if wanted.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def is_itself(spec: FilterSpec, selected: Selected, host: str, port: int) -> bool:
