@@ -37,7 +37,7 @@ from shadowd.service.crew import Alone, Crew
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
-from shadowd.service.memory import Memory
+from shadowd.service.memory import Memory, one_arena
 from shadowd.service.notify import Notifier, keep_told
 from shadowd.service.privileges import give_up
 from shadowd.service.resolving import Resolving
@@ -458,6 +458,7 @@ async def run_daemon(
             programs = load(config.ring_bytes, config.own_mark, config.loader)
             if config.least_privilege or (config.least_privilege is None and os.geteuid() != 0):
                 give_up()
+            one_arena()
             # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
             gc.freeze()
             gc.set_threshold(50_000, 20, 50)
