@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shadowd.redact.secrets import Span
+from shadowd.redact.harmless import is_file, placed
+from shadowd.redact.names import SecretNames
+from shadowd.redact.secrets import Span, is_token
 
 #: Segments of an address that allows one thing to who knows it.
 _ACTING = frozenset(
@@ -16,12 +18,37 @@ _ACTING = frozenset(
 #: Segments of a path behind which a secret stands.
 ACTIONS = _ACTING | frozenset(
     {"invitations", "login", "sso", "sessions", "forgot", "hook", "hooks", "webhook", "webhooks", "callback",
-     "keys", "accept", "signin", "join"}
+     "keys", "accept", "signin", "join", "private"}
 )  # fmt: skip
 
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9.]+\Z")
 QUERY = re.compile(r"\?[^\s\"'<>#]{1,2000}+")
 _GIVEN = re.compile(r"=([^&;=\s\"'<>#]{5,400}+)")
+
+
+_SEGMENT = re.compile(r"[^/;]+")
+_SHARED = re.compile(r"(?<=/[is]/)(?=[^/;.]*[0-9])(?=[^/;.]*[A-Z])(?=[^/;.]*[a-z])[A-Za-z0-9_-]{8,64}+(?![^/;])")
+
+
+def segments(path: str, names: SecretNames) -> Iterator[Span]:
+    """Segments that are tokens, or stand behind one that says what they are: ``/reset/81d9a2``."""
+    behind = 0
+    for found in _SEGMENT.finditer(path):
+        piece = found[0]
+        if "=" in piece:
+            continue
+        token = is_token(piece) and not placed(path, found.start(), found.end())
+        if token or (behind and made(piece)) or _SHARED.match(path, found.start()):
+            yield found.span()
+        behind = 2 if leads(piece, names) else behind - (behind > 0)
+
+
+def leads(piece: str, names: SecretNames) -> bool:
+    """Whether a secret stands behind such a segment."""
+    if piece.lower().replace("_", "-") in ACTIONS:
+        return True
+    plain = len(piece) < 40 and piece.isascii() and not any(c.isdigit() or c in ".:" for c in piece)
+    return plain and names.secret(piece)
 
 
 def acts(path: str) -> bool:
@@ -54,6 +81,8 @@ def is_word(value: str) -> bool:
 
 def made(piece: str) -> bool:
     """A segment behind ``reset`` or ``token`` that is no word."""
+    if is_file(piece):
+        return False
     digits = sum(c.isdigit() for c in piece)
     letters = sum(c.isalpha() for c in piece)
     if len(piece) >= 6 and digits and letters and not re.fullmatch(r"v[0-9]{1,3}|[a-z]{1,30}[0-9]", piece):

@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from shadowd.redact.names import SecretNames, bare, tells
+from shadowd.redact import pieces
+from shadowd.redact.harmless import elsewhere, identifies, said
+from shadowd.redact.names import SecretNames, bare, chosen, describes, is_topic, tells
 from shadowd.redact.secrets import SECRET_LETTERS, is_scrambled
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]', re.DOTALL)
@@ -35,9 +37,24 @@ _HELD = frozenset(
 )  # fmt: skip
 #: Members that name columns, and those that hold rows of as many cells.
 _HEADINGS = frozenset(
-    {"fields", "columns", "headers", "header", "keys", "names", "labels", "columnnames", "fieldnames", "cols", "meta"}
+    {
+        "fields",
+        "columns",
+        "headers",
+        "header",
+        "keys",
+        "names",
+        "labels",
+        "columnnames",
+        "fieldnames",
+        "cols",
+        "meta",
+        "columnmetadata",
+        "columninfo",
+    }
 )
-_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items", "body", "vals"})
+_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items", "body", "vals",
+                   "f", "cells"})  # fmt: skip
 #: Members of events that repeat and hold no part of a text.
 _REPEATED = frozenset(
     {"id", "type", "object", "model", "role", "event", "name", "status", "index", "created", "finish_reason",
@@ -59,18 +76,33 @@ _RENEWS = re.compile(r"(?i:(?:change|set|reset|update|renew)[_.-]?pass)")  # wit
 _OPTIONS = frozenset({"-p", "-P", "-w", "-pw", "-a"})
 _OPTION_VALUE = re.compile(r"(?=[^0-9]{0,64}[0-9])(?=[^A-Za-z]{0,64}[A-Za-z])[^\s./:,\\-]{6,64}\Z")
 _PLAIN_WORD = re.compile(r"[A-Za-z_.-]*\Z")
+#: Members of objects that name a column; cells that are an object of one member; and what describes a value.
+_HEADING = frozenset({"name", "varcharvalue", "columnname", "column_name"})
+_CELL = re.compile(r"\s{0,8}\"\w{1,24}\"\s{0,4}:\s{0,4}(?:\"(?:[^\"\\]|\\.){0,2000}+\"|[0-9.]{1,40})\s{0,8}\}")
+_SCHEMA = re.compile(
+    r"[^{}\[\]]{0,300}?\"type\"\s{0,4}:\s{0,4}\"(?:string|object|integer|number|array|boolean|null|apiKey|https?|oauth2|openIdConnect)\""
+)
+_SHOWN = re.compile(
+    r"(?:[^{}\"]++|\{[^{}]{0,400}+\}|\"(?!last)[^\"{}]{0,200}+\"){0,80}+\"(?:last_?(?:4|four|digits)|lastFour|lastDigits)\""
+)
+_NAME = re.compile(r"[^\W\d][\w .-]{0,40}\Z")
+_IDS = re.compile(r"\"(?:[\w$.-]{0,40}[a-z_-])?(?:_id|[iI]d|ID)\"\s{0,4}:\s{0,4}\"([A-Za-z0-9_-]{12,40})\"")
+_TOKENS = re.compile(r"[A-Za-z0-9_-]{12,40}")
 _NESTED = 3  # documents within strings of documents
 _DEPTH = 400  # containers whose names are told apart; deeper ones share the last's
 
 
 _ID = re.compile(
-    r"(?:\A|[_.-])(?:id|ids|uuid|guid|etag|fingerprint|sha|commit|digest|checksum|revision)\Z"
-    r"|[a-z](?:Id|ID|Ids|Sha|Hash|Digest|Uuid|Guid)\Z|\A(?:ID|Id|SHA|ETag|UUID)\Z"
+    r"(?:\A|[_.-])(?:id|ids|uuid|guid|ulid|cuid|uid|etag|fingerprint|sha[0-9]{0,3}|shasum|commit|digest|checksum|revision"
+    r"|ref|parent|cursor|integrity|trace|span|etags?|md5|slug|after|before|avatar|icon|banner)\Z"
+    r"|[a-z0-9](?:Id|ID|Ids|Sha|Hash|Digest|Uuid|Guid|Uid|UID|Ref|Cursor|Fingerprint|Head|Checksum)\Z"
+    r"|\A(?:ID|Id|SHA|ETag|UUID)\Z"
 )
 
 
 #: Private members of a JSON Web Key (RFC 7518 §6); each has a ``kty``.
 _JWK = frozenset({"k", "d", "p", "q", "dp", "dq", "qi"})
+_JWK_PUBLIC = frozenset({"n", "e", "x", "y", "x5t", "x5t#S256"})
 _VARIABLE = re.compile(r"(?<!\w)([A-Za-z_]\w{0,63})\s{0,4}:\s{0,4}\$([A-Za-z_]\w{0,63})")
 
 
@@ -89,7 +121,20 @@ class Redactor(Protocol):
 class _Member:
     """What the name of a member says."""
 
-    __slots__ = ("bare", "calls", "held", "identifies", "kind", "labels", "low", "repeated", "secret", "shown", "weak")
+    __slots__ = (
+        "bare",
+        "calls",
+        "describes",
+        "held",
+        "identifies",
+        "kind",
+        "labels",
+        "low",
+        "repeated",
+        "secret",
+        "shown",
+        "weak",
+    )
 
     def __init__(self, name: str, secret: bool, shown: str, weak: bool) -> None:
         self.secret = secret
@@ -108,12 +153,15 @@ class _Member:
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("before", "calls", "columns", "deep", "fresh", "headings", "is_object", "key", "label", "member",
-                 "pending", "place", "score", "secret", "tokens")  # fmt: skip
+    __slots__ = ("before", "calls", "columns", "deep", "first", "fresh", "headings", "is_object", "key",
+                 "label", "leads", "member", "pending", "place", "score", "secret", "tokens", "told")  # fmt: skip
 
     def __init__(self, secret: bool, is_object: bool) -> None:
         self.secret = secret
         self.is_object = is_object
+        self.told = False  # what describes the secret is none
+        self.first = True  # nothing was opened in it yet
+        self.leads = False  # it is the first of an array
         self.key = ""
         self.member = _NONE
         self.label = False  # a member said that another one is secret
@@ -124,7 +172,7 @@ class _Frame:
         self.calls = False  # a member named a procedure that logs in
         self.deep = False  # ``label`` holds for what is below as well
         self.headings: list[str] | None = None  # of an array that names columns
-        self.columns: frozenset[int] | None = None  # cells that are secret, of this array or of those below
+        self.columns: dict[int, str] | None = None  # names of cells that are secret, of this array or of those below
         self.fresh = False  # whether they were named in this very object
         self.place = 0  # in an array with ``columns``
 
@@ -136,7 +184,8 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
     names: dict[str, _Member] = {}  # of this body: they repeat in every element of a list
     secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
     stack = [_Frame(False, False)]
-    also = _JWK if '"kty"' in text else frozenset[str]()
+    ids: frozenset[str] | None = None  # of this body, once something would be masked
+    also, open_ = (_JWK, _JWK_PUBLIC) if '"kty"' in text else (frozenset[str](), frozenset[str]())
     if "$" in text and '"variables"' in text:  # GraphQL: ``login(password: $p)`` says what ``p`` is
         also |= {one[2] for one in _VARIABLE.finditer(text) if secret_name(one[1])}
     named = False  # by the name just read
@@ -147,11 +196,11 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         if token in ("{", "["):
             held = frame.label and frame.member.held
             held = held or (frame.calls and token == "[" and frame.member.low in _ARGUMENTS)
+            inherits = frame.secret and not (frame.told and describes(frame.key))
             if len(stack) < _DEPTH:
-                stack.append(inner := _Frame(frame.secret or named or held, token == "{"))
-                inner.label = inner.deep = frame.deep
-                if token == "[":
-                    _arrange(frame, inner)
+                stack.append(inner := _opened(text, found.end(), frame, inherits or named or held, by))
+                inner.label = inner.label or frame.deep
+                inner.deep = frame.deep
             else:
                 frame.secret = frame.secret or named or held
             named = False
@@ -193,7 +242,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 if member.calls:
                     frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
                     frame.label = frame.label or (frame.calls and _RENEWS.search(value) is not None)
-                if member.low == "name" and len(stack) > 1 and stack[-2].headings is not None:
+                if member.low in _HEADING and len(stack) > 1 and stack[-2].headings is not None:
                     stack[-2].headings.append(value)
             else:
                 # ["password", "hunter2"], as headers in a row; ["--password", "..."]
@@ -207,24 +256,37 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 if frame.headings is not None:
                     frame.headings.append(value)
                 elif frame.columns and frame.place in frame.columns:
-                    held = frame.label = True
-            if (
-                frame.secret
+                    held = frame.label = by.names.holds(frame.columns[frame.place], value)
+            by_name = (
+                (
+                    frame.secret
+                    and not (frame.told and describes(frame.key) and not (chosen(value) and not member.identifies))
+                )
                 or named
                 or (held and frame.label)
-                or (
-                    frame.is_object
-                    and (
-                        (member.weak and tells(frame.key, value))
-                        or (member.bare and bare(_around(stack), member.low, value))
-                    )
+            )
+            if by_name and (elsewhere(value) or said(frame.key, value, by.names)):
+                new = value
+            elif by_name or (
+                frame.is_object
+                and (
+                    (member.weak and tells(frame.key, value))
+                    or (member.bare and bare(_around(stack), member.low, value))
                 )
             ):
                 new = by.told(value)
             elif found.end() == len(text) and _is_cut(token):
                 new = value  # no document: all of the text is looked through by whoever asked
             else:
-                new = by.identifier(value) if frame.is_object and member.identifies else _leaf(value, by, nested)
+                if frame.is_object and (member.identifies or frame.key in open_ or (frame.secret and "=" not in value)):
+                    new = by.identifier(value)
+                elif ids and _follows(value, ids, by):
+                    new = value
+                else:
+                    new = _leaf(value, by, nested)
+                    if new != value and ids is None:
+                        ids = frozenset(_IDS.findall(text))
+                        new = value if _follows(value, ids, by) else new
                 if held and frame.is_object:
                     frame.pending.append((found.start(), found.end(), token))
             frame.before = value if len(value) < 100 and " " not in value else ""
@@ -238,8 +300,11 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 leaves.setdefault(path, []).append((found.start(), found.end(), value, len(edits)))
             continue
         held = frame.label and frame.member.held
-        held = held or (frame.columns is not None and not frame.is_object and frame.place in frame.columns)
-        if frame.secret or named or held:
+        if frame.columns is not None and not frame.is_object and frame.place in frame.columns:
+            held = by.names.holds(frame.columns[frame.place], token)
+        if frame.headings is not None and not frame.is_object:
+            frame.headings = None  # no name is a number
+        if (frame.secret and not (frame.told and describes(frame.key))) or named or held:
             counted = named and not frame.secret and frame.member.low.endswith("tokens") and len(token) < 8
             new = token if counted else by.told(token)
         else:
@@ -255,29 +320,46 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         _close(closed, stack[-1], edits, by)
     kept = [edit for edit in edits if edit is not None]
     if split:
-        kept += _split(leaves, by, pattern is _LINE_TOKEN)
+
+        def whole(joined: str) -> str:
+            return by.text(redacted(joined, by) if joined.lstrip()[:1] in ("{", "[") else joined)
+
+        kept += pieces.joined(leaves, whole, pattern is _LINE_TOKEN)
     return _applied(text, kept)
 
 
 def _applied(text: str, edits: list[tuple[int, int, str]]) -> str:
-    pieces: list[str] = []
+    parts: list[str] = []
     done = 0
     for start, end, new in sorted(edits, key=lambda edit: edit[0]):
         if start >= done:
-            pieces += (text[done:start], new)
+            parts += (text[done:start], new)
             done = end
-    return "".join([*pieces, text[done:]]) if pieces else text
+    return "".join([*parts, text[done:]]) if parts else text
 
 
-def _arrange(frame: _Frame, inner: _Frame) -> None:
-    """An array is open: it may name columns, or hold rows of them."""
+def _opened(text: str, at: int, frame: _Frame, secret: bool, by: Redactor) -> _Frame:
+    """What begins before ``at``: an object or an array, which may name columns, or hold rows of them."""
+    is_object = text[at - 1] == "{"
     low = frame.member.low
+    cell = frame.columns and not frame.is_object and frame.columns.get(frame.place)
+    if is_object and cell and by.names.secret(cell):
+        secret = secret or _CELL.match(text, at) is not None
+    schema = is_object and secret and _SCHEMA.match(text, at) is not None
+    inner = _Frame(secret and not schema, is_object)
+    inner.told = frame.told or is_topic(frame.key) or (is_object and secret and _SHOWN.match(text, at) is not None)
+    inner.label = schema  # its default and its examples are secrets
+    inner.leads, frame.first = frame.first and not frame.is_object, False
     if not frame.is_object:
         inner.columns = frame.columns
-    elif low in _HEADINGS:
+    elif not is_object and low in _HEADINGS:
         inner.headings = []
-    elif frame.columns and low in _ROWS:
+    elif frame.columns and not is_object and low in _ROWS:
         inner.columns = frame.columns
+    leads = not (is_object or secret or inner.columns) and (inner.leads or (frame.leads and low in _ROWS))
+    if leads and inner.headings is None:
+        inner.headings = []  # a table's first row
+    return inner
 
 
 def _around(stack: list[_Frame]) -> str:
@@ -288,8 +370,10 @@ def _around(stack: list[_Frame]) -> str:
 def _close(frame: _Frame, around: _Frame, edits: list[tuple[int, int, str] | None], by: Redactor) -> None:
     """An object is over: its label may have come last, and a token with a score is a word of a model."""
     if frame.headings:
-        around.columns = frozenset(place for place, name in enumerate(frame.headings) if by.names.secret(name))
-        around.fresh = True
+        columns = _secret_columns(frame.headings, by.names)
+        if columns or around.columns is None:
+            around.columns = columns
+            around.fresh = True
     elif frame.fresh and frame.is_object:
         around.columns = frame.columns  # {"schema": {"fields": …}, "rows": …}
     if frame.pending and not frame.label and around.member.low == "property":
@@ -301,6 +385,21 @@ def _close(frame: _Frame, around: _Frame, edits: list[tuple[int, int, str] | Non
     if frame.score:
         for index in frame.tokens:
             edits[index] = None
+
+
+def _secret_columns(headings: list[str], names: SecretNames) -> dict[int, str]:
+    columns = {place: name for place, name in enumerate(headings) if names.secret(name) or names.weak(name)}
+    pair = len(headings) == 2 and 0 in columns  # a name and its value
+    return columns if not pair and all(map(_NAME.match, headings)) else {}
+
+
+def _follows(value: str, ids: frozenset[str], by: Redactor) -> bool:
+    """Whether there is no secret in ``value`` besides what members called id hold, and that is none."""
+    known = [one for one in _TOKENS.findall(value) if one in ids] if len(value) < 400 else []
+    if not known or any(by.identifier(one) != one for one in known):
+        return False
+    plain = _TOKENS.sub(lambda found: "id" if found[0] in ids else found[0], value)
+    return by.text(plain) == plain
 
 
 def _is_id(name: str) -> bool:
@@ -321,77 +420,12 @@ _LETTERS = re.compile(r"[A-Za-z0-9_+/=~-]*\Z")
 
 def _leaf(value: str, by: Redactor, nested: int) -> str:
     """A string that is not secret by its name; one that holds a document is looked at as that."""
-    if 16 <= len(value) < SECRET_LETTERS and _LETTERS.match(value) and is_scrambled(value):
+    if 16 <= len(value) < SECRET_LETTERS and _LETTERS.match(value) and is_scrambled(value) and not identifies(value):
         return by.mask(value)
     if nested and len(value) > 8 and value.lstrip()[:1] in ("{", "[") and ('"' in value or ":" in value):
         inner = redacted(value, by, nested=nested - 1)
         return inner if is_json(value, "") else by.text(inner)
     return by.text(value)
-
-
-def _split(
-    leaves: dict[str, list[tuple[int, int, str, int]]], by: Redactor, events: bool
-) -> list[tuple[int, int, str]]:
-    """What is secret only when the parts of a text are put together: a mask in the first, nothing in the others."""
-    edits: list[tuple[int, int, str]] = []
-    for parts in leaves.values():
-        values = [part[2] for part in parts]
-        if len(parts) < 2 or len(set(values)) * 3 < len(values) or sum(map(len, values)) > 40 * len(values):
-            continue
-        whole = "".join(values)
-        if not events and whole[:1] not in "{[" and not any(" " in value or "\n" in value for value in values):
-            continue  # articles' numbers of a list: no text
-        masked = by.text(whole)
-        if whole.lstrip()[:1] in ("{", "["):
-            masked = by.text(redacted(whole, by))
-        if masked == whole:
-            continue
-        # what is the same at the beginning and at the end of a changed stretch stays in its part
-        edits += _spread(parts, whole, masked)
-    return edits
-
-
-_MASKED = re.compile(r"\[redacted:[0-9a-f]{8}\]")
-
-
-def _spread(parts: list[tuple[int, int, str, int]], whole: str, masked: str) -> list[tuple[int, int, str]]:
-    """The masks put back into the parts: the text between two masks is found in order."""
-    spans: list[tuple[int, int, str]] = []
-    at = done = 0
-    for found in _MASKED.finditer(masked):
-        between = masked[done : found.start()]
-        start = at + len(between)
-        if whole[at:start] != between:
-            return [(part[0], part[1], json.dumps("")) for part in parts]  # it cannot be told where: all of it goes
-        following = _MASKED.search(masked, found.end())
-        rest = masked[found.end() : following.start() if following else len(masked)]
-        end = len(whole) - len(rest) if following is None else whole.find(rest, start + 1)
-        if rest == "" and following is not None:
-            end = start + 1
-        if end < start:
-            return [(part[0], part[1], json.dumps("")) for part in parts]
-        spans.append((start, end, found.group()))
-        at, done = end, found.end()
-    edits: list[tuple[int, int, str]] = []
-    offset = 0
-    current = 0
-    for start_, end_, value, _ in parts:
-        after = offset + len(value)
-        while current < len(spans) and spans[current][1] <= offset:
-            current += 1
-        pieces: list[str] = []
-        place, index = offset, current
-        while index < len(spans) and spans[index][0] < after:
-            start, end, mask = spans[index]
-            if start >= offset:
-                pieces += (whole[place:start], mask)
-            place = min(end, after)
-            index += 1
-        new = "".join([*pieces, whole[place:after]])
-        if new != value:
-            edits.append((start_, end_, json.dumps(new)))
-        offset = after
-    return edits
 
 
 def decoded(token: str) -> str:

@@ -15,6 +15,7 @@ _BACKSLASH = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[\"'\\/nrt])")
 _SHORT = {"n": "\n", "r": "\r", "t": "\t"}
 _MARK = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,15})(?:\s[^<>]{0,400})?/?>")
 _INLINE = frozenset({"b", "i", "em", "strong", "span", "code", "a", "tt", "font", "u", "kbd", "mark", "small", "samp"})
+_DIGESTS = frozenset({"etag", "digest", "checksum", "sha1", "sha256", "sha512", "md5", "revision", "commit"})
 # In base64 of ASCII the first of four letters is of the first half of the alphabet.
 _BASE64 = re.compile(
     r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4,}+(?:[A-Za-f][A-Za-z0-9+/][A-Za-z0-9+/=]=)?(?![A-Za-z0-9+/=_-])"
@@ -86,8 +87,10 @@ def _without(text: str, pattern: re.Pattern[str], decode: object) -> Layer | Non
 
 
 def _mark(tag: str) -> str:
-    """What is emphasised belongs to its sentence."""
+    """What is emphasised belongs to its sentence; a digest has its name."""
     found = _MARK.match(tag)
+    if found and found[1].lower() in _DIGESTS:
+        return tag
     return "" if found and found[1].lower() in _INLINE else "\n"
 
 

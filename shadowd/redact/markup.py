@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator
 from html import unescape
 
-from shadowd.redact.names import SecretNames
+from shadowd.redact.addresses import is_word
+from shadowd.redact.harmless import said
+from shadowd.redact.names import SecretNames, tells, words_of
 from shadowd.redact.secrets import Span
 
 _TAG = re.compile(
@@ -26,7 +28,8 @@ _LABELS = frozenset({"name", "id", "key", "property", "http-equiv", "type", "for
 _VALUES = frozenset({"value", "content", "val", "v", "data", "default", "text", "data-value", "string"})
 #: Elements whose text names what the next element holds (property lists, XML-RPC, and the like).
 _NAMING = frozenset(
-    {"key", "name", "n", "field", "param", "headername", "fieldname", "dt", "th", "label", "td", "attribute"}
+    {"key", "name", "n", "field", "param", "headername", "fieldname", "dt", "th", "label", "td", "attribute",
+     "param-name", "paramname", "env-entry-name", "header-name", "property-name", "propertyname", "attribute-name"}
 )  # fmt: skip
 _ASKING = frozenset({"input", "a", "button", "form", "select", "img", "script"})
 _EMPTY = frozenset({"input", "meta", "link", "br", "img", "hr", "param", "add", "col", "source", "set"})
@@ -42,6 +45,8 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
     opened = ""
     closes: dict[str, int] = {}  # where each tag is closed last
     before = False  # the text before was a name: what follows is its value
+    label = ""  # the name of what is a secret
+    likely = ""  # the name of what is a secret if it looks like one
     held: Span | None = None  # the text of a value just read: its name may follow
     for found in _TAG.finditer(text):
         if found["data"] is not None:
@@ -58,14 +63,20 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
         if at >= 0 and found.start() > at:
             span = _stripped(text, at, found.start())
             if span is not None:
+                content = text[span[0] : span[1]]
                 if inside or once:
-                    if not (naming and names.secret(text[span[0] : span[1]])):
+                    if not ((naming and names.secret(content)) or said(label, unescape(content), names)):
                         yield span
                     once = False
-                if naming and names.secret(unescape(text[span[0] : span[1]])):
+                elif likely and tells(likely, content):
+                    yield span
+                likely = ""
+                if naming and names.secret(unescape(content)):
                     once = held is None
                     if held is not None:
                         yield held
+                elif naming and len(content) < 64 and names.weak(content):
+                    likely = content
                 if not naming:
                     held = span if opened in _VALUES and not before else None
                     before = False
@@ -74,6 +85,7 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
         if not found["tag"]:
             continue
         tag = found["tag"].rpartition(":")[2]
+        once = once and tag.lower() not in ("th", "tr")  # they name a column
         opened = "" if found["close"] else tag.lower()
         if found["close"]:
             at = found.end()
@@ -84,14 +96,30 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
             continue
         attributes = list(_ATTRIBUTE.finditer(text, found.start("attributes"), found.end("attributes")))
         secret = names.secret(tag)
-        labels = [a for a in attributes if a["name"].lower().rpartition(":")[2] in _LABELS]
-        labelled = any(names.secret(unescape(_value(label)[:160])) for label in labels)
+        weak = tag if names.weak(tag) else ""
+        label = tag if secret else label
+        labelled = asked = False
         for attribute in attributes:
-            name = attribute["name"].rpartition(":")[2]
-            if (names.secret(name) and _value(attribute)) or (
-                (labelled or secret or inside) and name.lower().removeprefix("[").removesuffix("]") in _VALUES
-            ):
+            if attribute["name"].lower().rpartition(":")[2] in _LABELS:
+                name = _value(attribute)
+                if names.secret(unescape(name[:160])):
+                    labelled, label = True, name
+                elif len(name) < 64 and names.weak(name):
+                    weak = name
+                # hidden inputs are as of a query
+                asked = asked or (
+                    attribute["name"] == "name" and tag.lower() == "input" and names.secret_parameter(name)
+                )
+        asked = asked and any(_value(attribute).lower() == "hidden" for attribute in attributes)
+        for attribute in attributes:
+            name, value = attribute["name"].rpartition(":")[2], _value(attribute)
+            if not value:
+                continue
+            holds = name.lower().removeprefix("[").removesuffix("]") in _VALUES
+            told = labelled or secret or inside or (weak and tells(weak, value)) or (asked and not is_word(value))
+            if (holds and told) or names.holds(name, value):
                 yield _span(attribute)
+        likely = weak or likely
         if once and tag.lower() in _ASKING and not secret:  # a label and its field: what is typed there is an attribute
             yield from (_span(a) for a in attributes if a["name"].lower() == "value" and _value(a))
             once = False
@@ -111,6 +139,34 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
             inside, depth = tag, 1
     if at >= 0 and (inside or once) and (span := _stripped(text, at, len(text))):
         yield span
+
+
+_CELL = re.compile(
+    r"(?i:<(?P<cell>t[rhd]))\b[^<>]{0,400}+>"
+    r"(?:\s{0,8}<(?:code|b|strong|span|kbd|tt|em|i|div|p|pre)\b[^<>]{0,200}+>){0,4}+(?P<text>[^<]{0,2000}+)"
+)
+
+
+def tables(text: str, names: SecretNames) -> Iterator[Span]:
+    """Cells of tables below a heading that is a secret name."""
+    if "<th" not in text and "<TH" not in text:
+        return
+    headings: dict[int, str] = {}
+    place = -1
+    for found in _CELL.finditer(text):
+        content = unescape(found["text"].strip())
+        cell = found["cell"].lower()
+        if cell == "tr":
+            place = -1
+            continue
+        place += 1
+        if cell == "th":
+            if place == 0:
+                headings = {}
+            if len(content) < 64 and (names.secret(content) or names.weak(content)):
+                headings[place] = content
+        elif place in headings and content and names.holds(headings[place], content):
+            yield _stripped(text, *found.span("text")) or found.span("text")
 
 
 _CALL = re.compile(r"<methodName>\s{0,8}([\w.:/-]{1,100})\s{0,8}</methodName>")
@@ -180,23 +236,37 @@ def columns(text: str, names: SecretNames) -> Iterator[Span]:
             for sign in ("\t", ",", ";", "|"):
                 if sign in line:
                     cells = [cell.strip(" \"'`*\ufeff") for cell in line.split(sign)]
-                    secret = {place for place, cell in enumerate(cells) if len(cell) < 64 and names.secret(cell)}
-                    if secret and all(map(_is_heading, cells)):
-                        yield from _cells(text, end + 1, sign, secret, len(cells))
+                    if not all(map(_is_heading, cells)) or sum(map(bool, cells)) < 2:
+                        continue
+                    if secret := _secret_places(cells, names):
+                        yield from _cells(text, end + 1, sign, secret, len(cells), names)
                         return
+                    following = text[end + 1 : end + 1 + _HEADING_LIMIT].partition("\n")[0]
+                    if len(cells) > 2 and following.count(sign) == len(cells) - 1:
+                        return  # these are the headings
             headings = _WIDE.split(line.strip())
-            secret = {place for place, cell in enumerate(headings) if len(cell) < 64 and names.secret(cell)}
-            if secret and len(headings) > 1 and all(map(_is_heading, headings)):
-                yield from _aligned(text, end + 1, secret, len(headings))
+            if len(headings) > 1 and all(map(_is_heading, headings)) and (secret := _secret_places(headings, names)):
+                yield from _aligned(text, end + 1, secret, len(headings), names)
                 return
         at = end + 1
+
+
+def _secret_places(headings: list[str], names: SecretNames) -> dict[int, str]:
+    """Columns of secrets, or of what may be some."""
+    used = any(words_of(cell)[:1] in (("used",), ("redeemed",)) for cell in headings)  # of codes, each for once
+    return {
+        place: f"otp {cell}" if used and cell.lower() in ("code", "codes") else cell
+        for place, cell in enumerate(headings)
+        if 0 < len(cell) < 64
+        and (names.secret(cell) or names.weak(cell) or (used and cell.lower() in ("code", "codes")))
+    }
 
 
 _WIDE = re.compile(r" {2,}|\t")
 _WORD = re.compile(r"[^\s]+(?: [^\s]+)*+")
 
 
-def _aligned(text: str, at: int, secret: set[int], width: int) -> Iterator[Span]:
+def _aligned(text: str, at: int, secret: dict[int, str], width: int, names: SecretNames) -> Iterator[Span]:
     """Rows of as many cells, set apart by two blanks or more."""
     while at < len(text):
         row = _ROW.match(text, at)
@@ -204,15 +274,17 @@ def _aligned(text: str, at: int, secret: set[int], width: int) -> Iterator[Span]
             return
         cells = list(_WORD.finditer(text, at, at + len(row[0].rstrip("\r\n"))))
         if len(cells) == width:
-            yield from (cells[place].span() for place in secret if cells[place][0].strip("-=+"))
+            for place, name in secret.items():
+                if (value := cells[place][0]).strip("-=+") and names.holds(name, value):
+                    yield cells[place].span()
         at = row.end()
 
 
 def _is_heading(cell: str) -> bool:
-    return len(cell) < 64 and not any(sign in cell for sign in '={}<>:"\\')
+    return len(cell) < 64 and not any(sign in cell for sign in '={}<>:"\\()')
 
 
-def _cells(text: str, at: int, sign: str, secret: set[int], width: int) -> Iterator[Span]:
+def _cells(text: str, at: int, sign: str, secret: dict[int, str], width: int, names: SecretNames) -> Iterator[Span]:
     cell = re.compile(rf'[ ]*+(?:"((?:[^"]|"")*+)"?|\'([^\'{sign}\r\n]*+)\'|([^{re.escape(sign)}\r\n]*+))[ ]*+')
     column = 0
     while at < len(text):
@@ -222,7 +294,7 @@ def _cells(text: str, at: int, sign: str, secret: set[int], width: int) -> Itera
         if column in secret:
             group = next((n for n in (1, 2, 3) if found[n] is not None), 3)
             value = found[group].rstrip()
-            if value and value.strip("-+:= "):
+            if value and value.strip("-+:= ") and names.holds(secret[column], value):
                 yield found.start(group), found.start(group) + len(value)
         at = found.end()
         if text[at : at + 1] == sign:

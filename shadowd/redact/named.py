@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shadowd.redact.names import SecretNames, tells
-from shadowd.redact.nearby import STOP, near
+from shadowd.redact.harmless import computed, refers, said
+from shadowd.redact.names import SecretNames, chosen, describes, is_topic, tells
+from shadowd.redact.nearby import STOP, is_metavariable, near
 from shadowd.redact.places import hinted
 from shadowd.redact.secrets import MASK, Span
 
@@ -26,7 +27,9 @@ SCHEMES = frozenset(
 )  # fmt: skip
 #: Headers whose value has signs and blanks of its own.
 _LINES = frozenset({"cookie", "setcookie", "authorization", "proxyauthorization", "cookie2", "xcookie"})
-_NOTHING = frozenset({"null", "none", "nil", "undefined", "true", "false", "required", "optional", "string", "str"})
+_NOTHING = frozenset(
+    {"read", "write", "null", "none", "nil", "undefined", "true", "false", "required", "optional", "string", "str"}
+)
 
 _NAME = r"[^\W\d][\w.-]{0,127}+"  # longer names are not in any list
 _NAMED = re.compile(
@@ -72,13 +75,24 @@ def named(text: str, names: SecretNames) -> Iterator[Span]:
             continue
         if not (names.secret(name) or (text[start - 1 : start] in _QUERY_SIGNS and start and _parameter(found, names))):
             continue
+        if found["gap"].count("\n") == 0 and (
+            refers(text, found.end()) or (found["by"] != ":" and computed(text, found.end(), name, names))
+        ):
+            continue
         newline = text.rfind("\n", line, start)
         line = newline + 1 if newline >= 0 else line
         first = start == line or _BEFORE.fullmatch(text, line, start) is not None
         for begin, end in _values(text, found, line if first else -1):
-            if end > begin and not MASK.match(text, begin):
+            if end > begin and not (MASK.match(text, begin) or _is_none(text, begin, end, name, names)):
                 yield begin, end
             done = max(done, end)
+
+
+def _is_none(text: str, begin: int, end: int, name: str, names: SecretNames) -> bool:
+    """Whether the value of a secret name is told to people, or says where the secret is."""
+    return end - begin < 400 and (
+        refers(text, begin) or (" " in (value := text[begin:end]) and said(name, value, names))
+    )
 
 
 _LIKELY = re.compile(r"\\{0,7}[\"'`]?([^\s\"'`<>,;&\\]{3,200}+)(?=[\s\"'`<>,;&\\]|\Z)")
@@ -87,6 +101,14 @@ _QUERY_SIGNS = "?&;#"  # before a parameter; ``&amp;`` ends with one
 
 def _parameter(found: re.Match[str], names: SecretNames) -> bool:
     return found["by"] == "=" and not found["gap"] and names.secret_parameter(found["name"])
+
+
+def _is_reference(line: str) -> bool:
+    """``true``, and ``db_password`` in a list of secrets."""
+    return line.lower() in _NOTHING or ("_" in line and line.islower() and line.endswith(_ENDS))
+
+
+_ENDS = ("_password", "_secret", "_token", "_key", "_pass", "_cert")
 
 
 def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
@@ -118,7 +140,7 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
         assert rest is not None
         yield _behind_scheme(text, at, at + len(rest[0].rstrip()))
         return
-    if line < 0 and found["by"] == ":" and plain in _WORDS and not found["close"]:
+    if line < 0 and found["by"] == ":" and plain in _WORDS and found["close"] in ("", ")"):
         begin = _BARE.match(text, at, at + _DIGIT_WITHIN)
         if begin is not None and len(begin[0]) == _DIGIT_WITHIN and not _DIGIT.search(begin[0]):
             return  # as below, without looking at all of it
@@ -132,7 +154,7 @@ def _values(text: str, found: re.Match[str], line: int) -> Iterator[Span]:
         return
     if bare[0].lower() in _NOTHING:
         return
-    if found["by"] == ":" and not found["close"] and plain in _WORDS:
+    if found["by"] == ":" and found["close"] in ("", ")") and plain in _WORDS:
         if not _DIGIT.search(text, at, min(bare.end(), at + _DIGIT_WITHIN)):
             if line < 0 or len(bare[0]) < 8 or bare[0].lower() in STOP:
                 return
@@ -193,7 +215,7 @@ def _block(text: str, found: re.Match[str], line: int) -> Iterator[Span] | None:
     else:
         return None
     indent = len(_indent(text, line))
-    lines = list(_below(text, at, indent, literal=header is not None))
+    lines = list(_below(text, at, indent, literal=header is not None, topic=is_topic(found["name"])))
     return iter(lines) if lines or header is not None else None
 
 
@@ -202,8 +224,9 @@ def _indent(text: str, line: int) -> str:
     return found[0] if found else ""
 
 
-def _below(text: str, at: int, indent: int, literal: bool) -> Iterator[Span]:
+def _below(text: str, at: int, indent: int, *, literal: bool, topic: bool) -> Iterator[Span]:
     first, last = -1, -1
+    beside = -1  # indentation of a name that describes what is below it
     while at < len(text):
         found = _LINE.match(text, at)
         if found is None or found.end() == at:
@@ -218,7 +241,16 @@ def _below(text: str, at: int, indent: int, literal: bool) -> Iterator[Span]:
             if literal:
                 first = content if first < 0 else first
                 last = content + len(stripped)
-            elif not stripped.endswith(":") or not found[3]:
+            elif (
+                stripped.lower() in _NOTHING
+                or 0 <= beside < len(found[1])
+                or (topic and found[2] and describes(found[2]) and not chosen(found[3].strip("\"' ")))
+            ):
+                yield content, content  # how to sign in, and no secret
+            elif stripped.endswith(":") and found[3]:
+                beside = len(found[1]) if topic and describes(stripped[:-1]) else -1
+            else:
+                beside = -1
                 lead = len(stripped) - len(stripped.lstrip("\"' "))
                 yield content + lead, content + len(stripped.rstrip("\"', "))
         at = found.end()
@@ -309,7 +341,7 @@ def unsigned(text: str, names: SecretNames) -> Iterator[Span]:
     yield from near(text, names)
     foreign = _FOREIGN_PROSE.finditer(text) if _FOREIGN_HINT.search(text) else ()
     for found in (*_PROSE.finditer(text), *foreign):
-        if _is_told(found, text):
+        if _is_told(found, text) and not (found["flag"] and is_metavariable(found["value"], names)):
             start, end = found.span("value")
             if text[start] in "\"'`":
                 start += 1
@@ -401,10 +433,15 @@ _CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
 
 #: No secret stands behind a noun in a text without one.
 NOUN = re.compile(
-    r"pass|pwd|pw\b|kennwort|cv[vc]|csc|puk\b|[ck]od[ei]|c[oó]di[gc]|senha|contrase|clave|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
+    r"pass|pwd|pw\b|kennwort|cv[vc]|csc|puk\b"
+    r"|[ck]od[ei]|c[oó]di[gc]|\bm?tan\b|\b(?:log|sign)(?:ged|ed)? in\b|senha|contrase|clave"
+    r"|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
     r"|IDENTIFIED|WIFI:|community|com2sec|PSK|EAP|createUser|-U|add-mask|connect|PDO|mysqli|비번|비밀번호|패스워드|[^\s:]:(?:[0-9]{3,5}|\*):[^:\s]",
     re.IGNORECASE,
 )
+
+
+_THE_SECRET = re.compile(r"(?i:\b(?:the|my|our|your|their) secret\Z)")
 
 
 def _is_told(found: re.Match[str], text: str) -> bool:
@@ -426,7 +463,8 @@ def _is_told(found: re.Match[str], text: str) -> bool:
         return len(inner) >= 4
     if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in STOP:
         after = text[found.end("value") : found.end("value") + 1]
-        if (strong or " " in noun) and (after in ("", "\n", "\r", "<", '"', "'", ",") or value[-1] in ".!"):
+        told = strong or " " in noun or _THE_SECRET.search(text, max(0, found.start() - 8), found.end("noun"))
+        if told and (after in ("", "\n", "\r", "<", '"', "'", ",") or value[-1] in ".!"):
             return True
     if noun.isupper() and strong and verb is None and len(noun) > 2:
         start = found.start()

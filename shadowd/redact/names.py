@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 
 #: One word, or words in a row.
@@ -26,7 +27,8 @@ DEFAULT_NAMES = (
     "integration key", "captcha", "recaptcha", "hcaptcha", "turnstile response", "client key", "requirepass",
     "masterauth", "masterpass", "apikey", "community string", "code verifier", "question answer", "seed word",
     "recovery phrase", "backup phrase", "secret phrase", "wallet seed", "master seed", "recovery seed", "totp seed",
-    "recovery word", "cryptogram", "cavv", "pin block", "track data", "puk", "mtan", "macaroon", "keytab", "tkt",
+    "recovery word", "cryptogram", "cavv", "pin block", "pinblock", "authentication data",
+    "track data", "puk", "mtan", "macaroon", "keytab", "tkt",
     "bindpw", "passhash", "pwhash", "privkey", "presigned", "snmp community", "rocommunity", "rwcommunity",
     "unseal key", "pre shared", "crumb", "rootpw", "gift card code", "gift code", "voucher code", "voucher number",
     "pswd", "psw", "pswrd", "passw", "pswrd", "challenge response", "first pet", "pet name",
@@ -41,7 +43,10 @@ DEFAULT_NAMES = (
     "numero tarjeta", "numero carte", "carte bancaire", "cartao credito", "numero cartao", "carta credito",
     "identifiant secret", "gettone", "frase secreta", "frase semilla", "xprv", "wif", "sicherheitswort",
     "credencial", "credenciale", "credenziali", "identifikator sesji",
-    "비번", "패스워드", "암호", "토큰",
+    "비번", "패스워드", "암호", "토큰", "secure json data", "secure setting",
+    "conn str", "sas token", "sas url", "sas uri", "service ticket", "tgt", "verification value", "serial key",
+    "safe combination", "key material", "service account json", "github pat", "gitlab pat", "azure pat",
+    "dockerconfigjson", "jws", "jwe", "ciphertext blob", "kek", "dek", "one time code", "card code", "password data",
 )  # fmt: skip
 
 # Secret as the whole name only, and in the singular: ``cards`` and ``sessions`` are lists of things.
@@ -58,13 +63,15 @@ _KEYS = frozenset(
      "ingestion", "logging", "google", "stripe", "openai", "anthropic", "sendgrid", "mailgun", "algolia", "datadog",
      "tunnel", "vpn", "bitlocker", "filevault", "steam", "priv", "hawk", "jwt", "vapid", "fcm", "apns", "telnet",
      "seal", "kek", "dek", "wifi", "wlan", "wireless", "radius", "tacacs", "isakmp", "psk", "stream", "genie",
-     "listen", "wpa", "wep"}
+     "listen", "wpa", "wep", "decrypt", "secondary", "registration", "spend", "view", "wrapped", "dev", "ephemeral",
+     "publishable", "mac", "broadcast", "rtmp"}
 )  # fmt: skip
 _CODES = frozenset(
     {"auth", "authorization", "verification", "verify", "security", "confirm", "confirmation", "reset", "recovery",
      "backup", "sms", "login", "access", "activation", "invite", "invitation", "pairing", "device", "user", "pass",
      "secret", "factor", "mfa", "otp", "totp", "pin", "passkey", "scratch", "unlock", "signup", "magic", "email",
-     "puk", "door", "gate", "alarm", "entry", "safe", "lock", "transfer", "epp", "redeem", "redemption", "claim"}
+     "puk", "door", "gate", "alarm", "entry", "safe", "lock", "transfer", "epp", "redeem", "redemption", "claim",
+     "join", "validation"}
 )  # fmt: skip
 
 # Keys and codes in other languages: secret beside one of these, before or behind them (``cle_api``, ``api_cle``).
@@ -101,12 +108,35 @@ _ABOUT_LAST = frozenset(
      "color", "style", "label", "placeholder", "title", "network", "holder", "domain", "path", "samesite", "in",
      "by", "manager", "storage", "store", "parser", "stream", "bucket", "pool", "cost", "price", "logprob",
      "affinity", "kind", "consent", "banner", "group", "role", "event", "form", "field", "page", "view", "screen",
-     "layout", "state", "flow", "supported", "ref"}
+     "layout", "state", "flow", "supported", "ref", "check", "expire",
+     "scope", "symbol", "decimal", "digit", "file", "filename", "dir", "directory"}
+)  # fmt: skip
+_TOPICS = frozenset(
+    {
+        "auth",
+        "oauth",
+        "session",
+        "token",
+        "cookie",
+        "cookies",
+        "authentication",
+        "secret",
+        "secrets",
+        "credential",
+        "credentials",
+    }
+)
+# The same below one of these, or in an object that shows a card's last digits.
+_DESCRIBING = frozenset(
+    {"realm", "strategy", "driver", "backend", "secure", "country", "last", "funding", "month", "year", "region",
+     "host", "port", "url", "uri", "description", "fingerprint", "audience", "httponly", "only", "site", "user",
+     "username"}
 )  # fmt: skip
 _ABOUT_FIRST = frozenset(
     {"has", "is", "can", "should", "require", "requires", "needs", "enable", "disable", "allow", "max", "min", "num",
      "total", "forgot", "completion", "prompt", "cached", "reasoning", "accepted", "rejected", "audio", "image"}
 )  # fmt: skip
+_SIGNING_IN = frozenset({"auth", "oauth", "authorization", "token", "session", "jwt"})  # their addresses are public
 _COUNTED = frozenset({"input", "output", "completion", "prompt", "total", "cached", "reasoning", "max", "min", "num",
                       "thinking", "used", "remaining", "audio", "text", "image", "per", "prediction", "creation",
                       "read", "write", "cache", "budget", "thoughts", "candidates", "generated", "usage"})  # fmt: skip
@@ -246,6 +276,10 @@ class SecretNames:
             known = self._weak_memo[name] = _TAILS.search(name) is not None and _is_weak(words_of(name))
         return known
 
+    def holds(self, name: str, value: str) -> bool:
+        """Whether ``value`` is a secret of that name."""
+        return self.secret(name) or (self.weak(name) and tells(name, value))
+
     def _look(self, name: str) -> bool:
         words = words_of(name)
         if not words:
@@ -258,6 +292,8 @@ class SecretNames:
         if "maiden" in words or (words[0] == "enable" and words[1:] in (("password",), ("secret",))):
             return True  # what people are asked for, and what routers call so
         if len(words) > 1 and (words[-1] in _ABOUT_LAST or words[0] in _ABOUT_FIRST):
+            return False
+        if len(words) > 1 and words[-1] in ("url", "uri") and words[-2] in _SIGNING_IN:
             return False
         if "token" in words and _COUNTED.intersection(words) and name.rstrip("0123456789").lower().endswith("s"):
             return False  # input_tokens, cacheReadTokens
@@ -272,6 +308,18 @@ class SecretNames:
         if "password" in name[:_NAME_LIMIT].lower():
             return True  # EAPPassword
         return any(_WITHIN.search(word) or (len(word) > 4 and _is_compound(word)) for word in words)
+
+
+def is_topic(name: str) -> bool:
+    """Whether a secret's name is also that of settings (``{"auth": {"provider": …}}``)."""
+    return name.lower() in _TOPICS
+
+
+@lru_cache(_MEMO)
+def describes(name: str) -> bool:
+    """Whether a member below a topic is no secret."""
+    words = words_of(name)
+    return bool(words) and (words[-1] in _ABOUT_LAST or words[-1] in _DESCRIBING)
 
 
 def _is_weak(words: tuple[str, ...]) -> bool:
@@ -289,7 +337,13 @@ def tells(name: str, value: str) -> bool:
     low = name.lower()
     if any(word in low for word in _ANSWERS):
         return answers(value)
-    return chosen(value) or ("code" in low and value.isdigit() and 4 <= len(value) <= 8)
+    return chosen(value) or _grouped(value) or ("code" in low and value.isdigit() and 4 <= len(value) <= 8)
+
+
+def _grouped(value: str) -> bool:
+    """``JBSW Y3DP EHPK 3PXP``, as people type a key."""
+    groups = value.replace("-", " ").split(" ")
+    return len(groups) > 2 and len({*map(len, groups)}) == 1 and 3 < len(groups[0]) < 9 and chosen("".join(groups))
 
 
 def bare(parent: str, name: str, value: str) -> bool:

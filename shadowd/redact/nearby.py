@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from shadowd.redact.harmless import is_file, refers
 from shadowd.redact.names import SecretNames
 from shadowd.redact.places import PLACES, hinted
 from shadowd.redact.secrets import MASK, Span
@@ -18,8 +19,8 @@ from shadowd.redact.secrets import MASK, Span
 _TOLD = re.compile(
     r"(?<![A-Za-z])(?:pass(?:word|wd|phrase|code|wort)|pwd|psk|secret|credential|creds|kennwort|mot de passe|senha"
     r"|contrase[nñ]a|api[ _-]?key|(?:access|secret|private|license|encryption)[ _-]?key|community string"
-    r"|(?:(?:access|auth|api|refresh|session|bearer|security|bot)[ _-]?)?token|login (?:is|was))s?(?![A-Za-z])"
-    r"([^\r\n]{1,100})",
+    r"|(?:(?:access|auth|api|refresh|session|bearer|security|bot)[ _-]?)?token|login (?:is|was))s?"
+    r"(?![A-Za-z]|-[A-Za-z])([^\r\n]{1,100})",
     re.IGNORECASE,
 )
 _TELLING = ("pass", "pwd", "psk", "secret", "cred", "kennwort", "senha", "contrase", "key", "community", "token",
@@ -31,7 +32,7 @@ _CAMEL = re.compile(r"[a-z][A-Z]")
 _DIGIT = re.compile(r"[0-9]")
 _SIGNED = re.compile(r"[A-Za-z0-9][!*~^%&+?$#][A-Za-z0-9]")
 _NO_SECRET = re.compile(
-    r"[0-9a-f-]+\Z|v?[0-9]+[.-][0-9]|[0-9]{4}-?[0-9]{2}|[0-9][0-9.,]*[A-Za-z]{0,3}\Z|[\w.+-]+@[\w-]+\.|\w+:[0-9]+\Z|[\w-]+\.[a-z]+\Z"
+    r"[0-9a-f-]+\Z|#[0-9A-Fa-f]{3,8}\Z|v?[0-9]+[.-][0-9]|[0-9]{4}-?[0-9]{2}|[0-9][0-9.,]*[A-Za-z]{0,3}\Z|[\w.+-]+@[\w-]+\.|\w+:[0-9]+\Z|[\w-]+\.[a-z]+\Z"
     r"|.*(?i:oauth2|base64|b64|sha[0-9]|utf8|utf-8|md5|x86|i18n|l10n|k8s|http2|ipv[46]|web3|log4j|ec2|rfc[0-9]|p2p|b2b|aes[0-9]"
     r"|rsa[0-9]|ed25519|x25519|x509|pkcs|pbkdf2|2fa|mp[34]|hs256|rs256|es256|ps256|redacted|h264|s3|%[0-9a-f]{2}|u00)"
 )
@@ -45,10 +46,26 @@ _LISTED = re.compile(
 )
 _GIVEN = r"\s{0,8}(?:\"[^\"\r\n]{0,300}\"|'[^'\r\n]{0,300}'|[^\s,()\"']{1,100})\s{0,8},"
 _CONNECTED = re.compile(
-    r"(?<!\w)(?:PDO|mysqli|imap_open|ssh2_auth_password|\w{0,40}(?:[cC]onnect|[cC]onnection|[lL]ogin|_bind|[bB]ind))"
+    r"(?<!\w)(?:PDO(?:->__construct)?|mysqli|imap_open|CREATE_CREDENTIAL|ssh2_auth_password|\w{0,40}(?:[cC]onnect|[cC]onnection|[lL]ogin|_bind|[bB]ind))"
     rf"\s?\({_GIVEN}{_GIVEN}\s{{0,8}}[\"'](?P<value>[^\"'\r\n]{{1,300}})[\"']"
 )
-_CONNECTING = ("connect", "pdo", "mysqli", "login", "bind", "imap_open", "ssh2_auth")
+#: ``SetBasicAuth("eva", "…")``, ``new NetworkCredential('eva', '…')``
+_SIGNING = re.compile(
+    rf"(?i:(?<!\w)\w{{0,40}}(?:basic_?auth|credentials?|password_?authentication))\s?\({_GIVEN}"
+    r"\s{0,8}[\"'](?P<value>[^\"'\r\n]{1,300})[\"']\s{0,8}[,)]"
+)
+_CONNECTING = ("connect", "pdo", "mysqli", "login", "bind", "imap_open", "ssh2_auth", "credential", "auth")
+#: ``changePassword(old: "…", new: "…")``
+_RENEWING = re.compile(
+    r"(?i:(?<!\w)(?:change|set|reset|update)_?(?:user_?)?pass(?:word|wd|code))\((?P<given>[^()\r\n]{1,400})\)"
+)
+_QUOTED = re.compile(r"[\"']([^\"'\r\n]{1,200})[\"']")
+#: ``set psksecret …``, a line of a router's configuration
+_SET = re.compile(
+    r"^[ \t]{0,16}(?:set[ \t]{1,4}(?P<name>[A-Za-z_][\w.-]{4,63}+)|(?P<compound>[A-Za-z]{2,24}[._-][\w.-]{3,48}+))"
+    r"[ \t]{1,8}(?:ENC )?(?P<quote>[\"']?)(?P<value>[^\s\"'=:|(]{4,300})(?<!,)(?P=quote);?[ \t]*$",
+    re.MULTILINE,
+)
 #: ``pwd = new String("…")``, ``"password": String("…")``, ``password => <<"…">>``
 _MADE = re.compile(
     r"(?<![\w.])(?P<name>[A-Za-z_][\w.-]{1,63}+)[\"'\]]{0,2}[ \t]{0,4}(?:=>|:=|[:=])[ \t]{0,4}"
@@ -64,11 +81,15 @@ _ASSIGNED = re.compile(
 )
 #: ``PASSWORD ?= …``, ``PASSWORD += …``
 _ADDED = re.compile(r"(?<![\w.])(?P<name>[A-Za-z_][\w.-]{1,63}+)[ \t]{0,4}[?+]=[ \t]{0,4}(?P<value>[^\s\"']{1,300})")
+#: ``--csrf x``
+_OPTION = re.compile(
+    r"(?<![\w-])--(?P<name>[A-Za-z][\w.-]{2,63}+)[ \t]{1,4}(?P<quote>[\"']?)(?P<value>[^\s\"'-][^\s\"']{0,300})"
+)
 #: ``password.......x``, as HikariCP logs what it was told
 _LEADERS = re.compile(r"(?<![\w.])(?P<name>[A-Za-z][\w-]{1,63}+)\.{4,64}(?P<value>[^\s.]\S{0,300})")
 #: A row of two cells.
 _ROW = re.compile(
-    r"^[\"']?(?P<name>[A-Za-z_][\w.-]{2,63})[\"']?(?:\t|[;,][ \t]{0,4})"
+    r"^[\"']?(?P<name>[A-Za-z_][\w.-]{2,63})[\"']?(?:\t|[;,][ \t]{0,4}|[ \t]{1,40}\|[ \t]{1,4})"
     r"[\"']?(?P<value>[^\"'\r\n;,\t]{1,300})[\"']?[;,]?\r?$",
     re.MULTILINE,
 )
@@ -101,7 +122,7 @@ def near(text: str, names: SecretNames) -> Iterator[Span]:
         for found in _TOLD.finditer(text):
             for word in _WORD.finditer(text, found.start(1), found.end(1)):
                 start, end = word.start(), word.start() + len(word[0].rstrip(".:!?"))
-                if unlikely(text[start:end]):
+                if unlikely(text[start:end]) and not is_file(text[start:end]):
                     yield start, end
     for pattern in hinted(PLACES, low):
         for found in pattern.finditer(text):
@@ -111,12 +132,20 @@ def near(text: str, names: SecretNames) -> Iterator[Span]:
     if "(" in text and ('"' in text or "'" in text):
         if any(word in low for word in _CONNECTING):
             yield from (found.span("value") for found in _CONNECTED.finditer(text))
+            yield from (found.span("value") for found in _SIGNING.finditer(text))
+        if "pass" in low:
+            for call in _RENEWING.finditer(text):
+                yield from (found.span(1) for found in _QUOTED.finditer(text, *call.span("given")))
         for found in _MADE.finditer(text):
-            if names.secret(found["name"]) and not _ENVIRONMENT.match(found["value"]):
+            if names.secret(found["name"]) and not _ENVIRONMENT.match(found["value"].strip()):
                 yield found.span("value")
     if '"' in text or "'" in text or "`" in text:
         for found in _ASSIGNED.finditer(text):
             if names.secret(found["name"]) and not _is_said(found["value"], names):
+                yield found.span("value")
+    if "--" in text:
+        for found in _OPTION.finditer(text):
+            if names.holds(found["name"], found["value"]) and not is_metavariable(found["value"], names):
                 yield found.span("value")
     if "?=" in text or "+=" in text:
         yield from (found.span("value") for found in _ADDED.finditer(text) if names.secret(found["name"]))
@@ -130,10 +159,22 @@ def near(text: str, names: SecretNames) -> Iterator[Span]:
                 yield found.start(1), found.start(1) + len(found[1].rstrip())
     if "...." in text:
         yield from (found.span("value") for found in _LEADERS.finditer(text) if names.secret(found["name"]))
-    if "," in text or ";" in text or "\t" in text:
+    if "\n" in text:
+        for found in _SET.finditer(text):
+            value = found["value"]
+            told = value.lower() not in STOP and not names.secret(value) and not refers(text, found.start("value"))
+            if told and names.holds(found["name"] or found["compound"], value):
+                yield found.span("value")
+    if "," in text or ";" in text or "\t" in text or "|" in text:
         for found in _ROW.finditer(text):
             if names.secret(found["name"]) and not names.secret(found["value"]):
                 yield found.span("value")
+
+
+def is_metavariable(value: str, names: SecretNames) -> bool:
+    """``--password PASSWORD``, as a program explains its options."""
+    plain = value.strip("[]<>.,")
+    return plain.isupper() and plain.isalpha() and (plain in ("KEY", "CODE", "STRING", "VALUE") or names.secret(plain))
 
 
 def _is_said(value: str, names: SecretNames) -> bool:

@@ -63,7 +63,7 @@ PLACES = tuple(
          r"|passphrase|api key)\)"),
         (("send",),
          r"\b[Pp]assw?o?r?d?[^\r\n]{0,40}[\r\n]{0,2}[ \t]{0,8}send(?:line)? (?:-- )?\"([^\"\\\r\n]{1,200})\\[rn]"),
-        (("login", "log_in", "signin", "sign_in", "authenticate", "attempt", "_password"),
+        (("login", "log_in", "signin", "sign_in", "authenticate", "attempt", "_password", "auth("),
          r"(?i:\b(?:log_?in|sign_?in|authenticate|auth|attempt|(?:check|verify)_?password)\("
          r"(?:[ \t]?[\"'][^\"'\r\n]{1,200}[\"']|[\w$ ]{1,40}(?:\([\w ]{0,40}\))?)[ \t]?,[ \t]?[\"'])"
          r"([^\"'\r\n]{1,200})[\"'][ \t]?\)"),
@@ -136,6 +136,21 @@ PLACES = tuple(
          r"(?i)\b(?:enter|use|type|is|code|pin)[: ]{1,3}([0-9]{4,8}) (?:to|as|for|when)\b[^.\r\n]{0,60}?"
          r"\b(?:code|log ?in|sign ?in|verif|confirm|otp|pin\b|passcode)"
          r"|(?:^|[>.!?] ?)[ \t]{0,8}(?:your |the )?(?:code|pin|otp)(?: is|:)\s{1,4}([0-9]{4,8})(?![\w.-])"),
+        (("code", "codi", "códi"),
+         r"(?i:\bc(?:ode|[oó]di[gc][oe]))"
+         r"(?i:(?<!error code)(?<!status code)(?<!exit code)(?<!area code)(?<!zip code))"
+         r"(?i:(?<!postal code)(?<!country code)(?<!product code)(?<!item code)(?<!promo code))"
+         r"(?i:(?<!coupon code)(?<!return code)(?<!response code)(?<!http code)(?<!dial code))"
+         r"(?i:(?<!sort code)(?<!bar code)(?<!qr code)(?<!source code)(?<!order code))"
+         r"(?i:(?<!customer code)(?<!reason code)(?<!tax code)(?<!currency code)(?<!color code))"
+         r"(?i:(?<!colour code))"
+         r"(?: is|:)?\s{1,4}([0-9]{6})(?![\w.-])"),
+        (("tan ",), r"\b(?:m|sms|push|photo|chip)?-?TAN:? ([0-9]{6})(?![\w.-])"),
+        # ``log in with admin / …``
+        (("log in", "login", "logged in", "log on", "sign in", "signed in", "connect"),
+         r"(?i:\b(?:log(?:ged)? ?[io]n|sign(?:ed)? in|connect(?:ed)?)\b)[^\r\n]{0,60}?\b(?:with|as|using)[ \t][\"'`]?"
+         r"[\w.@-]{1,64}[\"'`]?[ \t]?[/:|][ \t]?[\"'`]?(?!(?i:oauth|saml|http|sha|utf))(?=[^\s0-9]{1,64}[0-9])"
+         r"([^\s\"'`,;]{6,64})"),
     )
 )  # fmt: skip
 

@@ -22,9 +22,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from shadowd.redact import documents, wires
-from shadowd.redact.addresses import ACTIONS, DATE, QUERY, acts, given_in, is_word, made, of_user
+from shadowd.redact.addresses import DATE, QUERY, acts, given_in, is_word, leads, made, of_user, segments
 from shadowd.redact.layers import LAYERED, layers
-from shadowd.redact.markup import MARKUP, arguments, columns, marked_up
+from shadowd.redact.markup import MARKUP, arguments, columns, marked_up, tables
 from shadowd.redact.named import NOUN, SCHEMES, SIGN, called, named, unsigned
 from shadowd.redact.names import SecretNames
 from shadowd.redact.patterns import compile_pattern, matches
@@ -62,8 +62,7 @@ _ECHOES = 4096
 _WORDS = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|]{3,200}+")
 _PHRASE = 6  # words: longer values are sentences, whose words are everybody's
 
-_ADDRESS = re.compile(r"(?<=://)[^\s\"'<>?#]{1,2000}+|(?<![\w/])/[\w.~%@:+-]+/[^\s\"'<>?#]{1,2000}+")
-_SEGMENT = re.compile(r"[^/;]+")
+_ADDRESS = re.compile(r"(?<=://)[^\s\"'<>?#)]{1,2000}+|(?<![\w/])/[\w.~%@:+-]+/[^\s\"'<>?#)]{1,2000}+")
 
 
 class Redactor:
@@ -138,18 +137,19 @@ class Redactor:
             by_name += called(text, names)
         if "<" in text and MARKUP.search(text):
             by_name += marked_up(text, self.names)
+            by_name += tables(text, self.names)
             by_name += arguments(text)
         if NOUN.search(text):
             by_name += unsigned(text, self.names)
-            if "\n" in text:
-                by_name += columns(text, self.names)
+        if "\n" in text:
+            by_name += columns(text, self.names)
         for start, end in by_name:
             value = text[start:end]
             self.told(value)
             yield start, end, value
         if "/" in text:
             for address in _ADDRESS.finditer(text):
-                for start, end in self._segments(address[0]):
+                for start, end in segments(address[0], self.names):
                     yield address.start() + start, address.start() + end, address[0][start:end]
                 if text[address.end() : address.end() + 1] == "?" and acts(address[0]):
                     query = QUERY.match(text, address.end())
@@ -216,36 +216,21 @@ class Redactor:
         path, question, query = url.partition("?")
         if "://" in path:  # the text's rules know addresses with a password
             path = self.text(path)
-        path = self._masked(path, [(start, end, unquote_plus(path[start:end])) for start, end in self._segments(path)])
+        path = self._masked(
+            path, [(start, end, unquote_plus(path[start:end])) for start, end in segments(path, self.names)]
+        )
         path = "/".join(map(self._piece, path.split("/")))
         if query and acts(path):
             given = [(start, end, unquote_plus(query[start:end])) for start, end in given_in(query, 0, len(query))]
             query = self._masked(query, given)
         return path + question + self._pairs(query) + hash_ + self._pairs(fragment)
 
-    def _segments(self, path: str) -> Iterator[Span]:
-        """Segments that are tokens, or stand behind one that says what they are: ``/reset/81d9a2``."""
-        leads = 0
-        for found in _SEGMENT.finditer(path):
-            piece = found[0]
-            low = piece.lower()
-            if "=" in piece:
-                continue
-            if is_token(piece) or (leads and made(piece)):
-                yield found.span()
-            word = low.replace("_", "-")
-            leads = 2 if word in ACTIONS or self._leads(piece) else leads - (leads > 0)
-
     def secret_segment(self, parent: str, segment: str) -> bool:
         """Whether a segment of a path is a secret where it stands."""
         if len(segment) < 6 or "{" in segment:
             return False
-        leads = any(word in ACTIONS or self._leads(word) for word in parent.rsplit("/", 2)[-2:])
-        return is_token(segment) or (leads and made(segment))
-
-    def _leads(self, piece: str) -> bool:
-        plain = len(piece) < 40 and piece.isascii() and not any(c.isdigit() or c in ".:" for c in piece)
-        return plain and self.names.secret(piece)
+        behind = any(leads(word, self.names) for word in parent.rsplit("/", 2)[-2:])
+        return is_token(segment) or (behind and made(segment))
 
     def _field(self, line: str) -> str:
         name, colon, value = line.partition(":")
@@ -262,7 +247,7 @@ class Redactor:
         elif key in ("www-authenticate", "proxy-authenticate", "access-control-allow-headers", "vary", "allow"):
             blob = key.endswith("authenticate") and " " in content
             content = self.text(content) if "=" in content or blob else content
-        elif self.is_secret(key) or key in ("dpop", "authentication-info", "proxy-authentication-info"):
+        elif self._named(key, content) or key in ("dpop", "authentication-info", "proxy-authentication-info"):
             scheme, space, rest = content.partition(" ")
             known = space and scheme.lower() in SCHEMES
             content = f"{scheme} {self.told(rest.strip())}" if known else self.told(content)
@@ -273,6 +258,12 @@ class Redactor:
         else:
             content = self.identifier(content) if key in _OPEN_HEADERS else self.text(content)
         return self._header_name(name) + colon + lead + content
+
+    def _named(self, key: str, content: str) -> bool:
+        """Whether a header is secret by its name; ``X-Shop-Access`` and ``X-Fleet-Key`` too."""
+        lone = len(content) > 7 and " " not in content
+        known = key.endswith("-access") or (key.startswith("x-") and self.names.weak(key))
+        return self.names.holds(key, content) or (lone and known)
 
     def _protocols(self, pieces: list[str]) -> Iterator[str]:
         before = ""
@@ -311,7 +302,7 @@ class Redactor:
             yield start, end, path[start:end]
         if "/" in path:
             for found in _ADDRESS.finditer(path):
-                for start, end in self._segments(found[0]):
+                for start, end in segments(found[0], self.names):
                     yield found.start() + start, found.start() + end, found[0][start:end]
         for start, end in matches(self._patterns, path) if self._patterns else ():
             yield start, end, path[start:end]
@@ -390,7 +381,10 @@ class Redactor:
         for pair in pairs:
             name, equals, value = pair.partition("=")
             plain = unquote_plus(name)
-            if equals and (self.is_secret(plain) or (plain in user and not (value.isdigit() or is_word(value)))):
+            if equals and (
+                self.names.holds(plain, unquote_plus(value))
+                or (plain in user and not (value.isdigit() or is_word(value)))
+            ):
                 pieces.append(self._piece(name, pairs=False) + equals + self.told(unquote_plus(value)))
             elif equals and self.names.secret_parameter(plain) and not is_word(value):
                 pieces.append(name + equals + self.mask(unquote_plus(value)))
@@ -420,14 +414,18 @@ class Redactor:
             name = found["quoted"] or found["single"] or found["bare"] or ""
             if found["coded"]:
                 name = unquote_plus(name.rpartition("'")[2])
-            if found.start() < done or not (self.is_secret(name) or self.is_secret(unquote_plus(name))):
+            plain = unquote_plus(name)
+            if found.start() < done or not (self.names.secret_parameter(plain) or self.names.weak(plain)):
                 continue
             blank = _BLANK_LINE.search(text, found.end(), found.end() + _PART_HEAD)
             if blank is None:
                 continue
             end = text.find("\n--", blank.end())
             end = len(text) if end < 0 else end - (text[end - 1] == "\r")
-            pieces += (text[done : blank.end()], self.told(text[blank.end() : end]))
+            value = text[blank.end() : end]
+            if not (self.names.holds(plain, value) or (self.names.secret_parameter(plain) and not is_word(value))):
+                continue
+            pieces += (text[done : blank.end()], self.told(value))
             done = max(end, blank.end())
         return "".join([*pieces, text[done:]])
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from shadowd.redact.harmless import identifies, is_file, placed
+
 #: What ``Redactor.mask`` makes.
 MASK = re.compile(r"\[redacted:[0-9a-f]{8}\]")
 
@@ -31,7 +33,9 @@ _URL_PASSWORD = re.compile(r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[]{
 _URL_SIGNED = re.compile(  # people do not encode the signs of their passwords
     r"(?<=//)[^\s/?#@:\"'<>\[\]]{0,128}:([^\s/?#\"'<>\[=]{1,128}[?#][^\s/\"'<>\[=&]{0,128})@"
 )
-_ORACLE = re.compile(r"(?:\bjdbc:oracle:\w{1,8}:|\bsqlplus(?: -\w{1,8}){0,4} )[\w.$-]{1,64}/([^\s/@]{1,256})@")
+_ORACLE = re.compile(
+    r"(?:\bjdbc:oracle:\w{1,8}:|\b(?:sqlplus(?: -\w{1,8}){0,4}|(?i:conn(?:ect)?)) )[\w.$-]{1,64}/([^\s/@]{1,256})@"
+)
 _URL_USER = re.compile(r"(?<=://)([A-Za-z0-9_.~%-]{16,256})@(?=[\w.-])")
 _URL_KEY = re.compile(r"\b(?:https?|nats)://([A-Za-z0-9_.~%-]{8,256})@(?=[\w.-])")
 _BEARER = re.compile(r"(?i:(?<![\w-])(?:bearer|basic))\s{1,4}([\w.~+/=-]{6,}+)")
@@ -63,9 +67,10 @@ _PREFIXES = (
     r"AAAA[\w-]{7}:[\w-]{40,}+", r"FLWSECK[\w-]{12,}+", r"rzp_(?:live|test)_\w{10,}+",
     r"00[A-Za-z0-9_-]{40}(?![\w-])", r"[\w~.]{3}[78]Q~[\w~.-]{28,}+", r"SSWS\s{1,2}[\w-]{10,}+", r"ghs_\w{20,}+",
     r"(?:amzn1\.oa2-cs|amzn\.mws)[\w.-]{16,}+", r"A3T[A-Z0-9]{17}", r"shippo_(?:live|test)_\w{16,}+", r"ops_\w{20,}+",
-    r"dt0[a-z][0-9]{2}\.[A-Z0-9]{16,}+\.[A-Z0-9]{32,}+", r"pnu_\w{20,}+", r"sk-ant-[\w-]{10,}+", r"sk-[\w-]{16,}+",
+    r"dt0[a-z][0-9]{2}\.[A-Z0-9]{16,}+\.[A-Z0-9]{32,}+", r"pnu_\w{20,}+", r"sk-[\w-]{10,}+", r"GOOG[0-9A-Z]{16,}+",
     r"ddp_\w{20,}+", r"CFPAT-[\w-]{20,}+", r"cloudinary://\S{8,200}", r"(?:live|test)_[\w-]{24,}+",
-    r"v1\.[0-9a-f]{40}", r"ST-[0-9]+-[\w.-]{8,}+", r"TGT-[0-9]+-[\w.-]{8,}+", r"PGT(?:IOU)?-[0-9]+-[\w.-]{8,}+",
+    r"v1\.[0-9a-f]{40}", r"v[1-4]\.(?:local|public)\.[\w-]{20,}+(?:\.[\w-]+)?",
+    r"ST-[0-9]+-[\w.-]{8,}+", r"TGT-[0-9]+-[\w.-]{8,}+", r"PGT(?:IOU)?-[0-9]+-[\w.-]{8,}+",
     r"amqp_\w{20,}+", r"[\w-]{11,40}:APA91b[\w-]{20,}+",
 )  # fmt: skip
 _MAKERS = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_PREFIXES)})", re.ASCII)
@@ -82,7 +87,10 @@ _HASHED = re.compile(
     r"|(?<![\w$])(?:pbkdf2|bcrypt|argon2|scrypt|SCRAM-SHA)[\w-]{0,16}\$[A-Za-z0-9+/=$:,.-]{8,512}"
 )
 # RFC 5322 §3.4.1, RFC 6532 letters; of the signs only those that people use, as ``to=<bob@...>`` is no local part.
-_EMAIL = re.compile(r"(?<![\w.+-])(?!\.)[\w.+-]++(?<!\.)@[\w-]++(?:\.[\w-]++)++")
+_EMAIL = re.compile(r"(?<![\w.+-])(?!\.|git@)[\w.+-]++(?<!\.)@[\w-]++(?:\.[\w-]++)++")
+# ``eva@firm.example / …``, as people write down who may sign in; an eSIM's activation code (SGP.22 §4.1)
+_PAIR = re.compile(r"(?: ?[/|] ?|:)(?=[^\s0-9/]{1,64}[0-9])([^\s\"'`,;/<>=&?#]{6,64})(?=[\s\"'`,;<]|\Z)")
+_ESIM = re.compile(r"\bLPA:1\$[\w.-]{1,128}\$([\w-]{4,64})")
 _DIGITS = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9]\.)[0-9]++(?:[ -][0-9]++)*+(?![A-Za-z_])")
 _GROUP = re.compile(r"[0-9]+")
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w-])")
@@ -95,6 +103,7 @@ _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _READABLE = re.compile(r"[A-Za-z]+[0-9]{0,4}|[0-9]+")  # a word, a word with a number, a number
 _OF_WORDS = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z0-9])|[0-9]{3,}|[-_]")
+_NAMED = re.compile(r"[A-Za-z]{2,12}_?(?:id)?=|(?:sha[0-9]{1,3}|md5)-")
 _BREAKS = re.compile(r"[_+=~-]+")
 _TURN = re.compile(r"[a-z](?=[A-Z0-9])|[0-9](?=[A-Za-z])|[A-Z](?=[0-9])")
 
@@ -123,15 +132,28 @@ def looks(text: str, tokens: bool = True) -> Iterator[Span]:
     yield from (found.span() for found in _MAKERS.finditer(text) if _no_words(found[0]))
     if "$" in text or "}" in text:
         yield from (found.span() for found in _HASHED.finditer(text))
+        yield from (found.span(1) for found in _ESIM.finditer(text))
     if "@" in text:
-        yield from (found.span() for found in _EMAIL.finditer(text))
+        for found in _EMAIL.finditer(text):
+            yield found.span()
+            if (pair := _PAIR.match(text, found.end())) and any(map(str.isalpha, pair[1])):
+                yield pair.span(1)
     yield from (span for found in _DIGITS.finditer(text) for span in _cards(found[0], found.start()))
     yield from (found.span() for found in _SSN.finditer(text))
     yield from (span for found in _IBAN.finditer(text) for span in _ibans(found[0], found.start()))
     if not tokens:
         return
-    yield from (found.span() for found in _BASE64.finditer(text) if _mixed(found[0]))
-    yield from (found.span() for found in _RUN.finditer(text) if _is_made(found[0]))
+    for found in _BASE64.finditer(text):
+        segment = found.start() + found[0].rfind("/") + 1  # it may be a path
+        if _mixed(found[0]) and not (placed(text, found.start(), found.end()) or placed(text, segment, found.end())):
+            yield found.span()
+    for found in _RUN.finditer(text):
+        token, start = found[0], found.start()
+        if _is_made(token):
+            if named := _NAMED.match(token):  # ``trace=…``, ``sha512-…``
+                start += named.end()
+            if not (placed(text, start, found.end()) or identifies(token)):
+                yield found.span()
 
 
 def _credential(found: re.Match[str]) -> bool:
@@ -156,6 +178,8 @@ def _is_made(token: str) -> bool:
 def is_token(piece: str) -> bool:
     """Whether a piece of a path or a parameter was made by a machine: as ``is_random``, but 16 letters are enough where
     upper case, lower case and digits are mixed."""
+    if is_file(piece) or identifies(piece):
+        return False
     if is_random(piece):
         return True
     rest = _UUID.sub("", piece)
@@ -235,8 +259,11 @@ def _cards(run: str, at: int) -> Iterator[Span]:
 def _is_time(digits: str) -> bool:
     """A time in ms, µs or ns: those of 2001 to 2033 begin with 1, which no issuer of so many digits does.
 
-    A leading 0 is no issuer's either (ISO/IEC 7812-1: 0 is for other industries' numbers).
+    A leading 0 is no issuer's either (ISO/IEC 7812-1: 0 is for other industries' numbers), and of 17 and 18 digits are
+    only those of Maestro, which begin with 5 or 6; ids that count the time are as long.
     """
+    if len(digits) in (17, 18) and digits[0] not in "56":
+        return True
     return digits[0] == "0" or (digits[0] == "1" and len(digits) in (13, 16, 19))
 
 

@@ -88,13 +88,19 @@ def _command(text: str, items: Sequence[Span], names: SecretNames) -> tuple[list
     secret: set[int] = set()
     if verb in ("auth", "pass"):
         secret.update(range(1, len(words)) if len(words) < 3 else range(2, len(words)))
+    timed = verb in ("setex", "psetex", "setrange")  # a number stands between key and value
     for place, word in enumerate(words):
         low = word.lower()
         if low in ("auth", "auth2") and place and verb in ("hello", "migrate"):
             secret.update(range(place + 1, min(place + 3, len(words))))
         if verb == "acl" and place > 2 and word[:1] in "><#!":
             secret.add(place)
-        if 0 < place < len(words) - 1 and len(word) < 160 and names.secret(word) and "\n" not in word:
+        if (
+            timed < place < len(words) - 1
+            and len(word) < 160
+            and "\n" not in word
+            and names.holds(word, words[place + 1])
+        ):
             secret.add(place + 1)
         if place == 0 and len(words) == 2 and names.secret(word) and verb not in ("auth",):
             secret.add(1)
@@ -103,7 +109,8 @@ def _command(text: str, items: Sequence[Span], names: SecretNames) -> tuple[list
     spans: list[Span] = []
     keyed = verb in _KEYED and len(words) > 1
     if keyed and secret_key(words[1], names) and verb not in ("mset", "msetnx", "xadd"):
-        secret.update(place for place in range(2, len(words)) if not _OPTIONS.match(words[place]))
+        first = 3 if timed else 2
+        secret.update(place for place in range(first, len(words)) if place == first or not _OPTIONS.match(words[place]))
     if verb in ("mset", "msetnx"):
         secret.update(place + 1 for place in range(1, len(words) - 1, 2) if secret_key(words[place], names))
     if keyed or verb in _READERS:
@@ -246,7 +253,7 @@ def _row(data: bytes, start: int, end: int, secret: set[int]) -> Iterator[tuple[
 # --- others -----------------------------------------------------------------------------------------------------------
 
 _INLINE = re.compile(
-    r"(?im)^(?:auth|hello [23] auth)[ \t]+([^\r\n]+)|^pass[ \t]+([^\r\n]+)"
+    r"(?im)^(?:auth|hello [23] auth)[ \t]+([^\r\n]+)|^(?:pass|login[ \t]+\S+)[ \t]+([^\r\n]+)"
     r"|^config[ \t]+set[ \t]+\S{0,64}(?:pass|auth)[ \t]+([^\r\n]+)"
 )
 # Inline commands of Redis, and memcached's (doc/protocol.txt): the value is on the line, or on the next.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import re
 from collections import Counter
 
@@ -12,13 +13,14 @@ import pytest
 from shadowd.redact.redaction import Redactor
 from shadowd.redact.secrets import MASK
 from shadowd.runs.recording import Recorder
-from tests.unit.redact import seen_in_requests, seen_in_services, seen_in_systems
+from tests.unit.redact import seen_in_requests, seen_in_services, seen_in_systems, seen_in_traffic
 from tests.unit.redact.ordinary import bodies
+from tests.unit.redact.ordinary_services import CLASSES
 from tests.unit.redact.planted import Planted, spellings
 from tests.unit.redact.seen_in_systems import Case
 from tests.unit.redact.test_planted import example_of, values
 
-SETS = seen_in_systems.SETS | seen_in_services.SETS | seen_in_requests.SETS
+SETS = seen_in_systems.SETS | seen_in_services.SETS | seen_in_requests.SETS | seen_in_traffic.SETS
 _ENCODED = re.compile(r"[A-Za-z0-9+/]{12,}")
 
 
@@ -90,3 +92,17 @@ def test_ordinary_bodies_stay_as_they_are() -> None:
     assert seen.total() > 10_000
     assert masked.total() < seen.total() / 100
     assert masked["application/json"] < seen["application/json"] / 500
+
+
+def test_bodies_of_services_stay_as_they_are() -> None:
+    """Each of some sixty classes counts as much as the other."""
+    assert len(CLASSES) >= 60
+    shares = {}
+    for of in CLASSES:
+        seen = masked = 0
+        for number in range(6):
+            kind, text = of(random.Random(f"{of.__name__} {number}"))
+            seen += values(text)
+            masked += len(MASK.findall(Redactor(b"k" * 32).body(text.encode(), kind).decode()))
+        shares[of.__name__] = masked / seen
+    assert sum(shares.values()) < len(shares) / 100, sorted(shares.items(), key=lambda one: -one[1])[:9]
