@@ -341,23 +341,25 @@ def _applied(text: str, edits: list[tuple[int, int, str]]) -> str:
 def _opened(text: str, at: int, frame: _Frame, secret: bool, by: Redactor) -> _Frame:
     """What begins before ``at``: an object or an array, which may name columns, or hold rows of them."""
     is_object = text[at - 1] == "{"
-    low = frame.member.low
-    cell = frame.columns and not frame.is_object and frame.columns.get(frame.place)
-    if is_object and cell and by.names.secret(cell):
-        secret = secret or _CELL.match(text, at) is not None
-    schema = is_object and secret and _SCHEMA.match(text, at) is not None
-    inner = _Frame(secret and not schema, is_object)
-    inner.told = frame.told or is_topic(frame.key) or (is_object and secret and _SHOWN.match(text, at) is not None)
-    inner.label = schema  # its default and its examples are secrets
+    if is_object and frame.columns and not frame.is_object:  # a cell
+        name = frame.columns.get(frame.place, "")
+        secret = secret or (by.names.secret(name) and _CELL.match(text, at) is not None)
+    inner = _Frame(secret, is_object)
     inner.leads, frame.first = frame.first and not frame.is_object, False
+    if secret:
+        shown = is_object and _SHOWN.match(text, at) is not None
+        inner.told = frame.told or shown or is_topic(frame.key)
+        if is_object and _SCHEMA.match(text, at):
+            inner.secret, inner.label = False, True  # its default and its examples are secrets
     if not frame.is_object:
         inner.columns = frame.columns
-    elif not is_object and low in _HEADINGS:
+    if is_object:
+        return inner
+    if frame.is_object and frame.member.low in _HEADINGS:
         inner.headings = []
-    elif frame.columns and not is_object and low in _ROWS:
+    elif frame.is_object and frame.columns and frame.member.low in _ROWS:
         inner.columns = frame.columns
-    leads = not (is_object or secret or inner.columns) and (inner.leads or (frame.leads and low in _ROWS))
-    if leads and inner.headings is None:
+    elif not (secret or inner.columns) and (inner.leads or (frame.leads and frame.member.low in _ROWS)):
         inner.headings = []  # a table's first row
     return inner
 

@@ -54,7 +54,8 @@ _SIGNING = re.compile(
     rf"(?i:(?<!\w)\w{{0,40}}(?:basic_?auth|credentials?|password_?authentication))\s?\({_GIVEN}"
     r"\s{0,8}[\"'](?P<value>[^\"'\r\n]{1,300})[\"']\s{0,8}[,)]"
 )
-_CONNECTING = ("connect", "pdo", "mysqli", "login", "bind", "imap_open", "ssh2_auth", "credential", "auth")
+_CONNECTING = ("connect", "pdo", "mysqli", "login", "bind", "imap_open", "ssh2_auth", "create_credential")
+_SIGNS_IN = ("basicauth", "basic_auth", "credential", "passwordauthentication", "password_authentication")
 #: ``changePassword(old: "…", new: "…")``
 _RENEWING = re.compile(
     r"(?i:(?<!\w)(?:change|set|reset|update)_?(?:user_?)?pass(?:word|wd|code))\((?P<given>[^()\r\n]{1,400})\)"
@@ -132,6 +133,7 @@ def near(text: str, names: SecretNames) -> Iterator[Span]:
     if "(" in text and ('"' in text or "'" in text):
         if any(word in low for word in _CONNECTING):
             yield from (found.span("value") for found in _CONNECTED.finditer(text))
+        if any(word in low for word in _SIGNS_IN):
             yield from (found.span("value") for found in _SIGNING.finditer(text))
         if "pass" in low:
             for call in _RENEWING.finditer(text):
