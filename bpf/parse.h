@@ -183,7 +183,20 @@ inline_always int parse_segment(struct __sk_buff *skb, __u32 l3, struct segment 
     return PARSE_OK;
 }
 
-#define HAS_PORT(words, port) ((words)[(__u16)(port) >> 6] >> ((port) & 63) & 1)
+/* A port as an index. clang knows that it is in bounds, but Linux 6.1 forgets that of a value that was on the stack. */
+inline_always __u64 port_index(__u64 port)
+{
+    asm volatile("" : "+r"(port));
+    return port & 0xffff;
+}
+
+inline_always __u64 has_port(const __u64 *words, __u32 port)
+{
+    __u64 index = port_index(port);
+
+    return words[index >> 6] >> (index & 63) & 1;
+}
+
 
 /* Is this Ethernet packet certainly none that a filter's port matches? Only what is usual is looked at: TCP right behind
  * an IP header without options, in the linear part. 0: look properly. */
@@ -209,7 +222,7 @@ inline_always int is_elsewhere(struct __sk_buff *skb, const struct port_bits *bi
     } else {
         return 0;
     }
-    return !(HAS_PORT(bits->interface, be16(ports)) | HAS_PORT(bits->interface, be16(ports + 2)));
+    return !(has_port(bits->interface, be16(ports)) | has_port(bits->interface, be16(ports + 2)));
 }
 
 /* Not copied: the numbers travel with the data. */

@@ -92,8 +92,8 @@ inline_always void emit_timing(struct __sk_buff *skb, const struct segment *s, u
 /* Our own packet leaves: remember the tuple as it is on the wire (NAT is done), before anybody else can see it. */
 inline_always void note_own(const struct segment *s, struct own_ports *owned, u32 local_port)
 {
-    owned->used[(u16)local_port] = 1;
-    owned->used[s->source_port] = 1;
+    owned->used[port_index(local_port)] = 1;
+    owned->used[port_index(s->source_port)] = 1;
     struct flow_key key = {.view = VIEW_OWN, .client_port = s->source_port, .server_port = s->destination_port};
     *(struct address *)key.client = s->source;
     *(struct address *)key.server = s->destination;
@@ -109,7 +109,7 @@ inline_always void note_own(const struct segment *s, struct own_ports *owned, u3
 
 inline_always int is_own(struct flow_key *key, const struct own_ports *owned, u64 now)
 {
-    if (!owned->used[key->client_port])
+    if (!owned->used[port_index(key->client_port)])
         return 0;
     u64 netns = key->netns;
     u32 view = key->view;
@@ -204,7 +204,7 @@ inline_always void capture(struct __sk_buff *skb, const struct segment *s, struc
         return;
     }
     int opening = s->flags & TCP_SYN && !(s->flags & TCP_ACK);
-    if (!layer && !(s->flags & TCP_SYN) && !(candidates & ~c->plain) && !owned->used[r->key.client_port]) {
+    if (!layer && !(s->flags & TCP_SYN) && !(candidates & ~c->plain) && !owned->used[port_index(r->key.client_port)]) {
         known.filters = candidates; /* nothing to decide; where flows are many, to look one up is slow */
         note_counted(candidates, known.counted);
         known.worker = worker_of(&r->key, c->workers);
@@ -305,12 +305,12 @@ inline_always int on_socket(struct __sk_buff *skb, const int egress)
     u32 local_port = sk->src_port, remote_port = bpf_ntohs(sk->dst_port), state = sk->state, own = 0;
     if (egress) {
         own = skb->mark & c->own_mark;
-    } else if (owned->used[(u16)local_port]) { /* else no helper is asked: that costs more than all the rest here */
+    } else if (owned->used[port_index(local_port)]) { /* else no helper is asked: it costs more than all the rest */
         struct bpf_sock *full = bpf_sk_fullsock(sk);
         own = full ? full->mark & c->own_mark : 0;
     }
     /* One branch: each would be another state for all that follows. */
-    u64 wanted = HAS_PORT(bits->inbound, local_port) | HAS_PORT(bits->outbound, remote_port) | own |
+    u64 wanted = has_port(bits->inbound, local_port) | has_port(bits->outbound, remote_port) | own |
                  is_zero(local_port) | is_zero(state ^ STATE_LISTEN);
     asm volatile("" : "+r"(wanted));
     if (!wanted)
@@ -338,10 +338,10 @@ inline_always int on_socket(struct __sk_buff *skb, const int egress)
     local_port = egress ? s.source_port : s.destination_port;
     remote_port = egress ? s.destination_port : s.source_port;
     struct record r = {};
-    if (HAS_PORT(bits->inbound, local_port)) {
+    if (has_port(bits->inbound, local_port)) {
         r.key.view = VIEW_INBOUND;
         r.direction = egress ? DIRECTION_SERVER : DIRECTION_CLIENT;
-    } else if (HAS_PORT(bits->outbound, remote_port)) {
+    } else if (has_port(bits->outbound, remote_port)) {
         r.key.view = VIEW_OUTBOUND;
         r.direction = egress ? DIRECTION_CLIENT : DIRECTION_SERVER;
     } else {
