@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 2
+#define ABI_VERSION 3
 
 #define MAX_FILTERS 64     /* one bit of a u64 each */
 #define MAX_PREFIXES 4096  /* CIDRs over all filters, a trie for each end */
@@ -19,6 +19,7 @@
 #define MAX_INTERFACES 1024
 #define MAX_FLOWS 65536    /* LRU: an evicted flow is only decided again */
 #define MAX_OWN_FLOWS 65536
+#define MAX_WORKERS 64     /* a ring each */
 #define MAX_CGROUP_DEPTH 8 /* levels below the root that a selected cgroup may lie at */
 
 /* Payload is copied in chunks: reserve() wants a constant size, and eight steps of 32 KB pass every verifier tried. */
@@ -36,6 +37,8 @@
 #define VIEW_OUTBOUND 1 /* socket hook, this host is the client */
 #define VIEW_TC 2       /* tc hook: on an interface */
 #define VIEW_OWN 3      /* our own connection, as it left */
+
+#define MAX_COUNTED 2 /* filters of one segment that are counted, the lowest bits: a flow has one, seldom two */
 
 #define MARK_MPTCP 1 /* the SYN carries an MPTCP option (RFC 8684, kind 30) */
 
@@ -75,12 +78,11 @@ struct record {
 struct flow_state {
     __u64 filters; /* 0: not ours, cached too */
     __u32 generation;
-    __u32 pad;
-};
-
-/* Where a tc flow is taken from, by direction: several interfaces of one host show the same packet. */
-struct flow_layer {
-    __u32 layer[2]; /* ifindex * 2 + egress; 0: none yet */
+    __u8 counted[MAX_COUNTED]; /* bits of the filters that are counted; MAX_FILTERS: none */
+    __u8 worker;               /* whose ring its records go to */
+    __u8 pad;
+    __u32 layer[2]; /* tc, by direction, where the flow is taken from: ifindex * 2 + egress; 0: none yet. Several
+                     * interfaces of one host show the same packet. */
     __u64 seen[2];  /* last time there, ns */
 };
 
@@ -90,10 +92,24 @@ struct port_filters {
     __u64 outbound;
 };
 
+/* Ports that some filter matches: what nearly every packet is turned away by. 8 KB each stay in the cache, the megabyte
+ * of `ports` does not. */
+struct port_bits {
+    __u64 inbound[65536 / 64];   /* socket hook */
+    __u64 outbound[65536 / 64];  /* socket hook */
+    __u64 interface[65536 / 64]; /* tc hook, of whatever interface */
+};
+
+/* 1: a socket of our own has used this local port, or a packet of one has left from it. Nothing is taken back: such a
+ * port is only looked at more closely. */
+struct own_ports {
+    __u8 used[65536];
+};
+
 struct interface_state {
     __u64 filters;
     __u32 ethernet; /* 1: packets start with an Ethernet header, 0: with IP (tunnels) */
-    __u32 pad;
+    __u32 ifindex;  /* whose entry this is */
 };
 
 struct prefix_key {
@@ -115,8 +131,11 @@ struct control {
     __u64 socket_filters; /* of those, the ones on the socket hook */
     __u64 sampled;        /* filters with a sampling rate below 1 */
     __u64 cgroup_bound;   /* filters that select by cgroup */
+    __u64 plain;          /* filters of the socket hook that select by port alone: no flow need be decided for them */
     __u32 generation;
     __u32 own_mark;       /* SO_MARK bit of our own sockets */
+    __u32 workers;        /* rings in use, 1 .. MAX_WORKERS */
+    __u32 ethernet;       /* 1: every tc interface has Ethernet headers: ports first, then the interface */
 };
 
 /* Per-CPU counters, added to atomically: softirq and preemption interrupt the programs on one CPU. */
@@ -148,7 +167,6 @@ struct counters {
 #define FILTER_DEAD 2          /* client segments with payload that were not looked at: daemon dead, or the guard's hold */
 #define FILTER_OPENINGS_LOST 3 /* SYNs that found no room in the ring */
 #define FILTER_COUNT_MAX 4
-#define MAX_COUNTED 2 /* filters of one segment that are counted, the lowest bits: a flow has one, seldom two */
 
 struct filter_counters {
     __u64 value[FILTER_COUNT_MAX];
@@ -160,12 +178,12 @@ struct sampling {
 
 _Static_assert(sizeof(struct flow_key) == 48, "flow_key");
 _Static_assert(sizeof(struct record) == 88, "record");
+_Static_assert(MAX_FILTERS == 64, "lowest_bit gives 64 for none");
 _Static_assert(__builtin_offsetof(struct record, key) == TIMING_BYTES, "record.key");
-_Static_assert(sizeof(struct flow_state) == 16, "flow_state");
-_Static_assert(sizeof(struct flow_layer) == 24, "flow_layer");
+_Static_assert(sizeof(struct flow_state) == 40, "flow_state");
 _Static_assert(sizeof(struct port_filters) == 16, "port_filters");
 _Static_assert(sizeof(struct interface_state) == 16, "interface_state");
 _Static_assert(sizeof(struct prefix_key) == 20, "prefix_key");
-_Static_assert(sizeof(struct control) == 48, "control");
+_Static_assert(sizeof(struct control) == 64, "control");
 
 #endif

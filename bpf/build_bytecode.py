@@ -48,16 +48,18 @@ class Intercepted:
     """What bcc asked the kernel for: maps by descriptor, programs by name."""
 
     def __init__(self) -> None:
-        self.maps: dict[int, tuple[str, dict[str, int]]] = {}
+        self.maps: dict[int, tuple[str, dict[str, Any]]] = {}
         self.programs: dict[str, tuple[int, str, bytes]] = {}
 
     def answer(self, command: int, attr: int, size: int) -> int:
         """The result of one call: a descriptor, or -errno. ``attr`` is an address in this process."""
         raw = ctypes.string_at(attr, size).ljust(128, b"\0")
         if command == MAP_CREATE:
-            kind, key, value, entries, flags = struct.unpack_from("=5I", raw)
+            kind, key, value, entries, flags, inner = struct.unpack_from("=6I", raw)
             fd = os.memfd_create("map")
-            made = {"type": kind, "key": key, "value": value, "entries": entries, "flags": flags}
+            made: dict[str, Any] = {"type": kind, "key": key, "value": value, "entries": entries, "flags": flags}
+            if inner:
+                made["inner"] = self.maps[inner][0]
             self.maps[fd] = (_text(raw[28:44]), made)
             return fd
         if command == PROG_LOAD:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 MAX_FILTERS = 64
 MAX_PREFIXES = 4096
 MAX_CGROUPS = 1024
 MAX_INTERFACES = 1024
+MAX_WORKERS = 64
 CHUNK_BYTES = 32768
 MAX_CHUNKS = 8
 MAX_SEGMENT_BYTES = CHUNK_BYTES * MAX_CHUNKS
@@ -37,13 +38,14 @@ RECORD_HEAD = 40  # offset of record.key; all there is of a timing record
 RECORD_BYTES = 88
 #: struct flow_key: netns, client, server, client_port, server_port, view
 FLOW_KEY = struct.Struct("=Q16s16sHHI")
-FLOW_STATE = struct.Struct("=QII")
-FLOW_LAYER = struct.Struct("=IIQQ")
+FLOW_STATE = struct.Struct("=QIBBBBIIQQ")
 PORT_FILTERS = struct.Struct("=QQ")
+PORT_BITS = 65536 // 8  # bytes of each part of struct port_bits: bit n % 64 of word n / 64
 INTERFACE_STATE = struct.Struct("=QII")
 PREFIX_KEY = struct.Struct("=I16s")
-#: struct control: alive_until, active, socket_filters, sampled, cgroup_bound, generation, own_mark
-CONTROL = struct.Struct("=QQQQQII")
+#: struct control: alive_until, active, socket_filters, sampled, cgroup_bound, plain, generation, own_mark, workers,
+#: ethernet
+CONTROL = struct.Struct("=QQQQQQIIII")
 SAMPLING = struct.Struct(f"={MAX_FILTERS}Q")
 
 COUNTERS = (
@@ -74,6 +76,7 @@ MAX_COUNTED = 2
 #: map name -> (key bytes, value bytes); per-CPU values are one CPU's
 MAPS: dict[str, tuple[int, int]] = {
     "control": (4, CONTROL.size),
+    "port_bits": (4, 3 * PORT_BITS),
     "sleeping": (4, 4),
     "ports": (4, PORT_FILTERS.size),
     "sampling": (4, SAMPLING.size),
@@ -81,13 +84,15 @@ MAPS: dict[str, tuple[int, int]] = {
     "server_prefixes": (PREFIX_KEY.size, 8),
     "cgroups": (8, 8),
     "interfaces": (4, INTERFACE_STATE.size),
+    "near_interfaces": (4, INTERFACE_STATE.size),
     "flows": (FLOW_KEY.size, FLOW_STATE.size),
     "own_flows": (FLOW_KEY.size, 8),
-    "layers": (FLOW_KEY.size, FLOW_LAYER.size),
+    "own_ports": (4, 65536),
     "timed": (8, 1),
     "counters": (4, COUNTERS_STRUCT.size),
     "filter_counters": (4, FILTER_COUNTERS_STRUCT.size),
     "ring": (0, 0),
+    "rings": (4, 4),
 }
 
 

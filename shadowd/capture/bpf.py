@@ -17,7 +17,8 @@ from shadowd.errors import PlatformError
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}  # __NR_bpf
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY = 1, 2, 3, 4
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY = 0, 1, 2, 3, 4
+_RING = 27  # BPF_MAP_TYPE_RINGBUF, 5.8
 _PROG_TEST_RUN = 10
 _PROG_DETACH = 9
 _OBJ_GET_INFO = 15
@@ -43,6 +44,17 @@ def bpf(command: int, attr: bytes, size: int = 0) -> tuple[int, bytes]:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result, buffer.raw
+
+
+def create_ring(size: int) -> int:
+    """A ring buffer of ``size`` bytes (a power of two, of whole pages). Raises PlatformError."""
+    try:
+        return bpf(_MAP_CREATE, struct.pack("=IIIIIII16s", _RING, 0, 0, size, 0, 0, 0, b"ring"))[0]
+    except OSError as error:
+        raise PlatformError(
+            f"the kernel refuses one more ring of {size >> 10} KB: {error.strerror}",
+            "have fewer workers or smaller rings",
+        ) from error
 
 
 def possible_cpus() -> int:

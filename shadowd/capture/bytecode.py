@@ -13,8 +13,8 @@ The file is one line, ``shadowd-bytecode VERSION SHA256``, and a JSON object, of
 
     abi       ABI_VERSION of bpf/abi.h: the daemon that loads it must have the same
     source    SHA-256 of what it was compiled from (bpf/*.c, *.h), and bcc's version, for people
-    maps      name -> type, key and value size in bytes, entries, flags, as BPF_MAP_CREATE takes them; the ring's
-              entries are given when it is loaded
+    maps      name -> type, key and value size in bytes, entries, flags, as BPF_MAP_CREATE takes them; a ring's
+              entries are given when it is loaded; "inner": the map that an array of maps holds others like
     variants  "cookie" (needs Linux 6.15) and "cgroup": program name -> type, license, instructions in base64, and
               "maps": which instruction refers to which map
 
@@ -39,7 +39,7 @@ from array import array
 from typing import Any
 
 MAGIC = "shadowd-bytecode"
-VERSION = 1
+VERSION = 2
 FILE_LIMIT = 8 << 20  # bytes; both variants of all four programs are below 1 MB
 MAX_INSTRUCTIONS = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS: the kernel takes no longer program
 MAX_MAPS = 64  # per program: MAX_USED_MAPS of the verifier
@@ -47,12 +47,14 @@ LOG_BYTES = (16 << 20) - 1  # UINT_MAX >> 8: the largest log that kernels before
 INSTRUCTION = struct.Struct("=BBhi")  # opcode, registers (source in the high half), offset, immediate
 LOAD_64 = 0x18  # BPF_LD | BPF_IMM | BPF_DW: two instructions, the immediate is 64 bits
 MAP_DESCRIPTOR = 1  # BPF_PSEUDO_MAP_FD in the source register
-#: bpf_map_type (hash, array, per-CPU array, LRU hash, LPM trie, ring) and bpf_prog_type (tc, cgroup_skb) that we use
-MAP_TYPES = {1, 2, 6, 9, 11, 27}
-RING = 27
+#: bpf_map_type (hash, array, per-CPU array, LRU hash, LPM trie, array of maps, ring) and bpf_prog_type (tc, cgroup_skb)
+#: that we use
+MAP_TYPES = {1, 2, 6, 9, 11, 12, 27}
+ARRAY_OF_MAPS, RING = 12, 27
 PROGRAM_TYPES = {3, 8}
 VARIANTS = ("cookie", "cgroup")  # in the order they are tried
 
+_ANEW = "make bpf-bytecode builds it anew"
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}  # __NR_bpf
 _MAP_CREATE, _PROG_LOAD = 0, 5
 
@@ -81,7 +83,7 @@ def decode_untrusted(data: bytes) -> dict[str, Any]:
     if not newline or len(words) != 3 or words[0] != MAGIC.encode():
         raise BytecodeError("it is not a file of shadowd's bytecode")
     if words[1] != str(VERSION).encode():
-        raise BytecodeError(f"it has format {words[1][:20].decode('latin-1')}, this shadowd reads {VERSION}")
+        raise BytecodeError(f"it has format {words[1][:20].decode('latin-1')}, this shadowd reads {VERSION}; {_ANEW}")
     rest = data[len(head) + 1 :]
     if hashlib.sha256(rest).hexdigest().encode() != words[2]:
         raise BytecodeError("it is damaged or cut off: its digest does not match")
@@ -108,6 +110,9 @@ def _check(body: dict[str, Any]) -> None:
         _number(made["value"], 1 << 20)
         _number(made["entries"], 1 << 24)
         _number(made["flags"], 1 << 16)
+        inner = maps[made["inner"]]["type"] if "inner" in made else None
+        if (made["type"] == ARRAY_OF_MAPS) != (inner is not None) or inner == ARRAY_OF_MAPS:
+            raise ValueError(f"map {name} does not say what it holds, or it cannot hold that")
     if set(body["variants"]) != set(VARIANTS):
         raise ValueError("the variants are not " + ", ".join(VARIANTS))
     for programs in body["variants"].values():
@@ -173,9 +178,9 @@ def load(body: dict[str, Any], ring_bytes: int) -> tuple[str, list[tuple[str, in
     """
     opened: list[int] = []
     try:
-        maps = {}
-        for name, made in body["maps"].items():
-            opened.append(_create_map(name, made, ring_bytes))
+        maps: dict[str, int] = {}
+        for name, made in sorted(body["maps"].items(), key=lambda item: "inner" in item[1]):
+            opened.append(_create_map(name, made, ring_bytes, maps[made["inner"]] if "inner" in made else 0))
             maps[name] = opened[-1]
         failure = BytecodeError("there is no program in it")
         for variant in VARIANTS:
@@ -197,10 +202,10 @@ def load(body: dict[str, Any], ring_bytes: int) -> tuple[str, list[tuple[str, in
         raise
 
 
-def _create_map(name: str, made: dict[str, Any], ring_bytes: int) -> int:
+def _create_map(name: str, made: dict[str, Any], ring_bytes: int, inner: int) -> int:
     entries = ring_bytes if made["type"] == RING else made["entries"]
     attr = struct.pack(
-        "=IIIIIII16s", made["type"], made["key"], made["value"], entries, made["flags"], 0, 0, name.encode()[:15]
+        "=IIIIIII16s", made["type"], made["key"], made["value"], entries, made["flags"], inner, 0, name.encode()[:15]
     )
     try:
         return _bpf(_MAP_CREATE, attr)
@@ -268,12 +273,12 @@ def read(path: str, abi: int) -> dict[str, Any]:
         raise BytecodeError(f"it is larger than {FILE_LIMIT >> 20} MB")
     body = decode_untrusted(data)
     if body["abi"] != abi:
-        raise BytecodeError(f"it was built for ABI {body['abi']}, this shadowd has {abi}")
+        raise BytecodeError(f"it was built for ABI {body['abi']}, this shadowd has {abi}; {_ANEW}")
     if sys.byteorder != "little":
         raise BytecodeError("it is for little-endian machines")
     folder = os.path.dirname(path) or "."
     if os.path.isfile(os.path.join(folder, "shadowd.bpf.c")) and body["source"] != source_digest(folder):
-        raise BytecodeError("it was built from other sources than those beside it; make bpf-bytecode builds it anew")
+        raise BytecodeError(f"it was built from other sources than those beside it; {_ANEW}")
     return body
 
 

@@ -27,6 +27,7 @@ PROGRAMS = {
 }
 MAPS = (
     "control",
+    "port_bits",
     "sleeping",
     "ports",
     "sampling",
@@ -34,13 +35,15 @@ MAPS = (
     "server_prefixes",
     "cgroups",
     "interfaces",
+    "near_interfaces",
     "flows",
     "own_flows",
-    "layers",
+    "own_ports",
     "timed",
     "counters",
     "filter_counters",
     "ring",
+    "rings",
 )
 
 

@@ -18,7 +18,7 @@ import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
-from shadowd.capture import abi
+from shadowd.capture import abi, bpf
 from shadowd.capture.bpf import Map, possible_cpus
 from shadowd.capture.preflight import find_bcc_python, unlimit_memlock
 from shadowd.capture.ring import Ring
@@ -61,7 +61,13 @@ class Programs:
     """Descriptors of the loaded programs and maps, and the rules they run by. Close to forget all of it."""
 
     def __init__(
-        self, descriptors: dict[str, int], ring_bytes: int, own_mark: int, netns: str, loader: str = "bcc"
+        self,
+        descriptors: dict[str, int],
+        ring_bytes: int,
+        own_mark: int,
+        netns: str,
+        loader: str = "bcc",
+        workers: int = 1,
     ) -> None:
         self.descriptors = descriptors
         self.netns = netns  # "cookie", or "cgroup" where the kernel has no such helper (before 6.15)
@@ -72,13 +78,29 @@ class Programs:
             for name, (key, value) in abi.MAPS.items()
             if name != "ring"
         }
-        self.ring = Ring(descriptors["ring"], ring_bytes, self.maps["sleeping"])
+        self._ring_bytes = ring_bytes
+        self._ethernet = True
+        self._rings = [descriptors["ring"]]  # by worker
+        for worker in range(workers):
+            if worker:
+                self._rings.append(bpf.create_ring(ring_bytes))
+                descriptors[f"ring {worker}"] = self._rings[worker]
+            self.maps["rings"].update(worker.to_bytes(4, "little"), self._rings[worker].to_bytes(4, "little"))
+        self.ring = self.open_ring(0)
         self._tables = compile_rules(())
         self._generation = 0
         self._active = 0
         self._alive_until = 0
         self._own_mark = own_mark
         self._write_control()
+
+    def ring_descriptor(self, worker: int) -> int:
+        """What a worker process is given to read its flows' records: ``Ring`` maps it."""
+        return self._rings[worker]
+
+    def open_ring(self, worker: int) -> Ring:
+        """The reader of a worker's ring; a ring has one."""
+        return Ring(self._rings[worker], self._ring_bytes, self.maps["sleeping"], worker)
 
     def _write_control(self) -> None:
         t = self._tables
@@ -90,8 +112,11 @@ class Programs:
                 t.socket_filters,
                 t.sampled,
                 t.cgroup_bound,
+                t.plain,
                 self._generation,
                 self._own_mark,
+                len(self._rings),
+                self._ethernet,
             ),
         )
 
@@ -107,6 +132,7 @@ class Programs:
         bits, the switch of active filters, the generation, and only then the removal of what no rule needs.
         """
         new, old = compile_rules(rules), self._tables
+        self._write_port_bits([before | after for before, after in zip(old.port_bits, new.port_bits, strict=True)])
         for name in ("ports", "client_prefixes", "server_prefixes", "cgroups"):
             self._write_entries(name, self._union(getattr(old, name), getattr(new, name)), getattr(old, name))
         self.maps["sampling"].update(_ZERO, new.sampling)
@@ -123,8 +149,12 @@ class Programs:
         self._tables = new
         for name in ("ports", "client_prefixes", "server_prefixes", "cgroups"):
             self._write_entries(name, getattr(new, name), self._union(getattr(old, name), getattr(new, name)))
+        self._write_port_bits(new.port_bits)
         self._generation = (self._generation + 1) & 0xFFFFFFFF
         self._write_control()
+
+    def _write_port_bits(self, bits: list[int]) -> None:
+        self.maps["port_bits"].update(_ZERO, b"".join(part.to_bytes(abi.PORT_BITS, "little") for part in bits))
 
     @staticmethod
     def _union(old: dict[bytes, bytes], new: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -153,17 +183,26 @@ class Programs:
 
     def set_interfaces(self, interfaces: dict[int, tuple[int, bool]], present: set[int]) -> None:
         """ifindex -> (bitmap of tc filters, starts with Ethernet); ``present`` are the ones written before."""
+        self._ethernet = all(ethernet for _, ethernet in interfaces.values())
+        if not self._ethernet:  # before the program runs there
+            self._write_control()
+        states = {index: abi.INTERFACE_STATE.pack(*state, index) for index, state in interfaces.items()}
+        near = {index % abi.MAX_INTERFACES: state for index, state in states.items()}
         table = self.maps["interfaces"]
-        for ifindex, (filters, ethernet) in interfaces.items():
-            table.update(ifindex.to_bytes(4, "little"), abi.INTERFACE_STATE.pack(filters, ethernet, 0))
-        for ifindex in present - set(interfaces):
-            table.delete(ifindex.to_bytes(4, "little"))
+        for index, state in states.items():
+            table.update(index.to_bytes(4, "little"), state)
+        for slot in {index % abi.MAX_INTERFACES for index in present | set(interfaces)}:
+            state = near.get(slot, bytes(abi.INTERFACE_STATE.size))
+            self.maps["near_interfaces"].update(slot.to_bytes(4, "little"), state)
+        for index in present - set(interfaces):
+            table.delete(index.to_bytes(4, "little"))
+        self._write_control()
 
-    def time_socket(self, cookie: int, wanted: bool) -> None:
-        """Ask for timing records of one of our own sockets, or no longer."""
+    def time_socket(self, cookie: int, wanted: bool, worker: int = 0) -> None:
+        """Ask for timing records of a socket of ours, in the ring of the worker that owns it, or no longer."""
         key = cookie.to_bytes(8, "little")
         if wanted:
-            self.maps["timed"].update(key, b"\1")
+            self.maps["timed"].update(key, bytes([worker]))
         else:
             self.maps["timed"].delete(key)
 
@@ -187,6 +226,7 @@ def _both(old: Tables, new: Tables) -> Tables:
     mixed.socket_filters = old.socket_filters | new.socket_filters
     mixed.sampled = old.sampled | new.sampled
     mixed.cgroup_bound = old.cgroup_bound | new.cgroup_bound
+    mixed.plain = old.plain | new.plain
     return mixed
 
 
@@ -200,15 +240,18 @@ def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
     return reply, list(rights)
 
 
-def load(ring_bytes: int, own_mark: int, loader: str = "auto") -> Programs:
+def load(ring_bytes: int, own_mark: int, loader: str = "auto", workers: int = 1) -> Programs:
     """Load in a child process (blocking, seconds). Raises PlatformError with the verifier's last words.
 
+    ``ring_bytes`` is the size of each of the rings, of which every worker (1 to ``abi.MAX_WORKERS``) has one.
     ``loader``: "bcc" compiles here, "prebuilt" takes bpf/shadowd.bytecode, "auto" tries them in this order: what is
     compiled here fits the sources that are here. SHADOWD_LOADER in the environment has the last word.
     """
     loader = os.environ.get("SHADOWD_LOADER") or loader
     if loader not in LOADERS:
         raise PlatformError(f"there is no loader {loader!r:.40}", f"choose one of {', '.join(LOADERS)}")
+    if not 1 <= workers <= abi.MAX_WORKERS:
+        raise PlatformError(f"there cannot be {workers} workers", f"have 1 to {abi.MAX_WORKERS}")
     unlimit_memlock()
     prebuilt = find_bpf("shadowd.bytecode")
     used = "bcc"
@@ -227,7 +270,12 @@ def load(ring_bytes: int, own_mark: int, loader: str = "auto") -> Programs:
             os.close(descriptor)
         raise PlatformError("the loader handed over too few descriptors", "raise the limit of open files (ulimit -n)")
     descriptors = dict(zip(map(str, names), rights, strict=True))
-    return Programs(descriptors, ring_bytes, own_mark, str(reply["netns"]), used)
+    try:
+        return Programs(descriptors, ring_bytes, own_mark, str(reply["netns"]), used, workers)
+    except BaseException:
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+        raise
 
 
 def _by_bcc(ring_bytes: int) -> tuple[dict[str, object], list[int]]:

@@ -21,5 +21,6 @@ cdef class Ring:
     cdef public long long size
     cdef public object _sleeping
     cdef const unsigned int[::1] _words
+    cdef public bytes _worker
     @cython.locals(position='unsigned long long', end='unsigned long long', mask='unsigned long long', at='Py_ssize_t', base='Py_ssize_t', quad='Py_ssize_t', word='Py_ssize_t', body='Py_ssize_t', length='unsigned int', size='unsigned int', whole='unsigned int', offset='unsigned int', seq='long long', direction='long long', flags='long long', count='long long', octets='const unsigned char[::1]', words='const unsigned int[::1]', quads='const unsigned long long[::1]', key=bytes, payload=bytes)
     cpdef long long drain(self, RingSink sink, unsigned long long max_bytes) except -1

@@ -51,14 +51,14 @@ class RingSink:
 
 
 class Ring:
-    """Reader of one BPF ring buffer of ``size`` bytes (a power of two)."""
+    """Reader of one BPF ring buffer of ``size`` bytes (a power of two): the one of a worker."""
 
     __slots__ = (
         "_consumer", "_consumer_map", "_data", "_mask", "_octets", "_producer", "_quads", "_sleeping", "_words",
-        "descriptor", "size",
+        "_worker", "descriptor", "size",
     )  # fmt: skip
 
-    def __init__(self, descriptor: int, size: int, sleeping: Map) -> None:
+    def __init__(self, descriptor: int, size: int, sleeping: Map, worker: int = 0) -> None:
         page = mmap.PAGESIZE
         self.descriptor = descriptor
         self.size = size
@@ -70,6 +70,7 @@ class Ring:
         whole = memoryview(self._data)
         self._octets, self._words, self._quads = whole, whole.cast("I"), whole.cast("Q")
         self._sleeping = sleeping
+        self._worker = worker.to_bytes(4, "little")  # its flag
 
     @property
     def backlog(self) -> int:
@@ -168,14 +169,14 @@ class Ring:
 
     def prepare_sleep(self) -> bool:
         """Ask the kernel for one wake-up on the descriptor. False: entries have come, drain instead of sleeping."""
-        self._sleeping.update(b"\0\0\0\0", b"\1\0\0\0")
+        self._sleeping.update(self._worker, b"\1\0\0\0")
         if self._producer[0] != self._consumer[0]:
             self.cancel_sleep()
             return False
         return True
 
     def cancel_sleep(self) -> None:
-        self._sleeping.update(b"\0\0\0\0", b"\0\0\0\0")
+        self._sleeping.update(self._worker, b"\0\0\0\0")
 
     def close(self) -> None:
         # views before what they are of: memory that is looked at cannot be given back

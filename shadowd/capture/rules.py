@@ -51,6 +51,8 @@ class Tables:
         "cgroup_bound",
         "cgroups",
         "client_prefixes",
+        "plain",
+        "port_bits",
         "ports",
         "sampled",
         "sampling",
@@ -59,6 +61,8 @@ class Tables:
     )
 
     def __init__(self) -> None:
+        self.plain = 0  # filters of sockets by nothing but ports
+        self.port_bits = [0, 0, 0]  # as in struct port_bits; bit n: some filter matches port n
         self.ports: dict[bytes, bytes] = {}
         self.client_prefixes: dict[bytes, bytes] = {}
         self.server_prefixes: dict[bytes, bytes] = {}
@@ -110,6 +114,8 @@ def compile_rules(rules: Iterable[Rule]) -> Tables:
     for rule in rules:
         if rule.interface is None:
             tables.socket_filters |= rule.mask
+            if not rule.clients and not rule.servers and rule.cgroups is None and rule.sample >= 1:
+                tables.plain |= rule.mask
         if rule.sample < 1:
             tables.sampled |= rule.mask
             below[rule.bit] = round(rule.sample * (1 << 32))
@@ -132,6 +138,10 @@ def compile_rules(rules: Iterable[Rule]) -> Tables:
         inbound ^= turns[start][0]
         outbound ^= turns[start][1]
         if inbound or outbound:
+            between = (1 << end) - (1 << start)
+            of_sockets = tables.socket_filters
+            for part, filters in enumerate((inbound & of_sockets, outbound & of_sockets, inbound & ~of_sockets)):
+                tables.port_bits[part] |= between if filters else 0
             keys = (port.to_bytes(4, "little") for port in range(start, end))
             tables.ports.update(dict.fromkeys(keys, PORT_FILTERS.pack(inbound, outbound)))
     tables.client_prefixes, tables.server_prefixes = compile_prefixes(rules)

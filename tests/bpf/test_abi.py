@@ -19,12 +19,17 @@ MIRRORS = {
         abi.RECORD,
         "time filters seq ack payload_length chunk_offset chunk_length type direction tcp_flags marks",
     ),
-    "flow_state": (abi.FLOW_STATE, "filters generation pad"),
-    "flow_layer": (abi.FLOW_LAYER, "layer[0] layer[1] seen[0] seen[1]"),
+    "flow_state": (
+        abi.FLOW_STATE,
+        "filters generation counted[0] counted[1] worker pad layer[0] layer[1] seen[0] seen[1]",
+    ),
     "port_filters": (abi.PORT_FILTERS, "inbound outbound"),
-    "interface_state": (abi.INTERFACE_STATE, "filters ethernet pad"),
+    "interface_state": (abi.INTERFACE_STATE, "filters ethernet ifindex"),
     "prefix_key": (abi.PREFIX_KEY, "length address"),
-    "control": (abi.CONTROL, "alive_until active socket_filters sampled cgroup_bound generation own_mark"),
+    "control": (
+        abi.CONTROL,
+        "alive_until active socket_filters sampled cgroup_bound plain generation own_mark workers ethernet",
+    ),
 }
 CONSTANTS = [
     "ABI_VERSION",
@@ -32,6 +37,7 @@ CONSTANTS = [
     "MAX_PREFIXES",
     "MAX_CGROUPS",
     "MAX_INTERFACES",
+    "MAX_WORKERS",
     "CHUNK_BYTES",
     "MAX_CHUNKS",
     "MAX_SEGMENT_BYTES",

@@ -306,10 +306,10 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda data: b"", "not a file of shadowd's bytecode"),
     "cut in the first line": (lambda data: data[:30], "not a file of shadowd's bytecode"),
     "another file": (lambda data: b"\x7fELF" + bytes(1000), "not a file of shadowd's bytecode"),
-    "a later format": (lambda data: data.replace(b" 1 ", b" 2 ", 1), "has format 2, this shadowd reads 1"),
+    "a later format": (lambda data: data.replace(b" 2 ", b" 3 ", 1), "has format 3, this shadowd reads 2; make"),
     "half of it": (lambda data: data[: len(data) // 2], "damaged or cut off"),
     "without its last byte": (lambda data: data[:-1], "damaged or cut off"),
-    "another ABI": (lambda data: bytecode.encode({**body_of(data), "abi": 7}), "built for ABI 7, this shadowd has 2"),
+    "another ABI": (lambda data: bytecode.encode({**body_of(data), "abi": 7}), "built for ABI 7, this shadowd has 3"),
     "other sources": (lambda data: bytecode.encode({**body_of(data), "source": "0" * 64}), "built from other sources"),
     "no maps": (lambda data: bytecode.encode({**body_of(data), "maps": {}}), "not what the format says"),
     "too large": (lambda data: data + bytes(bytecode.FILE_LIMIT), "larger than 8 MB"),
@@ -399,8 +399,8 @@ def test_whatever_stands_in_a_place_is_checked(data: st.DataObject, value: Any) 
 
 
 @given(st.binary(max_size=300))
-@example(b"shadowd-bytecode 1 \n")
-@example(b"shadowd-bytecode 1 " + b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n")
+@example(b"shadowd-bytecode 2 \n")
+@example(b"shadowd-bytecode 2 " + b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n")
 def test_any_bytes_give_our_own_error(data: bytes) -> None:
     with pytest.raises(bytecode.BytecodeError):
         bytecode.decode_untrusted(data)

@@ -287,3 +287,36 @@ def test_ports_on_both_sides_take_the_syns_word(bench: Bench) -> None:
         ethernet(ipv4("10.0.0.2", "10.0.0.1", tcp(7002, 7001, b"answer"))),
     )
     assert [(s["client"], s["direction"]) for s in seen.segments] == [("10.0.0.1:7001", d) for d in (0, 1, 0, 1)]
+
+
+def test_an_interface_is_found_whatever_shares_its_place(bench: Bench) -> None:
+    """Interfaces whose numbers end alike share a place in the quick table; the whole one has both."""
+    rule = Rule(0, [(80, 80)], interface="lo")
+    bench.rules(rule)
+    frame = ethernet(ipv4("10.0.0.1", "10.0.0.2", tcp(fresh(), 80, b"x")))
+    other = TEST_RUN_IFINDEX + abi.MAX_INTERFACES
+    for present, interfaces in (
+        (set(), {TEST_RUN_IFINDEX: (1, True), other: (2, True)}),
+        ({TEST_RUN_IFINDEX, other}, {other: (2, True), TEST_RUN_IFINDEX: (1, True)}),
+        ({TEST_RUN_IFINDEX, other}, {TEST_RUN_IFINDEX: (1, True)}),
+    ):
+        bench.programs.set_interfaces(interfaces, present)
+        assert len(bench.run(frame).segments) == 1, interfaces
+    bench.programs.set_interfaces({other: (1, True)}, {TEST_RUN_IFINDEX})
+    assert bench.run(frame).segments == []
+    bench.programs.set_interfaces({}, {other})
+
+
+def test_a_tunnel_has_no_ethernet_header(bench: Bench) -> None:
+    """Nor may its packets be looked at as if they had, alone or beside an interface that has one."""
+    bench.rules(Rule(0, [(80, 80)], interface="lo"))
+    for interfaces in ({TEST_RUN_IFINDEX: (1, False)}, {TEST_RUN_IFINDEX: (1, False), 7: (1, True)}):
+        bench.programs.set_interfaces(interfaces, {TEST_RUN_IFINDEX})
+        for packet, source in ((ipv4, "10.0.0.1"), (ipv6, "2001:db8::1")):
+            port = fresh()
+            seen = bench.run(packet(source, source[:-1] + "2", tcp(port, 80, b"through the tunnel")))
+            assert [s["payload"] for s in seen.segments] == [b"through the tunnel"]
+    bench.programs.set_interfaces({TEST_RUN_IFINDEX: (1, True), 7: (1, False)}, {TEST_RUN_IFINDEX, 7})
+    frame = ethernet(ipv4("10.0.0.1", "10.0.0.2", tcp(fresh(), 80, b"x")))
+    assert len(bench.run(frame).segments) == 1
+    bench.programs.set_interfaces({TEST_RUN_IFINDEX: (1, True)}, {TEST_RUN_IFINDEX, 7})

@@ -86,6 +86,41 @@ def test_tables_say_what_the_rules_say(
     assert inbound & outbound == 0
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(PORTS, st.booleans(), st.booleans()), min_size=1, max_size=5))
+@example([([], False, False), ([(7, 9)], True, False)])
+@example([([(65535, 65535)], False, False), ([(1, 1)], False, True)])
+def test_port_bits_are_the_ports_that_have_filters(
+    shapes: list[tuple[list[tuple[int, int]], bool, bool]],
+) -> None:
+    """One bit too few would lose a port's traffic, one too many is time in production's path."""
+    rules = [
+        Rule(bit, ports, outbound=out, interface="eth0" if tc else None) for bit, (ports, out, tc) in enumerate(shapes)
+    ]
+    found = compile_rules(rules).port_bits
+    expected = [0, 0, 0]
+    for rule in rules:
+        part = 2 if rule.interface else int(rule.outbound)
+        for low, high in rule.ports or ((1, 65535),):
+            for port in range(low, high + 1):
+                expected[part] |= 1 << port
+    assert found == expected
+
+
+def test_a_plain_filter_selects_sockets_by_port_alone() -> None:
+    every_port: list[tuple[int, int]] = []
+    rules = [
+        Rule(0, [(1, 9)]),
+        Rule(1, every_port, outbound=True),
+        Rule(2, [(1, 9)], clients=["10.0.0.0/8"]),
+        Rule(3, [(1, 9)], servers=["10.0.0.0/8"]),
+        Rule(4, [(1, 9)], cgroups=[]),
+        Rule(5, [(1, 9)], sample=0.99),
+        Rule(6, [(1, 9)], interface="eth0"),
+    ]
+    assert compile_rules(rules).plain == 0b11
+
+
 def test_cgroups_and_sampling() -> None:
     tables = compile_rules(
         [Rule(0, [(1, 1)], cgroups=[7, 8]), Rule(3, [(1, 1)], cgroups=[8], sample=0.5), Rule(4, [(1, 1)])]
