@@ -128,7 +128,8 @@ class Examining:
         except Exception as error:
             self.fail(trial.examiner, error)
             weight = HEAVY
-        if weight > LIGHT and not self._is_read(trial.exchange.request, weight):
+        most = LIGHT if other is None else LIGHT * 2 // 3  # of three answers three pairs are compared
+        if weight > most and not self._is_read(trial.exchange.request, weight):
             self._take_heavy(trial, answers, same)
         elif self._light or self._spent >= TURN or self._allowance <= 0:
             self._wait(self._light, trial, answers, MAX_WAITING)
