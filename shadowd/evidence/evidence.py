@@ -29,7 +29,7 @@ ENOUGH_TRIALS = 20
 #: of them answer later than production, so for what changes with time they are no match.
 ENOUGH_REPEATS = 3
 EXAMPLE_BODY = 8 << 10  # bytes of a body that people look at
-EXAMPLE_HEAD = 16 << 10  # the same of a head, as servers take them; readers take 64 KB
+EXAMPLE_HEAD = 8 << 10  # the same of a head; readers take 64 KB
 _DESCRIBING = (b"content-type:", b"content-encoding:", b"transfer-encoding:")
 OVERFLOW = ("body", "(further fields)")
 
