@@ -63,7 +63,7 @@ _GUARD = re.compile(
 _CALLBACK = re.compile(
     r"\s*+(?:/\*\*/\s*+)?(?:typeof [\w$.]{1,100} === 'function' && )?([A-Za-z_$][\w$.]{0,99})\(\s*+(?=[{\[])"
 )
-_CALLBACK_END = re.compile(r"\)\s*;?\s*\Z")
+_CALLBACK_END = re.compile(r"\)\s*+;?\s*+\Z")
 _EVENT = re.compile(rb"(?:(?:data|event|id|retry):|:[ \r\n])")
 _FORM = re.compile(rb"[^=&\s<>{}\"']{1,100}=[^&\s<>{}\"']*(?:&[^=&\s<>{}\"']{1,100}=[^&\s<>{}\"']*)+\s*\Z")
 _HTML = re.compile(rb"(?i)<(?:!doctype\s+html|html\b|head\b|body\b)")
