@@ -13,8 +13,11 @@ from shadowd.evidence.credentials import carried, hashed, opaque
 from shadowd.evidence.earlier import MAX_ANSWER, Earlier
 from shadowd.evidence.evidence import EXAMPLE_BODY, EXAMPLE_HEAD, Endpoint, short_head
 from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.examining import MAX_BYTES, TURN, Examining
 from shadowd.evidence.rules import Rules
-from shadowd.exchange.exchange import Request
+from shadowd.evidence.trial import Trial
+from shadowd.exchange.exchange import Exchange, Request
+from shadowd.ledger.budget import Budget
 from shadowd.policy.jsonedit import JsonEdit, edit_request
 from shadowd.protocols.llm_request import UNREAD
 from shadowd.talk.llm import ENCODED_LIMIT, arguments_weigh, read_answer, recognise
@@ -147,3 +150,26 @@ def test_what_is_remembered_is_small_with_its_head() -> None:
         assert all(len(str(key)) < 200 for key in earlier._of_requests)
         assert (number == 0) == bool(kept)
     assert REPEAT_ANSWER == MAX_ANSWER
+
+
+def test_heads_that_wait_to_be_compared_are_charged() -> None:
+    """They were not: 4,096 exchanges with three heads of 64 KB may wait."""
+    budget = Budget()
+    examining = Examining(budget, lambda: 0)
+    examiner = Examiner(Settings(twin=0.0), Rules())
+    examining._spent = TURN  # nothing more in this turn
+    pad = "x" * 60_000
+    for number in range(200):
+        asked = request(f"/{number}", headers=f"X-Pad: {pad}\r\n")
+        ours, theirs = (answer({"v": v}, headers={"X-Pad": f"{pad}{v}"}) for v in (1, 2))
+        exchange = Exchange(number, asked, 0)
+        exchange.answered, exchange.response = True, ours
+        examining.take(Trial(examiner, exchange, side(theirs), None))
+        examining._spent = TURN
+    waiting = examining.statistics().waiting
+    assert 0 < waiting * 180_000 <= budget.used <= MAX_BYTES
+    assert examiner.by_digest == 200 - waiting
+    for _ in range(waiting):
+        examining._spent, examining._allowance = 0, TURN
+        examining.go_on(0)
+    assert budget.used == 0
