@@ -30,6 +30,10 @@ def status(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -
     hooks = ", ".join(strings(table.get("hooks"))) or "none attached"
     rates = [f"{number(table, 'rate', key):g} {word}/s" for key, word in _RATES if key in (table.get("rate") or {})]
     print(f"hooks: {hooks}; flows: {number(table, 'flows')}{''.join(f'; {rate}' for rate in rates)}")
+    memory = table.get("memory")
+    if isinstance(memory, Mapping):
+        own, held, most, beside = (int(number(memory, key)) >> 20 for key in ("own", "buffers", "max", "comparer_max"))
+        print(f"memory: {own} MB and {held} MB in buffers, of {most} MB; beside it a comparer with {beside} MB at most")
     for problem in strings(table.get("problems")):
         print(f"problem: {problem}")
     filters = mappings(table.get("filters"))

@@ -57,13 +57,13 @@ _JSON_LINES = frozenset(
 )  # fmt: skip
 #: What keeps a page from reading JSON as a script: Angular's, Facebook's and Google's ways.
 _GUARD = re.compile(
-    r"\s*(?:\)\]\}'?,?|while\s*\(\s*1\s*\)\s*;?|for\s*\(\s*;\s*;\s*\)\s*;?|throw [^;\n]{1,40};|&&&START&&&"
-    r"|\{\}\s*&&)\s*"
+    r"\s*+(?:\)\]\}'?,?|while\s*+\(\s*+1\s*+\)\s*+;?|for\s*+\(\s*+;\s*+;\s*+\)\s*+;?|throw [^;\n]{1,40};"
+    r"|&&&START&&&|\{\}\s*+&&)\s*+"
 )
 _CALLBACK = re.compile(
-    r"\s*(?:/\*\*/)?\s*(?:typeof [\w$.]{1,100} === 'function' && )?([A-Za-z_$][\w$.]{0,99})\(\s*(?=[{\[])"
+    r"\s*+(?:/\*\*/\s*+)?(?:typeof [\w$.]{1,100} === 'function' && )?([A-Za-z_$][\w$.]{0,99})\(\s*+(?=[{\[])"
 )
-_CALLBACK_END = re.compile(r"\)\s*;?\s*\Z")
+_CALLBACK_END = re.compile(r"\)\s*+;?\s*+\Z")
 _EVENT = re.compile(rb"(?:(?:data|event|id|retry):|:[ \r\n])")
 _FORM = re.compile(rb"[^=&\s<>{}\"']{1,100}=[^&\s<>{}\"']*(?:&[^=&\s<>{}\"']{1,100}=[^&\s<>{}\"']*)+\s*\Z")
 _HTML = re.compile(rb"(?i)<(?:!doctype\s+html|html\b|head\b|body\b)")

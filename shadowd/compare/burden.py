@@ -28,6 +28,12 @@ HEAVY = 1 << 30
 _EACH = 64  # bytes of plain text that cost as much as one value
 _ELEMENT = 3  # values that an element of XML or HTML costs
 _EVENT = 6  # more than its lines that an event costs, which a blank line ends: 5 us, however little it says
+_CODED = 6  # bytes that are percent-encoded and cost as much as one value
+_LINE = 2  # more than its values that a line of JSON costs
+#: Of text that is parsed and not compared: bytes, and escapes, that cost as much as one value.
+_PARSED = 256
+_ESCAPES = 4
+_LOOKED = 256 << 10
 #: Digits in a row that make a number heavy: Python converts them in quadratic time.
 _DIGITS = b"0" * 400
 _TO_DIGITS = bytes(48 if 48 <= one <= 57 else 32 for one in range(256))
@@ -42,9 +48,22 @@ def values(data: bytes) -> int:
         events = data.count(b"\n\n") + data.count(b"\r\r") + data.count(b"\r\n\r\n")
     return (
         data.count(b",") + data.count(b"[") + data.count(b"{") + data.count(b"\n") + data.count(b"\r")
-        + data.count(b"&") + _ELEMENT * data.count(b"<") + data.count(b"\\") // 2 + len(data) // _EACH
-        + _EVENT * events
+        + data.count(b"&") + _ELEMENT * data.count(b"<") + data.count(b"\\") // 2
+        + data.count(b"%") // _CODED + len(data) // _EACH
+        + _EVENT * events + _LINE * data.count(b"\n{")
     )  # fmt: skip
+
+
+def parsing_weighs(data: bytes, most: int) -> bool:
+    """Whether parsing JSON that is not compared costs more than that of ``most`` values: 20 ms for ``LIGHT_READ``.
+    Looks no further than that is known."""
+    found = 0
+    for at in range(0, len(data), _LOOKED):
+        piece = data[at : at + _LOOKED]
+        found += piece.count(b",") + piece.count(b"[") + piece.count(b"{") + piece.count(b"\\") // _ESCAPES
+        if found + (at + len(piece)) // _PARSED > most:
+            return True
+    return False
 
 
 def burden(response: Response) -> int:

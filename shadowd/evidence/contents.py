@@ -19,7 +19,7 @@ from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
 from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.evidence.clock import Clock
-from shadowd.evidence.earlier import Earlier
+from shadowd.evidence.earlier import Earlier, identity
 from shadowd.evidence.evidence import MAX_FIELDS, OVERFLOW, Endpoint, Example, Field, Group
 from shadowd.evidence.outcome import STATUS_FAILING, TOO_MANY, rank, status_field
 from shadowd.evidence.settings import Settings
@@ -28,8 +28,8 @@ from shadowd.exchange.exchange import Exchange, Request, Response
 
 #: Two equal requests within this time (ns) are an A/A pair of production: little enough for its state to be the same.
 REPEAT_WINDOW = 5_000_000_000
-MAX_REPEATS = 512  # requests whose latest answer is remembered, bodies up to REPEAT_BODY: 4 MB
-REPEAT_BODY = 8 << 10
+MAX_REPEATS = 512  # requests whose latest answer is remembered, of up to REPEAT_ANSWER bytes with its head: 4 MB
+REPEAT_ANSWER = 8 << 10
 MAX_EXAMPLES = 200
 #: Fields of all endpoints together, 8 KB each at most; what differs beyond is counted at its endpoint's overflow.
 MOST_FIELDS = 4_000
@@ -60,7 +60,7 @@ class Contents:
         self.differing = 0
         self.drifted = 0
         self.examples: deque[Example] = deque(maxlen=MAX_EXAMPLES)  # not stored yet; the newest stay
-        self._repeats: OrderedDict[tuple[bytes, bytes], Response] = OrderedDict()
+        self._repeats: OrderedDict[bytes, Response] = OrderedDict()
         self._earlier = Earlier()
 
     def another_hypothesis(self) -> int:
@@ -232,9 +232,9 @@ class Contents:
     def _compare_repeat(self, exchange: Exchange, endpoint: Endpoint, production: Response, time: int) -> None:
         """Production's own A/A pairs: the same request again within REPEAT_WINDOW."""
         request = exchange.request
-        if request.method not in _REPEATABLE or len(production.body) > REPEAT_BODY:
+        if request.method not in _REPEATABLE or len(production.head) + len(production.body) > REPEAT_ANSWER:
             return
-        key = (request.target, request.head)
+        key = identity(request)
         before = self._repeats.pop(key, None)
         self._repeats[key] = production
         if len(self._repeats) > MAX_REPEATS:

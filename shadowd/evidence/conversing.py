@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from shadowd.compare.burden import LIGHT
 from shadowd.compare.difference import NONE, Differences, Options
 from shadowd.compare.event_times import StreamTimes
 from shadowd.evidence.contents import Contents, Moment
@@ -17,7 +18,8 @@ from shadowd.evidence.talking import TalkEvidence, Unweighed, likeness_loss, tex
 from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange.exchange import Response
 from shadowd.protocols.llm import Ask
-from shadowd.talk.llm import Answer, compare_talk, read_answer
+from shadowd.talk.llm import Answer, arguments_weigh, compare_talk, read_answer
+from shadowd.talk.schemas import Checking
 
 ALL_PROMPTS, OTHER_PROMPTS = "all conversations", "other prompts"
 MAX_UNWEIGHED = 256  # texts that wait for an embedding model: 3 MB
@@ -49,11 +51,13 @@ class Conversations:
             if response is not None:
                 read[id(response)] = read_answer(ask, response, 0, *told)
 
+        checking = Checking(arguments_weigh(read.values()) > LIGHT)
+
         def compare(ours: Response, theirs: Response, options: Options) -> Differences:
             left, right = read[id(ours)], read[id(theirs)]
             if left is None or right is None or ours.status != theirs.status:
                 return NONE
-            return compare_talk(ask, left, right, options)
+            return compare_talk(ask, left, right, options, checking)
 
         self.measures.note(ask, trial, read)
         differences = compare(production, candidate, settings.options)

@@ -17,7 +17,7 @@ _CLEARED = re.compile(rb"(?i);[ \t]*(?:max-age=[ \t]*(?:0|-\d+)\b|expires=[^;]*\
 _COOKIE = re.compile(rb"(?im)^cookie:[ \t]*([^\r\n]*)")
 _TOKEN_HEADER = re.compile(
     rb"(?im)^(authorization|x-[a-z-]{0,40}(?:token|session|api-?key|auth)[a-z-]{0,20}):[ \t]*"
-    rb"(?:(?:bearer|token|session|jwt|apikey)[ \t]+)?([^\r\n]{1,4096}?)[ \t]*\r?$"
+    rb"(?:(?:bearer|token|session|jwt|apikey)[ \t]+)?([^\r\n]{1,4096}+)"
 )
 _TOKEN_PARAMETER = re.compile(rb"(?i)[?&](?:access_token|token|auth|sid|session(?:_?id)?|api_?key)=([^&#]{6,4096})")
 #: Members of an answer that hand out a credential.
@@ -41,7 +41,7 @@ def changes(request: Request, response: Response) -> tuple[list[int], list[int]]
                 ended.append(_hashed_cookie(name, had[name]))
         elif had.get(name) != value and (len(value) >= _SECRET or _CREDENTIAL_COOKIE.search(name)):
             given.append(_hashed_cookie(name, value))
-    given += [hashed(value) for _, value in _TOKEN_HEADER.findall(response.head)]
+    given += [hashed(value) for _, value in _tokens(response.head)]
     return given, ended
 
 
@@ -49,7 +49,7 @@ def carried(request: Request) -> list[int]:
     """All that a request may authenticate itself with."""
     head = request.head
     found = [_hashed_cookie(name, value) for name, value in _cookies(head)]
-    found += [hashed(value) for _, value in _TOKEN_HEADER.findall(head)]
+    found += [hashed(value) for _, value in _tokens(head)]
     found += [hashed(value) for value in _TOKEN_PARAMETER.findall(request.target)]
     return found
 
@@ -62,7 +62,7 @@ def opaque(request: Request) -> list[int]:
         for name, value in _cookies(request.head)
         if value and _CREDENTIAL_COOKIE.search(name) and not _SELF_CONTAINED.match(value)
     ]
-    values = [value for name, value in _TOKEN_HEADER.findall(request.head) if b"key" not in name.lower()]
+    values = [value for name, value in _tokens(request.head) if b"key" not in name.lower()]
     return found + [hashed(value) for value in values if not _SELF_CONTAINED.match(value)]
 
 
@@ -84,6 +84,13 @@ def hashed(value: bytes) -> int:
 def _hashed_cookie(name: bytes, value: bytes) -> int:
     """A long value is a credential under any name: a script may have put the token of an answer into a cookie."""
     return hashed(value) if len(value) >= _SECRET else hashed(name + b"=" + value)
+
+
+def _tokens(head: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(name, value) of headers that bear a token. Blanks behind a value are no part of it (RFC 9110 §5.5)."""
+    for name, value in _TOKEN_HEADER.findall(head):
+        if stripped := value.strip(b" \t"):
+            yield name, stripped
 
 
 def _cookies(head: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -24,13 +24,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 
 from shadowd.evidence.evidence import Endpoint, Field
 from shadowd.exchange.exchange import Request, Response
 
-MAX_REQUESTS = 128  # whose earlier answers are kept, of up to MAX_BODY bytes: 1 MB
+MAX_REQUESTS = 128  # whose earlier answers are kept, of up to MAX_ANSWER bytes: 1 MB
 OF_ENDPOINT = 2  # of 500 endpoints at most: 8 MB, if all their answers are that large
-MAX_BODY = 8 << 10
+MAX_ANSWER = 8 << 10  # with its head: a larger one is not remembered
 #: How much earlier than a difference's beginning (ns): exchanges that were under way then may show either.
 BEFORE = 1_000_000_000
 #: Looks at the past for one field: enough to tell, and no more work than that.
@@ -47,23 +48,28 @@ def is_power_of_two(pairs: int) -> bool:
     return pairs & (pairs - 1) == 0
 
 
+def identity(request: Request) -> bytes:
+    """What tells requests that ask for the same: heads may have 64 KB, and hundreds are remembered."""
+    return blake2b(request.head, digest_size=16).digest()
+
+
 class Earlier:
     """See the module's head."""
 
     __slots__ = ("_largest", "_of_endpoints", "_of_requests")
 
     def __init__(self) -> None:
-        self._of_requests: dict[tuple[bytes, bytes], Response] = {}  # by target and head
+        self._of_requests: dict[tuple[int, bytes], Response] = {}  # by check sum of the target, and identity
         self._largest = 1 << 32  # a check sum from which on a target is not in the sample
         self._of_endpoints: dict[str, list[Response]] = {}
 
     def keep(self, request: Request, endpoint: Endpoint, production: Response, agreed: bool) -> None:
         """After a pair; ``agreed``: it did not differ in anything."""
-        if len(production.body) > MAX_BODY or production.digest:  # of a digest nothing can be compared later
-            return
+        if len(production.head) + len(production.body) > MAX_ANSWER or production.digest:
+            return  # of a digest nothing can be compared later
         check = zlib.crc32(request.target)
         if check < self._largest:
-            key = (request.target, request.head)
+            key = (check, identity(request))
             if agreed or key not in self._of_requests:
                 self._of_requests[key] = production
                 if len(self._of_requests) > MAX_REQUESTS:
@@ -83,7 +89,7 @@ class Earlier:
         asked = [field for field in fields if field.moved + field.stayed + field.turned < LOOKS]
         if not asked:
             return
-        of_request = self._of_requests.get((request.target, request.head))
+        of_request = self._of_requests.get((zlib.crc32(request.target), identity(request)))
         if of_request is not None:
             here = [field for field in asked if of_request.last_byte + BEFORE < field.began]
             if here:
@@ -103,5 +109,5 @@ class Earlier:
             field.turned += (field.where, field.path) in always - never
 
     def _shrink(self) -> None:
-        self._largest = max(zlib.crc32(target) for target, _ in self._of_requests)
-        self._of_requests = {key: kept for key, kept in self._of_requests.items() if zlib.crc32(key[0]) < self._largest}
+        self._largest = max(check for check, _ in self._of_requests)
+        self._of_requests = {key: kept for key, kept in self._of_requests.items() if key[0] < self._largest}

@@ -29,6 +29,8 @@ ENOUGH_TRIALS = 20
 #: of them answer later than production, so for what changes with time they are no match.
 ENOUGH_REPEATS = 3
 EXAMPLE_BODY = 8 << 10  # bytes of a body that people look at
+EXAMPLE_HEAD = 8 << 10  # the same of a head; readers take 64 KB
+_DESCRIBING = (b"content-type:", b"content-encoding:", b"transfer-encoding:")
 OVERFLOW = ("body", "(further fields)")
 
 
@@ -268,7 +270,8 @@ class Example:
         self.group = group  # a difference's id, or an error signature's fingerprint
         self.values = values  # of the difference, production's and the candidate's
         self.endpoint = endpoint
-        self.request = (request.method, request.target, request.head, request.body[:EXAMPLE_BODY])
+        target, head = request.target[:EXAMPLE_HEAD], short_head(request.head)
+        self.request = (request.method, target, head, request.body[:EXAMPLE_BODY])
         self.production, self.production_failure = _kept(production)
         self.candidate, self.failure = _kept(candidate)
         self.time = time
@@ -278,4 +281,23 @@ def _kept(answer: Response | str) -> tuple[tuple[int, bytes, bytes] | None, str]
     """(status, head, the beginning of the body), or None and why there is no answer."""
     if isinstance(answer, str):
         return None, answer
-    return (answer.status, answer.head, answer.body[:EXAMPLE_BODY]), ""
+    return (answer.status, short_head(answer.head), answer.body[:EXAMPLE_BODY]), ""
+
+
+def short_head(head: bytes) -> bytes:
+    """At most about EXAMPLE_HEAD bytes of a head: its beginning, and what says how to read the body."""
+    if len(head) <= EXAMPLE_HEAD:
+        return head
+    first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    kept = [first[: EXAMPLE_HEAD // 2]]
+    room = EXAMPLE_HEAD - len(kept[0])
+    keeps = False
+    for line in lines:
+        if line[:1] not in b" \t" or not line:  # else it belongs to the one before
+            describes = line[:18].lower().startswith(_DESCRIBING)
+            keeps = len(line) < room + (EXAMPLE_HEAD if describes else 0)
+        if keeps:
+            kept.append(line)
+            room -= len(line) + 2
+            keeps = room > -EXAMPLE_HEAD
+    return b"\r\n".join(kept) + b"\r\n\r\n"

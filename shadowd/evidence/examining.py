@@ -37,7 +37,7 @@ TURN = 6 * MS
 #: Of a core, and what may be saved up (ns).
 SHARE = 0.5
 SAVED = 250 * MS
-#: Trials that wait for their turn, and bytes of their answers; beyond it they are compared by digest.
+#: Trials that wait for their turn, and bytes of what was asked and answered; beyond it they are compared by digest.
 MAX_WAITING = 4096
 MAX_BYTES = 16 << 20
 #: Trials that wait for the comparer process, whose bytes count as well.
@@ -128,7 +128,8 @@ class Examining:
         except Exception as error:
             self.fail(trial.examiner, error)
             weight = HEAVY
-        if weight > LIGHT and not self._is_read(trial.exchange.request, weight):
+        most = LIGHT if other is None else LIGHT * 2 // 3  # of three answers three pairs are compared
+        if weight > most and not self._is_read(trial.exchange.request, weight):
             self._take_heavy(trial, answers, same)
         elif self._light or self._spent >= TURN or self._allowance <= 0:
             self._wait(self._light, trial, answers, MAX_WAITING)
@@ -186,7 +187,9 @@ class Examining:
             self.on_heavy()
 
     def _wait(self, queue: deque[Trial], trial: Trial, answers: tuple[Response, ...], most: int) -> bool:
-        size = sum(len(response.body) for response in answers)
+        request = trial.exchange.request  # heads may have 64 KB each, and wait as well
+        size = len(request.head) + len(request.body)
+        size += sum(len(response.head) + len(response.body) for response in answers)
         if len(queue) >= most or self._bytes + size > MAX_BYTES or self._budget.exhausted:
             self._by_digest(trial, answers)
             return False

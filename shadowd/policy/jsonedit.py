@@ -2,8 +2,8 @@
 
 An edit is ``$.path=value``: the value is JSON where it is valid JSON, else a string (``$.model=candidate-model``). The
 path names members and array elements, ``$.messages[0].content``; all but its last step must exist, the last member may
-be new. A body that is no JSON, or lacks the place, stays as it is. What was edited is sent whole: without
-Content-Encoding and chunking, with the right Content-Length.
+be new. A body that is no JSON, lacks the place, or is too much to be parsed (``LIGHT_READ``) stays as it is. What was
+edited is sent whole: without Content-Encoding and chunking, with the right Content-Length.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import re
 from typing import Any
 
+from shadowd.compare.burden import LIGHT_READ, parsing_weighs
 from shadowd.compare.content import content_untrusted
 
 #: Bytes of a body that are parsed: contexts of a million tokens have some 4 MB.
@@ -79,7 +80,7 @@ def _steps(path: str) -> list[Step]:
 def edit_request(head: bytes, body: bytes, edits: list[JsonEdit]) -> tuple[bytes, bytes] | None:
     """Head and body with all edits made; None if one of them cannot be. ``head`` ends with the blank line."""
     content = content_untrusted(head, body, BODY_LIMIT)
-    if content.problem:
+    if content.problem or parsing_weighs(content.data, LIGHT_READ):
         return None
     try:
         document = json.loads(content.data)

@@ -11,7 +11,7 @@ MAX_LENGTH_DIGITS = 32
 #: Nobody sends an exabyte, and positions in a stream are signed 64-bit numbers.
 MAX_LENGTH = 1 << 60
 _CONNECTION = re.compile(rb"\r\nconnection:([^\r\n]*)")
-_FOLD = re.compile(rb"\r\n([^\r\n: \t]*)[^\r\n]*(?:\r\n[ \t][^\r\n]*)+")
+_FOLD = re.compile(rb"\r\n([^\r\n: \t]*+)[^\r\n]*+(?:\r\n[ \t][^\r\n]*+)++")
 _LENGTH_FIELD = re.compile(rb"\r\ncontent-length:([^\r\n]*)", re.IGNORECASE)
 #: Content-Length more than once, or a list of them, in a head of which the rest may be missing.
 _LENGTHS = re.compile(rb"\r\ncontent-length(?=:|$)|(?<=\r\ncontent-length:)[^\r\n]*,", re.IGNORECASE)

@@ -11,6 +11,8 @@ from shadowd.protocols.llm_assembly import clean, text_of
 #: A request's or a whole answer's JSON: contexts of a million tokens have 4 MB of text.
 MAX_JSON = 8 << 20
 MAX_TOOLS = 256  # of one request: OpenAI allows 128
+#: In the place of the model where a request is too much to be read.
+UNREAD = "(request too long to read)"
 _HINTS = (b'"input"', b'"contents"', b'"prompt"')
 #: Paths of those that ask otherwise than by messages.
 _ASKING = (
@@ -42,14 +44,18 @@ class Ask:
         self.stream = stream
 
 
-def recognise_untrusted(target: bytes, head: bytes, body: bytes) -> Ask | None:
+def recognise_untrusted(target: bytes, head: bytes, body: bytes, unread: bool = False) -> Ask | None:
     """What ``body`` (whole, without framing or encoding) asks a model for; None if it is no such request.
 
-    ``target`` is the request-target, ``head`` the request's head. Costs a search for ordinary requests.
+    ``target`` is the request-target, ``head`` the request's head. Costs a search for ordinary requests. ``unread``:
+    the body is too much to be parsed, or not whole: what it is can be told by path and words alone, and is a group of
+    its own.
     """
     path = target.split(b"?", 1)[0]
-    if len(body) > MAX_JSON or not _may_ask(path, body):
+    if not _may_ask(path, body):
         return None
+    if unread or len(body) > MAX_JSON:
+        return _unread(path, head)
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -71,6 +77,21 @@ def recognise_untrusted(target: bytes, head: bytes, body: bytes) -> Ask | None:
     if path.endswith(b"/responses") and isinstance(asked.get("input"), (list, str)):
         return _responses(asked, model)
     return None
+
+
+def _unread(path: bytes, head: bytes) -> Ask | None:
+    if not path.endswith((*_ASKING, b"/messages")):
+        return None
+    api = "chat"
+    if _GEMINI.search(path) is not None:
+        api = "gemini"
+    elif path.endswith((b"/api/chat", b"/api/generate")):
+        api = "ollama"
+    elif path.endswith(b"/responses"):
+        api = "responses"
+    elif path.endswith(b"/messages") or b"\r\nanthropic-version:" in head.lower():
+        api = "anthropic"
+    return Ask(api, UNREAD, "", {}, None, True)
 
 
 def _may_ask(path: bytes, body: bytes) -> bool:

@@ -16,6 +16,7 @@ from shadowd.service.crew import Crew
 from shadowd.service.guard import Guard
 from shadowd.service.memory import Memory
 from shadowd.service.roster import Roster
+from shadowd.worker.comparer_worker import MEMORY as COMPARER_MEMORY
 
 CATCH_UP = 2.0  # seconds: whoever asks waits; what is not read by then is counted as ``waiting``
 #: Replayed requests that came back: fewer may be a shadow that asks production for something now and then.
@@ -67,7 +68,7 @@ class Standing:
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
             "examining": _examining(self.crew.examining.statistics()),
             "guard": self.guard.statistics(),
-            "memory": self.memory.statistics(),
+            "memory": {**self.memory.statistics(), "comparer_max": COMPARER_MEMORY},
             "store": self.runs.writer.statistics()._asdict(),
             "problems": self.problem_lines(),
         }

@@ -29,15 +29,11 @@ the text) is in ``evidence/talking.py``.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-
+from shadowd.compare.burden import LIGHT_READ, parsing_weighs, values
 from shadowd.compare.content import content_untrusted
 from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.compare.event_times import StreamTimes
@@ -48,27 +44,32 @@ from shadowd.exchange.exchange import Request, Response
 from shadowd.protocols.llm import Ask, LlmError, Message, Reader, ToolCall, recognise_untrusted
 from shadowd.talk.citations import cited_by
 from shadowd.talk.refusals import declines
+from shadowd.talk.schemas import Checking
 
 WHERE = "llm"
 #: Decompressed bytes of a request or an answer: a context of a million tokens has some 4 MB.
 CONTENT_LIMIT = 8 << 20
+#: The same of a request with a Content-Encoding, which providers do not take: of five in a row each is undone.
+ENCODED_LIMIT = 1 << 20
+#: Of a tool call, beside the values of its arguments: what comparing it costs in their terms.
+_CALL = 20
 #: Prompt groups of a run: each has its own evidence (50 KB); a service has a handful of prompts.
 MAX_GROUPS = 100
-#: Size of a schema and of what is checked against it: a hostile pair must not hold the daemon up.
-SCHEMA_LIMIT = 16 << 10
-CHECKED_LIMIT = 64 << 10
 #: Differences of one pair of tool calls that are listed.
 MAX_ARGUMENTS = 20
 #: What an error's text has of its own each time: ids, counts, times.
-_VARIABLE = re.compile(r"\w*\d\w*")
+_VARIABLE = re.compile(r"(?<!\w)[^\W\d]*+\d\w*+")
 
 
 def recognise(request: Request) -> Ask | None:
     """What a request asks a model for; None for the rest, which costs a look at the method and a search."""
     if request.method != b"POST" or len(request.body) < 20:
         return None
-    content = content_untrusted(request.head, request.body, CONTENT_LIMIT)
-    return None if content.problem else recognise_untrusted(request.target, request.head, content.data)
+    content = content_untrusted(request.head, request.body, ENCODED_LIMIT if encoded(request.head) else CONTENT_LIMIT)
+    if content.problem not in ("", "too large"):
+        return None
+    unread = bool(content.problem) or parsing_weighs(content.data, LIGHT_READ)
+    return recognise_untrusted(request.target, request.head, content.data, unread)
 
 
 def group_name(ask: Ask, words: bool = True) -> str:
@@ -159,9 +160,18 @@ def read_answer(ask: Ask, response: Response, asked_at: int, citations: str = ""
 # --- differences ------------------------------------------------------------------------------------------------------
 
 
-def compare_talk(ask: Ask, ours: Answer, theirs: Answer, options: Options) -> Differences:
-    """What the second of two answers to one request does otherwise; a refusal cites nothing. Raises nothing."""
-    found = compare_messages(ask, ours.message, theirs.message, options)
+def arguments_weigh(answers: Iterable[Answer | None]) -> int:
+    """What comparing the tool calls of an exchange can cost, as ``burden.values``."""
+    calls = [call for one in answers if one for call in (*one.message.tool_calls, *one.message.hosted)]
+    return sum(_CALL + values(call.arguments.encode()) for call in calls)
+
+
+def compare_talk(
+    ask: Ask, ours: Answer, theirs: Answer, options: Options, checking: Checking | None = None
+) -> Differences:
+    """What the second of two answers to one request does otherwise; a refusal cites nothing. Raises nothing.
+    ``checking``: of all answers to the request."""
+    found = compare_messages(ask, ours.message, theirs.message, options, checking)
     more: list[Difference] = []
     if ours.media_type != theirs.media_type:
         kinds = (ours.media_type or "none", theirs.media_type or "none")
@@ -175,8 +185,11 @@ def compare_talk(ask: Ask, ours: Answer, theirs: Answer, options: Options) -> Di
     return Differences.of((*found, *more), found.more) if more else found
 
 
-def compare_messages(ask: Ask, production: Message, candidate: Message, options: Options) -> Differences:
+def compare_messages(
+    ask: Ask, production: Message, candidate: Message, options: Options, checking: Checking | None = None
+) -> Differences:
     """What ``candidate`` does otherwise than ``production``; the texts are examples for people."""
+    checking = checking or Checking()
     if production.outcome != candidate.outcome:
         texts = [message.error or message.outcome for message in (production, candidate)]
         return Differences((Difference(WHERE, "outcome", "value", *texts),))
@@ -195,7 +208,7 @@ def compare_messages(ask: Ask, production: Message, candidate: Message, options:
         return Differences((Difference(WHERE, "tool calls", "value", *texts),))
     found: list[Difference] = []
     for ours, theirs in zip(*calls, strict=True):
-        found += _compare_arguments(ask, ours, theirs, options)
+        found += _compare_arguments(ask, ours, theirs, options, checking)
     if Counter(production.items) != Counter(candidate.items):
         texts = [", ".join(sorted(message.items)) or "none" for message in (production, candidate)]
         found.append(Difference(WHERE, "output items", "value", *texts))
@@ -206,8 +219,8 @@ def compare_messages(ask: Ask, production: Message, candidate: Message, options:
         models = [f"{one.model} for {one.fallback}" if one.fallback else one.model for one in (production, candidate)]
         found.append(Difference(WHERE, "model", "value", *models))
     if ask.json_schema is not None and production.text and candidate.text:
-        good, bad = (_problem(message.text, ask.json_schema) for message in (production, candidate))
-        if bool(good) != bool(bad):
+        good, bad = (checking.problem(message.text, ask.json_schema) for message in (production, candidate))
+        if good is not None and bad is not None and bool(good) != bool(bad):
             found.append(Difference(WHERE, "JSON", "malformed", good or "valid", bad or "valid"))
     if production.finish_reason != candidate.finish_reason:
         reasons = (production.finish_reason or "none", candidate.finish_reason or "none")
@@ -215,7 +228,9 @@ def compare_messages(ask: Ask, production: Message, candidate: Message, options:
     return Differences.of(dict.fromkeys(found))
 
 
-def _compare_arguments(ask: Ask, left: ToolCall, right: ToolCall, options: Options) -> list[Difference]:
+def _compare_arguments(
+    ask: Ask, left: ToolCall, right: ToolCall, options: Options, checking: Checking
+) -> list[Difference]:
     name = left.name
     if left.free or right.free:  # text of any form
         same = left.arguments == right.arguments and left.free == right.free
@@ -224,33 +239,14 @@ def _compare_arguments(ask: Ask, left: ToolCall, right: ToolCall, options: Optio
     if ours == theirs:
         return []
     schema = ask.tools.get(name, {})
-    good, bad = _problem(ours, schema), _problem(theirs, schema)
-    if bool(good) != bool(bad):
+    good, bad = checking.problem(ours, schema), checking.problem(theirs, schema)
+    if good is not None and bad is not None and bool(good) != bool(bad):
         return [Difference(WHERE, f"{name} arguments", "malformed", good or "valid", bad or "valid")]
+    if checking.coarse:
+        return [Difference(WHERE, f"{name} arguments", "value", ours, theirs)]
     try:
         documents = [parse_json_untrusted(text.encode(errors="replace")) for text in (ours, theirs)]
         listed = diff_documents(documents[0], documents[1], options)
     except (JsonError, Unbounded):
         return [Difference(WHERE, f"{name} arguments", "value", ours, theirs)]
     return [Difference(WHERE, f"{name} {one.path}", *one[2:]) for one in listed[:MAX_ARGUMENTS]]
-
-
-def _problem(text: str, schema: dict[str, Any]) -> str:
-    """Why ``text`` is not the JSON that ``schema`` allows, "" if it is or cannot be checked."""
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return "no JSON"
-    if not schema or len(text) > CHECKED_LIMIT or not _usable(schema):
-        return ""
-    try:
-        wrong = best_match(Draft202012Validator(schema).iter_errors(value))
-    except Exception:  # the schema came from outside: what a validator raises of it has no end, and it checks nothing
-        return ""
-    return f"{wrong.json_path}: {wrong.message}"[:200] if wrong is not None else ""
-
-
-def _usable(schema: dict[str, Any]) -> bool:
-    """Small, without patterns (their cost is unbounded) and without references (they may lead anywhere)."""
-    text = json.dumps(schema)
-    return len(text) <= SCHEMA_LIMIT and '"pattern' not in text and '"$ref"' not in text and '"$dynamicRef"' not in text

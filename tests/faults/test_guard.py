@@ -72,6 +72,10 @@ def test_when_reading_is_too_much_the_kernel_stops_copying_and_says_so(tmp_path:
         daemon.stop()
 
 
+def _held(daemon: Daemon) -> int:
+    return int(str(daemon.call("status")["pump"]["memory"]))
+
+
 def test_uploads_that_never_end_stay_within_the_budget(tmp_path: Path, shadow: Server) -> None:
     limit = 8 << 20
     # a ring and a patience for a host that is busy otherwise: a FIN that the kernel could not hand over is another test
@@ -89,14 +93,16 @@ def test_uploads_that_never_end_stay_within_the_budget(tmp_path: Path, shadow: S
             for _ in range(32):  # 2 MB each, 24 MB in all: three times the budget
                 for client in clients:
                     client.sendall(piece)
-                most = max(most, int(str(daemon.call("status")["pump"]["memory"])))
-            assert most > limit // 2
+                most = max(most, _held(daemon))
+            # what of it still waits in the ring is read soon, and what is let go leaves three quarters of the budget
+            wait_for("the uploads fill it", lambda: _held(daemon) > limit // 2, 60)
+            most = max(most, _held(daemon))
             assert most <= limit + 12 * (256 << 10)  # each connection may pass it by one segment
             traffic.more(50)
             for client in clients:
                 for _ in range(32):
                     client.sendall(piece)
-            wait_for("the uploads are over", lambda: daemon.ledger("shop")["lost"].get("memory", 0) > 0)
+            wait_for("the uploads are over", lambda: daemon.ledger("shop")["lost"].get("memory", 0) > 0, 60)
             for client in clients:
                 client.close()
         ledger = daemon.settled("shop")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from shadowd.worker.comparer_worker import MEMORY as COMPARER
 from tests.faults.test_shadow import listener
 from tests.faults.traffic import echo, production_under_load
 from tests.netns.lab import Daemon, HttpClient, Server, check_ledger, ok, running, started, wait_for
@@ -139,7 +140,7 @@ def asks(path: str) -> bytes:
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     # the ring is large, for hosts that are busy otherwise: what this looks at is the daemon's own doing
-    config = f'memory_max = {MEMORY}\nring_bytes = "64MB"\ndead_man_seconds = "30s"\n'
+    config = f'memory_max = {MEMORY}\nring_bytes = "128MB"\ndead_man_seconds = "30s"\n'
     with started(service_rights(tmp_path / "daemon", *SERVICE, config=config)) as running:
         yield running
 
@@ -204,22 +205,26 @@ def test_streams_without_end_stay_in_the_budget(daemon: Daemon) -> None:
         for upload in uploads:  # 60 MB that are not whole: more than there is room for
             upload.sendall(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 4194304\r\n\r\n")
             upload.sendall(bytes(3 << 20))
+        # else what does not fit into the ring decides what is lost, and not the budget
+        wait_for("they were read", lambda: not daemon.ledger("streams")["kernel"]["waiting"], 60)
         for number in range(200):
             client = HttpClient("127.0.0.1", production.port)
+            client.sock.settimeout(60)  # two hundred endless answers are made by this very process
             client.send(asks(f"/v1/chat/completions/{number}/events"))
             assert b"[DONE]" in client.receive()
             client.close()
             assert own_memory(daemon) <= MEMORY
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while daemon.ledger("streams")["in_flight"] and time.monotonic() < until:
             assert own_memory(daemon) <= MEMORY
             time.sleep(0.1)
         memory = daemon.call("status")["memory"]
         assert memory["max"] == MEMORY
         assert memory["buffers_max"] < MEMORY - (40 << 20)
+        assert memory["comparer_max"] == COMPARER
         for upload in uploads:
             upload.close()
-        ledger = daemon.settled("streams", lambda found: found["seen"] == 220)
+        ledger = daemon.settled("streams", lambda found: found["seen"] == 220, 60)
         assert own_memory(daemon) <= MEMORY
         (target,) = ledger["targets"]
         assert target["mirrored"] + sum(target["shed"].values()) + sum(target["failed"].values()) == 200

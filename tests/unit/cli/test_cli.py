@@ -76,6 +76,7 @@ class Filters:
                     "version": "9.9", "pid": 42, "uptime_s": 3725.0, "node": "edge-1", "hooks": ["socket", "tcx:eth0"],
                     "flows": 7, "rate": {"seen_per_s": 12.5}, "problems": ["redis-next does not resolve"],
                     "filters": [self.view(spec) for spec in self.specs.values()],
+                    "memory": {"own": 42 << 20, "buffers": 3 << 20, "max": 256 << 20, "comparer_max": 768 << 20},
                 }  # fmt: skip
             case "ledger":
                 return LEDGER
@@ -288,6 +289,7 @@ def test_status(shop: Served) -> None:
     told = worked(shop("status"))
     assert "shadowd 9.9 on edge-1, pid 42, up 1h02m" in told
     assert "hooks: socket, tcx:eth0; flows: 7; 12.5 seen/s" in told
+    assert "memory: 42 MB and 3 MB in buffers, of 256 MB; beside it a comparer with 768 MB at most" in told
     assert "problem: redis-next does not resolve" in told
     assert "shop (active, control)" in told
     assert json.loads(worked(shop("status", "--json")))["pid"] == 42

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from shadowd.compare.bodies import look
 from shadowd.compare.content import Content
 from shadowd.compare.difference import Options
 from shadowd.exchange.exchange import Response
+from tests.unit.costs import LINEAR, growth
 
 LABELS = [
     "application/json", "text/plain", "text/html", "application/octet-stream", "application/json, application/json", "",
@@ -326,3 +328,13 @@ def test_a_volatile_value_among_many_is_one_difference() -> None:
         assert found("\n".join(lines), "\n".join(other), "text/plain") == {
             (f"line[{at + 1}].word[3]", "value") for at in places
         }
+
+
+@pytest.mark.parametrize("label", ["application/json", "application/x-ndjson", "text/plain"])
+@pytest.mark.parametrize("unit", [" ", "\n", "a", "/**/", "while(1) ", "( "])
+def test_what_stands_around_json_is_looked_for_in_linear_time(label: str, unit: str) -> None:
+    def pair(size: int) -> Callable[[], object]:
+        ours, theirs = (answer(unit * (size // len(unit)) + end, label) for end in ("1)", "2)"))
+        return lambda: compare_answers(ours, theirs, Options())
+
+    assert growth(pair(40_000), pair(10_000)) < LINEAR

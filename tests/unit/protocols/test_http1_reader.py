@@ -841,3 +841,15 @@ def test_arbitrary_bytes_raise_only_protocol_errors_and_splits_agree(
         assert outcome(make(), [stream[at : at + 1] for at in range(len(stream))]) == whole
     else:
         outcome(make(), split(stream, cuts))
+
+
+@pytest.mark.parametrize("odd", [b"A: b\x01\r\n", b"A: b\r\n c\r\n"])
+def test_a_long_line_beside_one_that_is_mended_costs_what_it_is_long(odd: bytes) -> None:
+    """A head of 16 KB held the pump for three seconds, one of 60 KB for forty."""
+
+    def read(length: int) -> None:
+        head = b"GET / HTTP/1.1\r\nHost: a\r\n" + odd + b"a" * length + b": b\r\n\r\n"
+        (request,) = RequestReader().feed_untrusted(head, 1)
+        assert len(request.head) == len(head)
+
+    assert growth(lambda: [read(8_000) for _ in range(40)], lambda: [read(2_000) for _ in range(40)]) < LINEAR
