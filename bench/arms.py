@@ -108,10 +108,12 @@ class Shadowd:
         children: list[Child],
         compare: bool = True,
         guarded: bool = False,
+        workers: int = 1,
     ) -> None:
         from shadowd.control.client import Client
 
         self.name = "guarded" if guarded else "shadowd" if compare else "mirror only"
+        self.name = f"{workers} workers" if workers > 1 else self.name
         self._options = [] if compare else ["--no-compare"]
         directory = directory / self.name.replace(" ", "-")
         directory.mkdir()
@@ -120,7 +122,7 @@ class Shadowd:
         self._shadow = shadow.port
         self._socket = directory / "control.sock"
         state = directory / "state"
-        options = ["--socket", str(self._socket), "--state-dir", str(state), "--http", ""]
+        options = ["--socket", str(self._socket), "--state-dir", str(state), "--http", "", "--workers", str(workers)]
         self.child = Child.python(
             "shadowd", "shadowd.cli.shadowd", ["run", *options, *([] if guarded else UNGUARDED)], directory
         )

@@ -43,6 +43,7 @@ from types import SimpleNamespace
 
 from shadowd.capture import abi
 from shadowd.capture.ring import Ring
+from shadowd.capture.switch import Switch
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.settings import Settings
@@ -176,12 +177,10 @@ class World:
         self.kernel = Kernel()
         ring = Ring(self.kernel.descriptor, _SIZE, SimpleNamespace(update=lambda key, value: None))  # type: ignore[arg-type]
         ring.descriptor = os.eventfd(0, os.EFD_NONBLOCK)  # epoll takes no memory file
-        programs = SimpleNamespace(
-            ring=ring, keep_alive=lambda until: None, counters=lambda: {"dead": 0}, time_socket=lambda cookie, on: None
-        )
+        programs = SimpleNamespace(keep_alive=lambda until: None, counters=lambda: {"dead": 0})
         compared = mode != "mirror"
-        self.engine = Engine(0, 64 << 20, 1 << 20, time_socket=programs.time_socket, budget=Budget(256 << 20))
-        self.pump = Pump(programs, self.engine, FlowLimits(), 2.0)  # type: ignore[arg-type]
+        self.engine = Engine(0, 64 << 20, 1 << 20, time_socket=lambda cookie, on: None, budget=Budget(256 << 20))
+        self.pump = Pump(ring, self.engine, FlowLimits(), Switch(programs, 2.0))
         chosen = Filter("bench", Policy(loop_value("node", "bench", None), methods=None), allow_writes=True)
         url = f"http://127.0.0.1:{port}"
         account = chosen.account.add_target(url)
@@ -267,7 +266,8 @@ class World:
         self.target.busy = True
         self.engine._stop_timing(self.target, self.target.timed_beyond_share)
         self.target._rated_at = 1 << 62
-        self.engine._next_sweep = self.pump._expire_at = self.pump._alive_at = 1 << 62
+        assert self.pump.switch is not None
+        self.engine._next_sweep = self.pump._expire_at = self.pump.switch._alive_at = 1 << 62
 
 
 def measure(mode: str, port: int, library: str, rounds: int) -> None:

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -103,12 +104,14 @@ class Bench:
     def _arm(self, name: str, www: Path) -> Arm:
         if name == "without":
             return Plain(self.production)
-        if name in ("shadowd", "mirror", "guarded"):
+        workers = re.fullmatch(r"workers-([0-9]{1,2})", name)
+        if name in ("shadowd", "mirror", "guarded") or workers:
             if os.geteuid():
                 raise ShadowdError("the daemon needs root", "sudo make bench")
             return Shadowd(
-                self.production, self.shadow, self.directory, self.children, name != "mirror", name == "guarded"
-            )
+                self.production, self.shadow, self.directory, self.children, name != "mirror", name == "guarded",
+                int(workers[1]) if workers else 1,
+            )  # fmt: skip
         if name == "nginx":
             return NginxMirror(self._nginx("mirroring", www, self.shadow.port))
         binary = envoy_binary()
@@ -207,6 +210,7 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 #: ``shadowd`` mirrors and compares, ``mirror`` mirrors only: their difference is what the comparison costs.
 ARMS = ("without", "mirror", "shadowd", "guarded", "nginx", "envoy")
+MORE_ARMS = ("workers-2", "workers-4")  # when asked for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -224,8 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scenarios = [scenario for scenario in SCENARIOS if not options.only or options.only in scenario.name]
     if options.quick:
         scenarios = [s._replace(rate=5_000.0) if s.requests else s for s in scenarios]
-    if set(names) - set(ARMS) or not scenarios or not 1 <= rounds <= 20 or not 0.5 <= duration <= 60:
-        parser.error(f"--arms of {','.join(ARMS)}; --only must match; 1-20 rounds; 0.5-60 seconds")
+    if set(names) - {*ARMS, *MORE_ARMS} or not scenarios or not 1 <= rounds <= 20 or not 0.5 <= duration <= 60:
+        parser.error(f"--arms of {','.join((*ARMS, *MORE_ARMS))}; --only must match; 1-20 rounds; 0.5-60 seconds")
 
     console = Console(width=None if sys.stdout.isatty() else 160)  # a file or CI log has no width of its own
     with tempfile.TemporaryDirectory(prefix="shadowd-bench-") as place:

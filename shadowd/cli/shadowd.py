@@ -69,6 +69,10 @@ def run_(
         str | None,
         typer.Option("--cpu-max", metavar="SHARE", help="Shed above this use of one core by shadowd (default 100%)."),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option("--workers", metavar="N|auto", help="Processes that read and replay (default 1)."),
+    ] = None,
     memory_max: Annotated[
         str | None, typer.Option("--memory-max", metavar="SIZE", help="Memory of the daemon at most (default 256MB).")
     ] = None,
@@ -108,6 +112,7 @@ def run_(
         cpu_guard=cpu_guard,
         cpu_max=cpu_max,
         memory_max=memory_max,
+        workers=workers,
         http_token_file=os.path.abspath(http_token_file) if http_token_file else None,
         # added to the file's: an option that unmasked something would be a trap
         redact_names=[*loaded.redact_names, *redact_name] if redact_name else None,

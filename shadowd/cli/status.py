@@ -34,6 +34,8 @@ def status(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -
     if isinstance(memory, Mapping):
         own, held, most, beside = (int(number(memory, key)) >> 20 for key in ("own", "buffers", "max", "comparer_max"))
         print(f"memory: {own} MB and {held} MB in buffers, of {most} MB; beside it a comparer with {beside} MB at most")
+    for worker in mappings(table.get("workers")):
+        print(_worker(worker))
     for problem in strings(table.get("problems")):
         print(f"problem: {problem}")
     filters = mappings(table.get("filters"))
@@ -41,6 +43,18 @@ def status(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -
         print("no filters; add one: shadowctl filter add NAME --port PORT --to URL")
     for view in filters:
         print(summary(view))
+
+
+def _worker(told: Mapping[str, Any]) -> str:
+    """Its share of the requests, how far behind it is, and what it takes."""
+    restarts = number(told, "restarts")
+    anew = f"; started anew {restarts} time{'s' * (restarts != 1)}" if restarts else ""
+    pid = f"pid {told['pid']}" if told.get("pid") else "is being started"
+    return (
+        f"worker {number(told, 'number')}: {pid}, {number(told, 'share'):.0%} of the requests, "
+        f"{number(told, 'flows')} flows, lag {number(told, 'lag_ms'):g} ms, "
+        f"{number(told, 'ring_backlog') / 1024:.0f} KB in its ring, {number(told, 'memory') / (1 << 20):.0f} MB{anew}"
+    )
 
 
 _RATES = (("seen_per_s", "seen"), ("mirrored_per_s", "mirrored"))

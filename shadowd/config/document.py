@@ -57,6 +57,9 @@ SOCKET_LIMIT = 107  # sun_path of unix(7), without the NUL
 # The mark bit of our own sockets. No bit is free everywhere: kube-proxy has 0x4000 and 0x8000, Tailscale 0xff0000,
 # Calico takes from 0x10000 upward, bit 31 is a sign to some tools. Bit 30 is the least used, hence configurable.
 DEFAULT_MARK = 0x40000000
+#: A worker at its limit is a core; three are left to production.
+CORES_A_WORKER = 4
+MAX_WORKERS = 64
 _LOOP_KEY_SHORTEST = 16  # characters: 128 bits if they are random bytes, still guess-proof if they are hex (64 bits)
 
 
@@ -137,6 +140,17 @@ def _redact_patterns(value: object) -> tuple[str, ...]:
     return tuple(patterns)
 
 
+def _workers(value: object) -> int:
+    """1: in the daemon's own process."""
+    if value == "auto":
+        return min(MAX_WORKERS, max(1, (os.cpu_count() or 1) // CORES_A_WORKER))
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
+        raise fault(f"{shown(value)} is not a number of workers", f"give 1 to {MAX_WORKERS}, or auto")
+    return value
+
+
 def _cpu_guard(value: object) -> float:
     return 1.0 if value in ("off", False) else rate(value)
 
@@ -155,6 +169,8 @@ class Config(Strict):
     node: Annotated[str, BeforeValidator(_node)] = Field(default_factory=_this_node)
     loop_key: Annotated[SecretStr | None, BeforeValidator(lambda v: None if v is None else _loop_key(v))] = None
     own_mark: Annotated[int, BeforeValidator(_mark)] = DEFAULT_MARK
+    # processes that read rings and replay, each with a ring of its own; "auto": one for each four cores
+    workers: Annotated[int, BeforeValidator(_workers)] = 1
     ring_bytes: Annotated[int, BeforeValidator(power_of_two(1 << 20, 256 << 20))] = 16 << 20
     # flows the daemon follows at once; as many as the kernel's flow map holds (MAX_FLOWS of bpf/abi.h)
     max_flows: Annotated[int, BeforeValidator(integer(16, 1 << 20))] = 65536

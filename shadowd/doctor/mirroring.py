@@ -43,6 +43,7 @@ _LOST = {
         "a fault of shadowd's while it read a connection, which is followed no more",
         "please report it: shadowctl status --json names the place",
     ),
+    "worker": ("a worker process ended with them", "its last words: shadowctl status; please report it"),
     "urgent": ("a client sent TCP urgent data, and without that byte its requests cannot be read", ""),
 }  # fmt: skip
 _FAILED = {
@@ -80,6 +81,7 @@ _SHED = {
     "max_connections": ("--max-connections allows no more", ""),
     "max_in_flight": ("--max-in-flight allows no more", ""),
     "circuit_open": ("connecting failed again and again: the target rests", "see what it failed with"),
+    "worker": ("a worker process ended with them, when other targets had answered", "see lost_worker"),
     "removed": ("the filter or its target was changed", ""),
     "shutdown": ("the daemon was stopped", ""),
     "before_target": ("they came before the target was added", ""),

@@ -184,6 +184,11 @@ class Examiner:
             return False
         return draw < self.settings.twin or self._names.name_of(request) in self._needy
 
+    @property
+    def needy(self) -> frozenset[str]:
+        """Names of endpoints where more is asked twice."""
+        return frozenset(self._needy)
+
     def ask_twice(self, endpoint: Endpoint, needy: bool) -> None:
         """Whether a field of the endpoint waits for third answers."""
         if needy:

@@ -34,6 +34,14 @@ class LatencySketch:
         counts[index] += 1
         self.count += 1
 
+    def add_many(self, nanoseconds: int, count: int) -> None:
+        """So many durations of one bucket."""
+        self.add(nanoseconds)
+        shift = max(0, nanoseconds).bit_length() - _SUB_BITS - 1
+        index = (shift << _SUB_BITS) + (nanoseconds >> shift) if shift > 0 else nanoseconds
+        self._counts[index - self._base] += count - 1
+        self.count += count - 1
+
     def merge(self, other: LatencySketch) -> None:
         if not other._counts:
             return

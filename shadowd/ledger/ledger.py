@@ -43,6 +43,7 @@ LOST = frozenset(
         "flow_limit",
         "urgent",  # without the byte that TCP urgent data took out, it does not parse
         "fault",  # a fault of ours while it was read: the rest of its connection is not followed
+        "worker",  # a worker process ended with it: seen, and for no target over
         "ring_full",  # a connection's opening found no room in the ring: at least one request of it
     }
 )
@@ -62,6 +63,7 @@ SHED = frozenset(
         "circuit_open",  # connecting failed again and again: the target rests
         "removed",  # the filter or target was removed, paused or changed
         "shutdown",
+        "worker",  # a worker process ended with it, when other targets had answered
         "before_target",  # seen before this target was added to the filter
     }
 )

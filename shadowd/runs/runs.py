@@ -53,6 +53,7 @@ class Runs:
         self._opened = 0
         self.problem = ""
         self._registering = trio.Lock()
+        self.on_change: Callable[[], None] = lambda: None  # a run began or ended
         self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
         self.keeper = Keeper(writer, recorder)
@@ -104,6 +105,7 @@ class Runs:
         self.keeper.take_up(run)
         self.current[name, target.url] = run
         self._begun.set()
+        self.on_change()
         if run.id >= 0:
             self._resumed.append(run.id)
         self._log("run resumed" if run.id >= 0 else "run started", filter=name, target=target.url, label=run.label)
@@ -113,6 +115,7 @@ class Runs:
         run.ended = time.time()
         run.examiner.ended = run.examiner.ended or reason
         run.entry.filter.examiners.pop(run.target, None)
+        self.on_change()
         if run.id >= 0:
             self._closing.append((run.id, run.ended, reason))
         self._log("run ended", filter=key[0], target=key[1], reason=reason)
@@ -192,7 +195,8 @@ class Runs:
     async def watch(self) -> None:
         """Look at processes, slices and versions."""
         while True:
-            await trio.sleep(max(LOOK_EVERY, LOOK_EACH * len(self.current)))
+            quiet = all(run.looked_of == run.activity for run in self.current.values())
+            await trio.sleep(LOOK_IDLE if quiet else max(LOOK_EVERY, LOOK_EACH * len(self.current)))
             for key, run in list(self.current.items()):
                 now = trio.current_time()
                 if run.looked_of == run.activity and now - run.looked_at < LOOK_IDLE:

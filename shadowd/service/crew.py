@@ -10,6 +10,10 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
+import trio
+
+from shadowd.capture.switch import Switch
+from shadowd.config.document import FilterSpec
 from shadowd.evidence.examining import Examining
 from shadowd.replay.target import Target
 from shadowd.worker.filters import Filter
@@ -50,8 +54,14 @@ class Crew(Protocol):
 
     # --- filters
 
+    def run_by(self, chosen: Filter, spec: FilterSpec) -> None:
+        """A filter's specification, before it is shown."""
+
     def show(self, bits: dict[int, Filter]) -> None:
         """Which filter a bit of the kernel's bitmap means, before the kernel uses it."""
+
+    def sync(self) -> None:
+        """Runs or addresses of targets are others now."""
 
     def adopt(self, target: Target) -> None:
         """One more target is in use."""
@@ -107,6 +117,29 @@ class Crew(Protocol):
         """Read what is in the rings now, ``limit`` seconds at most, and bring the accounts up to date."""
 
     @property
+    def quiet(self) -> bool:
+        """Nothing has happened for a second."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What workers say that an operator should know."""
+
+    def cpu_seconds(self) -> float:
+        """That worker processes have used so far."""
+
+    async def settle(self) -> None:
+        """What filters that were left have shed is in the accounts."""
+
+    async def start(self) -> None:
+        """Before there are filters. Raises ShadowdError."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+    def close(self) -> None:
+        """Forget it all."""
+
+    @property
     def idle(self) -> bool:
         """Nothing is in flight, and nothing waits to be read."""
 
@@ -114,31 +147,33 @@ class Crew(Protocol):
 class Alone:
     """The worker in this process."""
 
-    def __init__(self, pump: Pump) -> None:
+    def __init__(self, pump: Pump, switch: Switch) -> None:
         self._pump = pump
+        self._switch = switch
         self._engine = pump.engine
         self.show = pump.set_bits
         self.leave = pump.leave
         self.leave_target = pump.leave_target
         self.local_ends = pump.engine.local_ends
         self.spare = pump.engine.spare
-        self.hold = pump.hold
-        self.held = pump.held
+        self.hold = switch.hold
+        self.held = switch.held
         self.waiting = pump.waiting
         self.pump_view = pump.statistics
         self.catch_up = pump.catch_up
+        self.run = pump.run
 
     @property
     def stopping(self) -> bool:
-        return self._pump.stopping
+        return self._switch.stopping
 
     @stopping.setter
     def stopping(self, stopping: bool) -> None:
-        self._pump.stopping = stopping
+        self._switch.stopping = stopping
 
     @property
     def holding(self) -> bool:
-        return self._pump.holding
+        return self._switch.holding
 
     @property
     def examining(self) -> Examining:
@@ -147,6 +182,12 @@ class Alone:
     @property
     def targets(self) -> Iterable[Target]:
         return self._engine.targets
+
+    def run_by(self, chosen: Filter, spec: FilterSpec) -> None:
+        """It runs here, by it."""
+
+    def sync(self) -> None:
+        """It reads what is here."""
 
     def adopt(self, target: Target) -> None:
         self._engine.targets.append(target)
@@ -170,6 +211,26 @@ class Alone:
 
     def views(self) -> list[dict[str, Any]]:
         return []
+
+    async def start(self) -> None:
+        """It is this process."""
+
+    @property
+    def quiet(self) -> bool:
+        return self._pump.quiet
+
+    @property
+    def problems(self) -> list[str]:
+        return []
+
+    def cpu_seconds(self) -> float:
+        return 0.0
+
+    async def settle(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        self._engine.close(time.monotonic_ns())
 
     @property
     def idle(self) -> bool:

@@ -28,16 +28,13 @@ from shadowd.config.document import Config, FilterSpec, fingerprint, load_config
 from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ItselfError, ShadowdError, UsageError
 from shadowd.redact.redaction import Redactor
-from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target
 from shadowd.runs.embedding import Embedding
 from shadowd.runs.recording import Recorder, load_key
 from shadowd.runs.runs import Runs
-from shadowd.service.crew import Alone, Crew
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
-from shadowd.service.memory import Memory, one_arena
 from shadowd.service.notify import Notifier, keep_told
 from shadowd.service.privileges import give_up
 from shadowd.service.resolving import Resolving
@@ -45,11 +42,11 @@ from shadowd.service.roster import Roster
 from shadowd.service.standing import Standing
 from shadowd.service.statefile import StateFile
 from shadowd.service.verdicts import Verdicts
+from shadowd.service.workers import crew_of
 from shadowd.store.ownfiles import prepare_directory
 from shadowd.store.writer import StoreWriter
-from shadowd.stream.table import FlowLimits
 from shadowd.worker.comparer import Comparer
-from shadowd.worker.pump import Pump
+from shadowd.worker.memory import Memory, one_arena
 
 DRAIN_SECONDS = 5.0  # SIGTERM: what is in flight may still end
 CLOSE_SECONDS = 2.0  # for the store, after that
@@ -91,18 +88,7 @@ class Daemon:
         self.programs = programs
         self.problems: dict[str, str] = {}
         self.memory = Memory(config.memory_max, self.problems, lambda text: log("memory", problem=text))
-        self.engine = Engine(
-            config.own_mark,
-            config.max_buffered_total,
-            config.max_body,
-            on_tls_error=self._tls_error,
-            time_socket=programs.time_socket,
-            budget=self.memory.budget,
-        )
-        out_of_order = min(config.max_buffered_total, self.memory.budget.limit // 4)
-        limits = FlowLimits(max_flows=config.max_flows, max_buffered_total=out_of_order)
-        self.pump = Pump(programs, self.engine, limits, config.dead_man_seconds)
-        self.crew: Crew = Alone(self.pump)
+        self.crew = crew_of(config, programs, self.memory.budget, self.problems, log, self._tls_error)
         self.roster = Roster(config, programs, self.crew)
         store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
         redactor = Redactor(load_key(config.state_dir), config.redact_names, config.redact_patterns)
@@ -111,9 +97,10 @@ class Daemon:
         self.resolving = Resolving(self.roster, self.crew)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
+        self.runs.on_change = self.crew.sync
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
-        self.guard = host_guard(self.crew, config.cpu_guard, config.cpu_max, log)
+        self.guard = host_guard(self.crew, config.cpu_guard, config.cpu_max * config.workers, log)
         self.standing = Standing(
             config, programs, self.crew, self.roster, self.runs, self.guard, self.memory, self.problems
         )
@@ -368,13 +355,16 @@ class Daemon:
                     break
                 self._reload_or_tell()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._hurry, signals, nursery.cancel_scope.cancel)
-                await self._drain()
+                draining = trio.CancelScope()
+                nursery.start_soon(self._hurry, signals, draining.cancel)  # to the end: those that come late are heard
+                with draining:
+                    await self._drain()
+                for entry in self.roster.entries.values():
+                    self.crew.leave(entry.filter, "shutdown")
+                await self.crew.settle()
+                with trio.move_on_after(CLOSE_SECONDS):
+                    await self.runs.close()
                 nursery.cancel_scope.cancel()
-            for entry in self.roster.entries.values():
-                self.crew.leave(entry.filter, "shutdown")
-            with trio.move_on_after(CLOSE_SECONDS):
-                await self.runs.close()
         for late in (signal.SIGTERM, signal.SIGINT):  # one that comes now must not cut the clean-up short
             signal.signal(late, signal.SIG_IGN)
         stop()
@@ -397,7 +387,7 @@ class Daemon:
 
     def close(self) -> None:
         self.roster.detach()
-        self.engine.close(time.monotonic_ns())
+        self.crew.close()
         self.programs.close()
 
 
@@ -455,7 +445,7 @@ async def run_daemon(
             log("loading the capture program")
             notifier.status("loading the capture program")
             # not in a thread: capabilities are a thread's own, so they are given up before there is a second one
-            programs = load(config.ring_bytes, config.own_mark, config.loader)
+            programs = load(config.ring_bytes, config.own_mark, config.loader, config.workers)
             if config.least_privilege or (config.least_privilege is None and os.geteuid() != 0):
                 give_up()
             one_arena()
@@ -472,8 +462,9 @@ async def run_daemon(
                 await nursery.start(daemon.open_http, "http", daemon.verdicts)
             if config.monitor and serve_http is not None:
                 await nursery.start(daemon.open_http, "monitor", None)
+            await daemon.crew.start()
             daemon.start_filters()
-            tasks = (daemon.pump.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
+            tasks = (daemon.crew.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
                      daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.watch_config,
                      daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run)  # fmt: skip
             for task in tasks:

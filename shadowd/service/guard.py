@@ -40,7 +40,8 @@ class Guard:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await trio.sleep(PERIOD if self._crew.targets else IDLE_PERIOD)
+            # within a second of traffic
+            await trio.sleep(IDLE_PERIOD if self._crew.quiet else PERIOD)
             self.look(time.monotonic())
 
     def look(self, now: float) -> None:
@@ -89,4 +90,4 @@ class Guard:
 
 def host_guard(crew: Crew, cpu_guard: float, cpu_max: float, log: Callable[..., None]) -> Guard:
     """A guard that reads this host."""
-    return Guard(crew, cpu_guard, cpu_max, log, HostLoad().read)
+    return Guard(crew, cpu_guard, cpu_max, log, HostLoad(others=crew.cpu_seconds).read)

@@ -15,9 +15,11 @@ Capabilities belong to threads: this must run before the first thread is started
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from shadowd.capture.preflight import CAP_BPF, CAP_NET_ADMIN, effective_capabilities, kernel_release
@@ -31,7 +33,7 @@ _BPF_BY_DESCRIPTOR_IS_FREE = (5, 19)
 # include/uapi/linux/prctl.h and capability.h
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _PR_SET_NO_NEW_PRIVS = 38
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522  # 64 bits in two halves
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -61,11 +63,34 @@ def give_up() -> None:
         if present and not mask >> number & 1 and _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0):
             break
         number += 1
-    held = effective_capabilities() & mask
+    _capset(effective_capabilities() & mask, 0)
+
+
+def _capset(held: int, inheritable: int) -> None:
+    """This thread's: effective and permitted ``held``."""
     low, high = held & 0xFFFFFFFF, held >> 32
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    if _libc.capset(header, struct.pack("=6I", low, low, 0, high, high, 0)):  # effective, permitted, inheritable
+    sets = struct.pack("=6I", low, low, inheritable & 0xFFFFFFFF, high, high, inheritable >> 32)
+    if _libc.capset(header, sets):
         raise _refused("capset")
+
+
+@contextlib.contextmanager
+def inheriting() -> Iterator[None]:
+    """Programs that this thread starts meanwhile have what it may do, if it is not root (who has it anyway)."""
+    if os.geteuid() == 0:
+        yield
+        return
+    held = effective_capabilities()
+    _capset(held, held)
+    for number in range(held.bit_length()):
+        if held >> number & 1:
+            _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0)
+    try:
+        yield
+    finally:
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+        _capset(held, 0)
 
 
 def _prctl(option: int, value: int) -> None:

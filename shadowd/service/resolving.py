@@ -19,6 +19,7 @@ from shadowd.worker.entry import Entry
 
 EVERY = 30.0  # seconds between look-ups of a name: short-lived records are followed, resolvers not flooded
 LIMIT = 5.0
+LOOK_IDLE = 2.0  # where all were looked at
 LOOK_EVERY = 0.5  # seconds between two looks for connections that nobody has looked at yet
 
 
@@ -67,6 +68,7 @@ class Resolving:
                 self._refuse(target, len(others) < len(addresses))
                 target.addresses = others
                 target.resolve_error = ""
+                self._crew.sync()
                 return
         if not target.addresses:
             target.resolve_error = f"{target.host} does not resolve: {error}"
@@ -96,15 +98,17 @@ class Resolving:
     async def watch(self) -> None:
         """Look at the first connections to each target's addresses, until cancelled."""
         while True:
+            pending = False
             for entry in list(self._roster.entries.values()):
                 for target in entry.filter.targets:
                     if not entry.spec.allow_self and not target.itself and self._looked.get(target) != target.addresses:
+                        pending = True
                         await self._look(entry, target)
             gone = self._looked.keys() - set(self._crew.targets)
             for target in gone:
                 del self._looked[target]
             self._caught -= gone
-            await trio.sleep(LOOK_EVERY)
+            await trio.sleep(LOOK_EVERY if pending else LOOK_IDLE)
 
     async def _look(self, entry: Entry, target: Target) -> None:
         ends = self._crew.local_ends(target)

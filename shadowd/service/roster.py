@@ -59,6 +59,7 @@ class Roster:
             )
         self.check([spec])
         entry = Entry(spec, origin, make_filter(spec, self._policy(spec)))
+        self._crew.run_by(entry.filter, spec)
         self._set_targets(entry, spec)
         self.entries[spec.name] = entry
         try:
@@ -86,6 +87,7 @@ class Roster:
 
     def _run_by(self, entry: Entry, spec: FilterSpec) -> None:
         run_by(entry.filter, spec, self._policy(spec))
+        self._crew.run_by(entry.filter, spec)
         self._set_targets(entry, spec)
         entry.spec = spec
         entry.selected = select(wanted_by(spec))

@@ -14,9 +14,9 @@ from shadowd.ledger.ledger import totals
 from shadowd.runs.runs import Runs
 from shadowd.service.crew import Crew
 from shadowd.service.guard import Guard
-from shadowd.service.memory import Memory
 from shadowd.service.roster import Roster
 from shadowd.worker.comparer_worker import MEMORY as COMPARER_MEMORY
+from shadowd.worker.memory import Memory
 
 CATCH_UP = 2.0  # seconds: whoever asks waits; what is not read by then is counted as ``waiting``
 #: Replayed requests that came back: fewer may be a shadow that asks production for something now and then.
@@ -67,6 +67,7 @@ class Standing:
             "pump": self.crew.pump_view(),
             "filters": [self.roster.view(entry) for entry in self.roster.entries.values()],
             "examining": _examining(self.crew.examining.statistics()),
+            "workers": self.crew.views(),
             "guard": self.guard.statistics(),
             "memory": {**self.memory.statistics(), "comparer_max": COMPARER_MEMORY},
             "store": self.runs.writer.statistics()._asdict(),
@@ -95,6 +96,7 @@ class Standing:
         others = (self.guard.problem, self.runs.writer.problem, self.runs.problem)
         own = (
             *self.problems.values(),
+            *self.crew.problems,
             *self.runs.keeper.problems.values(),
             *self.roster.problems.values(),
             *self._target_problems(),

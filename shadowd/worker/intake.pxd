@@ -6,6 +6,7 @@ from shadowd.stream.table cimport FlowTable
 cdef class Intake(RingSink):
     cdef public Engine engine
     cdef public FlowTable table
+    cdef public long long taken
     cpdef segment(self, bytes key, long long direction, long long seq, long long ack, long long flags, bytes payload, long long time, unsigned long long tag)
     cpdef timing(self, unsigned long long cookie, long long direction, long long seq, long long length, long long flags, long long time)
     cpdef urgent(self, bytes key, long long direction, long long seq)

@@ -11,15 +11,17 @@ from shadowd.stream.table import FlowTable
 class Intake(RingSink):
     """Of one worker."""
 
-    __slots__ = ("engine", "table")
+    __slots__ = ("engine", "table", "taken")
 
     def __init__(self, table: FlowTable, engine: Engine) -> None:
         self.table = table
         self.engine = engine
+        self.taken = 0  # bytes of payload
 
     def segment(
         self, key: bytes, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int, tag: int
     ) -> None:
+        self.taken += len(payload)
         self.table.segment(key, direction, seq, ack, flags, payload, time, tag)
 
     def timing(self, cookie: int, direction: int, seq: int, length: int, flags: int, time: int) -> None:

@@ -7,13 +7,15 @@ are read, time limits looked at. Between turns the pump
 * while a few requests wait for their connection's answer (causality) waits on the epoll set, ``POLL`` at most; while
   many do, gathers answers for ``GATHER``,
 * else sleeps ``POLL`` and looks again: batches are cheap, wake-ups are not,
-* and after ``IDLE_AFTER`` without traffic asks the kernel for one wake-up and waits for it, ``IDLE_WAIT`` at most.
+* and after ``IDLE_AFTER`` without traffic asks the kernel for one wake-up and waits for it, ``IDLE_WAIT`` at most, or
+  ``QUIET_WAIT`` where nothing has happened for a second and nothing is under way: each look costs some 300 µs.
 
 While traffic flows these waits are made without trio (a trio sleep costs four to five times the CPU of a plain one),
 and trio's other tasks have their turn every ``YIELD_EVERY``: control is that much late, which nobody notices. After a
 turn that took long they have several, or a daemon that is behind could not be asked why.
 
-The pump itself refreshes the dead-man switch: if it stalls, the kernel stops copying. A turn that begins much later
+The pump itself refreshes the dead-man switch (``Switch``; of several workers the supervisor does): if it stalls, the
+kernel stops copying. A turn that begins much later
 than the one before it and the pump's naps explain is noted as a stall: what is late then is so through us.
 """
 
@@ -24,7 +26,8 @@ import time
 
 import trio
 
-from shadowd.capture.programs import Programs
+from shadowd.capture.ring import Ring
+from shadowd.capture.switch import Switch
 from shadowd.replay.engine import DISPATCH, Engine
 from shadowd.replay.lateness import STALL
 from shadowd.replay.target import Target
@@ -42,6 +45,8 @@ POLL = 4 * MS  # the ring holds far more than 4 ms of traffic
 YIELD_EVERY = 8 * MS
 IDLE_AFTER = 20 * MS
 IDLE_WAIT = 50 * MS
+QUIET_AFTER = 1000 * MS
+QUIET_WAIT = 250 * MS  # a fourth of the shortest dead-man switch
 TURN_BYTES = 64 << 10  # of ring space a turn: a few ms of work, then answers are read and connections go on
 SLICE_BYTES = 16 << 10  # the same while requests wait for answers: their connections' pace is the turn's
 CATCH_UP_BYTES = 256 << 10  # the same while the ring is more than half full: losing segments is worse than waiting
@@ -49,56 +54,43 @@ LONG_TURN = 32 * MS  # (of a daemon that gets little CPU: production comes first
 PASSES = 6  # of trio's other tasks after a long turn: a control request takes that many from accept to answer
 DISPATCHES = 3  # rounds of reading answers a turn
 EXPIRE_EVERY = 1000 * MS
-KEEP_ALIVE_EVERY = 500 * MS
 
 
 class Pump:
     """See the module's head. Reads one worker's ring."""
 
     __slots__ = (
-        "_alive_at",
         "_by_bit",
         "_cached",
-        "_dead_man",
         "_discarded",
         "_due",
         "_expire_at",
-        "_held",
-        "_held_from",
         "_intake",
         "_last_traffic",
         "_queued",
         "_ring",
         "engine",
-        "holding",
         "longest_turn",
         "now",
-        "programs",
-        "stopping",
+        "switch",
         "table",
         "turns",
     )
 
-    def __init__(self, programs: Programs, engine: Engine, limits: FlowLimits, dead_man_seconds: float) -> None:
-        self.programs = programs
+    def __init__(self, ring: Ring, engine: Engine, limits: FlowLimits, switch: Switch | None = None) -> None:
+        self.switch = switch  # None: somebody else refreshes it
         self.engine = engine
         self.table = FlowTable(self._open_conversation, limits)
         self.table.on_tag = self._change_filters
         self.table.on_fault = self._give_up
         self._intake = Intake(self.table, engine)
         self.now = time.monotonic_ns()
-        self.stopping = False
-        self.holding = False  # the kernel shall copy nothing for now: the guard's decision
-        self._held_from = 0  # the kernel's count of segments not looked at when that began
-        self._held = 0
         self.turns = 0
         self.longest_turn = 0  # ns, since the last look at it
-        self._ring = programs.ring
+        self._ring = ring
         self._by_bit: dict[int, Filter] = {}
         self._cached: dict[int, list[Filter]] = {}
         self._discarded: dict[str, int] = {}
-        self._dead_man = int(dead_man_seconds * 1e9)
-        self._alive_at = 0
         self._due = 0  # when this turn should begin at the latest, 0 before the first
         self._expire_at = 0
         self._last_traffic = 0
@@ -142,20 +134,6 @@ class Pump:
         """Which filter a bit of the kernel's bitmap means."""
         self._by_bit = dict(by_bit)
         self._cached = {}
-
-    def hold(self, wanted: bool) -> None:
-        """Let the kernel's switch lapse, or copy again: production pays for the program's first look alone."""
-        if wanted:
-            self._held_from = self.programs.counters()["dead"]
-            self.programs.keep_alive(0)
-        else:
-            self.programs.keep_alive(time.monotonic_ns() + self._dead_man)
-            self._held += self.programs.counters()["dead"] - self._held_from
-        self.holding = wanted
-
-    def held(self, dead: int) -> int:
-        """Of the kernel's ``dead`` segments those that the guard let pass."""
-        return self._held + (dead - self._held_from if self.holding else 0)
 
     def leave(self, chosen: Filter, reason: str) -> None:
         """A filter goes: its requests under way are shed, flows that nobody else wants are forgotten."""
@@ -212,9 +190,8 @@ class Pump:
                 taken += engine.dispatch(begun)
         engine.examining.go_on(begun)
         engine.tick(begun)
-        if begun >= self._alive_at and not (self.stopping or self.holding):
-            self._alive_at = begun + KEEP_ALIVE_EVERY
-            self.programs.keep_alive(begun + self._dead_man)
+        if self.switch is not None:
+            self.switch.refresh(begun)
         if begun >= self._expire_at:
             self._expire_at = begun + EXPIRE_EVERY
             # behind, the flows' clock is that of what is read next: what they wait for may be in the ring
@@ -242,9 +219,10 @@ class Pump:
                 self._last_traffic = now
             elif now - self._last_traffic >= IDLE_AFTER:
                 yielded = now
-                self._due = now + IDLE_WAIT
+                limit = QUIET_WAIT if self.quiet else IDLE_WAIT
+                self._due = now + limit
                 if ring.prepare_sleep():
-                    await self._wait_sockets(IDLE_WAIT)
+                    await self._wait_sockets(limit)
                     ring.cancel_sleep()
                 else:
                     await trio.lowlevel.checkpoint()
@@ -266,6 +244,17 @@ class Pump:
     async def _wait_sockets(self, limit: int) -> None:
         with trio.move_on_after(limit / 1e9):
             await trio.lowlevel.wait_readable(self.engine.epoll.fileno())
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing has happened for a second, and nothing is under way that a time limit could end."""
+        idle = time.monotonic_ns() - self._last_traffic >= QUIET_AFTER
+        return idle and not self.engine.in_flight and not self.table.buffered
+
+    @property
+    def taken(self) -> int:
+        """Bytes of payload read from the ring so far."""
+        return self._intake.taken
 
     @property
     def backlog(self) -> int:

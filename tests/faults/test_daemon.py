@@ -112,10 +112,10 @@ def test_sigstop_under_load_trips_the_dead_man_switch(daemon: Daemon, shadow: Se
         daemon.add("stalled", production.port, shadow.url)
         wait_mirrored(daemon, "stalled", 30)
         dead = daemon.ledger("stalled")["kernel"]["dead"]
-        os.kill(daemon.pid, signal.SIGSTOP)
+        daemon.halt()
         time.sleep(2 * DEAD_MAN)  # the switch is a time in the kernel: nothing else tells that it is past
         traffic.more(60)
-        os.kill(daemon.pid, signal.SIGCONT)
+        daemon.go_on()
         wait_mirrored(daemon, "stalled", 30)
         # 60 requests and their answers met the switch, each at least one segment
         assert daemon.ledger("stalled")["kernel"]["dead"] >= dead + 60

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.faults.traffic import production_under_load
-from tests.netns.lab import Daemon, Server, wait_for
+from tests.netns.lab import Daemon, Server, one_worker, wait_for
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -76,6 +76,7 @@ def _held(daemon: Daemon) -> int:
     return int(str(daemon.call("status")["pump"]["memory"]))
 
 
+@one_worker
 def test_uploads_that_never_end_stay_within_the_budget(tmp_path: Path, shadow: Server) -> None:
     limit = 8 << 20
     # a ring and a patience for a host that is busy otherwise: a FIN that the kernel could not hand over is another test

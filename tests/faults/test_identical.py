@@ -7,8 +7,6 @@ a pipeline stops at the first that fails.
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -95,9 +93,9 @@ def restarted_production(world: World) -> None:
 
 
 def stopped_daemon(world: World) -> None:
-    os.kill(world.daemon.pid, signal.SIGSTOP)
+    world.daemon.halt()
     time.sleep(8)
-    os.kill(world.daemon.pid, signal.SIGCONT)
+    world.daemon.go_on()
 
 
 def busy_host(world: World) -> None:

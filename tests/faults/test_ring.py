@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -75,9 +73,9 @@ def test_a_full_ring_is_counted_and_nothing_is_spliced(daemon: Daemon) -> None:
     uploads.more(40)
     for _ in range(2):  # a flow that had one hole has another
         before = daemon.ledger("full")
-        os.kill(daemon.pid, signal.SIGSTOP)
+        daemon.halt()
         uploads.more(3 * RING // (BODY // 2))  # three times what the ring holds
-        os.kill(daemon.pid, signal.SIGCONT)
+        daemon.go_on()
         after = wait_for(
             "requests behind the hole are mirrored",
             lambda before=before: _later(daemon.ledger("full"), before["targets"][0]["mirrored"] + 100),
@@ -116,9 +114,9 @@ def test_connections_that_were_never_seen_are_their_filters_loss(daemon: Daemon)
     HttpClient("127.0.0.1", other.port).get("/beside")
     ask_once(production.port, 20)
     daemon.settled("short", lambda found: found["seen"] == 20)
-    os.kill(daemon.pid, signal.SIGSTOP)
+    daemon.halt()
     ask_once(production.port, 4_000)
-    os.kill(daemon.pid, signal.SIGCONT)
+    daemon.go_on()
     ledger = daemon.settled("short", lambda found: found["lost"].get("ring_full"))
     asked = 4_020
     assert ledger["lost"]["ring_full"] > 500

@@ -26,6 +26,7 @@ from tests.netns.lab import (
     in_namespace,
     namespaces,
     ok,
+    one_worker,
     running,
     sh,
     wait_for,
@@ -408,6 +409,7 @@ def unanswered(daemon: Daemon, name: str, seen: int, left: int) -> dict[str, Any
     return found
 
 
+@one_worker
 def test_max_in_flight(daemon: Daemon, name: str, production: Server, stuck: Server) -> None:
     daemon.add(name, production.port, stuck.url, max_in_flight=3, max_lag=60, timeout=60)
     ask(production.port, 5, connections=2)
@@ -417,6 +419,7 @@ def test_max_in_flight(daemon: Daemon, name: str, production: Server, stuck: Ser
     assert target(daemon.settled(name))["mirrored"] == 3
 
 
+@one_worker
 def test_max_connections(daemon: Daemon, name: str, production: Server, stuck: Server) -> None:
     daemon.add(name, production.port, stuck.url, max_connections=2, max_lag=60, timeout=60)
     clients = [HttpClient("127.0.0.1", production.port) for _ in range(5)]
@@ -429,6 +432,7 @@ def test_max_connections(daemon: Daemon, name: str, production: Server, stuck: S
     assert target(daemon.settled(name))["mirrored"] == 2
 
 
+@one_worker
 def test_max_buffered(daemon: Daemon, name: str, production: Server, stuck: Server) -> None:
     """Bytes of requests queued or sent: two of 30 KB fit below 64 KB."""
     daemon.add(name, production.port, stuck.url, methods="any", max_buffered=64 << 10, max_lag=60, timeout=60)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +10,7 @@ import pytest
 
 from tests.faults.slow import SlowServer
 from tests.faults.traffic import production_under_load
-from tests.netns.lab import Daemon, check_ledger, running, wait_for
+from tests.netns.lab import WORKERS, Daemon, check_ledger, running, wait_for
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -66,7 +64,8 @@ def test_a_shadow_that_never_answers(daemon: Daemon) -> None:
         traffic.more(100)
     ledger = daemon.ledger("dead")
     check_ledger(ledger)
-    assert 30 <= shadow.most <= 40  # the last ones in the handshake may not have come
+    # the last ones in the handshake may not have come; workers that connect in one moment do not see each other
+    assert 30 <= shadow.most < 40 + int(WORKERS)
     assert not target(ledger)["failed"]
     assert target(ledger)["shed"].get("own_lag", 0) < 50
     shadow.close()
@@ -78,9 +77,9 @@ def test_a_stopped_daemon_blames_itself(daemon: Daemon) -> None:
     with production_under_load(CONNECTIONS, PAUSE) as (production, traffic):
         daemon.add("stopped", production.port, shadow.url, twin=0, max_lag=0.5, timeout=1)
         wait_for("it mirrors", lambda: target(daemon.ledger("stopped"))["mirrored"] > 100)
-        os.kill(daemon.pid, signal.SIGSTOP)
+        daemon.halt()
         time.sleep(2)
-        os.kill(daemon.pid, signal.SIGCONT)
+        daemon.go_on()
         traffic.more(300)
     found = target(daemon.settled("stopped"))
     assert found["shed"]["own_lag"] >= 100

@@ -17,10 +17,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from shadowd.control.client import Client
 from tests.conftest import ROOT
 
 DEADLINE = 20.0
+#: Processes that mirror: the suite is run with 1 and with 3 (tests/workers).
+WORKERS = os.environ.get("SHADOWD_TEST_WORKERS", "1")
+#: For tests that count what a limit lets through to the last request, or look at one process's memory.
+one_worker = pytest.mark.skipif(
+    WORKERS != "1", reason="several workers fill a limit within turns, and have memory of their own (test_workers)"
+)
 SOURCES = [path for path in (ROOT / "bpf").rglob("*") if path.suffix in (".c", ".h", ".py")]
 BYTECODE = ROOT / "bpf" / "shadowd.bytecode"  # made by `make test`
 
@@ -66,6 +74,8 @@ class Daemon:
         defaults = {"http": '""', "cpu_guard": '"off"', "cpu_max": '"10000%"'}
         if BYTECODE.exists() and BYTECODE.stat().st_mtime > max(path.stat().st_mtime for path in SOURCES):
             defaults["loader"] = '"prebuilt"'  # a third of the time; tests/bpf holds both loaders to the same records
+        if WORKERS != "1":
+            defaults["workers"] = WORKERS
         added = [f"{key} = {value}\n" for key, value in defaults.items() if f"{key} =" not in config]
         self.config.write_text("".join(added) + config)
         self.namespace = namespace
@@ -138,6 +148,22 @@ class Daemon:
     def _pid(self) -> int:
         assert self.process is not None
         return self.process.pid  # nsenter replaces itself
+
+    def halt(self) -> None:
+        """SIGSTOP for all its processes, the workers first: the supervisor would start a silent one anew."""
+        self._halted = self.pids
+        for pid in self._halted:
+            os.kill(pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT for those that were halted."""
+        for pid in self._halted:
+            os.kill(pid, signal.SIGCONT)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the workers, if they are processes of their own, and of the daemon."""
+        return [worker["pid"] for worker in self.call("status")["workers"]] + [self.pid]
 
     @property
     def pid(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 import trio
@@ -30,8 +29,7 @@ class Behind(Bench):
         super().__init__(RING)
         self.ring.descriptor = os.eventfd(0)  # what epoll takes; the memory file is none
         self.engine = Engine(1)
-        programs = SimpleNamespace(ring=self.ring, keep_alive=lambda until: None)
-        self.pump = Pump(programs, self.engine, LIMITS, 3)  # type: ignore[arg-type]
+        self.pump = Pump(self.ring, self.engine, LIMITS)
 
     def passes(
         self, flow: int, payload: bytes, seq: int, ago: int, direction: int = DIRECTION_CLIENT, flags: int = ACK

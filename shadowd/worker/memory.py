@@ -22,6 +22,7 @@ import trio
 from shadowd.ledger.budget import Budget
 
 FLOOR = 8 << 20  # some thirty bodies of max_body's default; also the least memory_max that can be configured
+LOOK_IDLE = 1.0  # seconds: nothing is held now, and within a second not more than a burst
 LOOK_EVERY = 0.25  # seconds; a look is some 50 us
 RESERVE = 5  # a fifth: 14 of 96 MB were seen, with 200 endless streams upon hostile answers
 SLACK = 8 << 20
@@ -118,7 +119,7 @@ class Memory:
         """Until cancelled."""
         while True:
             self.look(trio.current_time())
-            await trio.sleep(LOOK_EVERY)
+            await trio.sleep(LOOK_EVERY if self.budget.used else LOOK_IDLE)
 
     def statistics(self) -> dict[str, int]:
         """A snapshot for ``status``, in bytes."""

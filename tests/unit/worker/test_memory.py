@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowd.service.memory import FLOOR, RESERVE, SLACK, TRIM_EVERY, Memory, anonymous, trim
+from shadowd.worker.memory import FLOOR, RESERVE, SLACK, TRIM_EVERY, Memory, anonymous, trim
 
 MB = 1 << 20
 
