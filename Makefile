@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pure fuzz soak verify-verdict test-kernels test-vm lint bench bench-instructions bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm lint bench bench-instructions bpf-bytecode install uninstall deb clean
 
 VM_ARGS ?=
 
@@ -29,6 +29,11 @@ test-pure: ## the unit and network tests with the sources instead of what was co
 	@.ci/setup test
 	@$(MAKE) --no-print-directory bpf-bytecode
 	SHADOWD_PURE=1 env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest tests/unit tests/netns $(PYTEST_ARGS)
+
+test-workers: ## the tests with live traffic once more, with three worker processes instead of none
+	@.ci/setup test
+	@$(MAKE) --no-print-directory bpf-bytecode
+	SHADOWD_TEST_WORKERS=3 SHADOWD_COMPILED=required env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest tests/netns tests/faults $(PYTEST_ARGS)
 
 verify-verdict: ## how the verdict does in the catalogue's worlds, for hours (VERIFY_ARGS='--runs 10 --worlds blip_2s,gc_pauses')
 	@.ci/setup test

@@ -206,6 +206,14 @@ class Programs:
         else:
             self.maps["timed"].delete(key)
 
+    def forget_times(self, worker: int) -> None:
+        """A worker is gone, and its sockets with it."""
+        timed = self.maps["timed"]
+        for key in list(timed.keys()):
+            found = timed.lookup(key)
+            if found is not None and found[0] == worker:
+                timed.delete(key)
+
     def counters(self) -> dict[str, int]:
         """The kernel's counters by name, added over the CPUs."""
         return dict(zip(abi.COUNTERS, self.maps["counters"].sums(), strict=True))

@@ -309,6 +309,11 @@ class WorkerProcess:
         return self._cpu_before + self._cpu
 
     @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._began if self._process is not None else 0.0
+
+    @property
     def has_ended(self) -> bool:
         """Before it was heard."""
         return self._process is not None and self._process.poll() is not None

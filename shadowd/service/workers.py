@@ -301,7 +301,8 @@ class Workers:
                 why = await self._hear(process)
             if self._stopped or self.stopping:
                 await trio.sleep_forever()
-            words = process.bury()
+            words = process.bury() if process.running else ""
+            self._programs.forget_times(process.number)
             said = f"{why}{'; its last words: ' + words if words else ''}"
             self._log("worker ended", number=process.number, why=said)
             now = trio.current_time()
@@ -309,8 +310,6 @@ class Workers:
             often = f"ended {len(ends)} times in a minute" if len(ends) > 1 else "ended"
             self._problems[place] = f"{place} {often}: {said} — it is started anew; report it"
             await trio.sleep(REST[min(len(ends) - 1, len(REST) - 1)])
-            if len(ends) == 1:
-                self._problems.pop(place, None)
 
     async def _hear(self, process: WorkerProcess) -> str:
         """Until it ends; why."""
@@ -347,6 +346,8 @@ class Workers:
             for process in self.processes:
                 if process.running and process.silent > self._config.dead_man_seconds:
                     process.kill(f"it stood still for {process.silent:.1f} s")
+                elif process.age > SETTLED:
+                    self._problems.pop(f"worker {process.number}", None)
             if any(process.running for process in self.processes):
                 self._switch.refresh(time.monotonic_ns())
             self._telling.deal([process.usage for process in self.processes],

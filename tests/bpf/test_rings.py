@@ -225,3 +225,14 @@ def test_the_most_workers_there_can_be(root_user: None) -> None:
     assert len({many.ring_descriptor(worker) for worker in range(abi.MAX_WORKERS)}) == abi.MAX_WORKERS
     many.close()
     assert len(os.listdir("/proc/self/fd")) <= open_before - abi.MAX_WORKERS
+
+
+def test_the_sockets_of_a_worker_that_is_gone_are_timed_no_longer(programs: Programs) -> None:
+    before = set(programs.maps["timed"].keys())
+    for cookie in range(1, 41):
+        programs.time_socket(1_000_000 + cookie, True, cookie % WORKERS)
+    programs.forget_times(2)
+    left = {int.from_bytes(key, "little") - 1_000_000 for key in set(programs.maps["timed"].keys()) - before}
+    assert left == {cookie for cookie in range(1, 41) if cookie % WORKERS != 2}
+    for cookie in left:
+        programs.time_socket(1_000_000 + cookie, False)
