@@ -57,6 +57,8 @@ def values(data: bytes) -> int:
 def parsing_weighs(data: bytes, most: int) -> bool:
     """Whether parsing JSON that is not compared costs more than that of ``most`` values: 20 ms for ``LIGHT_READ``.
     Looks no further than that is known."""
+    if len(data) + len(data) // _PARSED <= most:  # if each byte of it were a value
+        return False
     found = 0
     for at in range(0, len(data), _LOOKED):
         piece = data[at : at + _LOOKED]

@@ -221,7 +221,10 @@ def test_a_worker_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) 
     broken.write_text("#!/bin/sh\necho 'no such module: shadowd' >&2\nexit 3\n")
     broken.chmod(0o755)
     daemon = Daemon(tmp_path / "d", "workers = 2\n")
-    code = f"import sys; from shadowd.cli.shadowd import main; sys.executable = {str(broken)!r}; main()"
+    code = (
+        "from types import SimpleNamespace; from shadowd.cli.shadowd import main; import shadowd.service.workers as w; "
+        f"w.sys = SimpleNamespace(executable={str(broken)!r}); main()"
+    )
     daemon.program = (sys.executable, "-c", code)
     with pytest.raises(AssertionError, match="no such module: shadowd"):
         daemon.start()
