@@ -342,9 +342,16 @@ class Workers:
                 answered.set()
 
     async def _tick(self) -> None:
+        looked = trio.current_time()
+        patient = 0.0  # until then nobody is blamed: this process stood still itself, and so did perhaps the host
+        limit = self._config.dead_man_seconds
         while True:
+            now = trio.current_time()
+            if now - looked > 3 * TICK:
+                patient = now + limit
+            looked = now
             for process in self.processes:
-                if process.running and process.silent > self._config.dead_man_seconds:
+                if process.running and process.silent > limit and now > patient:
                     process.kill(f"it stood still for {process.silent:.1f} s")
                 elif process.age > SETTLED:
                     self._problems.pop(f"worker {process.number}", None)

@@ -177,6 +177,13 @@ class Worker:
                     self._asked.append((message[1], message[2]))
                     self._ask.set()
 
+    def drained(self) -> None:
+        """Onto the page what was read, before anything is done with it: whoever is killed then has lost no more."""
+        numbers, taken = self._page.numbers, self.pump.taken
+        if taken != numbers[places.TAKEN]:
+            numbers[places.TAKEN] = taken
+            numbers[places.BUSY] = self.pump.now
+
     def tell(self) -> None:
         """After a turn: the page, and what the socket takes."""
         numbers, pump = self._page.numbers, self.pump
@@ -186,9 +193,8 @@ class Worker:
         numbers[places.OLDEST] = self._ring.oldest
         numbers[places.IN_FLIGHT] = self.engine.in_flight
         numbers[places.QUIET] = pump.quiet
-        if pump.taken != numbers[places.TAKEN] or numbers[places.IN_FLIGHT]:
+        if numbers[places.IN_FLIGHT]:
             numbers[places.BUSY] = pump.now
-        numbers[places.TAKEN] = pump.taken
         self.in_force.count()
         if self._outbox.waiting:
             self._outbox.send(self._channel)
@@ -256,6 +262,9 @@ class _Turning(Pump):
     def __init__(self, worker: Worker, ring: Ring, engine: Engine, limits: FlowLimits) -> None:
         super().__init__(ring, engine, limits)
         self._worker = worker
+
+    def drained(self) -> None:
+        self._worker.drained()
 
     def turn(self, budget: int = 0) -> int:
         self.engine.poll()

@@ -181,6 +181,7 @@ class Pump:
         if ring.backlog > ring.size >> 1:
             budget = CATCH_UP_BYTES
         entries = ring.drain(self._intake, budget or (SLICE_BYTES if engine.waiting else TURN_BYTES))
+        self.drained()
         engine.settle()
         if ready or engine.pending:
             taken = engine.dispatch(begun)
@@ -207,6 +208,9 @@ class Pump:
         if spent > self.longest_turn:
             self.longest_turn = spent
         return entries + ready
+
+    def drained(self) -> None:
+        """What was read in this turn is counted: a worker that shares its counts says so at once."""
 
     async def run(self) -> None:
         """Until cancelled."""
