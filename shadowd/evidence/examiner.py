@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from shadowd.compare.conditional import not_comparable
@@ -52,6 +52,15 @@ MAX_ENDPOINTS = 510
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 #: Share of an endpoint's safe requests that is asked twice while a field there is undecided.
 NEEDY_TWIN = 0.25
+
+
+def asks_twice(request: Request, draw: float, twin: float, needy: Collection[str], names: Endpoints) -> bool:
+    """The rule of ``Examiner.wants_twin``, for whoever stands for one in another process."""
+    if draw >= twin and not (needy and draw < NEEDY_TWIN and twin):
+        return False
+    if request.method not in _SAFE:
+        return False
+    return draw < twin or names.name_of(request) in needy
 
 
 class Held:
@@ -178,11 +187,7 @@ class Examiner:
 
         Where a field is undecided a larger share of that endpoint's requests is, until it is decided.
         """
-        if draw >= self.settings.twin and not (self._needy and draw < NEEDY_TWIN and self.settings.twin):
-            return False
-        if request.method not in _SAFE:
-            return False
-        return draw < self.settings.twin or self._names.name_of(request) in self._needy
+        return asks_twice(request, draw, self.settings.twin, self._needy, self._names)
 
     @property
     def needy(self) -> frozenset[str]:

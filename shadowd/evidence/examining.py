@@ -81,7 +81,7 @@ class Examining:
         self,
         budget: Budget,
         clock: Callable[[], int],
-        on_failure: Callable[[str, BaseException], None] | None = None,
+        on_failure: Callable[[str], None] | None = None,
     ) -> None:
         self._budget = budget
         self._clock = clock
@@ -253,13 +253,22 @@ class Examining:
 
     def note_fault(self, error: Exception) -> None:
         """Count a fault of ours by its place; the first of a place is told."""
-        place = place_of(error)
-        if place not in self.failed and len(self.failed) >= MAX_PLACES:
-            place = "elsewhere"
-        first = place not in self.failed
-        self.failed[place] = self.failed.get(place, 0) + 1
+        self.note_faults(place_of(error), 1)
+
+    def note_faults(self, place: str, count: int) -> None:
+        """So many at a place, in whichever process."""
+        first = count_faults(self.failed, place, count)
         if first and self.on_failure is not None:
-            self.on_failure(place, error)
+            self.on_failure(first)
+
+
+def count_faults(failed: dict[str, int], place: str, count: int = 1) -> str:
+    """Add to a table of at most ``MAX_PLACES``. Returns the place if it is new there, else ""."""
+    if place not in failed and len(failed) >= MAX_PLACES:
+        place = "elsewhere"
+    first = place not in failed
+    failed[place] = failed.get(place, 0) + count
+    return place if first else ""
 
 
 def answers_of(trial: Trial) -> tuple[Response, ...]:

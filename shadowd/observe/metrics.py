@@ -152,7 +152,7 @@ class Metrics:
 
     def _kernel(self) -> Iterator[Metric]:
         counters = self._standing.programs.counters()
-        pressure = self._standing.crew.held(counters["dead"])
+        pressure = self._standing.crew.switch.held(counters["dead"])
         counters |= {"pressure": pressure, "dead": counters["dead"] - pressure}
         events = CounterMetricFamily("shadowd_kernel_events", "Counters of the capture program.", labels=["event"])
         lengths = CounterMetricFamily("shadowd_kernel_bytes", "Payload that matched, and what was lost of it.",

@@ -101,6 +101,10 @@ class Engine:
             self._ready = self.epoll.poll(0)
         return len(self._ready)
 
+    def is_ready(self, fd: int) -> bool:
+        """Whether it is among the sockets that ``poll`` found."""
+        return any(found == fd for found, _ in self._ready)
+
     def wait(self, limit: int) -> None:
         """Wait for sockets, ``limit`` ns at most; what is ready is for the next turn."""
         self._ready = self.epoll.poll(limit / SECOND)

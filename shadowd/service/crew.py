@@ -38,12 +38,9 @@ class CrewStatistics(NamedTuple):
 
 
 class Crew(Protocol):
-    """See the module's head. ``examining`` is where complete trials end up."""
+    """See the module's head. ``examining`` is where complete trials end up, ``switch`` what lets the kernel copy."""
 
-    stopping: bool
-
-    @property
-    def holding(self) -> bool: ...
+    switch: Switch
 
     @property
     def examining(self) -> Examining: ...
@@ -85,12 +82,6 @@ class Crew(Protocol):
 
     def spare(self, share: float) -> None:
         """Mirror this share of the connections no longer."""
-
-    def hold(self, wanted: bool) -> None:
-        """Let the kernel's switch lapse, or copy again."""
-
-    def held(self, dead: int) -> int:
-        """Of the kernel's ``dead`` segments those that the guard let pass."""
 
     # --- standing
 
@@ -149,31 +140,17 @@ class Alone:
 
     def __init__(self, pump: Pump, switch: Switch) -> None:
         self._pump = pump
-        self._switch = switch
+        self.switch = switch
         self._engine = pump.engine
         self.show = pump.set_bits
         self.leave = pump.leave
         self.leave_target = pump.leave_target
         self.local_ends = pump.engine.local_ends
         self.spare = pump.engine.spare
-        self.hold = switch.hold
-        self.held = switch.held
         self.waiting = pump.waiting
         self.pump_view = pump.statistics
         self.catch_up = pump.catch_up
         self.run = pump.run
-
-    @property
-    def stopping(self) -> bool:
-        return self._switch.stopping
-
-    @stopping.setter
-    def stopping(self, stopping: bool) -> None:
-        self._switch.stopping = stopping
-
-    @property
-    def holding(self) -> bool:
-        return self._switch.holding
 
     @property
     def examining(self) -> Examining:
@@ -207,7 +184,12 @@ class Alone:
         return self._pump.turns
 
     def statistics(self) -> CrewStatistics:
-        return crew_statistics(self._pump)
+        pump = self._pump
+        table, budget = pump.table.statistics(), self._engine.budget
+        return CrewStatistics(
+            table.flows, table.delivered, table.duplicate, table.buffered, table.gap_bytes, dict(table.discarded),
+            pump.lag(), pump.backlog, budget.used, budget.limit, pump.turns,
+        )  # fmt: skip
 
     def views(self) -> list[dict[str, Any]]:
         return []
@@ -235,12 +217,3 @@ class Alone:
     @property
     def idle(self) -> bool:
         return not self._engine.in_flight and not self._pump.backlog
-
-
-def crew_statistics(pump: Pump) -> CrewStatistics:
-    """Of one worker."""
-    table, budget = pump.table.statistics(), pump.engine.budget
-    return CrewStatistics(
-        table.flows, table.delivered, table.duplicate, table.buffered, table.gap_bytes, dict(table.discarded),
-        pump.lag(), pump.backlog, budget.used, budget.limit, pump.turns,
-    )  # fmt: skip

@@ -113,9 +113,9 @@ class Daemon:
         self._persisting = trio.Lock()
         self._tls_told: dict[str, float] = {}
 
-    def _comparison_failed(self, place: str, error: BaseException) -> None:
-        """Once for each place."""
-        self.log("comparison failed", place=place, error=type(error).__name__)
+    def _comparison_failed(self, place: str) -> None:
+        """Once for each place, which says what was raised there."""
+        self.log("comparison failed", place=place)
 
     def _tls_error(self, target: Target, error: Exception) -> None:
         now = time.monotonic()
@@ -378,7 +378,7 @@ class Daemon:
 
     async def _drain(self) -> None:
         """No new requests; what is in flight may end within DRAIN_SECONDS."""
-        self.crew.stopping = True
+        self.crew.switch.stopping = True
         self.programs.apply([])
         self.roster.detach()
         with trio.move_on_after(DRAIN_SECONDS):

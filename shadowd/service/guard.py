@@ -53,8 +53,8 @@ class Guard:
             return
         controller.step(self.last, now)
         self._crew.spare(controller.shed)
-        if controller.holding != self._crew.holding:
-            self._crew.hold(controller.holding)
+        if controller.holding != self._crew.switch.holding:
+            self._crew.switch.hold(controller.holding)
         self._tell(now)
 
     def _tell(self, now: float) -> None:

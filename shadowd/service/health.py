@@ -28,6 +28,6 @@ class Health:
 
     def unready(self) -> str:
         """Why it does not do what the configuration says; "" if it does."""
-        if self._crew.stopping:
+        if self._crew.switch.stopping:
             return "the daemon is stopping"
         return self.dead() or self._unattached()

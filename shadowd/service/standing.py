@@ -160,7 +160,7 @@ class Standing:
         }
         least, most = (counted["bytes"] - _lost_bytes(counted) for counted in (before, after))
         kernel: dict[str, Any] = dict(after)
-        kernel["pressure"] = self.crew.held(after["dead"])
+        kernel["pressure"] = self.crew.switch.held(after["dead"])
         kernel["dead"] = after["dead"] - kernel["pressure"]
         kernel |= {
             "delivered": table.delivered,

@@ -71,7 +71,7 @@ class Telling:
         return found
 
     def _forget(self, table: dict[int, Any]) -> None:
-        used: set[Any] = {*self._bits.values(), *self._used}
+        used: set[Any] = {*self._specs, *self._bits.values(), *self._used}
         used |= {examiner for chosen in self._bits.values() for examiner in chosen.examiners.values()}
         for number in list(table)[: REMEMBERED // 2]:
             if table[number] not in used:

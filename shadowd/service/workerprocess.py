@@ -37,13 +37,16 @@ BEGIN = 30.0
 LISTEN = 0.5
 SEND_BUFFER = 4 << 20  # a whole set of settings: 64 filters with their targets are some hundred KB
 LAST_WORDS = 600
+LONGEST_PLACE = 200  # characters of "compare/jsondiff.py:120 TypeError"
 
 
 class Books:
     """From what workers tell to the accounts and examiners."""
 
-    def __init__(self, telling: Telling, log: Callable[..., None]) -> None:
+    def __init__(self, telling: Telling, examining: Examining, log: Callable[..., None]) -> None:
         self.telling = telling
+        self._examining = examining
+        self.note_faults = examining.note_faults
         self._log = log
         self._tls: dict[int, dict[int, str]] = {}  # by target's number: what it fails with at which worker
         self.processes: list[WorkerProcess] = []
@@ -73,18 +76,18 @@ class Books:
         """A target went."""
         self._tls.pop(number, None)
 
-    def report(self, report: Any, examining: Examining) -> None:
+    def report(self, report: Any) -> None:
         """One exchange. Raises ReportError; one of a run that is over is nobody's."""
         kind, number = run_of_untrusted(report)
         examiner = self.telling.runs.get(number)
         if examiner is None or examiner.ended:
             return
         if kind == TRIAL:
-            examining.take(trial_untrusted(report, examiner))
+            self._examining.take(trial_untrusted(report, examiner))
         elif kind == WRITE:
-            examining.note_write(examiner, write_untrusted(report))
+            self._examining.note_write(examiner, write_untrusted(report))
         else:
-            examining.note_written(examiner, answer_untrusted(report))
+            self._examining.note_written(examiner, answer_untrusted(report))
 
 
 class WorkerProcess:
@@ -117,6 +120,7 @@ class WorkerProcess:
         self.waiting = 0
         self.unreported = 0
         self.problems: list[str] = []
+        self._failed: dict[str, int] = {}  # its faults, by place
         self._heard = 0.0
 
     # --- the process --------------------------------------------------------------------------------------------------
@@ -175,10 +179,8 @@ class WorkerProcess:
 
     def _write_off(self) -> None:
         telling, numbers, gone = self._books.telling, self.page.numbers, self._gone
-        for number, counts in self.filters.items():
-            chosen = telling.filters.get(number)
-            if chosen is None:
-                continue
+        for number, chosen in telling.filters.items():  # those, too, that it has not told of yet
+            counts = self.filters.get(number, {})
             targets = [(target, self.targets.get(telling.number(target), {})) for target in chosen.targets]
             slot = telling.slot(chosen)
             write_off(chosen, counts, targets, self.page.seen[slot] if slot >= 0 else counts.get("seen", 0))
@@ -266,6 +268,11 @@ class WorkerProcess:
         self._table, self._discarded = counts_untrusted(snapshot["table"]), counts_untrusted(snapshot["discarded"])
         self.pump, self.waiting = dict(snapshot["pump"]), int(snapshot["waiting"])
         self.unreported = int(snapshot["unreported"])
+        failed = counts_untrusted(snapshot["failed"])
+        for place, count in failed.items():
+            if count > self._failed.get(place, 0):
+                self._books.note_faults(place[:LONGEST_PLACE], count - self._failed.get(place, 0))
+        self._failed = failed
         self.problems = [str(one) for one in snapshot["problems"]]
         return int(snapshot["token"])
 
@@ -273,7 +280,7 @@ class WorkerProcess:
         before, counts = self.targets.get(number, {}), counts_untrusted(told["counts"])
         add_target(target, before, counts)
         self.targets[number] = counts
-        if "buffered" not in told:  # the last word of one that went
+        if "ends" not in told:  # the last word of one that went
             self.targets.pop(number)
             self.usage.pop(number, None)
             self._books.forget(number)

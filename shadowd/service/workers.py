@@ -57,18 +57,17 @@ class Workers:
     ) -> None:  # fmt: skip
         self._config = config
         self._programs = programs
-        self._switch = switch
+        self.switch = switch
         self._problems = problems
         self._log = log
         self.examining = Examining(budget, time.monotonic_ns)
         self._telling = Telling(config.workers)
-        self._books = Books(self._telling, log)
+        self._books = Books(self._telling, self.examining, log)
         self.processes = [WorkerProcess(number, self._books) for number in range(config.workers)]
         self._answers: dict[int, trio.Event] = {}
         self._tokens = itertools.count(1)
         self._rounds = 0
         self._turned: list[int] = []
-        self.hold, self.held = switch.hold, switch.held
         self._stopped = False
 
     # --- filters ------------------------------------------------------------------------------------------------------
@@ -125,18 +124,6 @@ class Workers:
             process.kill(f"it does not listen ({error})")
 
     # --- standing -----------------------------------------------------------------------------------------------------
-
-    @property
-    def stopping(self) -> bool:
-        return self._switch.stopping
-
-    @stopping.setter
-    def stopping(self, stopping: bool) -> None:
-        self._switch.stopping = stopping
-
-    @property
-    def holding(self) -> bool:
-        return self._switch.holding
 
     @property
     def silent(self) -> float:
@@ -299,7 +286,7 @@ class Workers:
                     why = f"it cannot be started: {error.strerror or error}"
             if not why:
                 why = await self._hear(process)
-            if self._stopped or self.stopping:
+            if self._stopped or self.switch.stopping:
                 await trio.sleep_forever()
             words = process.bury() if process.running else ""
             self._programs.forget_times(process.number)
@@ -332,7 +319,7 @@ class Workers:
         if message[0] == "reports":
             for report in message[1]:
                 try:
-                    self._books.report(report, self.examining)
+                    self._books.report(report)
                 except Exception as error:
                     self.examining.note_fault(error)
         elif message[0] == "snapshot":
@@ -356,7 +343,7 @@ class Workers:
                 elif process.age > SETTLED:
                     self._problems.pop(f"worker {process.number}", None)
             if any(process.running for process in self.processes):
-                self._switch.refresh(time.monotonic_ns())
+                self.switch.refresh(time.monotonic_ns())
             self._telling.deal([process.usage for process in self.processes],
                                [process.confirmed == process.told for process in self.processes])  # fmt: skip
             self.sync()

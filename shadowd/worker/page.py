@@ -40,9 +40,3 @@ class Page:
     def clear(self) -> None:
         """For the next process."""
         self._mapped[:] = bytes(_BYTES)
-
-    def close(self) -> None:
-        self.numbers.release()
-        self.seen.release()
-        self.uses.release()
-        os.close(self.descriptor)

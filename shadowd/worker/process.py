@@ -22,7 +22,7 @@ import trio
 
 from shadowd.capture.bpf import Map
 from shadowd.capture.ring import Ring
-from shadowd.evidence.examining import ExaminingStatistics, place_of
+from shadowd.evidence.examining import answers_of, count_faults, place_of
 from shadowd.evidence.trial import Trial
 from shadowd.exchange.exchange import Exchange, Request
 from shadowd.ledger.budget import Budget
@@ -43,7 +43,6 @@ MAX_REPORTED = 32 << 20
 #: Reports go out together: a message costs both sides more than a report. After so long (ns), or so many bytes.
 TOGETHER = 20_000_000
 FULL = 256 << 10
-MAX_PLACES = 50
 
 
 class Reporting:
@@ -67,20 +66,25 @@ class Reporting:
         if self._size + self._outbox.waiting > MAX_REPORTED or self._budget.exhausted:
             self.unreported += 1
             return
-        report = report_of(trial, trial.examiner.number)  # type: ignore[attr-defined]  # a Reporter
-        self._reports.append(report)
-        response, answer = trial.exchange.response, trial.candidate.response
-        self._size += len(trial.exchange.request.body)
-        self._size += len(response.body) if response is not None else 0
-        self._size += len(answer.body) if answer is not None else 0
+        try:
+            self._reports.append(report_of(trial, trial.examiner.number))  # type: ignore[attr-defined]  # a Reporter
+            request = trial.exchange.request
+            self._size += len(request.head) + len(request.body)
+            self._size += sum(len(response.head) + len(response.body) for response in answers_of(trial))
+        except Exception as error:  # whatever it is, it is this exchange's
+            self.note_fault(error)
 
     def go_on(self, now: int) -> None:
         """A turn ends: its reports go out as one message."""
         if self._reports and (now >= self._due or self._size > FULL):
-            self._outbox.put("reports", self._reports)
-            self._reports = []
+            reports, self._reports = self._reports, []
             self._size = 0
             self._due = now + TOGETHER
+            try:
+                self._outbox.put("reports", reports)
+            except Exception as error:  # what cannot be written is theirs alone
+                self.unreported += len(reports)
+                self.note_fault(error)
         if self._outbox.waiting != self._charged:
             self._budget.change(self._outbox.waiting - self._charged)
             self._charged = self._outbox.waiting
@@ -103,14 +107,7 @@ class Reporting:
 
     def note_fault(self, error: BaseException) -> None:
         """Count a fault of ours by its place."""
-        place = place_of(error)
-        if place not in self.failed and len(self.failed) >= MAX_PLACES:
-            place = "elsewhere"
-        self.failed[place] = self.failed.get(place, 0) + 1
-
-    def statistics(self) -> ExaminingStatistics:
-        """Nothing is compared here."""
-        raise AssertionError("the supervisor compares")
+        count_faults(self.failed, place_of(error))
 
 
 class Worker:
@@ -158,7 +155,7 @@ class Worker:
 
     def listen(self) -> None:
         """What the supervisor said. Raises ChannelError when it is gone."""
-        if not any(fd == self._fd for fd, _ in self.engine._ready):
+        if not self.engine.is_ready(self._fd):
             return
         while True:
             try:
@@ -211,7 +208,6 @@ class Worker:
             "discarded": stated.discarded,
             "waiting": self.pump.waiting() if token else 0,
             "pump": self.pump.statistics(),
-            "lag": self.pump.lag(),
             "unreported": self.reporting.unreported,
             "failed": self.reporting.failed,
             "problems": [*self._problems.values(), *self.in_force.problems.values()],

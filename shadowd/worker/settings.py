@@ -14,7 +14,7 @@ from typing import Any
 from shadowd.config.document import FilterSpec
 from shadowd.errors import ShadowdError
 from shadowd.evidence.endpoints import Endpoints
-from shadowd.evidence.examiner import NEEDY_TWIN
+from shadowd.evidence.examiner import asks_twice
 from shadowd.exchange.exchange import Request
 from shadowd.replay.target import Target
 from shadowd.worker.accounts import Counts, filter_counts, target_counts, told
@@ -25,7 +25,6 @@ from shadowd.worker.pump import Pump
 
 #: A worker that saw no traffic for so long (ns) leaves the limits to the others.
 RECENTLY = 100_000_000
-_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 def _may(own: int, left: int, active: int) -> int:
@@ -50,11 +49,7 @@ class Reporter:
 
     def wants_twin(self, request: Request, draw: float) -> bool:
         """As ``Examiner.wants_twin``: names learned here are the supervisor's, but for a few ids."""
-        if draw >= self.twin and not (self.needy and draw < NEEDY_TWIN and self.twin):
-            return False
-        if request.method not in _SAFE:
-            return False
-        return draw < self.twin or self._names.name_of(request) in self.needy
+        return asks_twice(request, draw, self.twin, self.needy, self._names)
 
 
 class _Known:
@@ -105,6 +100,8 @@ class InForce:
         known = _Known(make_filter(spec, make_policy(spec, self._node, self._secret)), one["slot"])
         known.left = one["left"]
         known.wire = one["spec"]
+        if known.slot >= 0:
+            self._page.seen[known.slot] = 0  # of whoever had the slot before
         self._known[one["number"]] = known
         return known
 
@@ -162,9 +159,10 @@ class InForce:
         target.addresses = [(family, tuple(address)) for family, address in told_of["addresses"]]
         target.resolve_error = told_of["resolve_error"]
         if told_of["itself"] and not target.itself:
-            target.itself = told_of["itself"]
+            target.itself = told_of["itself"]  # first, so that nothing new is taken
             self._pump.engine.cut(target, time.monotonic_ns())
-        target.itself = told_of["itself"]
+        else:
+            target.itself = told_of["itself"]
         limits = target.limits
         limits.max_rps = told_of["max_rps"]
         if told_of["slot"] >= 0:
@@ -230,8 +228,6 @@ class InForce:
     def _target(self, target: Target) -> dict[str, Any]:
         view: dict[str, Any] = {
             "counts": target_counts(target),
-            "buffered": target.buffered,
-            "asks": len(target.blocked),
             "breaker": target.breaker_until,
             "tls_error": target.tls_error,
             "ends": self._pump.engine.local_ends(target),

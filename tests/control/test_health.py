@@ -85,7 +85,7 @@ def test_a_daemon_that_drains_is_alive_and_not_ready(daemon: Daemon, ports: tupl
 
 
 def state(silent: float = 0.0, unattached: str = "") -> Health:
-    crew: Any = SimpleNamespace(silent=silent, stopping=False)
+    crew: Any = SimpleNamespace(silent=silent, switch=SimpleNamespace(stopping=False))
     return Health(crew, lambda: unattached, 3.0)
 
 

@@ -259,7 +259,7 @@ STAGES: dict[str, tuple[Callable[[Examiner], Any], str]] = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_fault_is_its_exchanges_alone(stage: str) -> None:
     told: list[str] = []
-    examining = Examining(Budget(), on_failure=lambda place, error: told.append(place), clock=Clock())
+    examining = Examining(Budget(), on_failure=told.append, clock=Clock())
     judged = examiner()
     owner_of, name = STAGES[stage]
     owner = owner_of(judged)

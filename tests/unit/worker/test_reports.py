@@ -132,13 +132,17 @@ def test_a_report_with_something_else_in_one_place_is_refused_or_read(trial: Tri
     try:
         kind, _ = run_of_untrusted(report)
         if kind == "trial":
-            trial_untrusted(report, None)  # type: ignore[arg-type]
+            read: Any = trial_untrusted(report, None)  # type: ignore[arg-type]
+            again: Any = trial_untrusted(over_the_wire(report_of(read, 1)), None)  # type: ignore[arg-type]
         elif kind == "write":
-            write_untrusted(report)
+            read = write_untrusted(report)
+            again = write_untrusted(over_the_wire(report_of_write(read, 1)))
         else:
-            answer_untrusted(report)
+            read = answer_untrusted(report)
+            again = answer_untrusted(over_the_wire(report_of_answer(read, 1)))
     except ReportError:
-        pass
+        return
+    assert plain(again) == plain(read), "what was read is a whole trial, which can be told on"
 
 
 @given(JUNK)
