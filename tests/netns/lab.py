@@ -21,6 +21,7 @@ import pytest
 
 from shadowd.control.client import Client
 from tests.conftest import ROOT
+from tests.ports import free_port as free_port
 
 DEADLINE = 20.0
 #: Processes that mirror: the suite is run with 1 and with 3 (tests/workers).
@@ -43,13 +44,6 @@ def wait_for(what: str, condition: Callable[[], object], limit: float = DEADLINE
         if time.monotonic() > end:
             raise AssertionError(f"not within {limit:.0f} s: {what}; last: {value!r}")
         time.sleep(0.02)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def sh(*command: str, check: bool = True) -> str:

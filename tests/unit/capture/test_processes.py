@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from shadowd.capture import processes
 from shadowd.capture.processes import ProcessProbe, ProcessSample, restarted
+from tests.ports import free_port
 
 # Listens, forks so many workers that share the socket, keeps a child that does not, and does as it is told.
 SERVER = """
@@ -48,12 +48,6 @@ for line in sys.stdin:
         subprocess.Popen(["sleep", "60"])
     print("done", flush=True)
 """
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Server:

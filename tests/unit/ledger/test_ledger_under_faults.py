@@ -7,7 +7,6 @@ what the clients wrote, and what the shadows received.
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Sequence
 
 import pytest
@@ -18,6 +17,7 @@ from shadowd.policy.policy import Policy
 from shadowd.replay.answers import RAW_QUIET
 from shadowd.replay.target import SECOND, TargetLimits
 from shadowd.worker.filters import Filter
+from tests.ports import refusing_port
 from tests.unit.loopback import Peer, Shadow, ok
 from tests.unit.production import Host, Wire
 
@@ -120,12 +120,6 @@ RARE = st.one_of(
 OPERATION = st.integers(0, 9).flatmap(lambda dice: COMMON if dice else RARE)
 
 
-def unused_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 class Scene:
     """Three filters: any method to a fickle and a dead target, a pool of safe methods, raw."""
 
@@ -135,7 +129,7 @@ class Scene:
         self.http, self.pooled, self.raw = self.shadows
         tight = TargetLimits(max_connections=2, max_in_flight=5, max_lag=SECOND, timeout=2 * SECOND)
         host.target(self.http.port)
-        host.target(unused_port())
+        host.target(refusing_port())
         pool = host.add(Filter("pool", Policy(b"here/pool", preserve_host=True), order="none"))
         host.target(self.pooled.port, tight, of=pool)
         raw = host.add(Filter("raw", Policy(b"here/raw"), protocol="raw", allow_writes=True))

@@ -8,14 +8,13 @@ import pytest
 
 from shadowd.replay.lane import Lane
 from shadowd.replay.target import ADDRESS_REST, BREAKER_FAILURES, Address
+from tests.ports import refusing_port
 from tests.unit.loopback import Mirror
 
 
 def refusing() -> Address:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return socket.AF_INET, probe.getsockname()
+    """An address that refuses, and is nobody else's meanwhile."""
+    return socket.AF_INET, ("127.0.0.1", refusing_port())
 
 
 UNREACHABLE: Address = (socket.AF_INET, ("224.0.0.1", 9))  # refused by the kernel at once, as IPv6 without a route is

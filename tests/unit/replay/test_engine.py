@@ -10,6 +10,7 @@ import pytest
 from shadowd.replay import connection
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.target import BREAKER_FAILURES, BREAKER_FIRST, SECOND, TargetLimits
+from tests.ports import refusing_port
 from tests.unit.faulty import Faulty
 from tests.unit.loopback import Mirror, Shadow, ok
 
@@ -205,14 +206,8 @@ def test_an_answer_without_end_is_given_up(mirror: Mirror, shadow: Shadow) -> No
 # --- connecting -------------------------------------------------------------------------------------------------------
 
 
-def unused_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def test_refused_connections_open_the_circuit_and_a_probe_closes_it(mirror: Mirror) -> None:
-    port = unused_port()
+    port = refusing_port()
     target = mirror.target(port)
     for index in range(BREAKER_FAILURES):
         mirror.ask(Lane(mirror.engine, target), index)
@@ -243,7 +238,7 @@ def test_refused_connections_open_the_circuit_and_a_probe_closes_it(mirror: Mirr
 
 def test_connections_refused_at_one_moment_are_one_trial(mirror: Mirror) -> None:
     """A shadow restarted under many connections is asked again as soon as under one."""
-    target = mirror.target(unused_port())
+    target = mirror.target(refusing_port())
     for trial in range(3):
         for index in range(4 * BREAKER_FAILURES):
             mirror.ask(Lane(mirror.engine, target), index)
