@@ -29,9 +29,10 @@ def digest(source: Path) -> str:
 
 
 def compiled_sources(package: Path) -> list[Path]:
-    """The modules that are compiled, and what Cython is told of them."""
+    """The modules that are compiled, and what Cython is told of them. What is inline has no library of its own."""
     declared = sorted(package.rglob("*.pxd"))
-    return sorted([*declared, *(one.with_suffix(".py") for one in declared)])
+    modules = (one.with_suffix(".py") for one in declared if not one.read_text().startswith("# inline"))
+    return sorted([*declared, *modules])
 
 
 def write_record(package: Path, libraries: Path) -> None:

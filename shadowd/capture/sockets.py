@@ -119,6 +119,11 @@ def listening_in(pid: int, ports: bool = True) -> tuple[list[Listening], dict[in
     return result[0]
 
 
+def load() -> None:
+    """Load what asks the kernel: 20 MB and 0.15 s of CPU, which had better not fall into the first traffic."""
+    import pyroute2  # noqa: F401
+
+
 def _sockets(states: int, extensions: int, remote_port: int = 0) -> Iterator[Any]:
     from pyroute2 import DiagSocket  # 20 MB: only where it is wanted
     from pyroute2.netlink.exceptions import NetlinkError

@@ -1,5 +1,6 @@
 import cython
 
+from shadowd.exchange cimport octets
 from shadowd.exchange.exchange cimport Request
 
 cdef class Policy:
@@ -13,6 +14,7 @@ cdef class Policy:
     cdef public list _removed
     cdef public bytes _tail
     cdef public long long unedited
+    @cython.locals(lower=bytes)
     cpdef str refuse(self, Request request)
-    @cython.locals(head=bytes, lower=bytes, rest=bytes, at='Py_ssize_t', end='Py_ssize_t')
+    @cython.locals(head=bytes, lower=bytes, before=bytes, after=bytes, named=bint, at='Py_ssize_t', until='Py_ssize_t', rest='Py_ssize_t', size='Py_ssize_t', several=bint)
     cpdef bytes rewrite(self, Request request, bytes host, bint edit=*)

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes
 
+from shadowd.exchange import octets
 from shadowd.exchange.exchange import Request
 from shadowd.exchange.patterns import compiled
 from shadowd.policy.jsonedit import JsonEdit, edit_request
@@ -124,7 +125,8 @@ class Policy:
             return "path"
         if self._match_headers and not self._has_headers(request.head):
             return "header"
-        if (request.lowered or request.head.lower()).find(_LOOP_LOWER) >= 0 and self._is_loop(request.head):
+        lower = request.lowered or request.head.lower()
+        if octets.find(lower, _LOOP_LOWER, 0, len(lower)) >= 0 and self._is_loop(request.head):
             return "loop"
         return ""
 
@@ -164,16 +166,25 @@ class Policy:
         if not self._preserve_host and request.target[:1] != b"/":
             head = self._absolute(head, request.target, host)
             lower = head.lower()
-        at = lower.find(b"\r\nhost:")
+        size = len(head)
+        at = octets.find(lower, b"\r\nhost:", 0, size)
+        until = rest = size  # what stands before the host's value, and what stands behind it
         if at >= 0:
-            end = head.find(b"\r\n", at + 2)
-            rest = head[end:]
-            if lower.find(b"\r\nhost:", end) >= 0:  # several are an error that some servers forgive (RFC 9112 §3.2)
-                rest = _HOST_LINES.sub(b"", rest)
-            head = (head[:end] if self._preserve_host else head[: at + 7] + b" " + host) + rest
-        if self._removed or lower.find(_LOOP_LOWER) >= 0:
-            for line in (*self._removed, header_line(LOOP_HEADER)):
-                head = line.sub(b"", head)
+            rest = octets.find(head, b"\r\n", at + 2, size)
+            until = rest if self._preserve_host else at + 7
+        named = at >= 0 and not self._preserve_host
+        several = at >= 0 and octets.find(lower, b"\r\nhost:", rest, size) >= 0
+        if not several and not self._removed and octets.find(lower, _LOOP_LOWER, 0, size) < 0:
+            if not named:
+                return b"".join((octets.cut(head, 0, size - 2), self._tail, body))
+            before, after = octets.cut(head, 0, until), octets.cut(head, rest, size - 2)
+            return b"".join((before, b" ", host, after, self._tail, body))
+        after = octets.cut(head, rest, size)
+        if several:  # an error that some servers forgive (RFC 9112 §3.2)
+            after = _HOST_LINES.sub(b"", after)
+        head = octets.cut(head, 0, until) + (b" " + host if named else b"") + after
+        for line in (*self._removed, header_line(LOOP_HEADER)):
+            head = line.sub(b"", head)
         return b"".join((head[:-2], self._tail, body))
 
     @staticmethod

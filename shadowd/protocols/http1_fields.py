@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from shadowd.exchange import octets
 from shadowd.protocols.http1_loose import without_control
 
 #: 2**64 has 20 digits; more than this are leading zeros without a purpose.
@@ -38,18 +39,21 @@ class ProtocolError(Exception):
 
 def content_length(lowered: bytes) -> int:
     """Value of Content-Length in a lower-cased head, 0 if there is none or it is no number (llhttp rejects that)."""
-    at = lowered.find(b"\r\ncontent-length:")
+    size = len(lowered)
+    at = octets.find(lowered, b"\r\ncontent-length:", 0, size)
     if at < 0:
         return 0
-    value = lowered[at + 17 : lowered.find(b"\r", at + 17)].strip(b" \t")
+    at += 17
+    end = octets.find(lowered, b"\r", at, size)
+    length = octets.number(lowered, at + 1, end) if octets.find(lowered, b" ", at, at + 1) == at else -1
+    if length >= 0:
+        return length
+    value = lowered[at:end].strip(b" \t")
     if not value.isdigit():  # a list of one number again and again: see `one_length`
         value = value.partition(b",")[0].rstrip(b" \t")
-    if len(value) > MAX_LENGTH_DIGITS:
+    if len(value) > MAX_LENGTH_DIGITS or (value.isdigit() and int(value) > MAX_LENGTH):
         raise ProtocolError("malformed", "overlong Content-Length")
-    length = int(value) if value.isdigit() else 0
-    if length > MAX_LENGTH:
-        raise ProtocolError("malformed", "overlong Content-Length")
-    return length
+    return int(value) if value.isdigit() else 0
 
 
 def persistent(lowered: bytes, version: bytes) -> bool:

@@ -1,5 +1,6 @@
 import cython
 
+from shadowd.exchange cimport octets
 from shadowd.exchange.exchange cimport Request
 from shadowd.protocols.http1_framing cimport MessageReader
 

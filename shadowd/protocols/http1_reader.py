@@ -25,6 +25,7 @@ from httptools import (
     HttpRequestParser,
 )
 
+from shadowd.exchange import octets
 from shadowd.exchange.exchange import Request
 from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.http1_fields import (
@@ -101,8 +102,8 @@ class RequestReader(MessageReader):
         if (
             self._state == HEAD
             and not self._buffer
-            and data.find(HEAD_END) + 4 == size
             and 4 < size <= self._max_head
+            and octets.find(data, HEAD_END, 0, size) + 4 == size
             and data[0] > 13  # no blank line
         ):  # one segment that is one head, most often the whole request
             try:
@@ -114,8 +115,10 @@ class RequestReader(MessageReader):
                     self._awaited.append(None)
                     words = data.split(None, 3)
                     if len(words) > 2 and words[2] in _VERSIONS:
-                        lowered = data.lower()
-                        keep_alive = persistent(lowered, words[2])
+                        lowered = octets.lower(data)
+                        keep_alive = words[2] == b"HTTP/1.1"
+                        if octets.find(lowered, b"\r\nconnection:", 0, size) >= 0:
+                            keep_alive = persistent(lowered, words[2])
                         self._closed = not keep_alive
                         begin = self.offset
                         self.offset = self.boundary = end = begin + size

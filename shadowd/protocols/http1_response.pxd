@@ -1,5 +1,6 @@
 import cython
 
+from shadowd.exchange cimport octets
 from shadowd.exchange.exchange cimport Response
 from shadowd.protocols.http1_framing cimport MessageReader
 
@@ -19,7 +20,7 @@ cdef class ResponseReader(MessageReader):
     cpdef expect(self, bytes method)
     @cython.locals(begin='long long')
     cpdef feed_untrusted(self, bytes data, long long time)
-    @cython.locals(end='long long', value='long long', length='long long', present='long long', begin='long long', stop='long long', head=bytes, lowered=bytes, digits=bytes, awaited=list, response=Response)
-    cpdef _whole_head(self, bytes data, long long status, long long time)
+    @cython.locals(size='Py_ssize_t', status='long long', method=bytes, end='long long', value='long long', length='long long', present='long long', begin='long long', stop='long long', head=bytes, lowered=bytes, awaited=list, response=Response)
+    cpdef _whole_head(self, bytes data, long long time)
     @cython.locals(size='long long', stop='long long', head=bytes, response=Response)
     cpdef _more_body(self, bytes data, long long time)

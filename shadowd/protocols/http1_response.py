@@ -12,6 +12,7 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from shadowd.exchange import octets
 from shadowd.exchange.exchange import Response
 from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.content_digest import ContentDigest
@@ -36,9 +37,6 @@ from shadowd.protocols.http1_framing import (
 from shadowd.protocols.http1_loose import CONTROL
 
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
-_BODYLESS_METHODS = frozenset({b"HEAD", b"CONNECT"})
-#: Status lines whose body Content-Length tells, unlike 1xx, 204 and 304 (RFC 9112 §6.3, rule 1).
-_FINAL = {b"HTTP/1.1 %d" % status: status for status in range(200, 600) if status not in (204, 304)}
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
 _STREAMED = re.compile(rb"\r\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
 #: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. Half a megabyte at most.
@@ -94,9 +92,8 @@ class ResponseReader(MessageReader):
         """
         if self._state == LENGTH and len(data) <= self._remaining:
             return self._more_body(data, time)
-        status = _FINAL.get(data[:12])
-        if status and self._state == HEAD and not self._buffer:
-            done = self._whole_head(data, status, time)
+        if self._state == HEAD and not self._buffer:
+            done = self._whole_head(data, time)
             if done is not None:
                 return done
         self._last = time
@@ -108,22 +105,29 @@ class ResponseReader(MessageReader):
             self.trailing = data[self.offset - begin :]
         return done
 
-    def _whole_head(self, data: bytes, status: int, time: int) -> Sequence[Response] | None:
+    def _whole_head(self, data: bytes, time: int) -> Sequence[Response] | None:
         """The common case by the shortest way: a segment that begins with a whole head whose Content-Length it does
         not exceed. None if it is not that."""
         expected = self._expected
-        if not expected or self._closed or expected[0] in _BODYLESS_METHODS:
+        if not expected or self._closed:
             return None
-        end = data.find(HEAD_END) + 4
-        head = data[:end]
-        lowered = head.lower()
-        value = lowered.find(b"\r\ncontent-length: ") + 18
-        digits = lowered[value : lowered.find(b"\r", value)]
-        if value < 18 or end > self._max_head or not digits.isdigit() or len(digits) > 15:
+        size = len(data)
+        method = expected[0]
+        status = octets.number(data, 9, 12)
+        # 1xx, 204 and 304 have no body whatever Content-Length says (RFC 9112 §6.3, rule 1)
+        if not 200 <= status <= 599 or status == 204 or status == 304 or method == b"HEAD" or method == b"CONNECT":
             return None
-        length = int(digits)
-        present = len(data) - end
-        if present > length or length > self._body_limit > 0:
+        end = octets.find(data, HEAD_END, 0, size) + 4
+        if octets.find(data, b"HTTP/1.1 ", 0, 9) or end < 4 or end > self._max_head:
+            return None
+        head = octets.cut(data, 0, end)
+        lowered = octets.lower(head)
+        value = octets.find(lowered, b"\r\ncontent-length: ", 0, end) + 18
+        if value < 18:
+            return None
+        length = octets.number(lowered, value, octets.find(lowered, b"\r", value, end))
+        present = size - end
+        if length < 0 or present > length or length > self._body_limit > 0:
             return None
         try:
             self._parser.feed_data(data)
@@ -135,7 +139,7 @@ class ResponseReader(MessageReader):
             self._renew()
             return None
         begin = self.offset
-        self.offset = stop = begin + len(data)
+        self.offset = stop = begin + size
         if awaited:
             self._last = time
             self._begin = begin
@@ -146,7 +150,7 @@ class ResponseReader(MessageReader):
             self._remaining = length - present
             self._body_length = 0 if self._body_limit else present
             if self._body_limit:
-                self._keep(data[end:])
+                self._keep(octets.cut(data, end, size))
                 self._charge.hold(len(self._body))
             return ()
         awaited.append(None)
@@ -155,8 +159,8 @@ class ResponseReader(MessageReader):
         self.boundary = response.end = stop
         response.body_length = length
         if self._body_limit:
-            response.body = data[end:]
-        if lowered.find(b"\r\nconnection:") >= 0 and not persistent(lowered, b"HTTP/1.1"):
+            response.body = octets.cut(data, end, size)
+        if octets.find(lowered, b"\r\nconnection:", 0, end) >= 0 and not persistent(lowered, b"HTTP/1.1"):
             self._closed = True
             response.keep_alive = False
         return (response,)

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import trio
 
+from shadowd.capture import sockets
 from shadowd.capture.attach import drain_events, list_interfaces, open_link_events, remove_classifiers
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
@@ -129,6 +130,8 @@ class Daemon:
     def start_filters(self) -> None:
         """Those of the configuration, then those that shadowctl added before. A bad one is told and left out."""
         stored, problems = self.state.load()
+        if self.config.filters or stored:
+            sockets.load()
         if any(spec.hook != "socket" for spec in [*self.config.filters, *stored]):
             _clean_stale(self.log)
         for spec in self.config.filters:

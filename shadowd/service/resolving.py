@@ -10,6 +10,7 @@ from __future__ import annotations
 import trio
 
 from shadowd.capture.itself import arrives_at
+from shadowd.capture.sockets import load
 from shadowd.config.filter import FilterSpec
 from shadowd.errors import ItselfError, ShadowdError
 from shadowd.replay.target import Address, Target
@@ -83,6 +84,7 @@ class Resolving:
         later."""
         if spec.allow_self:
             return
+        await trio.to_thread.run_sync(load)
         for target in spec.targets:
             with trio.move_on_after(LIMIT):
                 try:
