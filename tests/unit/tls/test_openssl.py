@@ -21,10 +21,13 @@ from tests.ports import free_port
 from tests.unit.certificates import Certificate
 from tests.unit.tls.handshakes import Tap, cut, keyring_of
 
+Serve = Callable[..., "Server"]
+Connect = Callable[..., "Client"]
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
 
 
 def piped(command: list[str]) -> subprocess.Popen[bytes]:
+    command = ["stdbuf", "-o0", *command]  # it writes whole blocks to pipes
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -81,28 +84,16 @@ class Server:
             time.sleep(0.02)
         self.tap = Wiretap(port)
 
+    def answer(self, client: Client) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"answer\n")
+        self.process.stdin.flush()
+        client.until(b"answer")
+
     def close(self) -> None:
         self.tap.close()
         self.process.kill()
         self.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture
-def serve(certificate: Certificate, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def go(*options: str) -> Server:
-        servers.append(Server(certificate, tmp_path, *options))
-        return servers[-1]
-
-    yield go
-    for server in servers:
-        server.close()
 
 
 class Client:
@@ -123,14 +114,46 @@ class Client:
     def until(self, words: bytes) -> None:
         assert self.process.stdout is not None
         while words not in self.seen:
-            assert select.select([self.process.stdout], [], [], 20)[0], self.seen
+            assert select.select([self.process.stdout], [], [], 10)[0], self.seen
             data = self.process.stdout.read1()  # type: ignore[attr-defined]
             assert data, self.seen
             self.seen += data
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Client]]:
+    clients: list[Client] = []
+
+    def go(port: int, *options: str) -> Client:
+        clients.append(Client(port, *options))
+        return clients[-1]
+
+    yield go
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def serve(certificate: Certificate, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def go(*options: str) -> Server:
+        servers.append(Server(certificate, tmp_path, *options))
+        return servers[-1]
+
+    yield go
+    for server in servers:
+        server.close()
 
 
 def check(segments: list[tuple[int, bytes]], log: bytes, said: list[bytes]) -> None:
@@ -146,11 +169,11 @@ def check(segments: list[tuple[int, bytes]], log: bytes, said: list[bytes]) -> N
     assert tap.reader.plain == said
 
 
-def test_key_updates_of_both_sides(serve: Callable[..., Server]) -> None:
+def test_key_updates_of_both_sides(serve: Serve, connect: Connect) -> None:
     server = serve("-rev", "-tls1_3")
-    client = Client(server.tap.port)
+    client = connect(server.tap.port)
     said = [b"", b""]
-    client.until(b"New Session Ticket")
+    client.until(b"Verify return code")
     for number in range(4):
         client.say(b"%d one" % number)
         client.until(b"eno %d" % number)
@@ -165,52 +188,47 @@ def test_key_updates_of_both_sides(serve: Callable[..., Server]) -> None:
     check(server.tap.connections[0], server.log.read_bytes(), [said[CLIENT] + b"last\n", said[SERVER] + b"tsal\n"])
 
 
-def early(server: Server, folder: Path, *options: str) -> tuple[Client, Path]:
-    """A first connection that gets a ticket."""
-    ticket = folder / "ticket"
-    first = Client(server.tap.port, "-sess_out", str(ticket), *options)
-    first.until(b"New Session Ticket")
-    first.until(b"Max Early Data: 16384")
+def early(server: Server, connect: Connect, folder: Path) -> None:
+    """A first connection that gets a ticket, and what another will send early with it."""
+    first = connect(server.tap.port, "-sess_out", str(folder / "ticket"))
+    first.until(b"Verify return code")
+    server.answer(first)
+    end = time.monotonic() + 10
+    while not (folder / "ticket").exists() or b"END" not in (folder / "ticket").read_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.02)
     first.close()
-    request = folder / "early"
-    request.write_bytes(b"GET /early HTTP/1.1\r\n\r\n")
-    return first, ticket
+    (folder / "early").write_bytes(b"GET /early HTTP/1.1\r\n\r\n")
 
 
-def test_early_data_that_is_taken(serve: Callable[..., Server], tmp_path: Path) -> None:
-    server = serve("-early_data", "-tls1_3")
-    early(server, tmp_path)
-    again = Client(server.tap.port, "-sess_in", str(tmp_path / "ticket"), "-early_data", str(tmp_path / "early"))
+def test_early_data_that_is_taken(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    server = serve("-early_data", "-tls1_3", "-no_anti_replay")
+    early(server, connect, tmp_path)
+    again = connect(server.tap.port, "-sess_in", str(tmp_path / "ticket"), "-early_data", str(tmp_path / "early"))
     again.until(b"Early data was accepted")
     again.say(b"later")
-    assert server.process.stdin is not None
-    server.process.stdin.write(b"answer\n")
-    server.process.stdin.flush()
-    again.until(b"answer")
+    server.answer(again)
     again.close()
     check(server.tap.connections[1], server.log.read_bytes(), [b"GET /early HTTP/1.1\r\n\r\nlater\n", b"answer\n"])
 
 
 @pytest.mark.parametrize("retry", [False, True])
-def test_early_data_that_is_refused(serve: Callable[..., Server], tmp_path: Path, retry: bool) -> None:
+def test_early_data_that_is_refused(serve: Serve, connect: Connect, tmp_path: Path, retry: bool) -> None:
     """By a server that does not know the ticket; ``retry``: it asks for another ClientHello as well."""
     server = serve("-early_data", "-tls1_3")
-    early(server, tmp_path)
+    early(server, connect, tmp_path)
     other = serve("-early_data", "-tls1_3", *(["-groups", "P-384"] if retry else []))
-    again = Client(other.tap.port, "-sess_in", str(tmp_path / "ticket"), "-early_data", str(tmp_path / "early"))
+    again = connect(other.tap.port, "-sess_in", str(tmp_path / "ticket"), "-early_data", str(tmp_path / "early"))
     again.until(b"Early data was rejected")
     again.say(b"later")
-    assert other.process.stdin is not None
-    other.process.stdin.write(b"answer\n")
-    other.process.stdin.flush()
-    again.until(b"answer")
+    other.answer(again)
     again.close()
     check(other.tap.connections[0], other.log.read_bytes(), [b"later\n", b"answer\n"])
 
 
-def test_renegotiation_ends_what_can_be_read(serve: Callable[..., Server]) -> None:
+def test_renegotiation_ends_what_can_be_read(serve: Serve, connect: Connect) -> None:
     server = serve("-rev", "-tls1_2", "-client_renegotiation", "-cipher", "ECDHE+AESGCM")
-    client = Client(server.tap.port)
+    client = connect(server.tap.port)
     client.until(b"Secure Renegotiation IS supported")
     client.say(b"one")
     client.until(b"eno")
