@@ -26,14 +26,15 @@ FLOORS = [
     {"talk", "policy"},
     {"compare"},
     {"protocols", "capture", "store", "control"},
+    {"tls"},
     {"stream", "ledger", "redact"},
     {"exchange"},
     {"errors", "compiled"},
 ]
 FLOOR_OF = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for room in rooms}
 SANS_IO = {
-    "stream", "exchange.exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence", "judge",
-    "control.wire", "capture.pressure", "capture.rules",
+    "stream", "tls", "exchange.exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence",
+    "judge", "control.wire", "capture.pressure", "capture.rules",
 }  # fmt: skip
 IMPURE = {"trio", "socket", "time", "select", "threading", "subprocess", "random", "bcc"}
 ONLY_IMPORTER = {

@@ -7,13 +7,16 @@ import re
 from typing import Any
 
 from shadowd.cli.capture_file import CaptureFile
+from shadowd.cli.keylogs import decrypted
 from shadowd.exchange.exchange import Exchange, Request, Response
-from shadowd.protocols.base import CodecSink
+from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.content_digest import content_of
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, looks_like_proxy, parse_untrusted
-from shadowd.stream.flow import CLIENT, Flow, FlowSink
+from shadowd.stream.flow import CLIENT, Flow
+from shadowd.tls.keyring import Keyring
+from shadowd.tls.session import PlainSink
 
 #: Bytes of a body that are kept for its digest: what a capture file may hold of one message.
 _MAX_BODY = 1 << 30
@@ -42,13 +45,13 @@ class Found:
         return [{"n": number, **row} for number, (_, row) in enumerate(self._rows)]
 
 
-class Connection(FlowSink, CodecSink):
+class Connection(PlainSink, CodecSink):
     """One connection: a sink of its flow, and of its codec. ``midstream`` ones begin with the first request line that
     the client is seen to begin with, else at the first idle point."""
 
     def __init__(self, number: int, flow: Flow, midstream: bool, found: Found) -> None:
         self._number = number
-        self._flow = flow
+        self._flow: FlowView = flow
         self._midstream = midstream
         self._found = found
         self._codec: Http1Codec | None = None
@@ -57,13 +60,14 @@ class Connection(FlowSink, CodecSink):
         self._skipped = False  # a PROXY header stood before the first request
         self._other = False
         self._urgent = -1
+        self._sealed = False
         self._cut_request: Request | None = None
         self._cut_response: Response | None = None
 
     # --- the flow's sink ----------------------------------------------------------------------------------------------
 
     def data(self, direction: int, data: bytes, time: int) -> None:
-        if self._codec is not None:
+        if self._codec is not None and not self._other:
             if direction == CLIENT:
                 self._codec.client_data(data, time)
             else:
@@ -95,6 +99,17 @@ class Connection(FlowSink, CodecSink):
             self._codec.closed(time)
         elif self._opening and not self._other:
             self._is_other("unknown")
+
+    def sealed(self, view: FlowView) -> None:
+        self._flow, self._sealed = view, True
+        self._midstream = False
+
+    def unreadable(self, reason: str) -> None:
+        if self._codec is None:
+            self._is_other(f"TLS: {reason}")
+        else:  # what was read of it stays
+            self._other = True
+            self.filtered(reason)
 
     def _note_cut(self, codec: Http1Codec, direction: int) -> None:
         """What may be given up now: as far as it came, it is told all the same."""
@@ -134,7 +149,8 @@ class Connection(FlowSink, CodecSink):
 
     def _begin_midstream(self, server: int, gap: int, direction: int) -> None:
         """``server`` and ``gap`` bytes have been counted by the flow, and are still to be told."""
-        start = (self._flow.client.offset - (0 if direction else gap), self._flow.server.offset - server)
+        client_offset, server_offset = self._flow.offsets
+        start = (client_offset - (0 if direction else gap), server_offset - server)
         self._opening = b""
         self._begin(Http1Codec(self, self._flow, True, _MAX_BODY, max_body=_MAX_BODY, start=start))
 
@@ -208,8 +224,8 @@ def headers(head: bytes) -> list[list[str]]:
     ]
 
 
-def read_exchanges(file: CaptureFile) -> Found:
-    """All exchanges of all connections, numbered as ``pcap streams`` numbers them."""
+def read_exchanges(file: CaptureFile, keyring: Keyring | None = None) -> Found:
+    """All exchanges of all connections, numbered as ``pcap streams`` numbers them; with a keyring those behind TLS."""
     found = Found()
     count = 0
 
@@ -218,5 +234,5 @@ def read_exchanges(file: CaptureFile) -> Found:
         count += 1
         return Connection(count - 1, flow, midstream, found)
 
-    file.feed(open_sink)
+    file.feed(decrypted(keyring, open_sink))
     return found

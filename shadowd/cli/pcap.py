@@ -11,10 +11,18 @@ import typer
 
 from shadowd.cli.capture_file import CaptureFile, Progress, endpoint
 from shadowd.cli.exchanges import read_exchanges
+from shadowd.cli.keylogs import decrypted, read_keylog
 from shadowd.cli.output import AsJson, new_app, print_json
 from shadowd.errors import ShadowdError
 from shadowd.redact.quoting import visible
-from shadowd.stream.flow import Flow, FlowSink
+from shadowd.stream.flow import Flow
+from shadowd.tls.keyring import Keyring
+from shadowd.tls.session import PlainSink
+
+Keylog = Annotated[
+    Path | None,
+    typer.Option("--keylog", metavar="FILE", help="Secrets of TLS connections (NSS format, as SSLKEYLOGFILE writes)."),
+]
 
 app = new_app("Work with capture files.")
 
@@ -70,7 +78,7 @@ class _Files:
         )
 
 
-class _StreamSink(FlowSink):
+class _StreamSink(PlainSink):
     """Writes one connection's bytes, and its line of the result."""
 
     __slots__ = ("_at", "_files", "_flow", "_names", "_pending", "result")
@@ -114,6 +122,17 @@ class _StreamSink(FlowSink):
         side.setdefault("urgent", []).append(self._at[direction])
         self._at[direction] += 1
 
+    def sealed(self, view: object) -> None:
+        self.result["tls"] = "read"
+
+    def unreadable(self, reason: str) -> None:
+        self.result["tls"] = reason
+
+    def dropped(self, reason: str, length: int) -> None:
+        if reason != "tls_framing":
+            told = self.result.setdefault("tls_discarded", {})
+            told[reason] = told.get(reason, 0) + length
+
     def _confirm(self, direction: int) -> None:
         """Data or FIN stand behind the hole. A stray ACK beyond the last byte alone is no evidence in a file."""
         length = self._pending[direction]
@@ -131,19 +150,23 @@ class _StreamSink(FlowSink):
             self.result["state"] = state
 
 
-def write_streams(path: Path, out: Path, progress: Callable[[int], None] | None = None) -> list[dict[str, Any]]:
+def write_streams(
+    path: Path, out: Path, progress: Callable[[int], None] | None = None, keyring: Keyring | None = None
+) -> list[dict[str, Any]]:
     """Write every TCP connection's two streams to ``out/N.c2s`` and ``out/N.s2c``; returns what ``--json`` prints.
 
     A connection's ``gaps`` are ``[stream offset, length]``; at a gap the file goes on with what came after the hole.
     ``urgent``, where there are any, the stream offsets of bytes that an application reads apart from the stream;
     ``conflicts`` are bytes of queued copies that differed; ``discarded``, where there are any, bytes that belong to no
     stream, by the reasons of ``Assembler.discarded``. Connections without their SYN are ``midstream`` until they
-    end. Raises ``ShadowdError``, as ``PartialStreamsError`` if the file is cut short or corrupt.
+    end. With a ``keyring`` streams of TLS are their plaintext, ``tls`` says ``read`` or why not, ``tls_discarded`` what
+    bytes of ciphertext were not read, and a gap's length is of about as much plaintext. Raises ``ShadowdError``, as
+    ``PartialStreamsError`` if the file is cut short or corrupt.
     """
-    return streams_of(CaptureFile(path, progress), out)
+    return streams_of(CaptureFile(path, progress), out, keyring)
 
 
-def streams_of(file: CaptureFile, out: Path) -> list[dict[str, Any]]:
+def streams_of(file: CaptureFile, out: Path, keyring: Keyring | None = None) -> list[dict[str, Any]]:
     """The same, of a file that was opened: one that is no capture leaves nothing behind."""
     files = _Files(out)
     sinks: list[_StreamSink] = []
@@ -153,7 +176,7 @@ def streams_of(file: CaptureFile, out: Path) -> list[dict[str, Any]]:
         sinks.append(sink)
         return sink
 
-    file.feed(open_sink)
+    file.feed(decrypted(keyring, open_sink))
     files.flush()
     streams = [sink.result for sink in sinks]
     if file.fault is not None:
@@ -175,6 +198,8 @@ def _describe(stream: dict[str, Any]) -> str:
         for reason, length in side.get("discarded", {}).items():
             text += f", {length} bytes left out ({reason})"
         sides.append(text)
+    if "tls" in stream:
+        sides.append("TLS" if stream["tls"] == "read" else f"TLS, not read: {stream['tls']}")
     return f"{stream['n']}  {stream['client']} → {stream['server']}  {stream['state']}  {';  '.join(sides)}"
 
 
@@ -197,6 +222,7 @@ def _group() -> None:
 def streams(
     file: Annotated[Path, typer.Argument(help="A pcap or pcapng file.")],
     out: Annotated[Path, typer.Option("--out", help="Directory for N.c2s and N.s2c; made if missing.")],
+    keylog: Keylog = None,
     as_json: AsJson = False,
 ) -> None:
     """Write both byte streams of every TCP connection in a capture file.
@@ -204,17 +230,20 @@ def streams(
     Uses the same reassembly as the daemon, and looks into tunnels (GRE, VXLAN, Geneve, GTP-U, IP in IP). A gap is left
     out of the file and reported; packets that could not be read are counted on standard error.
 
+    With --keylog the streams of TLS 1.2 and 1.3 are written decrypted; those that cannot be are empty, and say why.
+
     \b
     Examples:
       shadowctl pcap streams traffic.pcapng --out streams
       shadowctl pcap streams traffic.pcap --out streams --json | jq '.[] | select(.state == "reset")'
     """
+    keyring = None if keylog is None else read_keylog(keylog)
     progress = Progress(file)
     fault: PartialStreamsError | None = None
     try:
         capture = CaptureFile(file, progress)
         try:
-            found = streams_of(capture, out)
+            found = streams_of(capture, out, keyring)
         except PartialStreamsError as error:
             fault, found = error, error.streams
     finally:
@@ -228,6 +257,7 @@ def streams(
 @app.command()
 def exchanges(
     file: Annotated[Path, typer.Argument(help="A pcap or pcapng file.")],
+    keylog: Keylog = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the HTTP/1 exchanges of a capture file, in the order of the requests' first bytes.
@@ -239,12 +269,14 @@ def exchanges(
     \b
     Examples:
       shadowctl pcap exchanges traffic.pcapng
+      shadowctl pcap exchanges https.pcap --keylog keys.log
       shadowctl pcap exchanges traffic.pcap --json | jq '.[] | select(.status >= 500) | .target'
     """
+    keyring = None if keylog is None else read_keylog(keylog)
     progress = Progress(file)
     try:
         capture = CaptureFile(file, progress)
-        found = read_exchanges(capture)
+        found = read_exchanges(capture, keyring)
     finally:
         progress.close()
     rows = found.exchanges()

@@ -31,7 +31,19 @@ from collections.abc import Iterable
 from typing import NotRequired, TypedDict
 
 FILTERED = frozenset(
-    {"method", "path", "header", "loop", "encrypted", "http2", "not_http", "unparsable", "mptcp", "writes"}
+    {
+        "method",
+        "path",
+        "header",
+        "loop",
+        "encrypted",
+        "http2",
+        "not_http",
+        "unparsable",
+        "mptcp",
+        "writes",
+        "tls_suite",  # a version or cipher suite that is not read: TLS 1.1 and older, CBC
+    }
 )
 LOST = frozenset(
     {
@@ -43,6 +55,10 @@ LOST = frozenset(
         "flow_limit",
         "urgent",  # without the byte that TCP urgent data took out, it does not parse
         "fault",  # a fault of ours while it was read: the rest of its connection is not followed
+        # of connections that a filter would decrypt, each counted once
+        "tls_no_key",  # nobody told its secrets in time
+        "tls_midstream",  # its handshake was not seen: it is older than the filter, or was captured in part
+        "tls_undecryptable",  # the keys that were told do not open it, or it went on in a way that is not read
         "worker",  # a worker process ended with it: seen, and for no target over
         "ring_full",  # a connection's opening found no room in the ring: at least one request of it
     }
@@ -244,7 +260,11 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
         return words
     filtered = account.filtered
     if filtered["encrypted"]:
-        words.append(f"{filtered['encrypted']} connections are encrypted (TLS): shadowd sees bytes on the wire only")
+        words.append(
+            f"{filtered['encrypted']} connections are encrypted (TLS): shadowd sees bytes on the wire only"
+            " (--tls-keylog reads them)"
+        )
+    words += [f"{count} {what}" for reason, what in _TLS_WORDS.items() if (count := _count(account, reason))]
     if filtered["http2"]:
         words.append(f"{filtered['http2']} connections speak HTTP/2, which is not mirrored yet")
     if filtered["not_http"]:
@@ -272,6 +292,18 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
         if target.stray:
             words.append(f"{target.url}: {target.stray} answers were followed by bytes that belong to none")
     return words
+
+
+_TLS_WORDS = {
+    "tls_no_key": "TLS connections had no secret in time: does the server that serves them write the key log?",
+    "tls_midstream": "TLS connections are older than this filter: they are read once they begin anew",
+    "tls_undecryptable": "TLS connections could not be decrypted by the secrets that were told",
+    "tls_suite": "TLS connections use a version or cipher that is not read (CBC, TLS 1.1 or older)",
+}
+
+
+def _count(account: FilterAccount, reason: str) -> int:
+    return account.lost.get(reason, 0) + account.filtered.get(reason, 0)
 
 
 #: Share of the clients' segments from which on it is said in words that they were missed.

@@ -34,7 +34,7 @@ class CodecSink(Protocol):
 
 
 class FlowView(Protocol):
-    """What a codec may ask of its flow (``shadowd.stream.flow.Flow`` is one)."""
+    """What a codec may ask of its flow: a ``shadowd.stream.flow.Flow``, or a ``shadowd.tls.session.TlsSession``."""
 
     @property
     def client_acked(self) -> int:
@@ -44,6 +44,14 @@ class FlowView(Protocol):
     def idle_point(self) -> bool:
         """True while the segment being fed opens a new client turn: every earlier byte of both directions is
         acknowledged and the server spoke last. Only here may a codec that lost its place try a message start."""
+
+    @property
+    def spoke_unseen(self) -> bool:
+        """The server has acknowledged bytes of the client that were not captured."""
+
+    @property
+    def offsets(self) -> tuple[int, int]:
+        """Bytes of client→server and server→client so far, holes included."""
 
 
 class Codec(Protocol):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from shadowd.protocols.proxy import ProxyError, looks_like_proxy, parse_untrusted
+
 #: RFC 9113 §3.4.
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #: The longest registered method has 17 characters (UPDATEREDIRECTREF).
@@ -52,6 +54,24 @@ def identify(first: bytes) -> str | None:
     if b" " not in first[: MAX_METHOD + 1]:
         return None if len(first) <= MAX_METHOD and _METHOD.match(first) else "other"
     return None if _REQUEST_START.match(first) else "other"
+
+
+def tls_start(opening: bytes) -> int | None:
+    """Where TLS begins in a client's first bytes: behind a PROXY header, if there is one. -1 if that is no TLS, None
+    while more bytes are needed."""
+    start = 0
+    if looks_like_proxy(opening) is not False:
+        try:
+            header = parse_untrusted(opening)
+        except ProxyError:
+            return -1
+        if header is None or header.length == len(opening):
+            return None
+        start = header.length
+    if opening[start] != 0x16:
+        return -1
+    kind = _identify_tls(opening[start : start + 6])
+    return None if kind is None else start if kind == "tls" else -1
 
 
 def _identify_tls(first: bytes) -> str | None:

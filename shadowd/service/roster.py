@@ -16,6 +16,7 @@ from typing import Any
 from shadowd.capture.abi import MAX_FILTERS
 from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
 from shadowd.capture.itself import leads_to
+from shadowd.capture.keylog import check_keylog
 from shadowd.capture.preflight import find_cgroup2
 from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
@@ -118,6 +119,8 @@ class Roster:
             self._contexts(spec)
             self._refuse_itself(spec)
             known = self.entries.get(spec.name)
+            if spec.tls_keylog is not None and (known is None or known.spec.tls_keylog != spec.tls_keylog):
+                check_keylog(spec.tls_keylog, self._config.workers)
             if spec.cgroup is not None and (known is None or known.spec.cgroup != spec.cgroup):
                 resolve_cgroup(spec.cgroup)
         if len(wanted) > MAX_FILTERS:

@@ -197,6 +197,18 @@ class Flow:
             and distance(self.before, client.acked) >= 0
         )
 
+    @property
+    def spoke_unseen(self) -> bool:
+        """The server has acknowledged bytes of the client that were not captured; a hole becomes a gap only when more
+        follows it."""
+        client = self.client
+        return distance(client.next_seq, client.acked) > 1  # one may be the FIN
+
+    @property
+    def offsets(self) -> tuple[int, int]:
+        """Bytes of client→server and server→client so far, holes included."""
+        return self.client.offset, self.server.offset
+
     def segment(self, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int) -> None:
         """One captured segment, whole or one of several chunks (``seq`` is of its first byte, or of the SYN)."""
         own, peer = (self.server, self.client) if direction else (self.client, self.server)

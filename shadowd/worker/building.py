@@ -41,6 +41,7 @@ def run_by(running: Filter, spec: FilterSpec, policy: Policy) -> None:
     running.allow_writes = spec.allow_writes
     running.order = spec.order
     running.forward_proxy_header = spec.proxy_protocol == "forward"
+    running.keylog = spec.tls_keylog or ""
 
 
 def make_filter(spec: FilterSpec, policy: Policy) -> Filter:

@@ -1,13 +1,13 @@
 import cython
 
-from shadowd.stream.flow cimport Flow, FlowSink
+from shadowd.tls.session cimport PlainSink
 from shadowd.worker.group cimport Group
 
-cdef class Conversation(FlowSink):
+cdef class Conversation(PlainSink):
     cdef public object _charge
     cdef public object client
     cdef public unsigned long long filters
-    cdef public Flow _flow
+    cdef public object _flow
     cdef public bint _given_up
     cdef public object _groups
     cdef public object key
@@ -18,6 +18,7 @@ cdef class Conversation(FlowSink):
     cdef public object _opening
     cdef public object _outer
     cdef public object _preamble
+    cdef public bint _sealed
     cdef public object _start
     cdef public object _urgent
     @cython.locals(only=Group)

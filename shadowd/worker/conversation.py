@@ -10,14 +10,14 @@ from __future__ import annotations
 from zlib import crc32
 
 from shadowd.ledger.budget import Charge
-from shadowd.protocols.base import Codec, CodecSink
+from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
 from shadowd.replay.target import Target
-from shadowd.stream.flow import Flow, FlowSink
-from shadowd.stream.seq import distance
+from shadowd.stream.flow import FlowSink
+from shadowd.tls.session import PlainSink
 from shadowd.worker.filters import Filter
 from shadowd.worker.group import Group, Participant, Surroundings
 
@@ -27,10 +27,10 @@ OPENING_LIMIT = 96 << 10
 
 
 #: Kinds of a connection of which nothing is read.
-_UNREAD = frozenset({"mptcp", "fault"})
+_UNREAD = frozenset({"mptcp", "fault", "unreadable"})
 
 
-class Conversation(FlowSink):
+class Conversation(PlainSink):
     """See the module's head."""
 
     __slots__ = (
@@ -45,6 +45,7 @@ class Conversation(FlowSink):
         "_opening",
         "_outer",
         "_preamble",
+        "_sealed",
         "_start",
         "_urgent",
         "client",
@@ -52,7 +53,7 @@ class Conversation(FlowSink):
         "key",
     )
 
-    def __init__(self, outer: Surroundings, key: bytes, flow: Flow, midstream: bool, filters: int) -> None:
+    def __init__(self, outer: Surroundings, key: bytes, flow: FlowView, midstream: bool, filters: int) -> None:
         self._outer = outer
         self._flow = flow
         self._midstream = midstream
@@ -66,6 +67,7 @@ class Conversation(FlowSink):
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
         self._given_up = False
+        self._sealed = False  # what comes was decrypted: for filters that decrypt alone
         self._urgent = -1  # direction in which urgent data was seen
         self._start = (0, 0)  # stream offsets, client→server and server→client, of the first bytes a codec is fed
         self._only: Group | None = None  # of an identified flow, the common case: the way there is without a detour
@@ -91,7 +93,7 @@ class Conversation(FlowSink):
                 if direction == CLIENT:
                     self._identify(data, time)
                     return
-                if self._client_spoke_unseen():
+                if self._flow.spoke_unseen:
                     self._miss_opening()
                 else:
                     self._settle_kind("other")  # the server speaks first: no HTTP
@@ -155,10 +157,35 @@ class Conversation(FlowSink):
         except Exception as error:
             self.give_up(error)
 
-    def _client_spoke_unseen(self) -> bool:
-        """The server has acknowledged bytes that were not captured; a hole becomes a gap only when more follows it."""
-        client = self._flow.client
-        return distance(client.next_seq, client.acked) > 1  # one may be the FIN
+    # --- TLS ----------------------------------------------------------------------------------------------------------
+
+    def sealed(self, view: FlowView) -> None:
+        self._flow, self._sealed = view, True
+        self._groups, self._only = {}, None  # of a flow seen from the middle: nothing was fed
+        for member in self._members:
+            if not member.decrypts:
+                member.account.filter_out("encrypted")
+
+    def unreadable(self, reason: str) -> None:
+        if self._kind in _UNREAD:
+            return
+        groups, self._groups, self._kind, self._only = self._groups, {}, "unreadable", None
+        if self._opening:
+            self._outer.discarded(reason, len(self._opening))
+            self._opening = bytearray()
+            self._charge.hold(0)
+        for member in self._members:
+            if not member.decrypts:
+                continue
+            if reason == "tls_suite":
+                member.account.filter_out(reason)
+            else:
+                member.account.lose(reason)
+        for group in groups.values():
+            group.end(self._outer.now)
+
+    def dropped(self, reason: str, length: int) -> None:
+        self._outer.discarded(reason, length)
 
     def _miss_opening(self) -> None:
         """The first bytes are gone: as if seen from the middle."""
@@ -244,6 +271,12 @@ class Conversation(FlowSink):
                 member.account.filter_out("mptcp")
 
     def _join(self, member: Filter, late: bool = False) -> None:
+        if member.decrypts:
+            if self._kind == "tls":  # it came when the handshake was over
+                member.account.lose("tls_midstream")
+                return
+        elif self._sealed:  # counted already
+            return
         mode, reason = member.mode(self._kind)
         if reason:
             member.account.filter_out(reason)
@@ -302,12 +335,15 @@ class Conversation(FlowSink):
             if member not in self._members:
                 self._members.append(member)
                 member.flows += 1
+                if self._sealed and not member.decrypts:
+                    member.account.filter_out("encrypted")
+                    continue
                 if not self._kind or self._kind in _UNREAD:
                     continue
                 mode, reason = member.mode(self._kind)
                 if not reason and (mode not in self._groups or mode == "raw"):
                     self._midstream = True  # a codec of its own would begin in the middle
-                    self._start = (self._flow.client.offset, self._flow.server.offset)
+                    self._start = self._flow.offsets
                 self._join(member, late=True)
 
     def leave(self, member: Filter, reason: str) -> None:
@@ -325,3 +361,10 @@ class Conversation(FlowSink):
     def deserted(self) -> bool:
         """No filter wants this flow any more."""
         return not self._members
+
+
+def conversation_of(sink: FlowSink) -> Conversation:
+    """Of a flow's sink, which may be TLS around it."""
+    found = sink if isinstance(sink, Conversation) else sink.inner  # type: ignore[attr-defined]
+    assert isinstance(found, Conversation)
+    return found

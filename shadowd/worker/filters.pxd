@@ -7,6 +7,7 @@ cdef class Filter:
     cdef public dict examiners
     cdef public long long flows
     cdef public bint forward_proxy_header
+    cdef public object keylog
     cdef public object name
     cdef public object order
     cdef public Policy policy

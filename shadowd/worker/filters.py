@@ -19,6 +19,7 @@ class Filter:
         "examiners",
         "flows",
         "forward_proxy_header",
+        "keylog",
         "name",
         "order",
         "policy",
@@ -43,10 +44,16 @@ class Filter:
         self.allow_writes = allow_writes
         self.order = order
         self.forward_proxy_header = forward_proxy_header
+        self.keylog = ""  # path of the file that tells secrets
         self.targets: list[Target] = []
         self.examiners: dict[Target, Examiner] = {}  # of the candidates, if answers are compared
         self.pools: dict[Target, Pool] = {}
         self.flows = 0  # matched since the filter was added
+
+    @property
+    def decrypts(self) -> bool:
+        """TLS is read where somebody tells the secrets of its handshake."""
+        return bool(self.keylog)
 
     def mode(self, kind: str) -> tuple[str, str]:
         """For a flow whose first client bytes are of ``kind``: (codec, "") or ("", reason to filter the flow)."""

@@ -6,6 +6,7 @@ from shadowd.capture.abi import MARK_MPTCP
 from shadowd.capture.ring import RingSink
 from shadowd.replay.engine import Engine
 from shadowd.stream.table import FlowTable
+from shadowd.worker.conversation import conversation_of
 
 
 class Intake(RingSink):
@@ -35,4 +36,4 @@ class Intake(RingSink):
     def marked(self, key: bytes, direction: int, marks: int) -> None:
         flow = self.table.get(key)
         if flow is not None and direction and marks & MARK_MPTCP:
-            flow.sink.multipath()  # type: ignore[attr-defined]  # the pump opens conversations
+            conversation_of(flow.sink).multipath()

@@ -210,7 +210,9 @@ class Worker:
             "pump": self.pump.statistics(),
             "unreported": self.reporting.unreported,
             "failed": self.reporting.failed,
-            "problems": [*self._problems.values(), *self.in_force.problems.values()],
+            "problems": [
+                *self._problems.values(), *self.in_force.problems.values(), *self.pump.keylogs.problems,
+            ],
         })  # fmt: skip
         self.pump.longest_turn = 0
         self._outbox.send(self._channel)

@@ -26,14 +26,19 @@ import time
 
 import trio
 
+from shadowd.capture.keylog import KeyLogs
 from shadowd.capture.ring import Ring
 from shadowd.capture.switch import Switch
+from shadowd.protocols.detect import tls_start
 from shadowd.replay.engine import DISPATCH, Engine
 from shadowd.replay.lateness import STALL
 from shadowd.replay.target import Target
-from shadowd.stream.flow import Flow
+from shadowd.stream.flow import Flow, FlowSink
 from shadowd.stream.table import FlowLimits, FlowTable
-from shadowd.worker.conversation import Conversation
+from shadowd.tls.keyring import Keyring
+from shadowd.tls.opening import TlsOpening
+from shadowd.tls.session import PATIENCE, TlsSession
+from shadowd.worker.conversation import Conversation, conversation_of
 from shadowd.worker.filters import Filter
 from shadowd.worker.intake import Intake
 
@@ -62,6 +67,7 @@ class Pump:
     __slots__ = (
         "_by_bit",
         "_cached",
+        "_decrypts",
         "_discarded",
         "_due",
         "_expire_at",
@@ -70,6 +76,8 @@ class Pump:
         "_queued",
         "_ring",
         "engine",
+        "keylogs",
+        "keyring",
         "longest_turn",
         "now",
         "switch",
@@ -84,6 +92,9 @@ class Pump:
         self.table.on_tag = self._change_filters
         self.table.on_fault = self._give_up
         self._intake = Intake(self.table, engine)
+        self.keyring = Keyring()
+        self.keylogs = KeyLogs(self.keyring)
+        self._decrypts = False  # a filter in force does
         self.now = time.monotonic_ns()
         self.turns = 0
         self.longest_turn = 0  # ns, since the last look at it
@@ -99,19 +110,26 @@ class Pump:
 
     # --- of the flows -------------------------------------------------------------------------------------------------
 
-    def _open_conversation(self, key: bytes, time: int, flow: Flow, midstream: bool) -> Conversation:
-        return Conversation(self, key, flow, midstream, flow.tag)
+    def _open_conversation(self, key: bytes, time: int, flow: Flow, midstream: bool) -> FlowSink:
+        conversation = Conversation(self, key, flow, midstream, flow.tag)
+        if self._decrypts and any(chosen.decrypts for chosen in self.filters_of(flow.tag)):
+            return TlsOpening(flow, self.keyring, conversation, tls_start, midstream, self.engine.budget)
+        return conversation
 
     def _give_up(self, flow: Flow, error: Exception) -> None:
         """A fault of ours while segments became a stream."""
-        if isinstance(flow.sink, Conversation):
-            flow.sink.give_up(error)
+        sink = flow.sink
+        if isinstance(sink, (TlsSession, TlsOpening)):
+            conversation_of(sink).give_up(error)
+            sink.refuse("fault", told=True)
+        elif isinstance(sink, Conversation):
+            sink.give_up(error)
         else:
             self.engine.examining.note_fault(error)
 
     @staticmethod
     def _change_filters(flow: Flow, filters: int) -> None:
-        flow.sink.change_filters(filters)  # type: ignore[attr-defined]
+        conversation_of(flow.sink).change_filters(filters)
 
     # --- what conversations ask for -----------------------------------------------------------------------------------
 
@@ -134,15 +152,28 @@ class Pump:
         """Which filter a bit of the kernel's bitmap means."""
         self._by_bit = dict(by_bit)
         self._cached = {}
+        filters = self._by_bit.values()
+        self._decrypts = any(chosen.decrypts for chosen in filters)
+        self.keylogs.follow(chosen.keylog for chosen in filters if chosen.keylog)
+
+    def _take_keys(self, now: int) -> None:
+        """Records wait for them. ``now`` is on the segments' clock: behind, what is told may be in the ring."""
+        self.keylogs.read(now)
+        try:
+            self.keyring.settle(now, PATIENCE)
+        except Exception as error:
+            self.engine.examining.note_fault(error)
 
     def leave(self, chosen: Filter, reason: str) -> None:
         """A filter goes: its requests under way are shed, flows that nobody else wants are forgotten."""
         self.now = time.monotonic_ns()
         for key, flow in self.table.items():
-            conversation: Conversation = flow.sink  # type: ignore[assignment]
+            conversation = conversation_of(flow.sink)
             conversation.leave(chosen, reason)
             if conversation.deserted:
                 self.table.remove(key, self.now)
+        for conversation in self._lingering():
+            conversation.leave(chosen, reason)
         for pool in chosen.pools.values():
             pool.abandon(reason, self.now)
         chosen.pools.clear()
@@ -151,11 +182,16 @@ class Pump:
         """A filter loses one target: what that one has unanswered is shed."""
         self.now = time.monotonic_ns()
         for _, flow in self.table.items():
-            conversation: Conversation = flow.sink  # type: ignore[assignment]
+            conversation_of(flow.sink).leave_target(chosen, target)
+        for conversation in self._lingering():
             conversation.leave_target(chosen, target)
         pool = chosen.pools.pop(target, None)
         if pool is not None:
             pool.abandon("removed", self.now)
+
+    def _lingering(self) -> list[Conversation]:
+        """Of connections that may be over, and wait for their keys."""
+        return [conversation_of(waiter) for waiter in self.keyring.waiting if isinstance(waiter, TlsSession)]
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -182,6 +218,8 @@ class Pump:
             budget = CATCH_UP_BYTES
         entries = ring.drain(self._intake, budget or (SLICE_BYTES if engine.waiting else TURN_BYTES))
         self.drained()
+        if self.keyring.waiting:
+            self._take_keys(ring.oldest or begun if ring.backlog else begun)
         engine.settle()
         if ready or engine.pending:
             taken = engine.dispatch(begun)
@@ -199,6 +237,9 @@ class Pump:
             passed = ring.oldest if ring.backlog else begun
             if passed:
                 self.table.expire(passed)
+            if self._decrypts:
+                self.keylogs.read(begun)
+                self.keyring.expire(begun)
         queued = self.table.buffered
         if queued != self._queued:
             engine.budget.change(queued - self._queued)

@@ -1,0 +1,487 @@
+"""TLS between a flow and what reads it: ciphertext in, plaintext out, in the order in which it was captured.
+
+A ``TlsSession`` is the sink of its flow and, for a codec, the flow (``FlowView``): offsets, acknowledgements and idle
+points are those of the plaintext. The keys come from a ``Keyring``, by the ClientHello's random.
+
+*Holding.* A record is captured before its key is known: a server derives the client's traffic key when it has read the
+client's Finished, and 0-RTT data waits until the server says whether it takes it. What cannot be opened yet is held,
+and with it whatever was captured later in either direction: answers must not come before their requests. Held are
+``HOLD_BYTES`` at most, for ``PATIENCE``; then the connection cannot be read (``tls_no_key``).
+
+*Bytes.* Every byte told is in the plaintext that was handed on, in ``dropped("tls_framing")`` (heads, tags, handshake,
+alerts, padding), ``pending`` (a partial record, or held), or dropped for the reason for which it could not be read.
+
+*Acknowledgement.* A byte of the server is acknowledged when its record's last byte is. Times are those of a record's
+last segment. A gap's length in plaintext is told at once, as if it had been one record: only its place matters.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
+from shadowd.stream.flow import CLIENT, SERVER, Flow, FlowSink
+from shadowd.tls.connection import Connection
+from shadowd.tls.keyring import Keyring
+from shadowd.tls.records import MAX_RECORD, MIN_RECORD, Half
+from shadowd.tls.schedule import RecordError
+
+#: What comes before the last key is there: the handshake's flight, and what a client sends within some ms.
+HOLD_BYTES = 64 << 10
+#: A secret that is not there 2 s after the record that needs it was not told (6 ms were the longest seen).
+PATIENCE = 2_000_000_000
+#: What a held record costs beside its bytes.
+_ITEM = 256
+#: Behind a gap, while nobody has told the keys: beyond it the connection cannot be read.
+_UNSOUGHT = 4 * MAX_RECORD
+#: Records of the server whose acknowledgement is not asked for yet; beyond it the last ones count as one.
+MAX_MARKS = 4096
+
+#: State → event → state. The first two are ``opening.TlsOpening``'s, the rest a session's; the directions of one have
+#: states of their own (``records.TRANSITIONS``).
+TRANSITIONS: dict[str, dict[str, str]] = {
+    "opening": {"tls": "reading", "plain": "plain", "gap": "joining", "closed": "closed"},
+    "joining": {"tls": "unreadable", "plain": "plain", "closed": "closed"},  # seen from the middle
+    "reading": {"unreadable": "unreadable", "closed": "closed"},
+    "unreadable": {"closed": "closed"},
+    "plain": {},  # the flow is read as it is
+    "closed": {},
+}
+
+
+class PlainSink(FlowSink):
+    """What is told of the plaintext, and of what could not be read."""
+
+    __slots__ = ()
+
+    def sealed(self, view: TlsSession) -> None:
+        """The connection is TLS: what follows was decrypted, and ``view`` is the flow from now on."""
+
+    def unreadable(self, reason: str) -> None:
+        """Nothing more of it can be read: ``tls_no_key``, ``tls_midstream``, ``tls_undecryptable``, ``tls_suite``,
+        ``memory``. ``closed`` follows all the same."""
+
+    def dropped(self, reason: str, length: int) -> None:
+        """``length`` bytes of the flow are in no plaintext: ``tls_framing``, ``gap``, ``truncated``, or why."""
+
+
+class _Held:
+    """A record, or something that happened, which waits for its turn. ``idle``, ``acked``: what the flow said when it
+    was captured."""
+
+    __slots__ = ("acked", "end", "event", "half", "idle", "plain", "size", "time")
+
+    def __init__(self, half: Half | None, size: int, end: int, time: int) -> None:
+        self.half = half
+        self.size = size
+        self.end = end  # stream offset behind it
+        self.time = time
+        self.plain: bytes | None = None  # None: not opened yet
+        self.event: Callable[[], None] | None = None
+        self.idle = False
+        self.acked = 0
+
+
+class TlsSession(FlowSink):
+    """See the module's head. ``start``: bytes of the client that stand before TLS and were handed on as they are."""
+
+    __slots__ = (
+        "_acked", "_asking", "_charge", "_flow", "_held", "_idle", "_keyring", "_marks", "_order", "_plain",
+        "_plain_acked", "_reason", "_unopened", "_waits", "connection", "inner", "state",
+    )  # fmt: skip
+
+    def __init__(
+        self, flow: Flow, keyring: Keyring, inner: PlainSink, budget: Budget = UNBOUNDED, start: int = 0
+    ) -> None:
+        self.inner = inner
+        self.state = "reading"
+        self.connection = Connection(keyring, self)
+        self._flow = flow
+        self._keyring = keyring
+        self._charge = Charge(budget)
+        self._order: deque[_Held] = deque()
+        self._unopened: tuple[deque[tuple[_Held, bytes]], ...] = (deque(), deque())
+        self._held = 0  # bytes of records in `_order`
+        self._asking = False  # somebody is asked for keys
+        self._waits = False  # the keyring knows that we do
+        self.connection.client.at = start
+        self._plain = [start, 0]  # offsets of what was handed on, gaps included
+        self._idle = -1  # of what is handed on, if it was held or came in pieces; -1: ask the flow
+        self._acked = -1  # the same of what the client has acknowledged
+        self._marks: deque[tuple[int, int]] = deque()  # of the server's records: offset in the flow, in the plaintext
+        self._plain_acked = 0
+        self._reason = ""
+
+    def __repr__(self) -> str:
+        return f"<TlsSession {self.state} {self.connection!r} {self._held} bytes held>"
+
+    # --- the flow, in plaintext ---------------------------------------------------------------------------------------
+
+    @property
+    def client_acked(self) -> int:
+        acked = self._flow.client_acked if self._acked < 0 else self._acked
+        marks = self._marks
+        while marks and marks[0][0] <= acked:
+            self._plain_acked = marks.popleft()[1]
+        return self._plain_acked
+
+    @property
+    def idle_point(self) -> bool:
+        return self._flow.idle_point if self._idle < 0 else bool(self._idle)
+
+    @property
+    def spoke_unseen(self) -> bool:
+        return self._flow.spoke_unseen
+
+    @property
+    def offsets(self) -> tuple[int, int]:
+        return self._plain[CLIENT], self._plain[SERVER]
+
+    @property
+    def pending(self) -> int:
+        """Bytes told that are neither handed on nor dropped yet."""
+        connection = self.connection
+        return len(connection.client.buffer) + len(connection.server.buffer) + self._held
+
+    # --- the flow's sink ----------------------------------------------------------------------------------------------
+
+    def data(self, direction: int, data: bytes, time: int) -> None:
+        if self.state == "reading":
+            self._take(self.connection.server if direction else self.connection.client, data, time)
+        else:
+            self.inner.dropped(self._reason, len(data))
+
+    def gap(self, direction: int, length: int, time: int) -> None:
+        if self.state == "reading":
+            if self.connection.known:
+                self._lose(self.connection.server if direction else self.connection.client, length, time)
+            else:
+                self.refuse("tls_midstream")  # its handshake is not known whole
+
+    def eof(self, direction: int, time: int) -> None:
+        self._drop_partial(self.connection.server if direction else self.connection.client)
+        self._happened(lambda: self.inner.eof(direction, time), time)
+
+    def urgent(self, direction: int, time: int) -> None:
+        """The record that it was in will not open."""
+        half = self.connection.server if direction else self.connection.client
+        half.at += 1
+        self.inner.dropped("urgent", 1)
+
+    def closed(self, state: str, time: int) -> None:
+        if self._order and self.state == "reading":
+            self._ask(time)
+        self._drop_partial(self.connection.client)
+        self._drop_partial(self.connection.server)
+        self._happened(lambda: self._end(state, time), time)  # what waits may still be told its keys
+        if self._keyring.whole:
+            self.refuse("tls_no_key")
+
+    def _happened(self, event: Callable[[], None], time: int) -> None:
+        """In its turn."""
+        if self._order:
+            item = _Held(None, 0, 0, time)
+            item.event = event
+            self._order.append(item)
+        else:
+            event()
+
+    def _end(self, state: str, time: int) -> None:
+        self._move("closed")
+        self._rest()
+        self._charge.hold(0)
+        self.connection.release()
+        self.inner.closed(state, time)
+
+    def _move(self, event: str) -> None:
+        self.state = TRANSITIONS[self.state][event]
+
+    # --- what the keyring tells ---------------------------------------------------------------------------------------
+
+    def retry(self, now: int) -> None:
+        """A secret has come."""
+        if self._waits:
+            self._advance(now)
+
+    def give_up(self, now: int) -> None:
+        """What was waited for has not come; ``now`` is on the segments' clock."""
+        self._waits = False
+        order = self._order
+        if order and now - order[0].time < PATIENCE:
+            self._wait(order[0].time)
+        elif self.state == "reading":
+            self.refuse("tls_no_key")
+
+    def _wait(self, since: int) -> None:
+        if not self._waits:
+            self._waits = True
+            self._keyring.wait(self, since)
+
+    def _rest(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._keyring.go_on(self)
+
+    def _ask(self, time: int) -> None:
+        """Somebody may have told by now."""
+        if self._keyring.refresh is not None:
+            self._keyring.refresh()
+            self._advance(time)
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _take(self, half: Half, data: bytes, time: int) -> None:
+        if half.lost:
+            self._seek(half, data, time)
+        else:
+            begun = bool(half.buffer)
+            at = half.at
+            records = half.cut_untrusted(data)
+            if records:
+                if self._order:
+                    self._hold(half, records, 0, at, time)
+                    self._advance(time)
+                else:
+                    self._hand_on(half, records, at, time, int(half.idle) if begun else -1)
+            if half.buffer and (records or not begun):
+                half.idle = half is self.connection.client and self._flow.idle_point
+            if half.broken:
+                self.refuse(half.broken)
+        self._account()
+
+    def _hand_on(self, half: Half, records: Sequence[bytes], at: int, time: int, idle: int) -> None:
+        """Nothing is held: what can be opened goes on at once, a segment's records together."""
+        connection, direction = self.connection, half.direction
+        whole: list[bytes] = []
+        framing = done = 0
+        try:
+            for record in records:
+                plain = connection.read(half, record, time)
+                if plain is None:
+                    break
+                done += 1
+                at += len(record)
+                framing += len(record) - len(plain)
+                if plain:
+                    whole.append(plain)
+                    self._plain[direction] += len(plain)
+                    if direction:
+                        self._mark(at)
+        except RecordError as error:
+            half.broken = error.reason
+            half.buffer = b"".join(records[done:]) + half.buffer
+            done = len(records)
+        if framing:
+            self.inner.dropped("tls_framing", framing)
+        if whole:
+            self._idle = idle
+            self.inner.data(direction, whole[0] if len(whole) == 1 else b"".join(whole), time)
+            self._idle = -1
+        if done < len(records):
+            self._hold(half, records, done, at, time)
+            self._advance(time)
+
+    def _hold(self, half: Half, records: Sequence[bytes], done: int, at: int, time: int) -> None:
+        unopened = self._unopened[half.direction]
+        for record in records[done:]:
+            at += len(record)
+            item = _Held(half, len(record), at, time)
+            if half.direction == CLIENT:
+                item.idle, item.acked = self._flow.idle_point, self._flow.client_acked
+            unopened.append((item, record))
+            self._order.append(item)
+            self._held += len(record)
+        self._wait(time)
+
+    def _advance(self, time: int) -> None:
+        """Open what can be opened, in each direction by itself; hand on what has its turn."""
+        connection = self.connection
+        broken = ""
+        progress = self.state == "reading"
+        while progress and not broken:
+            progress = False
+            for half in (connection.client, connection.server):
+                unopened = self._unopened[half.direction]
+                try:
+                    while unopened:
+                        item, record = unopened[0]
+                        item.plain = connection.read(half, record, time)
+                        if item.plain is None:
+                            break
+                        unopened.popleft()
+                        progress = True
+                    if half.lost and not unopened and half.buffer:
+                        progress = self._seek_once(half, time) or progress
+                except RecordError as error:
+                    broken = error.reason
+                    break
+        self._release()
+        if self.state != "reading":
+            return
+        if broken:
+            self.refuse(broken)
+            return
+        self._account()
+        if self._held and (self._held + _ITEM * len(self._order) > HOLD_BYTES or self._charge.exhausted):
+            self._too_much(time)
+
+    def _too_much(self, time: int) -> None:
+        """More is held than may be: whoever tells keys is asked once more."""
+        if self._keyring.refresh is None or self._asking:
+            self.refuse("memory" if self._charge.exhausted else "tls_no_key")
+        else:
+            self._asking = True
+            self._ask(time)
+            self._asking = False
+
+    def _release(self) -> None:
+        """Hand on what stands first and is opened."""
+        order = self._order
+        framing = 0
+        while order:
+            item = order[0]
+            if item.event is not None:
+                order.popleft()
+                item.event()
+                continue
+            plain, half = item.plain, item.half
+            if plain is None or half is None:
+                break
+            order.popleft()
+            self._held -= item.size
+            framing += item.size - len(plain)
+            if plain:
+                if half.direction == CLIENT:
+                    self._idle, self._acked = int(item.idle), item.acked
+                self._tell(half.direction, plain, item.end, item.time)
+                self._idle = self._acked = -1
+        if framing:
+            self.inner.dropped("tls_framing", framing)
+        connection = self.connection
+        if not order and not (connection.client.lost or connection.server.lost):
+            self._rest()
+
+    def _tell(self, direction: int, plain: bytes, end: int, time: int) -> None:
+        """One record's content; ``end``: the flow's offset behind it."""
+        self._plain[direction] += len(plain)
+        if direction == SERVER:
+            self._mark(end)
+        self.inner.data(direction, plain, time)
+
+    def _mark(self, end: int) -> None:
+        """The server's plaintext so far is acknowledged with the flow's bytes up to ``end``."""
+        marks = self._marks
+        if len(marks) >= MAX_MARKS:
+            acked = self._flow.client_acked
+            while marks and marks[0][0] <= acked:
+                self._plain_acked = marks.popleft()[1]
+            if len(marks) >= MAX_MARKS:
+                marks.pop()
+        marks.append((end, self._plain[SERVER]))
+
+    def _account(self) -> None:
+        connection = self.connection
+        buffered = len(connection.client.buffer) + len(connection.server.buffer)
+        self._charge.hold(self._held + _ITEM * len(self._order) + buffered)
+
+    # --- gaps, and the end of reading ---------------------------------------------------------------------------------
+
+    def _lose(self, half: Half, length: int, time: int) -> None:
+        partial = half.lose(length)
+        if partial:
+            self.inner.dropped("gap", partial)
+        try:
+            self.connection.lose(half)
+        except RecordError as error:
+            self.refuse(error.reason)
+            return
+        direction, end = half.direction, half.at
+        gone = max(1, partial + length - MIN_RECORD)
+
+        def tell() -> None:
+            self._plain[direction] += gone
+            if direction == SERVER:
+                self._mark(end)
+            self.inner.gap(direction, gone, time)
+
+        self._happened(tell, time)
+        self._account()
+
+    def _seek(self, half: Half, data: bytes, time: int) -> None:
+        if not half.buffer:
+            half.idle = half is self.connection.client and self._flow.idle_point
+        half.buffer += data
+        try:
+            if not self._unopened[half.direction]:
+                self._seek_once(half, time)
+        except RecordError as error:
+            self.refuse(error.reason)
+        if self._order:
+            self._advance(time)
+
+    def _seek_once(self, half: Half, time: int) -> bool:
+        """Look for the direction's place. True when it was found. Raises RecordError."""
+        candidates = self.connection.candidates(half)
+        if not candidates:
+            if len(half.buffer) > _UNSOUGHT:
+                raise RecordError("nobody told the keys behind a gap")
+            self._wait(time)
+            return False
+        if not self._order:
+            self._rest()
+        skipped, found = half.seek_untrusted([candidate.opener for candidate in candidates])
+        if skipped:
+            self.inner.dropped("gap", skipped)
+        if found is None:
+            return False
+        self.connection.resume(half, candidates[found.key])
+        plain = self.connection.take(half, found.kind, found.content)
+        idle = half.idle and not skipped
+        if self._order:
+            item = _Held(half, found.length, half.at, time)
+            item.plain, item.idle, item.acked = plain, idle, self._flow.client_acked
+            self._order.append(item)
+            self._held += found.length
+        else:
+            self.inner.dropped("tls_framing", found.length - len(plain))
+            if plain:
+                self._idle = int(idle)
+                self._tell(half.direction, plain, half.at, time)
+                self._idle = -1
+        if half.buffer:
+            rest, half.buffer = half.buffer, b""
+            self._take(half, rest, time)
+        return True
+
+    def _drop_partial(self, half: Half) -> None:
+        if half.buffer:
+            self.inner.dropped("gap" if half.lost else "truncated", len(half.buffer))
+            half.at += len(half.buffer)
+            half.buffer = b""
+            self._account()
+
+    def refuse(self, reason: str, told: bool = False) -> None:
+        """Nothing more of it can be read; what was opened before goes on. ``told``: ``inner`` knows."""
+        self._release()
+        if self.state != "reading":
+            return
+        self._move("unreadable")
+        self._reason = reason
+        connection, order = self.connection, self._order
+        gone = self._held + len(connection.client.buffer) + len(connection.server.buffer)
+        connection.client.buffer = connection.server.buffer = b""
+        self._order = deque()
+        self._unopened = (deque(), deque())
+        self._held = 0
+        self._marks.clear()
+        self._rest()
+        self._charge.hold(0)
+        connection.release()
+        if gone:
+            self.inner.dropped(reason, gone)
+        if not told:
+            self.inner.unreadable(reason)
+        for item in order:
+            if item.event is not None:
+                item.event()
