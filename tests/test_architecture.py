@@ -34,6 +34,7 @@ FLOOR_OF = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for 
 SANS_IO = {
     "stream", "exchange.exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence", "judge",
     "control.wire", "capture.pressure", "capture.rules", "capture.elf", "capture.pclntab", "capture.tlslibs",
+    "capture.tlssecrets",
 }  # fmt: skip
 IMPURE = {"trio", "socket", "time", "select", "threading", "subprocess", "random", "bcc"}
 ONLY_IMPORTER = {
