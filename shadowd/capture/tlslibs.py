@@ -106,6 +106,12 @@ _PLACES = {
     GO: (),
 }  # fmt: skip
 
+
+def usual_places(kind: str) -> tuple[Place, ...]:
+    """Where libraries of a kind keep the client random, as far as is known."""
+    return _PLACES[kind]
+
+
 _BY_HAND = "give its key log instead: --tls-keylog FILE"
 #: What is recognised and has no function to put a probe on: (sign, name, what to do).
 _OTHERS = (
