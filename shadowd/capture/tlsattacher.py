@@ -17,6 +17,7 @@ Files are other people's, and are looked into without any of these rights (``tls
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import signal
@@ -42,7 +43,9 @@ MAX_TEXT = 200
 MAX_KNOWN = 4096
 #: Filters: as many as the kernel's programs have.
 MAX_WANTS = abi.MAX_FILTERS
-#: Seconds that a probe stays on a file that no process of its filter has: a service that is restarted has it again.
+#: Seconds that a probe stays on a file that no process of its filter has: a service that is restarted has it again. Of
+#: the host's own file systems alone: the kernel's link holds the mount that a file is on, and others, those of
+#: containers, shall be able to go with their last process.
 KEEP = 600.0
 _UPROBE_MULTI_SINCE = (6, 6)
 
@@ -53,6 +56,7 @@ class Attached(NamedTuple):
     number: int  # its cookie
     descriptors: list[int]
     way: str
+    keep: float  # seconds: KEEP or 0
 
 
 class Want:
@@ -128,8 +132,9 @@ class Attacher:
         looked: set[tuple[int, str]] = set()
         for pid in sorted(pids):
             self._look_at(pid, want, now, looked, fresh, problems)
-        for key in [key for key, seen in want.seen.items() if now - seen > KEEP]:
-            del want.seen[key]
+        for key, seen in list(want.seen.items()):
+            if key not in self._attached or now - seen > self._attached[key].keep:
+                del want.seen[key]
         self._drop()
         libraries = [self._told(key, key in fresh) for key in want.seen if key in self._attached]
         return {
@@ -218,7 +223,7 @@ class Attacher:
             # a kernel that loads such programs may still be built without the links
             links = uprobes.attach(self._program(go, uprobes.PERF), descriptor, found.offset, number, uprobes.PERF)
             self.way = uprobes.PERF
-        return Attached(found, path, number, links, self.way)
+        return Attached(found, path, number, links, self.way, KEEP if _is_the_hosts(descriptor) else 0)
 
     def _free_number(self) -> int:
         """Not used now, and as long ago as can be; 0, with the usual places, where all are."""
@@ -262,6 +267,15 @@ class Attacher:
             "offset": one.finding.offset, "build_id": one.finding.build_id, "number": one.number, "way": one.way,
             "new": fresh,
         }  # fmt: skip
+
+
+def _is_the_hosts(descriptor: int) -> bool:
+    """Whether a file is on a file system that is there as long as the host is up."""
+    own = set()
+    for path in ("/", "/usr", "/opt"):
+        with contextlib.suppress(OSError):
+            own.add(os.stat(path).st_dev)
+    return os.fstat(descriptor).st_dev in own
 
 
 def _note(problems: dict[str, dict[str, str]], path: str, kind: str, problem: str, remedy: str) -> None:
