@@ -94,13 +94,33 @@ def _finding_untrusted(data: bytes) -> Finding | LibraryError:
     try:
         reply = json.loads(data)
         if "found" in reply:
-            found = reply["found"]
-            found["places"] = tuple(Place(*place) for place in found["places"])
-            return Finding(**found)
-        return LibraryError(reply["error"], reply["kind"], reply["remedy"])
-    except (ValueError, TypeError, KeyError):
+            return _checked(reply["found"])
+        return LibraryError(*(_text(reply[name]) for name in ("error", "kind", "remedy")))
+    except (ValueError, TypeError, KeyError, RecursionError):
         return LibraryError(
             f"it could not be read through within {PARSE_SECONDS} s, or it changed meanwhile",
             UNKNOWN,
             "it is looked at again when it is replaced",
         )
+
+
+def _checked(found: dict[str, Any]) -> Finding:
+    """Raises ValueError, TypeError or KeyError."""
+    places = tuple(
+        Place(None if through is None else _number(through, 0xFFFE), _number(offset, 0xFFFE))
+        for through, offset in found["places"]
+    )
+    kind, abi, cost, build_id, how = (_text(found[name]) for name in ("kind", "abi", "cost", "build_id", "how"))
+    return Finding(kind, _number(found["offset"], MAX_FILE - 1), abi, cost, build_id, places, how)
+
+
+def _number(value: object, most: int) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError("no such number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value

@@ -12,6 +12,7 @@ from collections.abc import Container
 
 from shadowd.capture import abi
 
+#: OpenSSL tells of updated keys, too (CLIENT_TRAFFIC_SECRET_N): they follow from the ones before, and are not here.
 LABELS = frozenset(
     {
         b"CLIENT_RANDOM",

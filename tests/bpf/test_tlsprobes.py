@@ -19,7 +19,6 @@ from shadowd.capture.preflight import cgroup_id, check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.capture.rules import Rule
 from shadowd.capture.tlsattach import Attacher
-from shadowd.capture.tlsdiscovery import cgroups_of
 from shadowd.capture.tlssecrets import Secret
 from shadowd.errors import PlatformError
 from tests.bpf import tls_lab, tls_server
@@ -32,7 +31,12 @@ from tests.ports import refusing_port
 OWN_MARK = 0x08000000  # not the default: daemons of other tests must not be taken for this one
 WORKERS = 3
 RING = 16 << 20  # 1,000 handshakes of both sides: 10,000 records of 328 bytes
-SECRETS_OF_13 = 5  # told by each side: both handshake keys, both application keys, the exporter's
+#: Told by each side of a handshake.
+LABELS_OF_13 = {
+        b"CLIENT_HANDSHAKE_TRAFFIC_SECRET", b"SERVER_HANDSHAKE_TRAFFIC_SECRET", b"CLIENT_TRAFFIC_SECRET_0",
+    b"SERVER_TRAFFIC_SECRET_0", b"EXPORTER_SECRET",
+}  # fmt: skip
+SECRETS_OF_13 = len(LABELS_OF_13)
 
 
 @pytest.fixture(scope="module")
@@ -94,39 +98,34 @@ def secrets(programs: Programs) -> tuple[int, int]:
 def test_a_thousand_handshakes_and_none_is_missed(
     ready: Programs, attacher: Attacher, folder: Path, tls12: bool
 ) -> None:
-    """Both sides: the server, and this process as its client, in a cgroup of their own each."""
-    options = ["tls12"] if tls12 else []
-    with tls_lab.cgroup("server") as place, tls_lab.server(folder, place, *options) as server:
+    """Both sides, in a cgroup of their own each."""
+    options, keys = ["tls12"] if tls12 else [], folder / "client.keys"
+    with contextlib.ExitStack() as stack:
+        one, two = (stack.enter_context(tls_lab.cgroup(name)) for name in ("server", "client"))
+        server = stack.enter_context(tls_lab.server(folder, one, *options))
+        command = [sys.executable, "-m", "tests.bpf.tls_client", str(server.port), str(keys), "1000", *options]
+        asking = stack.enter_context(tls_lab.process(two, *command))
         report = attacher.want("shop", server.ports, None)
         assert report.processes == 1
         (library,) = report.libraries
         assert (library.kind, library.new) == (tlslibs.OPENSSL, True)
-        attacher.want("client", (), [_own_cgroup()])
+        report = attacher.want("client", (), [cgroup_id(two)])
+        assert [found.new for found in report.libraries] == [False], "one inode, one probe"
         before = secrets(ready)
-        context = client(folder / "client.keys", tls12)
-        for _ in range(1000):
-            exchange(server.port, context)
-        logged = key_log(server.keys, folder / "client.keys")
-        told = drained(ready.ring)
+        assert asking.stdin is not None
+        assert asking.stdout is not None
+        print("go", file=asking.stdin, flush=True)
+        assert asking.stdout.readline() == "done\n"
+        wait_for("the server has seen the last one", lambda: len(key_log(server.keys)) == len(key_log(keys)))
+        after, both, logged = secrets(ready), {server.pid, asking.pid}, key_log(server.keys, keys)
+    told = drained(ready.ring)
     assert len(randoms(logged)) == 1000
     assert told.lines(randoms(logged)) == logged
-    labels = {label for label, _, _ in logged}
-    assert labels == ({b"CLIENT_RANDOM"} if tls12 else LABELS_OF_13)
-    each = 1 if tls12 else SECRETS_OF_13
-    both = {one.pid for one in told.secrets}
-    assert both == {server.pid, os.getpid()}
-    assert secrets(ready) == (before[0] + 2 * 1000 * each, before[1])
-
-
-LABELS_OF_13 = {
-        b"CLIENT_HANDSHAKE_TRAFFIC_SECRET", b"SERVER_HANDSHAKE_TRAFFIC_SECRET", b"CLIENT_TRAFFIC_SECRET_0",
-    b"SERVER_TRAFFIC_SECRET_0", b"EXPORTER_SECRET",
-}  # fmt: skip
-
-
-def _own_cgroup() -> int:
-    (own,) = cgroups_of({os.getpid()})
-    return own
+    assert {label for label, _, _ in logged} == ({b"CLIENT_RANDOM"} if tls12 else LABELS_OF_13)
+    each = 1 if tls12 else len(LABELS_OF_13)
+    for pid in both:
+        assert len([one for one in told.secrets if one.pid == pid]) == 1000 * each
+    assert after == (before[0] + 2 * 1000 * each, before[1])
 
 
 def test_other_cgroups_give_none(ready: Programs, attacher: Attacher, certified: Path, tmp_path: Path) -> None:

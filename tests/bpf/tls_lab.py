@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from shadowd.capture.elf import Elf
 from shadowd.capture.preflight import cgroup_id, find_cgroup2
 from shadowd.capture.ring import Ring
 from shadowd.capture.tlssecrets import Secret, Whose
@@ -90,16 +89,18 @@ def process(place: Path | None, *command: str, **environment: str) -> Iterator[s
     """A program in a cgroup; it has said "ready"."""
     script = f'echo $$ > "{place}/cgroup.procs"; exec "$@"' if place else 'exec "$@"'
     running = subprocess.Popen(
-        ["sh", "-c", script, "sh", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        ["sh", "-c", script, "sh", *command], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, **environment},
     )  # fmt: skip
     try:
+        assert running.stdin is not None
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
         yield running
     finally:
         running.kill()
         running.wait()
+        running.stdin.close()
         running.stdout.close()
 
 
@@ -167,10 +168,3 @@ def kill(pid: int, limit: float = 10) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(f"{pid} does not end")
-
-
-def entry_of(path: Path, offset: int) -> bytes:
-    """The same byte in the file."""
-    data = path.read_bytes()
-    Elf(data)
-    return data[offset : offset + 1]
