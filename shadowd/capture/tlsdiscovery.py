@@ -1,9 +1,10 @@
 """Which processes a filter is about, and which files their TLS may come from (reads /proc, as the attacher).
 
 Processes are the members of the filter's cgroups, or who holds a socket that listens on its ports, in whatever network
-namespace: a container's program holds its own. That takes the right to look into other users' processes
-(CAP_SYS_PTRACE). Files are what a process has mapped to be executed: its program (Go, node, Envoy have TLS in it) and
-its libraries.
+namespace: a container's program holds its own. To see that takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (proc(5): a
+process's descriptors are its owner's); without the second, it is the members of the cgroups that the kernel says such
+sockets are of, in our own namespace. Files are what a process has mapped to be executed: its program (Go, node, Envoy
+have TLS in it) and its libraries.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import NamedTuple
 from shadowd.capture.cgrouptree import cgroup_of, directories, members
 from shadowd.capture.neighbours import LISTEN
 from shadowd.capture.preflight import cgroup_id, find_cgroup2
-from shadowd.capture.selection import Ranges, within
+from shadowd.capture.selection import ROOT_CGROUP, Ranges, within
+from shadowd.capture.sockets import listening
+from shadowd.errors import PlatformError
 
 #: Of one filter: each costs some 100 us, and those of one service have the same files.
 MAX_PROCESSES = 2_000
@@ -80,11 +83,16 @@ def open_mapped(pid: int, mapped: Mapped) -> int:
 
 def processes(ports: Ranges, cgroups: Sequence[int] | None) -> set[int]:
     """Whom a filter is about. ``cgroups`` None: whoever listens on ``ports``."""
-    root = find_cgroup2()
     if cgroups is None:
-        return owners(ports)
+        found, hidden = owners(ports)
+        return found if found or not hidden else members_of(_listening_cgroups(ports))
+    return members_of(set(cgroups))
+
+
+def members_of(wanted: set[int]) -> set[int]:
+    """The processes in these cgroups and below them."""
+    root = find_cgroup2()
     found: set[int] = set()
-    wanted = set(cgroups)
     for path in ("", *(path for _, path in directories(root))) if root is not None else ():
         assert root is not None
         try:
@@ -119,13 +127,22 @@ def cgroups_of(pids: set[int]) -> set[int]:
     return found
 
 
-def owners(ports: Ranges) -> set[int]:
-    """Who holds a socket that listens on one of the ports, in any network namespace; not init, which holds sockets for
-    others. Without ports: nobody, for that would be everybody."""
-    if not ports:
+def _listening_cgroups(ports: Ranges) -> set[int]:
+    """Those of the sockets that listen there; the root is nobody's in particular."""
+    try:
+        return {one.cgroup for one in listening() if within(one.port, ports)} - {0, ROOT_CGROUP}
+    except PlatformError:
         return set()
+
+
+def owners(ports: Ranges) -> tuple[set[int], bool]:
+    """Who holds a socket that listens on one of the ports, in any network namespace, and whether some processes could
+    not be looked into. Not init, which holds sockets for others. Without ports: nobody, for that would be everybody."""
+    if not ports:
+        return set(), False
     inodes: dict[int, set[str]] = {}  # by namespace
-    found = set()
+    found: set[int] = set()
+    hidden = False
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
         try:
             namespace = os.stat(f"/proc/{pid}/net/dev").st_ino
@@ -133,11 +150,16 @@ def owners(ports: Ranges) -> set[int]:
             continue
         if namespace not in inodes:
             inodes[namespace] = _listening(pid, ports)
-        if inodes[namespace] and pid != 1 and _holds(pid, inodes[namespace]):
-            found.add(pid)
-            if len(found) >= MAX_PROCESSES:
-                break
-    return found
+        if not inodes[namespace] or pid == 1:
+            continue
+        try:
+            if _holds(pid, inodes[namespace]):
+                found.add(pid)
+        except PermissionError:
+            hidden = True
+        if len(found) >= MAX_PROCESSES:
+            break
+    return found, hidden
 
 
 def _listening(pid: int, ports: Ranges) -> set[str]:
@@ -165,6 +187,8 @@ def _holds(pid: int, links: set[str]) -> bool:
                         return True
                 except FileNotFoundError:  # closed meanwhile
                     continue
-    except OSError:  # it ended, or may not be looked into
+    except PermissionError:
+        raise
+    except OSError:  # it ended
         return False
     return False

@@ -26,7 +26,9 @@ from shadowd.capture.tlsattach import (
     Report,
     report_untrusted,
 )
+from shadowd.capture.tlsattacher import MESSAGE, encoded
 from shadowd.capture.tlslibs import LibraryError
+from shadowd.capture.tlsprobes import MAX_TEXT, MAX_TOLD
 from tests import elf_sample
 from tests.conftest import need
 
@@ -82,6 +84,21 @@ def test_any_answer_is_a_report_or_our_error(value: Any) -> None:
         assert isinstance(report_untrusted(value), Report)
     except AnswerError:
         pass
+
+
+def test_what_is_too_long_for_a_message_is_left_out() -> None:
+    """Paths are strangers' choice, and JSON makes six bytes of what is no ASCII."""
+    path = "é" * MAX_TEXT
+    answer = {
+        "processes": 9, "libraries": [{**LIBRARY, "path": path}] * MAX_TOLD,
+        "problems": [{**PROBLEM, "path": path, "problem": path, "remedy": path}] * MAX_TOLD,
+    }  # fmt: skip
+    data = encoded(answer)
+    assert len(data) <= MESSAGE
+    report = report_untrusted(json.loads(data))
+    assert report.processes == 9
+    assert len(report.libraries) >= 8
+    assert len(report.problems) >= 8
 
 
 # --- when to look again -----------------------------------------------------------------------------------------------
@@ -167,9 +184,9 @@ def test_a_process_with_too_many_files() -> None:
 def test_who_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert tlsdiscovery.owners(((port, port),)) == {os.getpid()}
-    assert tlsdiscovery.owners(((port, port),)) == set()
-    assert tlsdiscovery.owners(()) == set(), "no port is not every port"
+        assert tlsdiscovery.owners(((port, port),))[0] == {os.getpid()}
+    assert tlsdiscovery.owners(((port, port),))[0] == set()
+    assert tlsdiscovery.owners(())[0] == set(), "no port is not every port"
 
 
 # --- somebody else's file ---------------------------------------------------------------------------------------------
