@@ -113,14 +113,17 @@ def usual_places(kind: str) -> tuple[Place, ...]:
 
 
 _BY_HAND = "give its key log instead: --tls-keylog FILE"
-#: What is recognised and has no function to put a probe on: (sign, name, what to do).
-_OTHERS = (
+#: What is recognised and has no function to put a probe on: (sign, name, what to do). By words beside the labels:
+_BY_WORDS = (
     (b"rustls", "rustls", f"set SSLKEYLOGFILE if the program passes a KeyLogFile on, and {_BY_HAND}"),
     (b"s2n_connection", "s2n-tls", f"s2n_connection_set_key_log_cb writes one: {_BY_HAND}"),
-    (b"wolfSSL", "wolfSSL", f"built with HAVE_SECRET_CALLBACK it can write one: {_BY_HAND}"),
-    (b"mbedtls_ssl", "Mbed TLS", f"mbedtls_ssl_set_export_keys_cb can write one: {_BY_HAND}"),
-    (b"NSS_Get", "NSS", f"set SSLKEYLOGFILE for it, and {_BY_HAND}"),
+    (b"NSS_", "NSS", f"set SSLKEYLOGFILE for it, and {_BY_HAND}"),
+)
+#: By a function that it has, where there are no labels.
+_BY_FUNCTION = (
     (b"JNI_CreateJavaVM", "Java (JSSE)", f"it has no native code for TLS: add an agent that logs keys, and {_BY_HAND}"),
+    (b"wolfSSL_accept", "wolfSSL", f"built with HAVE_SECRET_CALLBACK it can write one: {_BY_HAND}"),
+    (b"mbedtls_ssl_handshake", "Mbed TLS", f"mbedtls_ssl_set_export_keys_cb can write one: {_BY_HAND}"),
 )
 
 
@@ -142,7 +145,10 @@ def _find(elf: Elf) -> Finding:
     data = elf.data
     go = data.find(_GO_FUNCTION) >= 0
     if not go and data.find(_SIGN) < 0:
-        raise _other(data)
+        for function, name, remedy in _BY_FUNCTION:
+            if any(symbol == function for symbol, _ in elf.functions(function)):
+                raise LibraryError(f"{name} has no function to put a probe on", name, remedy)
+        raise LibraryError("it has nothing to do with TLS")
     if elf.machine != MACHINE_X86_64:
         name = "arm64" if elf.machine == MACHINE_AARCH64 else f"machine {elf.machine}"
         raise LibraryError(f"probes are for x86-64 alone, and this is for {name}", _kind(data), _BY_HAND)
@@ -161,17 +167,16 @@ def _find(elf: Elf) -> Finding:
     if address is None:
         if go:
             raise LibraryError("its table of functions could not be read", GO, "Go 1.18 or later is needed")
-        raise _other(data, kind)
+        raise _unknown(data, kind)
     return _finding(elf, kind, address, ABI_C, "labels")
 
 
-def _other(data: Image, kind: str = "") -> LibraryError:
-    for sign, name, remedy in _OTHERS:
-        if data.find(sign) >= 0 and (kind in ("", UNKNOWN)):
-            return LibraryError(f"{name} has no function to put a probe on", name, remedy)
-    if kind:
-        return LibraryError("the function that tells its key log was not found", kind, _BY_HAND)
-    return LibraryError("it has nothing to do with TLS")
+def _unknown(data: Image, kind: str) -> LibraryError:
+    if kind == UNKNOWN:
+        for sign, name, remedy in _BY_WORDS:
+            if data.find(sign) >= 0:
+                return LibraryError(f"{name} has no function to put a probe on", name, remedy)
+    return LibraryError("the function that tells its key log was not found", kind, _BY_HAND)
 
 
 def _kind(data: Image) -> str:

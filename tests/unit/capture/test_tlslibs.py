@@ -174,13 +174,28 @@ def test_a_symbol_and_the_labels_agree() -> None:
         assert elf.offset(address) == find_untrusted(data).offset
 
 
-@pytest.mark.parametrize(("name", "kind"), [("libnss3.so", "NSS"), ("libssl3.so", "NSS"), ("libc.so.6", "")])
+@pytest.mark.parametrize(("name", "kind"), [("libnss3.so", ""), ("libssl3.so", "NSS"), ("libc.so.6", "")])
 def test_what_cannot_be_probed_is_named(name: str, kind: str) -> None:
     path = SYSTEM / name
     if not path.exists():
         pytest.skip(f"no {name}")
     with pytest.raises(LibraryError) as caught:
         find(path)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"), [("JNI_CreateJavaVM", "Java (JSSE)"), ("wolfSSL_accept", "wolfSSL"), ("mine", "")]
+)
+def test_libraries_without_labels_are_known_by_a_function(tmp_path: Path, function: str, kind: str) -> None:
+    """Of their own: who only calls it, or has the word, is no such library."""
+    need(shutil.which("gcc") is not None, "needs gcc")
+    source, made = tmp_path / "a.c", tmp_path / "a.so"
+    source.write_text(f'int {function}(void) {{ return 1; }} const char *words = "JNI_CreateJavaVM wolfSSL_accept";')
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(made), str(source)], check=True, timeout=60)
+    subprocess.run(["strip", str(made)], check=True)
+    with pytest.raises(LibraryError) as caught:
+        find(made)
     assert caught.value.kind == kind
 
 
