@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define ABI_VERSION 3
+#define ABI_VERSION 4
 
 #define MAX_FILTERS 64     /* one bit of a u64 each */
 #define MAX_PREFIXES 4096  /* CIDRs over all filters, a trie for each end */
@@ -21,6 +21,7 @@
 #define MAX_OWN_FLOWS 65536
 #define MAX_WORKERS 64     /* a ring each */
 #define MAX_CGROUP_DEPTH 8 /* levels below the root that a selected cgroup may lie at */
+#define MAX_TLS_LIBRARIES 256 /* places of the client random by library; what is attached beyond has the usual ones */
 
 /* Payload is copied in chunks: reserve() wants a constant size, and eight steps of 32 KB pass every verifier tried. */
 #define CHUNK_BYTES 32768
@@ -29,6 +30,8 @@
 
 #define RECORD_SEGMENT 1 /* a piece of TCP payload, or a SYN, FIN, RST without one */
 #define RECORD_TIMING 2  /* payload-free: a segment of one of our own replay connections; only the first 40 bytes */
+
+#define RECORD_SECRET 3  /* of a TLS handshake: struct secret, and no payload */
 
 #define DIRECTION_CLIENT 0 /* client -> server */
 #define DIRECTION_SERVER 1 /* server -> client */
@@ -73,6 +76,41 @@ struct record {
 };
 
 #define TIMING_BYTES 40
+
+#define TLS_PLACES 6
+#define TLS_RANDOM 32         /* bytes of a client random: RFC 8446 4.1.2 */
+#define TLS_SECRET 48         /* of the longest secret: SHA-384's output, the master secret of TLS 1.2 */
+#define TLS_LABEL 32          /* of the longest label, CLIENT_HANDSHAKE_TRAFFIC_SECRET, with its NUL */
+#define TLS_DIRECT 0xffff     /* as `through`: from the argument itself */
+
+/* What a TLS library would write to its key log. `type` lies where struct record and timing records have it. */
+struct secret {
+    __u64 time;   /* bpf_ktime_get_ns() */
+    __u64 cgroup; /* the process's */
+    __u32 pid;
+    __u32 tid;
+    __u32 library;       /* which attachment: its cookie; 0 where the kernel tells none */
+    __u32 secret_length; /* 1 .. TLS_SECRET */
+    __u32 label_length;  /* 1 .. TLS_LABEL - 1 */
+    __u8 type;           /* RECORD_SECRET */
+    __u8 exact;          /* 1: the first TLS_RANDOM bytes of `random` are the client random; 0: it may lie in there */
+    __u8 pad[2];
+    __u64 context; /* the function's first argument */
+    char label[TLS_LABEL];
+    __u8 secret[TLS_SECRET];
+    __u8 random[TLS_PLACES * TLS_RANDOM]; /* what lies at the library's places; zeros where nothing could be read */
+};
+
+/* Where a library may keep the client random: `offset` bytes from the function's first argument, or, unless `through` is
+ * TLS_DIRECT, from the pointer that lies `through` bytes from it. */
+struct tls_place {
+    __u16 through;
+    __u16 offset;
+};
+
+struct tls_places {
+    struct tls_place place[TLS_PLACES];
+};
 
 /* What a flow was decided to be; `generation` says by which rules. */
 struct flow_state {
@@ -155,7 +193,9 @@ struct control {
 #define COUNT_TIMING_LOST 13      /* timing records that found no room */
 #define COUNT_DEAD 14             /* segments not looked at because the daemon no longer refreshes `alive_until` */
 #define COUNT_OTHER_LAYER 15      /* segments seen again on another interface of the same host */
-#define COUNT_MAX 16
+#define COUNT_SECRETS 16          /* secrets of TLS handshakes that were read */
+#define COUNT_SECRETS_LOST 17     /* copies of them that found no room: each worker's ring gets one */
+#define COUNT_MAX 18
 
 struct counters {
     __u64 value[COUNT_MAX];
@@ -178,6 +218,9 @@ struct sampling {
 
 _Static_assert(sizeof(struct flow_key) == 48, "flow_key");
 _Static_assert(sizeof(struct record) == 88, "record");
+_Static_assert(sizeof(struct secret) == 320, "secret");
+_Static_assert(__builtin_offsetof(struct secret, type) == __builtin_offsetof(struct record, type), "secret.type");
+_Static_assert(sizeof(struct tls_places) == 24, "tls_places");
 _Static_assert(MAX_FILTERS == 64, "lowest_bit gives 64 for none");
 _Static_assert(__builtin_offsetof(struct record, key) == TIMING_BYTES, "record.key");
 _Static_assert(sizeof(struct flow_state) == 40, "flow_state");

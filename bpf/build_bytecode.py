@@ -14,7 +14,6 @@ Standard library and bcc, Python >= 3.8. The format is described in shadowd/capt
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import errno
 import fcntl
@@ -24,6 +23,7 @@ import runpy
 import struct
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +127,12 @@ def compile_variant(source: Path, cookie: bool) -> Intercepted:
         result.append(listener)
         listening.set()
         try:
-            flags = LOADER["compiler_flags"](str(source), 1, cookie)
+            flags = LOADER["compiler_flags"](str(source), 1, cookie, True)
             module = BPF(src_file=str(source), cflags=flags)
             for name, kind in LOADER["PROGRAMS"].items():
                 module.load_func(name, getattr(BPF, kind))
+            for name in LOADER["PROBES"]:
+                module.load_func(name, BPF.KPROBE)
         except Exception as error:  # bcc has no error class of its own
             result.append(error)
 
@@ -147,30 +149,26 @@ def compile_variant(source: Path, cookie: bool) -> Intercepted:
     return intercepted
 
 
-def programs_of(intercepted: Intercepted) -> dict[str, Any]:
+def programs_of(intercepted: Intercepted, names: Iterable[str]) -> dict[str, Any]:
     """The programs in the file's form: map descriptors taken out, names noted."""
     programs = {}
-    for name in LOADER["PROGRAMS"]:
+    maps = {descriptor: name for descriptor, (name, _) in intercepted.maps.items()}
+    for name in names:
         kind, license_text, code = intercepted.programs[name[:15]]
-        cleaned, references = bytearray(code), []
-        for index in FORMAT["map_references"](code):
-            at = index * FORMAT["INSTRUCTION"].size + 4
-            references.append([index, intercepted.maps[struct.unpack_from("=i", code, at)[0]][0]])
-            cleaned[at : at + 4] = bytes(4)
-        text = base64.b64encode(bytes(cleaned)).decode()
-        programs[name] = {"type": kind, "license": license_text, "maps": references, "code": text}
+        programs[name] = {"type": kind, "license": license_text, **FORMAT["named"](code, maps)}
     return programs
 
 
 def build(source: Path) -> bytes:
     """The file's bytes."""
     os.environ["BCC_KERNEL_SOURCE"] = str(source.parent)
-    variants, maps = {}, {}
+    variants, maps, probes = {}, {}, {}
     for variant, cookie in (("cookie", True), ("cgroup", False)):
         intercepted = compile_variant(source, cookie)
-        variants[variant] = programs_of(intercepted)
+        variants[variant] = programs_of(intercepted, LOADER["PROGRAMS"])
+        probes = programs_of(intercepted, LOADER["PROBES"])  # the same in both
         found = dict(intercepted.maps.values())
-        maps = {name: found[name[:15]] for name in LOADER["MAPS"]}
+        maps = {name: found[name[:15]] for name in LOADER["MAPS"] + LOADER["PROBE_MAPS"]}
     abi = next(line.split()[2] for line in (HERE / "abi.h").read_text().splitlines() if "define ABI_VERSION" in line)
     from bcc import __version__ as bcc_version
 
@@ -180,6 +178,8 @@ def build(source: Path) -> bytes:
         "source": FORMAT["source_digest"](str(source.parent)),
         "maps": maps,
         "variants": variants,
+        "probes": probes,
+        "probe_maps": list(LOADER["PROBE_MAPS"]),
     }
     return bytes(FORMAT["encode"](body))
 

@@ -20,6 +20,9 @@
 #include "parse.h"
 #include "bits.h"
 #include "emit.h"
+#ifdef TLS_PROBES
+#include "tls.h"
+#endif
 
 #ifdef NETNS_COOKIE /* helper allowed for these program types since Linux 6.15; the loader tries */
 #define NETNS(skb) bpf_get_netns_cookie(skb)
@@ -47,6 +50,11 @@ BPF_PERCPU_ARRAY(counters, struct counters, 1);                          /* COUN
 BPF_PERCPU_ARRAY(filter_counters, struct filter_counters, MAX_FILTERS);  /* FILTER_*: whose loss it is */
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);                                    /* worker 0's: struct record + payload */
 BPF_ARRAY_OF_MAPS(rings, "ring", MAX_WORKERS);                           /* all of them, put in by the parent */
+
+#ifdef TLS_PROBES
+BPF_HASH(tls_scope, u64, u64, MAX_CGROUPS);                              /* cgroups whose secrets are wanted */
+BPF_ARRAY(tls_places, struct tls_places, MAX_TLS_LIBRARIES);             /* by library: where the client random lies */
+#endif
 
 /* The ring's own wake-ups cost production 0.8-2.9 us a packet; here the one that finds the flag pays, once. */
 inline_always u64 wake_flags(u32 worker)
@@ -426,3 +434,76 @@ int socket_ingress(struct __sk_buff *skb) { return on_socket(skb, 0); }
 int socket_egress(struct __sk_buff *skb) { return on_socket(skb, 1); }
 int tc_ingress(struct __sk_buff *skb) { return on_interface(skb, 0); }
 int tc_egress(struct __sk_buff *skb) { return on_interface(skb, 1); }
+
+#ifdef TLS_PROBES
+/*
+ * Secrets of TLS handshakes. These two are compiled where TLS may be read, and not loaded with the others: the attacher
+ * does that when a filter asks (shadowd/capture/tlsattach.py). Production hits them some five times a handshake, and
+ * never after it.
+ */
+
+/* Whether somebody wants the secrets of this process. The library's probe is hit by every process of the host that has
+ * it, so this comes before anything of the process is read. A cgroup counts with all below it; the root is everybody's,
+ * so it stands for those alone that lie in it directly. */
+inline_always int in_scope(u64 cgroup)
+{
+    if (tls_scope.lookup(&cgroup))
+        return 1;
+#pragma clang loop unroll(disable)
+    for (int level = 1; level < MAX_CGROUP_DEPTH; level++) {
+        u64 id = bpf_get_current_ancestor_cgroup_id(level);
+        if (!id)
+            return 0;
+        if (tls_scope.lookup(&id))
+            return 1;
+    }
+    return 0;
+}
+
+/* Into every ring: which worker reads the connection is told by its addresses, which this process's registers do not
+ * have; and in its own ring a secret stands before the first record that needs it. */
+inline_always void tell(struct secret *s, const struct control *c, struct counters *n)
+{
+    COUNT(n, COUNT_SECRETS, 1);
+#pragma clang loop unroll(disable)
+    for (u32 i = 0; i < MAX_WORKERS; i++) {
+        u32 worker = i;
+        if (i >= c->workers)
+            break;
+        void *to = rings.lookup(&worker);
+        if (!to || bpf_ringbuf_output(to, s, sizeof(*s), wake_flags(worker)))
+            COUNT(n, COUNT_SECRETS_LOST, 1);
+    }
+}
+
+inline_always int on_secret(struct registers *registers, const int go)
+{
+    u32 zero = 0;
+    u64 now = bpf_ktime_get_ns();
+    struct control *c = control.lookup(&zero);
+    struct counters *n = counters.lookup(&zero);
+
+    if (!c || !n || now > c->alive_until)
+        return 0;
+    u64 cgroup = bpf_get_current_cgroup_id();
+    if (!in_scope(cgroup))
+        return 0;
+    u64 id = bpf_get_current_pid_tgid();
+    u32 library = bpf_get_attach_cookie(registers);
+    struct secret s = {.time = now, .cgroup = cgroup, .pid = id >> 32, .tid = id, .library = library,
+                       .type = RECORD_SECRET};
+    if (go) {
+        if (!read_go(&s, registers))
+            return 0;
+    } else {
+        struct tls_places *places = tls_places.lookup(&library);
+        if (!places || !read_c(&s, registers, places))
+            return 0;
+    }
+    tell(&s, c, n);
+    return 0;
+}
+
+int tls_secret(struct registers *registers) { return on_secret(registers, 0); }
+int tls_secret_go(struct registers *registers) { return on_secret(registers, 1); }
+#endif

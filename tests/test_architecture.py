@@ -34,7 +34,8 @@ FLOORS = [
 FLOOR_OF = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for room in rooms}
 SANS_IO = {
     "stream", "tls", "exchange.exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence",
-    "judge", "control.wire", "capture.pressure", "capture.rules",
+    "judge", "control.wire", "capture.pressure", "capture.rules", "capture.elf", "capture.pclntab", "capture.tlslibs",
+    "capture.tlssecrets",
 }  # fmt: skip
 IMPURE = {"trio", "socket", "time", "select", "threading", "subprocess", "random", "bcc"}
 ONLY_IMPORTER = {

@@ -8,18 +8,20 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 MAX_FILTERS = 64
 MAX_PREFIXES = 4096
 MAX_CGROUPS = 1024
 MAX_INTERFACES = 1024
 MAX_WORKERS = 64
+MAX_TLS_LIBRARIES = 256
 CHUNK_BYTES = 32768
 MAX_CHUNKS = 8
 MAX_SEGMENT_BYTES = CHUNK_BYTES * MAX_CHUNKS
 
 RECORD_SEGMENT = 1
 RECORD_TIMING = 2
+RECORD_SECRET = 3
 DIRECTION_CLIENT = 0
 DIRECTION_SERVER = 1
 VIEW_INBOUND = 0
@@ -46,6 +48,16 @@ PREFIX_KEY = struct.Struct("=I16s")
 #: struct control: alive_until, active, socket_filters, sampled, cgroup_bound, plain, generation, own_mark, workers,
 #: ethernet
 CONTROL = struct.Struct("=QQQQQQIIII")
+#: struct secret: time, cgroup, pid, tid, library, secret_length, label_length, type, exact, pad, pad, context, label,
+#: secret, random
+SECRET = struct.Struct("=QQIIIIIBBBBQ32s48s192s")
+TLS_PLACES = 6
+TLS_RANDOM = 32
+TLS_SECRET = 48
+TLS_LABEL = 32
+TLS_DIRECT = 0xFFFF
+#: struct tls_places: through and offset of each
+TLS_PLACES_STRUCT = struct.Struct(f"={2 * TLS_PLACES}H")
 SAMPLING = struct.Struct(f"={MAX_FILTERS}Q")
 
 COUNTERS = (
@@ -65,6 +77,8 @@ COUNTERS = (
     "timing_lost",
     "dead",
     "other_layer",
+    "secrets",
+    "secrets_lost",
 )
 COUNTERS_STRUCT = struct.Struct(f"={len(COUNTERS)}Q")
 
@@ -93,6 +107,8 @@ MAPS: dict[str, tuple[int, int]] = {
     "filter_counters": (4, FILTER_COUNTERS_STRUCT.size),
     "ring": (0, 0),
     "rings": (4, 4),
+    "tls_scope": (8, 8),  # these two where TLS may be read
+    "tls_places": (4, TLS_PLACES_STRUCT.size),
 }
 
 

@@ -4,10 +4,11 @@ A container image, or a host without bcc, carries neither bcc nor LLVM: it has o
 (``bpf/build_bytecode.py``). Like ``loader.py`` this is a stand-alone child of the daemon, and it speaks to it in the
 same way; it uses the standard library alone, Python >= 3.8.
 
-    python3 bytecode.py SOCKET_FD FILE RING_BYTES ABI_VERSION
+    python3 bytecode.py SOCKET_FD FILE RING_BYTES ABI_VERSION [probes]
 
 It writes one message: a JSON object ``{"descriptors": [name, ...], "netns": "cookie"|"cgroup"}`` with the descriptors
-attached in that order, or ``{"error": "...", "log": "..."}``.
+attached in that order, or ``{"error": "...", "log": "..."}``. With ``probes`` the maps of those are made as well, and
+the object has them as they are in the file: ``"probes"``.
 
 The file is one line, ``shadowd-bytecode VERSION SHA256``, and a JSON object, of which the digest is taken:
 
@@ -17,10 +18,13 @@ The file is one line, ``shadowd-bytecode VERSION SHA256``, and a JSON object, of
               entries are given when it is loaded; "inner": the map that an array of maps holds others like
     variants  "cookie" (needs Linux 6.15) and "cgroup": program name -> type, license, instructions in base64, and
               "maps": which instruction refers to which map
+    probes    programs in the same form, of the kind that is put on functions of other programs; "probe_maps" are the
+              maps that they alone refer to
 
-Bound to: byte order (little-endian), and this ABI. Not bound to the architecture, the kernel's version or its
-configuration: the programs read nothing but ``struct __sk_buff``, ``struct bpf_sock`` and packets, which are user-space
-API, so there is no offset to relocate; the page size enters by the ring alone.
+Bound to: byte order (little-endian), and this ABI; the probes to x86-64, whose registers they read. Not bound to the
+architecture, the kernel's version or its configuration: the other programs read nothing but ``struct __sk_buff``,
+``struct bpf_sock`` and packets, which are user-space API, so there is no offset to relocate; the page size enters by
+the ring alone.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ from array import array
 from typing import Any
 
 MAGIC = "shadowd-bytecode"
-VERSION = 2
+VERSION = 3
 FILE_LIMIT = 8 << 20  # bytes; both variants of all four programs are below 1 MB
 MAX_INSTRUCTIONS = 1_000_000  # BPF_COMPLEXITY_LIMIT_INSNS: the kernel takes no longer program
 MAX_MAPS = 64  # per program: MAX_USED_MAPS of the verifier
@@ -52,6 +56,7 @@ MAP_DESCRIPTOR = 1  # BPF_PSEUDO_MAP_FD in the source register
 MAP_TYPES = {1, 2, 6, 9, 11, 12, 27}
 ARRAY_OF_MAPS, RING = 12, 27
 PROGRAM_TYPES = {3, 8}
+PROBE_TYPES = {2}  # kprobe: what uprobes run
 VARIANTS = ("cookie", "cgroup")  # in the order they are tried
 
 _ANEW = "make bpf-bytecode builds it anew"
@@ -118,11 +123,17 @@ def _check(body: dict[str, Any]) -> None:
     for programs in body["variants"].values():
         for name, program in programs.items():
             _name(name)
-            _check_program(name, program, set(maps))
+            check_program(name, program, set(maps), PROGRAM_TYPES)
+    for name, program in body["probes"].items():
+        _name(name)
+        check_program(name, program, set(maps), PROBE_TYPES)
+    if not set(body["probe_maps"]) <= set(maps):
+        raise ValueError("a map of the probes is not there")
 
 
-def _check_program(name: str, program: dict[str, Any], maps: set[str]) -> None:
-    if program["type"] not in PROGRAM_TYPES:
+def check_program(name: str, program: dict[str, Any], maps: set[str], types: set[int]) -> None:
+    """Raises ValueError, KeyError or TypeError where it is none of these types that refers to these maps."""
+    if program["type"] not in types:
         raise ValueError(f"program {name} is of a type that is not used")
     if not isinstance(program["license"], str) or len(program["license"]) > 100:
         raise ValueError(f"the license of {name} is not a short text")
@@ -157,6 +168,16 @@ def instructions_of(program: dict[str, Any]) -> bytes:
         raise ValueError(f"instructions are not base64: {error}") from None
 
 
+def named(code: bytes, maps: dict[int, str]) -> dict[str, Any]:
+    """Of a program: its instructions with the descriptors taken out, and the maps they were, by name."""
+    cleaned, references = bytearray(code), []
+    for index in map_references(code):
+        at = index * INSTRUCTION.size + 4
+        references.append([index, maps[struct.unpack_from("=i", code, at)[0]]])
+        cleaned[at : at + 4] = bytes(4)
+    return {"maps": references, "code": base64.b64encode(bytes(cleaned)).decode()}
+
+
 def map_references(code: bytes) -> list[int]:
     """Indices of the instructions that load the address of a map."""
     found, index = [], 0
@@ -171,7 +192,7 @@ def map_references(code: bytes) -> list[int]:
 # --- the kernel -------------------------------------------------------------------------------------------------------
 
 
-def load(body: dict[str, Any], ring_bytes: int) -> tuple[str, list[tuple[str, int]]]:
+def load(body: dict[str, Any], ring_bytes: int, probes: bool = False) -> tuple[str, list[tuple[str, int]]]:
     """Create the maps, load the programs: the variant that the kernel took, and (name, descriptor) pairs.
 
     Raises BytecodeError; nothing stays open then.
@@ -179,7 +200,8 @@ def load(body: dict[str, Any], ring_bytes: int) -> tuple[str, list[tuple[str, in
     opened: list[int] = []
     try:
         maps: dict[str, int] = {}
-        for name, made in sorted(body["maps"].items(), key=lambda item: "inner" in item[1]):
+        wanted = [item for item in body["maps"].items() if probes or item[0] not in body["probe_maps"]]
+        for name, made in sorted(wanted, key=lambda item: "inner" in item[1]):
             opened.append(_create_map(name, made, ring_bytes, maps[made["inner"]] if "inner" in made else 0))
             maps[name] = opened[-1]
         failure = BytecodeError("there is no program in it")
@@ -187,7 +209,7 @@ def load(body: dict[str, Any], ring_bytes: int) -> tuple[str, list[tuple[str, in
             programs: dict[str, int] = {}
             try:
                 for name, program in body["variants"][variant].items():
-                    programs[name] = _load_program(name, program, maps)
+                    programs[name] = load_program(name, program, maps)
             except BytecodeError as error:
                 failure = error
                 for descriptor in programs.values():
@@ -213,7 +235,8 @@ def _create_map(name: str, made: dict[str, Any], ring_bytes: int, inner: int) ->
         raise BytecodeError(f"the kernel refuses the map {name}: {error.strerror}") from None
 
 
-def _load_program(name: str, program: dict[str, Any], maps: dict[str, int]) -> int:
+def load_program(name: str, program: dict[str, Any], maps: dict[str, int], attach_type: int = 0) -> int:
+    """The program's descriptor. ``attach_type``: how it will be attached, if it must say. Raises BytecodeError."""
     code = bytearray(instructions_of(program))
     for index, target in program["maps"]:
         struct.pack_into("=i", code, index * INSTRUCTION.size + 4, maps[target])
@@ -221,11 +244,12 @@ def _load_program(name: str, program: dict[str, Any], maps: dict[str, int]) -> i
     license_text = ctypes.create_string_buffer(program["license"].encode())
 
     def attempt(log: Any) -> int:
-        # expected_attach_type stays 0 for both directions, as bcc leaves it: cgroup programs may be attached to either
+        # expected_attach_type stays 0 for both directions, as bcc leaves it: cgroup programs may be attached to either;
+        # so it does for uprobes one by one, but not for many at once
         attr = struct.pack(
             "=IIQQIIQII16sII", program["type"], len(code) // INSTRUCTION.size, ctypes.addressof(where),
             ctypes.addressof(license_text), 1 if log else 0, len(log) if log else 0,
-            ctypes.addressof(log) if log else 0, 0, 0, name.encode()[:15], 0, 0,
+            ctypes.addressof(log) if log else 0, 0, 0, name.encode()[:15], 0, attach_type,
         )  # fmt: skip
         return _bpf(_PROG_LOAD, attr)
 
@@ -284,14 +308,17 @@ def read(path: str, abi: int) -> dict[str, Any]:
 
 def main(argv: list[str]) -> int:
     channel = socket.socket(fileno=int(argv[1]))
-    path = argv[2]
+    path, probes = argv[2], argv[5:6] == ["probes"]
     try:
-        variant, found = load(read(path, int(argv[4])), int(argv[3]))
+        body = read(path, int(argv[4]))
+        variant, found = load(body, int(argv[3]), probes)
     except BytecodeError as error:
         reply = {"error": f"{path}: {error}", "log": error.log[-4000:]}
         channel.sendall(json.dumps(reply).encode())
         return 1
-    message = json.dumps({"descriptors": [name for name, _ in found], "netns": variant})
+    message = json.dumps(
+        {"descriptors": [name for name, _ in found], "netns": variant, **({"probes": body["probes"]} if probes else {})}
+    )
     rights = array("i", [descriptor for _, descriptor in found])
     channel.sendmsg([message.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
     return 0

@@ -8,6 +8,7 @@ when the daemon dies, the kernel drops links, programs and maps with it.
 from __future__ import annotations
 
 import array
+import base64
 import json
 import os
 import signal
@@ -16,9 +17,9 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from shadowd.capture import abi, bpf
+from shadowd.capture import abi, bpf, bytecode
 from shadowd.capture.bpf import Map, possible_cpus
 from shadowd.capture.preflight import find_bcc_python, unlimit_memlock
 from shadowd.capture.ring import Ring
@@ -68,15 +69,17 @@ class Programs:
         netns: str,
         loader: str = "bcc",
         workers: int = 1,
+        probes: dict[str, Any] | None = None,
     ) -> None:
         self.descriptors = descriptors
+        self.probes = probes or {}  # not loaded: what the attacher of TLS loads, by name (bytecode.py has the form)
         self.netns = netns  # "cookie", or "cgroup" where the kernel has no such helper (before 6.15)
         self.loader = loader  # "bcc" or "prebuilt"
         cpus = possible_cpus()
         self.maps = {
             name: Map(descriptors[name], key, value, cpus if name in ("counters", "filter_counters") else 0)
             for name, (key, value) in abi.MAPS.items()
-            if name != "ring"
+            if name != "ring" and name in descriptors
         }
         self._ring_bytes = ring_bytes
         self._ethernet = True
@@ -93,6 +96,11 @@ class Programs:
         self._alive_until = 0
         self._own_mark = own_mark
         self._write_control()
+
+    def probe_maps(self) -> dict[str, int]:
+        """The maps that the probes of TLS refer to, and those that tell them what to look for."""
+        named = {target for program in self.probes.values() for _, target in program["maps"]}
+        return {name: self.descriptors[name] for name in sorted(named | {"tls_scope", "tls_places"})}
 
     def ring_descriptor(self, worker: int) -> int:
         """What a worker process is given to read its flows' records: ``Ring`` maps it."""
@@ -238,7 +246,7 @@ def _both(old: Tables, new: Tables) -> Tables:
     return mixed
 
 
-def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
+def _receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
     message, ancillary, _, _ = channel.recvmsg(1 << 16, socket.CMSG_SPACE(4 * 64))
     rights = array.array("i")
     for level, kind, data in ancillary:
@@ -248,12 +256,13 @@ def _receive(channel: socket.socket) -> tuple[dict[str, object], list[int]]:
     return reply, list(rights)
 
 
-def load(ring_bytes: int, own_mark: int, loader: str = "auto", workers: int = 1) -> Programs:
+def load(ring_bytes: int, own_mark: int, loader: str = "auto", workers: int = 1, probes: bool = False) -> Programs:
     """Load in a child process (blocking, seconds). Raises PlatformError with the verifier's last words.
 
     ``ring_bytes`` is the size of each of the rings, of which every worker (1 to ``abi.MAX_WORKERS``) has one.
     ``loader``: "bcc" compiles here, "prebuilt" takes bpf/shadowd.bytecode, "auto" tries them in this order: what is
-    compiled here fits the sources that are here. SHADOWD_LOADER in the environment has the last word.
+    compiled here fits the sources that are here. SHADOWD_LOADER in the environment has the last word. ``probes``: make
+    ready what reads TLS (``tlsattach.py`` loads it); else nothing of it is there.
     """
     loader = os.environ.get("SHADOWD_LOADER") or loader
     if loader not in LOADERS:
@@ -265,13 +274,16 @@ def load(ring_bytes: int, own_mark: int, loader: str = "auto", workers: int = 1)
     used = "bcc"
     try:
         if loader == "prebuilt":
-            used, (reply, rights) = "prebuilt", _by_bytecode(prebuilt, ring_bytes)
+            used, (reply, rights) = "prebuilt", _by_bytecode(prebuilt, ring_bytes, probes)
         else:
-            reply, rights = _by_bcc(ring_bytes)
+            reply, rights = _by_bcc(ring_bytes, probes)
     except PlatformError:
         if loader != "auto" or prebuilt is None:
             raise
-        used, (reply, rights) = "prebuilt", _by_bytecode(prebuilt, ring_bytes)  # no bcc here, or one that is too old
+        used, (reply, rights) = (
+            "prebuilt",
+            _by_bytecode(prebuilt, ring_bytes, probes),
+        )  # no bcc here, or one that is too old
     names = reply["descriptors"]
     if not isinstance(names, list) or len(names) != len(rights):
         for descriptor in rights:
@@ -279,33 +291,46 @@ def load(ring_bytes: int, own_mark: int, loader: str = "auto", workers: int = 1)
         raise PlatformError("the loader handed over too few descriptors", "raise the limit of open files (ulimit -n)")
     descriptors = dict(zip(map(str, names), rights, strict=True))
     try:
-        return Programs(descriptors, ring_bytes, own_mark, str(reply["netns"]), used, workers)
+        unloaded = _probes(reply) if probes else None
+        return Programs(descriptors, ring_bytes, own_mark, str(reply["netns"]), used, workers, unloaded)
     except BaseException:
         for descriptor in descriptors.values():
             os.close(descriptor)
         raise
 
 
-def _by_bcc(ring_bytes: int) -> tuple[dict[str, object], list[int]]:
+def _probes(reply: dict[str, Any]) -> dict[str, Any]:
+    """The probes in the form of bytecode.py, by whichever loader."""
+    if "code" not in reply:
+        return dict(reply["probes"])
+    maps = {descriptor: name for name, descriptor in reply["map_descriptors"].items()}
+    return {
+        name: {"type": 2, "license": "GPL", **bytecode.named(base64.b64decode(code), maps)}
+        for name, code in reply["code"].items()
+    }
+
+
+def _by_bcc(ring_bytes: int, probes: bool) -> tuple[dict[str, Any], list[int]]:
     python, source = find_bcc_python(), find_bpf("shadowd.bpf.c")
     if source is None:
         raise PlatformError(
             "the capture program's source (bpf/shadowd.bpf.c) was not found", "set SHADOWD_BPF_DIR to its folder"
         )
     pages = ring_bytes // os.sysconf("SC_PAGE_SIZE")
-    return _run_child(python, "loader.py", str(source), str(pages))
+    return _run_child(python, "loader.py", str(source), str(pages), *(["probes"] if probes else []))
 
 
-def _by_bytecode(file: Path | None, ring_bytes: int) -> tuple[dict[str, object], list[int]]:
+def _by_bytecode(file: Path | None, ring_bytes: int, probes: bool) -> tuple[dict[str, Any], list[int]]:
     if file is None:
         raise PlatformError(
             "the prebuilt capture program (bpf/shadowd.bytecode) was not found",
             "make it with make bpf-bytecode, or set SHADOWD_BPF_DIR to its folder",
         )
-    return _run_child(sys.executable, "bytecode.py", str(file), str(ring_bytes), str(abi.ABI_VERSION))
+    more = ["probes"] if probes else []
+    return _run_child(sys.executable, "bytecode.py", str(file), str(ring_bytes), str(abi.ABI_VERSION), *more)
 
 
-def _run_child(python: str, script: str, *arguments: str) -> tuple[dict[str, object], list[int]]:
+def _run_child(python: str, script: str, *arguments: str) -> tuple[dict[str, Any], list[int]]:
     """The child's reply and descriptors. Raises PlatformError for an error, a silent end or a child that hangs."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:

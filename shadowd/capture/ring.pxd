@@ -1,13 +1,14 @@
 import cython
 
-cdef Py_ssize_t _TIME, _FILTERS, _SEQ, _ACK, _WHOLE, _OFFSET, _SIZE, _KIND, _DIRECTION, _FLAGS, _MARKS, _KEY, _PAYLOAD
-cdef unsigned int _BUSY, _DISCARD, _CHUNK, URGENT_SHIFT, RECORD_TIMING
+cdef Py_ssize_t _TIME, _FILTERS, _SEQ, _ACK, _WHOLE, _OFFSET, _SIZE, _KIND, _DIRECTION, _FLAGS, _MARKS, _KEY, _PAYLOAD, _SECRET
+cdef unsigned int _BUSY, _DISCARD, _CHUNK, URGENT_SHIFT, RECORD_TIMING, RECORD_SEGMENT, RECORD_SECRET
 
 cdef class RingSink:
     cpdef segment(self, bytes key, long long direction, long long seq, long long ack, long long flags, bytes payload, long long time, unsigned long long tag)
     cpdef timing(self, unsigned long long cookie, long long direction, long long seq, long long length, long long flags, long long time)
     cpdef urgent(self, bytes key, long long direction, long long seq)
     cpdef marked(self, bytes key, long long direction, long long marks)
+    cpdef secret(self, bytes record)
 
 cdef class Ring:
     cdef public object _consumer

@@ -11,7 +11,16 @@ from __future__ import annotations
 
 import mmap
 
-from shadowd.capture.abi import ENTRY, RECORD_BYTES, RECORD_HEAD, RECORD_TIMING, URGENT_SHIFT
+from shadowd.capture.abi import (
+    ENTRY,
+    RECORD_BYTES,
+    RECORD_HEAD,
+    RECORD_SECRET,
+    RECORD_SEGMENT,
+    RECORD_TIMING,
+    SECRET,
+    URGENT_SHIFT,
+)
 from shadowd.capture.bpf import Map
 
 _BUSY = 1 << 31
@@ -19,6 +28,7 @@ _DISCARD = 1 << 30
 _CHUNK = (1 << URGENT_SHIFT) - 1
 _PAYLOAD = 8 + RECORD_BYTES  # behind the ring's header and struct record
 _KEY = 8 + RECORD_HEAD
+_SECRET = 8 + SECRET.size
 #: Where the fields of an entry lie (``abi.ENTRY``, which tests compare): of 64 bits, of 32, of 8.
 _TIME, _FILTERS = 1, 2
 _SEQ, _ACK, _WHOLE, _OFFSET, _SIZE = range(6, 11)
@@ -47,6 +57,10 @@ class RingSink:
 
     def marked(self, key: bytes, direction: int, marks: int) -> None:
         """The segment just given carried ``MARK_*``."""
+        raise AssertionError("a sink has every method")
+
+    def secret(self, record: bytes) -> None:
+        """What a TLS library told of a handshake: a struct secret, for ``tlssecrets.Secret``."""
         raise AssertionError("a sink has every method")
 
 
@@ -98,7 +112,7 @@ class Ring:
                 break
             if length & _DISCARD:
                 length -= _DISCARD
-            elif kind != RECORD_TIMING:
+            elif kind == RECORD_SEGMENT:
                 payload += size & _CHUNK
             position += (length + 15) & ~7
         return payload
@@ -133,11 +147,14 @@ class Ring:
                     if length & _BUSY:
                         break  # reserved and not submitted yet: order is kept, so the rest waits too
                     length -= _DISCARD
-                elif octets[at + _KIND] == RECORD_TIMING:
-                    sink.timing(
-                        quads[quad + _FILTERS], octets[at + _DIRECTION], words[word + _SEQ], words[word + _WHOLE],
-                        octets[at + _FLAGS], quads[quad + _TIME],
-                    )  # fmt: skip
+                elif octets[at + _KIND] != RECORD_SEGMENT:
+                    if octets[at + _KIND] == RECORD_TIMING:
+                        sink.timing(
+                            quads[quad + _FILTERS], octets[at + _DIRECTION], words[word + _SEQ], words[word + _WHOLE],
+                            octets[at + _FLAGS], quads[quad + _TIME],
+                        )  # fmt: skip
+                    elif octets[at + _KIND] == RECORD_SECRET:
+                        sink.secret(data[at + 8 : at + _SECRET])
                 else:
                     key = data[at + _KEY : at + _PAYLOAD]
                     direction, flags, seq = octets[at + _DIRECTION], octets[at + _FLAGS], words[word + _SEQ]

@@ -16,27 +16,25 @@ Capabilities belong to threads: this must run before the first thread is started
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from shadowd.capture.capabilities import (
+    CAP_DAC_READ_SEARCH,
+    CAP_SYS_PTRACE,
+    PR_CAP_AMBIENT,
+    PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAP_AMBIENT_RAISE,
+    capset,
+    give_up_all_but,
+    libc,
+    prctl,
+)
 from shadowd.capture.preflight import CAP_BPF, CAP_NET_ADMIN, effective_capabilities, kernel_release
 from shadowd.errors import PlatformError
 
-CAP_DAC_READ_SEARCH = 2
-CAP_SYS_PTRACE = 19
-
 _BPF_BY_DESCRIPTOR_IS_FREE = (5, 19)
-
-# include/uapi/linux/prctl.h and capability.h
-_PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
-_CAPABILITY_VERSION_3 = 0x20080522  # 64 bits in two halves
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def kept(release: tuple[int, int]) -> int:
@@ -54,25 +52,7 @@ def give_up() -> None:
     """
     if len(list(Path("/proc/self/task").iterdir())) != 1:
         raise PlatformError("capabilities cannot be given up: a thread runs already", "report it, with --version")
-    mask = kept(kernel_release())
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    # Only CAP_SETPCAP may narrow the bounding set; without it nothing there can be gained, for no_new_privs holds.
-    number = 0
-    while (present := _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0)) >= 0:
-        if present and not mask >> number & 1 and _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0):
-            break
-        number += 1
-    _capset(effective_capabilities() & mask, 0)
-
-
-def _capset(held: int, inheritable: int) -> None:
-    """This thread's: effective and permitted ``held``."""
-    low, high = held & 0xFFFFFFFF, held >> 32
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    sets = struct.pack("=6I", low, low, inheritable & 0xFFFFFFFF, high, high, inheritable >> 32)
-    if _libc.capset(header, sets):
-        raise _refused("capset")
+    give_up_all_but(kept(kernel_release()))
 
 
 @contextlib.contextmanager
@@ -82,22 +62,12 @@ def inheriting() -> Iterator[None]:
         yield
         return
     held = effective_capabilities()
-    _capset(held, held)
+    capset(held, held)
     for number in range(held.bit_length()):
         if held >> number & 1:
-            _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0)
+            libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0)
     try:
         yield
     finally:
-        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-        _capset(held, 0)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0):
-        raise _refused("prctl")
-
-
-def _refused(call: str) -> PlatformError:
-    reason = os.strerror(ctypes.get_errno())
-    return PlatformError(f"capabilities cannot be given up: {call}: {reason}", "check what confines the daemon")
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+        capset(held, 0)

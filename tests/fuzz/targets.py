@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 
 from shadowd.capture.frames import FrameReader
+from shadowd.capture.tlslibs import LibraryError
+from shadowd.capture.tlslibs import find_untrusted as find_key_log_untrusted
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
 from shadowd.compare.difference import Options
@@ -31,6 +33,7 @@ from shadowd.protocols.proxy import ProxyError
 from shadowd.protocols.proxy import parse_untrusted as parse_proxy_untrusted
 from shadowd.runs.exposition import ExpositionError, parse_untrusted
 from shadowd.worker.comparer import ReplyError, replied_untrusted
+from tests import elf_sample
 
 Target = Callable[[bytes], None]
 
@@ -155,6 +158,11 @@ def comparer(data: bytes) -> None:
         replied_untrusted(data, 1)
 
 
+def libraries(data: bytes) -> None:
+    with contextlib.suppress(LibraryError):
+        find_key_log_untrusted(data)
+
+
 TARGETS: dict[str, Target] = {
     "requests": requests,
     "responses": responses,
@@ -166,6 +174,7 @@ TARGETS: dict[str, Target] = {
     "openings": openings,
     "metrics": metrics,
     "comparer": comparer,
+    "libraries": libraries,
 }
 
 #: What a fuzzer begins with: a whole one of each kind.
@@ -210,5 +219,6 @@ SEEDS: dict[str, list[bytes]] = {
     ],
     "metrics": [b'# TYPE a counter\na{b="c",d="e\\n"} 1.5 123\nrequests_total{x="1"} 2e3\n'],
     "comparer": [b"\x91\x92\x00\x91\x95\xa4body\xa1p\xa5value\xa11\xa12"],
+    "libraries": [elf_sample.library(), elf_sample.library(kind=b"crypto/tls.(*Config).writeKeyLog\0")],
 }  # fmt: skip
 SEEDS["exchanges"] = SEEDS["answers"]

@@ -17,8 +17,10 @@ from shadowd.capture.abi import (
     MARK_MPTCP,
     RECORD,
     RECORD_BYTES,
+    RECORD_SECRET,
     RECORD_SEGMENT,
     RECORD_TIMING,
+    SECRET,
 )
 from shadowd.capture.ring import Ring, RingSink
 
@@ -110,6 +112,9 @@ class Log(RingSink):
     def marked(self, key: bytes, direction: int, marks: int) -> None:
         self.events.append(("marked", key, direction, marks))
 
+    def secret(self, record: bytes) -> None:
+        self.events.append(("secret", bytes(record)))
+
 
 class Bench:
     """A producer and its reader, ``start`` bytes after the ring was made."""
@@ -162,6 +167,21 @@ def told(payload: bytes, seq: int = 100, flags: int = ACK, time: int = 5) -> Eve
 
 def timing(seq: int) -> bytes:
     return RECORD.pack(6, 1234567890123, seq, 0, 1460, 0, 0, RECORD_TIMING, DIRECTION_SERVER, ACK, 0)
+
+
+def secret(label: bytes = b"CLIENT_RANDOM", kind: int = RECORD_SECRET) -> bytes:
+    return SECRET.pack(
+        8, 1, 2, 2, 0, 48, len(label), kind, 1, 0, 0, 0, label, bytes(range(48)), bytes(range(32))
+    )  # fmt: skip
+
+
+def test_secrets_stand_where_they_were_told(bench: Bench) -> None:
+    """Among segments, in the kernel's order; none of their bytes is payload; a kind nobody knows is passed over."""
+    for record in (segment(b"hello"), secret(), segment(b"finished"), timing(5), secret(kind=99), segment(b"!")):
+        bench.kernel.output(record)
+    assert bench.ring.waiting() == len(b"hellofinished!")
+    assert [event[0] for event in bench.drain()] == ["segment", "secret", "segment", "timing", "segment"]
+    assert bench.log.events[1] == ("secret", secret())
 
 
 def test_the_urgent_pointer_is_told_before_its_segment(bench: Bench) -> None:

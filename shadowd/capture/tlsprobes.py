@@ -1,0 +1,299 @@
+"""All probes on TLS libraries of one attacher: which filters want them, on which files they are, whom they may tell of.
+
+A file is looked into once, has one probe whoever maps it, and keeps it while some filter's process has it. The scope is
+written before a probe is put in place, so what it hits from its first moment on is wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from typing import Any, NamedTuple
+
+from shadowd.capture import abi, bytecode, tlsdiscovery, uprobes
+from shadowd.capture.bpf import Map
+from shadowd.capture.tlsexamine import Key, examine, identity
+from shadowd.capture.tlslibs import ABI_GO, UNKNOWN, Finding, LibraryError, Place, usual_places
+from shadowd.errors import ShadowdError
+
+#: Libraries and problems of one answer, and characters of a path or a reason: for people, who read the first few.
+MAX_TOLD = 64
+MAX_TEXT = 200
+#: What was found in files is remembered: a host's processes have some hundred. Beyond, the oldest are looked at again.
+MAX_KNOWN = 4096
+#: Filters: as many as the kernel's programs have.
+MAX_WANTS = abi.MAX_FILTERS
+#: Seconds between two looks that nobody asked for: a service whose processes come and go shall not cost ever more.
+OWN_LOOKS = 1.0
+#: Seconds that a probe stays on a file that no process of its filter has: a service that is restarted has it again. Of
+#: the host's own file systems alone: the kernel's link holds the mount that a file is on, and others, those of
+#: containers, shall be able to go with their last process.
+KEEP = 600.0
+
+
+class Attached(NamedTuple):
+    finding: Finding
+    path: str
+    number: int  # its cookie
+    descriptors: list[int]
+    way: str
+    keep: float  # seconds: KEEP or 0
+
+
+class Want:
+    """What one filter asks for. ``seen``: when a process of it last had a file. ``watched``: of a file that shall be
+    let go at once, a descriptor of one process that has it, readable when that ends (pidfd_open(2))."""
+
+    __slots__ = ("cgroups", "looked", "ports", "scope", "seen", "watched")
+
+    def __init__(self, ports: tuple[tuple[int, int], ...], cgroups: list[int] | None) -> None:
+        self.ports = ports
+        self.cgroups = cgroups
+        self.scope: set[int] = set(cgroups or ())
+        self.seen: dict[Key, float] = {}
+        self.watched: dict[Key, int] = {}
+        self.looked = 0.0
+
+
+class Probes:
+    """Of all filters."""
+
+    def __init__(self, programs: dict[str, Any], maps: dict[str, int]) -> None:
+        self._programs = programs
+        self._maps = maps
+        self._scope = Map(maps["tls_scope"], *abi.MAPS["tls_scope"])
+        self._places = Map(maps["tls_places"], *abi.MAPS["tls_places"])
+        self._loaded: dict[tuple[str, str], int] = {}
+        self._known: dict[Key, Finding | LibraryError] = {}
+        self._attached: dict[Key, Attached] = {}
+        self._wants: dict[str, Want] = {}
+        self._in_scope: set[int] = set()
+        self._last_number = 0
+        self.way = self._choose()
+        self._write_places(0, usual_places(UNKNOWN))
+        for key in list(self._scope.keys()):  # of an attacher before this one
+            self._scope.delete(key)
+
+    def _choose(self) -> str:
+        """The way of this kernel, by trying. Raises BytecodeError."""
+        try:
+            self._program(False, uprobes.MULTI)
+        except bytecode.BytecodeError:
+            self._program(False, uprobes.PERF)
+            return uprobes.PERF
+        return uprobes.MULTI
+
+    def _program(self, go: bool, way: str) -> int:
+        name = "tls_secret_go" if go else "tls_secret"
+        if (name, way) not in self._loaded:
+            made = bytecode.load_program(name, self._programs[name], self._maps, uprobes.ATTACH_TYPE[way])
+            self._loaded[name, way] = made
+        return self._loaded[name, way]
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def want(self, name: str, ports: tuple[tuple[int, int], ...], cgroups: list[int] | None) -> dict[str, Any]:
+        if name not in self._wants and len(self._wants) >= MAX_WANTS:
+            return {"error": f"there are {MAX_WANTS} filters that read TLS already"}
+        before = self._wants.get(name)
+        self._wants[name] = wanted = Want(ports, cgroups)
+        if before is not None:
+            wanted.seen, wanted.watched = before.seen, before.watched
+        return self.look(name)
+
+    def look(self, name: str) -> dict[str, Any]:
+        """Look for files that a filter's processes have now."""
+        want = self._wants.get(name)
+        if want is None:
+            return {"error": "no such filter reads TLS"}
+        now = want.looked = time.monotonic()
+        pids = tlsdiscovery.processes(want.ports, want.cgroups)
+        # first the scope: what a probe hits from its first moment on is wanted
+        want.scope = set(want.cgroups) if want.cgroups is not None else tlsdiscovery.cgroups_of(pids)
+        self._write_scope()
+        fresh: list[Key] = []
+        problems: dict[str, dict[str, str]] = {}
+        looked: set[tuple[int, str]] = set()
+        for pid in sorted(pids):
+            self._look_at(pid, want, now, looked, fresh, problems)
+        for key, seen in list(want.seen.items()):
+            if key not in self._attached or now - seen > self._attached[key].keep:
+                del want.seen[key]
+        for key in [key for key in want.watched if key not in want.seen]:
+            os.close(want.watched.pop(key))
+        self._drop()
+        libraries = [self._told(key, key in fresh) for key in want.seen if key in self._attached]
+        return {
+            "processes": len(pids),
+            "libraries": libraries[:MAX_TOLD],
+            "problems": list(problems.values())[:MAX_TOLD],
+        }
+
+    def watched(self) -> list[int]:
+        """Descriptors: when one becomes readable, ``ended`` must be told."""
+        return [descriptor for want in self._wants.values() for descriptor in want.watched.values()]
+
+    def ended(self, descriptor: int, now: float) -> float:
+        """A process has ended: look, or say in how many seconds to tell again."""
+        for name, want in self._wants.items():
+            for key, watched in want.watched.items():
+                if watched == descriptor:
+                    if now - want.looked < OWN_LOOKS:
+                        return want.looked + OWN_LOOKS - now
+                    del want.watched[key]
+                    os.close(descriptor)
+                    with contextlib.suppress(OSError):  # it is looked again when somebody asks
+                        self.look(name)
+                    return 0.0
+        return 0.0
+
+    def forget(self, name: str) -> dict[str, Any]:
+        want = self._wants.pop(name, None)
+        for descriptor in want.watched.values() if want is not None else ():
+            os.close(descriptor)
+        self._write_scope()
+        self._drop()
+        return {}
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def _look_at(
+        self, pid: int, want: Want, now: float, looked: set[tuple[int, str]], fresh: list[Key],
+        problems: dict[str, dict[str, str]],
+    ) -> None:  # fmt: skip
+        try:
+            files = tlsdiscovery.mapped_by(pid)
+            namespace = os.stat(f"/proc/{pid}/ns/mnt").st_ino  # a path means one file there
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                _note(problems, f"process {pid}", "", f"it may not be looked into: {error.strerror}",
+                      "give the attacher CAP_SYS_PTRACE")  # fmt: skip
+            return
+        for mapped in files:
+            if (namespace, f"{mapped.inode} {mapped.path}") in looked:
+                continue
+            looked.add((namespace, f"{mapped.inode} {mapped.path}"))
+            try:
+                descriptor = tlsdiscovery.open_mapped(pid, mapped)
+            except OSError as error:
+                if not mapped.deleted:
+                    _note(problems, mapped.path, "", f"it cannot be opened: {error.strerror}",
+                          "give the attacher CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")  # fmt: skip
+                elif "ssl" in mapped.path or "tls" in mapped.path:
+                    _note(problems, mapped.path, "", "it was replaced while its process runs",
+                          "restart the process")  # fmt: skip
+                continue
+            try:
+                key = self._file(descriptor, mapped.path, fresh, problems)
+            finally:
+                os.close(descriptor)
+            if key is not None:
+                want.seen[key] = now
+                if not self._attached[key].keep and key not in want.watched:
+                    with contextlib.suppress(OSError):  # it has ended: the next look sees that
+                        want.watched[key] = os.pidfd_open(pid)
+
+    def _file(self, descriptor: int, path: str, fresh: list[Key], problems: dict[str, dict[str, str]]) -> Key | None:
+        """The file's key if a probe is on it now."""
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        key = identity(descriptor, status)
+        if key in self._attached:
+            return key
+        found = self._known.pop(key, None) or examine(descriptor, status.st_size)
+        self._known[key] = found  # as the youngest
+        while len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        if isinstance(found, LibraryError):
+            if found.kind:
+                _note(problems, path, found.kind, str(found), found.remedy)
+            return None
+        try:
+            self._attached[key] = self._attach(descriptor, found, path)
+        except (OSError, ShadowdError, bytecode.BytecodeError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            _note(problems, path, found.kind, f"no probe can be put on it: {reason}",
+                  "check that the attacher has CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before Linux 6.6)")  # fmt: skip
+            return None
+        fresh.append(key)
+        return key
+
+    def _attach(self, descriptor: int, found: Finding, path: str) -> Attached:
+        number = self._free_number()
+        if number:
+            self._write_places(number, found.places)
+        go = found.abi == ABI_GO
+        try:
+            links = uprobes.attach(self._program(go, self.way), descriptor, found.offset, number, self.way)
+        except OSError:
+            if self.way == uprobes.PERF:
+                raise
+            # a kernel that loads such programs may still be built without the links
+            links = uprobes.attach(self._program(go, uprobes.PERF), descriptor, found.offset, number, uprobes.PERF)
+            self.way = uprobes.PERF
+        return Attached(found, path, number, links, self.way, KEEP if _is_the_hosts(descriptor) else 0)
+
+    def _free_number(self) -> int:
+        """Not used now, and as long ago as can be; 0, with the usual places, where all are."""
+        used = {one.number for one in self._attached.values()}
+        for step in range(1, abi.MAX_TLS_LIBRARIES):
+            number = (self._last_number + step - 1) % (abi.MAX_TLS_LIBRARIES - 1) + 1
+            if number not in used:
+                self._last_number = number
+                return number
+        return 0
+
+    def _drop(self) -> None:
+        """Take out the probes that no filter needs any more."""
+        needed = {key for want in self._wants.values() for key in want.seen}
+        for key in [key for key in self._attached if key not in needed]:
+            for descriptor in self._attached.pop(key).descriptors:
+                os.close(descriptor)
+
+    def _write_scope(self) -> None:
+        wanted = {one for want in self._wants.values() for one in want.scope}
+        for one in sorted(wanted - self._in_scope)[: abi.MAX_CGROUPS - len(self._in_scope & wanted)]:
+            self._scope.update(one.to_bytes(8, "little"), (1).to_bytes(8, "little"))
+            self._in_scope.add(one)
+        for one in self._in_scope - wanted:
+            self._scope.delete(one.to_bytes(8, "little"))
+        self._in_scope &= wanted
+
+    def _write_places(self, number: int, places: tuple[Place, ...]) -> None:
+        """Fewer than there is room for: the last one again."""
+        filled = [*places, *[places[-1]] * abi.TLS_PLACES][: abi.TLS_PLACES] if places else [Place(None, 0)]
+        numbers: list[int] = []
+        for place in filled:
+            numbers += [abi.TLS_DIRECT if place.through is None else place.through, place.offset]
+        numbers += [0] * (2 * abi.TLS_PLACES - len(numbers))
+        self._places.update(number.to_bytes(4, "little"), abi.TLS_PLACES_STRUCT.pack(*numbers))
+
+    def _told(self, key: Key, fresh: bool) -> dict[str, Any]:
+        one = self._attached[key]
+        return {
+            "path": shown(one.path), "kind": one.finding.kind, "how": one.finding.how, "cost": one.finding.cost,
+            "offset": one.finding.offset, "build_id": one.finding.build_id, "number": one.number, "way": one.way,
+            "new": fresh,
+        }  # fmt: skip
+
+
+def _is_the_hosts(descriptor: int) -> bool:
+    """Whether a file is on a file system that is there as long as the host is up."""
+    own = set()
+    for path in ("/", "/usr", "/opt"):
+        with contextlib.suppress(OSError):
+            own.add(os.stat(path).st_dev)
+    return os.fstat(descriptor).st_dev in own
+
+
+def _note(problems: dict[str, dict[str, str]], path: str, kind: str, problem: str, remedy: str) -> None:
+    if len(problems) < MAX_TOLD:
+        problems[path] = {"path": shown(path), "kind": kind, "problem": shown(problem), "remedy": shown(remedy)}
+
+
+def shown(text: str) -> str:
+    """For a message: bounded, and what is no UTF-8 shown."""
+    return text[:MAX_TEXT].encode(errors="backslashreplace").decode(errors="replace")

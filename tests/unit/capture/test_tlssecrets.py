@@ -1,0 +1,83 @@
+"""Whose a secret is: by what ClientHellos had, wherever the library keeps its copy."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadowd.capture import abi
+from shadowd.capture.tlssecrets import LABELS, Secret, SecretError, Whose
+
+WINDOW = abi.TLS_PLACES * abi.TLS_RANDOM
+
+
+def record(
+    window: bytes, exact: int = 0, library: int = 1, label: bytes = b"CLIENT_RANDOM", secret: bytes = b"s" * 48,
+    length: int | None = None,
+) -> bytes:  # fmt: skip
+    return abi.SECRET.pack(
+        5, 6, 7, 8, library, len(secret) if length is None else length, len(label), abi.RECORD_SECRET, exact, 0, 0, 9,
+        label, secret, window.ljust(WINDOW, b"\0"),
+    )  # fmt: skip
+
+
+def test_what_it_carries() -> None:
+    for label in LABELS:
+        found = Secret(record(b"r" * 32, 1, label=label, secret=b"abc"))
+        assert (found.label, found.secret, found.time, found.pid) == (label, b"abc", 5, 7)
+        assert "abc" not in repr(found)
+        assert Whose().random(found, set()) == b"r" * 32, "Go tells it with the secret"
+
+
+@given(st.binary(min_size=abi.SECRET.size, max_size=abi.SECRET.size))
+def test_any_bytes_are_a_secret_or_our_error(data: bytes) -> None:
+    try:
+        found = Secret(data)
+    except SecretError:
+        return
+    assert found.label in LABELS
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"", record(b"")[:-1], record(b"", label=b"c hs traffic"), record(b"", label=b""), record(b"", length=49),
+        record(b"", length=0),
+    ],
+)  # fmt: skip
+def test_what_is_no_secret(bad: bytes) -> None:
+    with pytest.raises(SecretError):
+        Secret(bad)
+
+
+@given(st.integers(0, (WINDOW - 32) // 8), st.integers(0, 2**32), st.integers(1, 30))
+def test_the_place_is_learned_from_one_connection(place: int, seed: int, connections: int) -> None:
+    """The oracle knows where this library keeps the random: at ``place`` words."""
+    dice = random.Random(seed)
+    whose = Whose()
+
+    def told(client: bytes) -> Secret:
+        window = bytearray(dice.randbytes(WINDOW))
+        window[8 * place : 8 * place + 32] = client
+        return Secret(record(bytes(window)))
+
+    randoms = [dice.randbytes(32) for _ in range(connections)]
+    assert whose.random(told(randoms[0]), set()) is None, "nothing is guessed"
+    for client in randoms:
+        assert whose.random(told(client), set(randoms)) == client
+    later = dice.randbytes(32)
+    assert whose.random(told(later), set()) == later, "a ClientHello that is not captured yet"
+    whose.forget(1)
+    assert whose.random(told(later), set()) is None
+
+
+def test_a_place_that_no_longer_fits_is_left() -> None:
+    """The number is another library's, or the library was replaced."""
+    whose = Whose()
+    first, second = b"a" * 32, b"b" * 32
+    assert whose.random(Secret(record(bytes(64) + first)), {first}) == first
+    assert whose.random(Secret(record(bytes(8) + second)), {second}) == second
+    assert whose.random(Secret(record(bytes(8) + first)), set()) == first, "the newer place holds"
