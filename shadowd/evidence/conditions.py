@@ -12,9 +12,10 @@ from typing import Any
 from shadowd.compare.difference import Options
 from shadowd.errors import UsageError
 from shadowd.evidence.margins import Margins
+from shadowd.evidence.plain import exactly, listed, number, real, text
 from shadowd.evidence.rules import EXPECTED, MAX_RULES, NOISE, Rules
 from shadowd.evidence.settings import Settings
-from shadowd.evidence.sums import Kind, exactly, listed, number, real, text
+from shadowd.evidence.sums import Kind
 from shadowd.talk.llm import Price
 
 _SIDES = ("production", "the candidate")

@@ -16,10 +16,11 @@ from shadowd.evidence.evidence import Endpoint, Field, Outcomes, SignatureCount
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.merging import EVIDENCE, FIELD, ONE_OUTAGE, folded
 from shadowd.evidence.paced import latency_of, sketch_of
+from shadowd.evidence.plain import TEXT_LIMIT
+from shadowd.evidence.slotted import joined
 from shadowd.evidence.spans import Spans
 from shadowd.evidence.streams import StreamEvidence
 from shadowd.evidence.stretches import Slots, Tally
-from shadowd.evidence.sums import TEXT_LIMIT, joined
 from shadowd.evidence.talking import TalkEvidence
 
 MONEY = 1_000_000_000  # a unit of the currency, as whole numbers add up

@@ -51,23 +51,9 @@ from shadowd.evidence.paced import LATENCY
 from shadowd.evidence.parts import Parts
 from shadowd.evidence.refolding import folded_names, folded_place
 from shadowd.evidence.signing import SIGNATURE_ENDPOINTS
+from shadowd.evidence.slotted import Sketched, Tallied
 from shadowd.evidence.spans import Spans
-from shadowd.evidence.sums import (
-    Counts,
-    Least,
-    Maybe,
-    Most,
-    Newest,
-    Numbers,
-    Record,
-    Sketched,
-    Sum,
-    Table,
-    Tallied,
-    Word,
-    Words,
-    digest,
-)
+from shadowd.evidence.sums import Counts, Least, Maybe, Most, Newest, Numbers, Record, Sum, Table, Word, Words, digest
 from shadowd.evidence.talking import MAX_MODELS
 
 MOST_ENDPOINTS = 1000  # twice what one examiner has

@@ -17,7 +17,7 @@ design effect, as it is of one examiner's blocks. An effect that a node remember
 largest counts. What stands in an open block has no vote, and its exceedances count, since the sketches have them.
 
 Slots are 2**29 ns wide (a block is 0.5 s), and wider where rows were joined: ``ROWS`` are kept at most, then two
-neighbours become one (``sums.py``).
+neighbours become one (``slotted.py``).
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from shadowd.evidence.bursts import NEVER, TAILS, Bursts, _bursty
 from shadowd.evidence.clock import Clock
 from shadowd.evidence.latency import LatencySketch
 from shadowd.evidence.pace import _COLUMNS as PACE_COLUMNS
+from shadowd.evidence.plain import exactly, number, numbers
+from shadowd.evidence.slotted import Sketched
 from shadowd.evidence.slowdown import LatencyEvidence
 from shadowd.evidence.stretches import GROUPS
-from shadowd.evidence.sums import Kind, Least, Maybe, Most, Numbers, Record, Sketched, Sum, exactly, number, numbers
+from shadowd.evidence.sums import Kind, Least, Maybe, Most, Numbers, Record, Sum
 
 ROWS = 512  # as many as ``pace.py`` keeps: 36 KB
 SHIFT = 29  # 0.54 s

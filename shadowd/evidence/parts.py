@@ -15,8 +15,9 @@ from typing import Any
 
 from shadowd.evidence.blocks import _RECENT, HALF, Blocks
 from shadowd.evidence.conditions import MergeError
+from shadowd.evidence.plain import exactly, listed, number, numbers, real, text
 from shadowd.evidence.resources import CpuEvidence, MemorySeries
-from shadowd.evidence.sums import Kind, exactly, listed, number, numbers, real, text
+from shadowd.evidence.sums import Kind
 
 #: Nodes of one cluster whose evidence makes one verdict: 5,000 are the most that Kubernetes supports, and each needs
 #: some 100 KB of a file. With more, merge a sample of them.

@@ -16,10 +16,10 @@ from shadowd.evidence.evidence import Endpoint, Field, Group, Outcomes, Signatur
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.gathering import MONEY
 from shadowd.evidence.paced import clock_of, latency_again, sketch_again
+from shadowd.evidence.plain import LIMIT
 from shadowd.evidence.spans import outages_again
 from shadowd.evidence.streams import StreamEvidence
 from shadowd.evidence.stretches import Tally
-from shadowd.evidence.sums import LIMIT
 from shadowd.evidence.talking import TalkEvidence
 
 _TALK = ("order_tokens", "order_likeness", "order_pace", "order_cost")

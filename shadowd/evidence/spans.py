@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from shadowd.evidence.outages import LISTED, Outage, Outages
-from shadowd.evidence.sums import Kind, exactly, listed, number
+from shadowd.evidence.plain import exactly, listed, number
+from shadowd.evidence.sums import Kind
 
 #: Spans kept, the earliest; the rest is counted. A hundred nodes with as many as an examiner lists.
 _MOST = 2000

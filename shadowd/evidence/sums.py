@@ -3,27 +3,16 @@
 ``merge`` of each is commutative and associative, ``empty`` is its identity. Values are plain and never changed:
 numbers, texts, tuples, tables, arrays. ``write`` gives what msgpack carries, ``read_untrusted`` takes it back, and
 raises ValueError for whatever is no such value: it believes no number, length or order.
-
-What is kept by time is cut into slots of 2**shift ns that are aligned on the clock. Where two have different slots, the
-wider ones are both's; where there are too many, two neighbours become one. That ends in the same slots whichever were
-merged first, since a slot of twice the width is the sum of two.
 """
 
 from __future__ import annotations
 
-import math
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any
 
-from shadowd.evidence.stretches import GROUPS, SLOTS
-
-#: Times are ns of the Unix epoch and counts are those of exchanges: both are far below it.
-LIMIT = 1 << 62
-TEXT_LIMIT = 4096  # characters: names have 200, values of a difference some hundred
-#: Buckets of a sketch: 59 powers of two with 32 each.
-_BUCKETS = 2048
+from shadowd.evidence.plain import LIMIT, exactly, listed, number, numbers, text
 
 
 class Kind:
@@ -175,50 +164,6 @@ class Numbers(Kind):
         return found
 
 
-class Sketched(Kind):
-    """(bucket of the first count, counts) of a ``LatencySketch``."""
-
-    def empty(self) -> tuple[int, array[int]]:
-        return 0, array("q")
-
-    def merge(self, one: tuple[int, array[int]], other: tuple[int, array[int]]) -> tuple[int, array[int]]:
-        if not one[1] or not other[1]:
-            return one if one[1] else other
-        base = min(one[0], other[0])
-        many = max(one[0] + len(one[1]), other[0] + len(other[1])) - base
-        return base, added(_widened(*one, base, many), _widened(*other, base, many))
-
-    def write(self, value: tuple[int, array[int]]) -> list[Any]:
-        return [value[0], value[1].tobytes()]
-
-    def read_untrusted(self, data: Any) -> tuple[int, array[int]]:
-        base, counts = exactly(data, 2)
-        return number(base, 0, _BUCKETS), numbers(counts, _BUCKETS, least=0)
-
-
-class Tallied(Kind):
-    """(count, shift, number of the first slot, slots, groups) of a ``Tally``: by time, and by group of connections."""
-
-    def empty(self) -> tuple[Any, ...]:
-        return 0, 0, 0, array("q"), array("q", bytes(8 * GROUPS))
-
-    def merge(self, one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
-        shift, base, slots = joined((one[1:4], other[1:4]))
-        return one[0] + other[0], shift, base, slots, added(one[4], other[4])
-
-    def write(self, value: tuple[Any, ...]) -> list[Any]:
-        count, shift, base, slots, groups = value
-        return [count, shift, base, slots.tobytes(), groups.tobytes()]
-
-    def read_untrusted(self, data: Any) -> tuple[Any, ...]:
-        count, shift, base, slots, groups = exactly(data, 5)
-        number(shift, 0, 62)
-        read = numbers(slots, SLOTS)
-        if number(base, 0) + len(read) > LIMIT >> shift:
-            raise ValueError("time")
-        return number(count), shift, base, read, numbers(groups, GROUPS, GROUPS)
-
-
 class Maybe(Kind):
     """Of a kind, or None."""
 
@@ -310,80 +255,12 @@ class Table(Kind):
 # --- what they are made of --------------------------------------------------------------------------------------------
 
 
-def joined(parts: Iterable[tuple[int, int, array[int]]]) -> tuple[int, int, array[int]]:
-    """(shift, number of the first slot, slots) of several such, at most ``SLOTS`` slots wide; see the module's head."""
-    parts = tuple(parts)
-    shift = max(part[0] for part in parts)
-    filled = [part for part in parts if part[2]]
-    if not filled:
-        return shift, 0, array("q")
-    low = min(base >> (shift - own) for own, base, _ in filled)
-    high = max((base + len(slots) - 1) >> (shift - own) for own, base, slots in filled)
-    while high - low >= SLOTS:
-        shift, low, high = shift + 1, low >> 1, high >> 1
-    if len(filled) == 1 and filled[0][0] == shift:
-        return filled[0]
-    found = array("q", bytes(8 * (high - low + 1)))
-    for own, base, slots in filled:
-        coarser = shift - own
-        for index, many in enumerate(slots, base):
-            if many:
-                found[(index >> coarser) - low] += many
-    return shift, low, found
-
-
 def added(one: array[int], other: array[int]) -> array[int]:
     """Of the same length."""
     return array("q", map(int.__add__, one, other))
-
-
-def _widened(base: int, counts: array[int], wanted: int, many: int) -> array[int]:
-    before = base - wanted
-    return array("q", bytes(8 * before)) + counts + array("q", bytes(8 * (many - before - len(counts))))
 
 
 def digest(name: Any) -> bytes:
     """Which of too many names stay."""
     parts = name if isinstance(name, tuple) else (name,)
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def number(data: Any, least: int = -LIMIT, most: int = LIMIT) -> int:
-    if type(data) is not int or not least <= data <= most:
-        raise ValueError("number")
-    return data
-
-
-def real(data: Any) -> float:
-    """A number that is one, finite or not."""
-    if type(data) not in (int, float) or math.isnan(data):
-        raise ValueError("number")
-    return float(data)
-
-
-def text(data: Any, most: int = TEXT_LIMIT) -> str:
-    if type(data) is not str or len(data) > most:
-        raise ValueError("text")
-    return data
-
-
-def listed(data: Any, most: int) -> list[Any]:
-    if type(data) is not list or len(data) > most:
-        raise ValueError("list")
-    return data
-
-
-def exactly(data: Any, many: int) -> list[Any]:
-    if type(data) is not list or len(data) != many:
-        raise ValueError("list")
-    return data
-
-
-def numbers(data: Any, most: int, fewest: int = 0, least: int = -LIMIT) -> array[int]:
-    """So many signed numbers of 64 bits, as ``array.tobytes`` writes them on machines that are little-endian."""
-    if type(data) is not bytes or len(data) % 8 or not 8 * fewest <= len(data) <= 8 * most:
-        raise ValueError("numbers")
-    found = array("q", data)
-    if found and not (least <= min(found) and max(found) <= LIMIT):
-        raise ValueError("number")
-    return found
