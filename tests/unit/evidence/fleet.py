@@ -33,8 +33,8 @@ WIDE = Margins(max_error_increase=0.02, max_diff_share=0.02, max_slowdown=(0.3, 
 class World(NamedTuple):
     """What happens. Rates and lengths in seconds; ``slower``, ``wrong``, ``failing``: of the candidate alone."""
 
-    rate: float = 220.0
-    seconds: float = 21.0
+    rate: float = 160.0
+    seconds: float = 28.0
     connections: int = 24
     spread: float = 0.4  # of log-latencies
     wander: float = 0.0  # sd of each side's own load, which wanders with ``memory`` seconds
