@@ -12,7 +12,7 @@ from typing import Any
 from shadowd.compare.difference import Options
 from shadowd.errors import UsageError
 from shadowd.evidence.margins import Margins
-from shadowd.evidence.plain import exactly, listed, number, real, text
+from shadowd.evidence.plain import exactly, finite, listed, number, real, text
 from shadowd.evidence.rules import EXPECTED, MAX_RULES, NOISE, Rules
 from shadowd.evidence.settings import Settings
 from shadowd.evidence.sums import Kind
@@ -144,15 +144,18 @@ def _truth(data: Any) -> bool:
     return data
 
 
+def _measure(data: Any) -> float:
+    """A number as it was given, 0 or 0.0."""
+    return number(data) if type(data) is int else finite(data)
+
+
 def _reader(value: Any) -> Callable[[Any], Any]:
     """Of what is like a default."""
     if isinstance(value, bool):
         return _truth
     if isinstance(value, str):
         return lambda data: text(data, _WORD)
-    if isinstance(value, int):
-        return number
-    return _words if isinstance(value, tuple | frozenset) else lambda data: data if type(data) is int else real(data)
+    return _words if isinstance(value, tuple | frozenset) else _measure
 
 
 _DEFAULT = Settings()
@@ -163,6 +166,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_slowdown": lambda data: [real(one) for one in exactly(data, 3)],
     "compare_headers": _or_none(_words),
     "warmup": _or_none(number),
+    **dict.fromkeys(("min_span", "first_look"), number),
     "prices": _prices,
 }
 

@@ -7,7 +7,6 @@ be two witnesses. Memory and CPU are of one process and add up to nothing: each 
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -15,7 +14,7 @@ from typing import Any
 
 from shadowd.evidence.blocks import _RECENT, HALF, Blocks
 from shadowd.evidence.conditions import MergeError
-from shadowd.evidence.plain import exactly, listed, number, numbers, real, text
+from shadowd.evidence.plain import exactly, finite, listed, number, numbers, real, text
 from shadowd.evidence.resources import CpuEvidence, MemorySeries
 from shadowd.evidence.sums import Kind
 
@@ -115,13 +114,7 @@ _NUMBERS = ("first_look", "next_look", "served", "taken_at", "restarts", "faults
 
 
 def _points(data: Any) -> list[list[float]]:
-    return [[_finite(x), _finite(y)] for x, y in (exactly(one, 2) for one in listed(data, _POINTS))]
-
-
-def _finite(data: Any) -> float:
-    if not math.isfinite(real(data)) or abs(data) > 1 << 62:
-        raise ValueError("number")
-    return float(data)
+    return [[finite(x), finite(y)] for x, y in (exactly(one, 2) for one in listed(data, _POINTS))]
 
 
 def _memory_untrusted(data: Any) -> dict[str, Any] | None:
@@ -131,7 +124,7 @@ def _memory_untrusted(data: Any) -> dict[str, Any] | None:
         raise ValueError("memory")
     before, against = data["before"], data["against"]
     if before is not None:
-        before = [number(exactly(before, 2)[0], 0), _finite(before[1])]
+        before = [number(exactly(before, 2)[0], 0), finite(before[1])]
     if against is not None:
         looks, level, points, asked, swing = exactly(against, 5)
         against = [number(looks, 0), number(level, 0), _points(points), number(asked, 0), real(swing)]

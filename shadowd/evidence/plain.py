@@ -27,6 +27,12 @@ def real(data: Any) -> float:
     return float(data)
 
 
+def finite(data: Any) -> float:
+    if not abs(real(data)) <= LIMIT:
+        raise ValueError("number")
+    return float(data)
+
+
 def text(data: Any, most: int = TEXT_LIMIT) -> str:
     if type(data) is not str or len(data) > most:
         raise ValueError("text")
