@@ -17,7 +17,8 @@ from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.merging import EVIDENCE, FIELD, ONE_OUTAGE, folded
 from shadowd.evidence.paced import latency_of, sketch_of
 from shadowd.evidence.plain import TEXT_LIMIT
-from shadowd.evidence.slotted import joined
+from shadowd.evidence.slotted import grouped, joined, node_of
+from shadowd.evidence.slowdown import LatencyEvidence
 from shadowd.evidence.spans import Spans
 from shadowd.evidence.streams import StreamEvidence
 from shadowd.evidence.stretches import Slots, Tally
@@ -55,12 +56,12 @@ def gather_steps(
     examiner: Examiner, conditions: Mapping[str, Any], parts: Mapping[str, Any], shown: Shown
 ) -> Generator[None, None, Mapping[str, Any]]:
     """Returns the value. ``conditions``: as ``conditions.py`` makes them; ``parts``: of this run alone."""
-    made = _Gatherer(examiner, shown)
+    made = _Gatherer(examiner, shown, node_of(next(iter(parts))))
     value = made.whole(conditions, parts)
     yield
     timing = examiner.timing
     for name, latency in (("first_byte", timing.whole.first_byte), ("last_byte", timing.whole.last_byte)):
-        value[name] = latency_of(latency, made.epoch)
+        value[name] = made.latency(latency)
         yield
     endpoints: dict[str, Any] = {}
     for endpoint in list(examiner.endpoints.values()):
@@ -74,8 +75,9 @@ def gather_steps(
 
 
 class _Gatherer:
-    def __init__(self, examiner: Examiner, shown: Shown) -> None:
+    def __init__(self, examiner: Examiner, shown: Shown, node: int) -> None:
         self._of = examiner
+        self._node = node
         self._shown = shown
         self.epoch = examiner.epoch
 
@@ -107,14 +109,17 @@ class _Gatherer:
             "of_slow": self.tally(timing.of_slow),
             "late": timing.late,
             "timed": timing.timed,
-            "outages": Spans(ONE_OUTAGE).of(of.outages, self.epoch),
-            "reference_outages": Spans(None).of(of.reference_outages, self.epoch),
+            "outages": Spans(ONE_OUTAGE).of(of.outages, self.epoch, parts),
+            "reference_outages": Spans(ONE_OUTAGE).of(of.reference_outages, self.epoch, parts),
             "folded": tuple(sorted(_unkeyed(self._shown.name(place)) for place in of._names.folded)),
         }
         return value
 
     def tally(self, tally: Tally) -> tuple[Any, ...]:
-        return tally.count, *self.slots(tally.slots), array("q", tally.by_group)
+        return tally.count, *self.slots(tally.slots), grouped(tally.by_group, self._node)
+
+    def latency(self, evidence: LatencyEvidence) -> dict[str, Any]:
+        return latency_of(evidence, self.epoch, self._node)
 
     def slots(self, slots: Slots) -> tuple[int, int, array[int]]:
         """By the epoch: a slot stands where its middle is."""
@@ -155,7 +160,7 @@ class _Gatherer:
         value["fields"] = fields
         yield
         for name, latency in (("first_byte", endpoint.first_byte), ("last_byte", endpoint.last_byte)):
-            value[name] = latency_of(latency, self.epoch)
+            value[name] = self.latency(latency)
             yield
         value["stream"] = self.stream(endpoint.stream) if endpoint.stream is not None else None
         value["talk"] = self.talk(endpoint.talk) if endpoint.talk is not None else None
@@ -200,8 +205,8 @@ class _Gatherer:
         return {
             "streams": stream.streams,
             "events": array("q", stream.events),
-            "first_event": latency_of(stream.first_event, self.epoch),
-            "gap": latency_of(stream.gap, self.epoch),
+            "first_event": self.latency(stream.first_event),
+            "gap": self.latency(stream.gap),
             "gaps": sketch_of(stream.gaps[0]),
             "candidate_gaps": sketch_of(stream.gaps[1]),
             "total": sketch_of(stream.total[0]),
@@ -210,10 +215,7 @@ class _Gatherer:
 
     def talk(self, talk: TalkEvidence) -> dict[str, Any]:
         return {
-            **{
-                name: latency_of(getattr(talk, name), self.epoch)
-                for name in ("first_content", "tokens", "pace", "cost")
-            },
+            **{name: self.latency(getattr(talk, name)) for name in ("first_content", "tokens", "pace", "cost")},
             "likeness": {str(step): many for step, many in talk.likeness.items()},
             "spent": array("q", (round(one * MONEY) for one in talk.spent)),
             "models": dict(talk.models[0]),

@@ -12,8 +12,8 @@ what                   of two
 conditions             must be the same (``conditions.py``): filter, target, build, settings, rules; else an error
 runs (parts)           both, by themselves; one that is there twice is an error (``parts.py``)
 exchanges, outcomes    the sum
-tallies                the sum: in all, by slot of the clock (the run's own times are moved by the epoch, by half a
-                       slot at most), by group of connections
+tallies                the sum: in all, by slot of the clock (a slot of the run's own time stands where its middle is),
+                       and by group of connections, of which each node has its own
 began, latest          the earliest; the latest
 latency                sketches and lost answers: the sum; blocks: one vote for each half second of the clock, however
                        many nodes saw it; bursts: by those half seconds, and what a node remembers of them, the largest
@@ -25,8 +25,9 @@ hypotheses             are numbered where they are judged, by their first appear
                        one is not evidence at each node
 values of a group      the newest pair
 error signatures       counts: the sum; the example and the ten endpoints that come first in the alphabet
-outages                of the candidate: those that touch each other within ``ONE_OUTAGE`` are one, however many nodes
-                       saw it; of the reference: all, for they speak for the candidate
+outages                those of a side that touch each other within ``ONE_OUTAGE`` are one, however many nodes saw it;
+                       it is the side's if most of the nodes did (``spans.py``). What was one node's alone is told,
+                       and no proof; one of which each node saw fewer than five failures is a burst of errors
 streams, conversations the sum of their latencies, counts and likenesses
 memory, CPU            of each run by itself, with its share of α
 what only explains     sessions, writes, production's past answers, examples: not kept
@@ -58,9 +59,9 @@ from shadowd.evidence.talking import MAX_MODELS
 
 MOST_ENDPOINTS = 1000  # twice what one examiner has
 MOST_SIGNATURES = 2000
-#: Time between two outages of the candidate that are one to a fleet: each node sees it from its own first failing
-#: request to its own last, which are seconds apart where a node has little traffic.
-ONE_OUTAGE = 5_000_000_000
+#: Time (ns) between two outages that are one to a fleet: each node sees it from its own first failing request to its
+#: own last, and five of them are seldom further apart than that in a restart of a second.
+ONE_OUTAGE = 1_000_000_000
 _KINDS = 100  # of differences in one field: there are a dozen
 
 FIELD = Record(
@@ -95,7 +96,7 @@ EVIDENCE = Record(
     compared=Sum(), warmed=Sum(), twins=Sum(), uncomparable=Sum(), incomparable=Sum(), by_digest=Sum(), faults=Sum(),
     shed=Counts(100), differing=Sum(), drifted=Sum(), outcomes=OUTCOMES, lagging=Tallied(), own_lag=Tallied(),
     keeping=Tallied(), limited=Tallied(), first_byte=LATENCY, last_byte=LATENCY, slow=Tallied(), quick=Tallied(),
-    of_slow=Tallied(), late=Sum(), timed=Sum(), outages=Spans(ONE_OUTAGE), reference_outages=Spans(None),
+    of_slow=Tallied(), late=Sum(), timed=Sum(), outages=Spans(ONE_OUTAGE), reference_outages=Spans(ONE_OUTAGE),
     folded=Words(PLACES), endpoints=ENDPOINTS, signatures=Table(SIGNATURE, MOST_SIGNATURES),
 )  # fmt: skip
 EMPTY: Mapping[str, Any] = EVIDENCE.empty()

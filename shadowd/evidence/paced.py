@@ -16,6 +16,9 @@ nearly that far does the slot tell how far in truth.
 design effect, as it is of one examiner's blocks. An effect that a node remembered of thresholds before those stays: the
 largest counts. What stands in an open block has no vote, and its exceedances count, since the sketches have them.
 
+**Nodes.** What is slower at one node alone is no release's fault: pairs, and those with the candidate the slower, are
+kept by group of connections, of which each node has its own (``slotted.py``); blocks, where connections are not told.
+
 Slots are 2**29 ns wide (a block is 0.5 s), and wider where rows were joined: ``ROWS`` are kept at most, then two
 neighbours become one (``slotted.py``).
 """
@@ -27,12 +30,13 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from shadowd.evidence.blocks import HALF
 from shadowd.evidence.bursts import NEVER, TAILS, Bursts, _bursty
 from shadowd.evidence.clock import Clock
 from shadowd.evidence.latency import LatencySketch
 from shadowd.evidence.pace import _COLUMNS as PACE_COLUMNS
 from shadowd.evidence.plain import exactly, number, numbers
-from shadowd.evidence.slotted import Sketched
+from shadowd.evidence.slotted import Sketched, grouped
 from shadowd.evidence.slowdown import LatencyEvidence
 from shadowd.evidence.stretches import GROUPS
 from shadowd.evidence.sums import Kind, Least, Maybe, Most, Numbers, Record, Sum
@@ -87,8 +91,14 @@ LATENCY = Record(
 )  # fmt: skip
 
 
-def latency_of(evidence: LatencyEvidence, epoch: int) -> dict[str, Any]:
-    """What an examiner counted, by the clock: ``epoch`` is added to its times (ns)."""
+def latency_of(evidence: LatencyEvidence, epoch: int, node: int = 0) -> dict[str, Any]:
+    """What an examiner counted, by the clock: ``epoch`` is added to its times (ns). ``node``: see ``grouped``."""
+    blocks = evidence.blocks
+    groups = None  # pairs, and those with the candidate the slower; blocks, where nobody knows the connections
+    if evidence.groups is not None:
+        groups = grouped(evidence.groups[:GROUPS], node) + grouped(evidence.groups[GROUPS:], node)
+    elif blocks.count:
+        groups = grouped([blocks.count], node) + grouped([sum(blocks.counts[HALF + 1 :])], node)
     effects = [_bursty(evidence._bursts.effect(tail)) or 0.0 for tail in TAILS]
     return {
         "count": evidence.count,
@@ -103,7 +113,7 @@ def latency_of(evidence: LatencyEvidence, epoch: int) -> dict[str, Any]:
         "rows": _rows_of(evidence, epoch),
         "effect90": effects[0],
         "effect99": effects[1],
-        "groups": array("q", evidence.groups) if evidence.groups is not None else None,
+        "groups": groups,
     }
 
 

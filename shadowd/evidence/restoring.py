@@ -45,8 +45,8 @@ def examiner_of(value: Mapping[str, Any]) -> Examiner:
     latency_again(value["last_byte"], timing.whole.last_byte)
     timing.slow.against, timing.slow.better = _tally(value["slow"]), _tally(value["quick"])
     timing.of_slow, timing.late, timing.timed = _tally(value["of_slow"]), value["late"], value["timed"]
-    examiner.outages = outages_again(value["outages"])
-    examiner.reference_outages = outages_again(value["reference_outages"])
+    examiner.outages, _ = outages_again(value["outages"], value["parts"])
+    examiner.reference_outages, _ = outages_again(value["reference_outages"], value["parts"])
     endpoints = value["endpoints"]
     names = sorted(endpoints, key=lambda name: (_since(endpoints[name]["first"]), endpoints[name]["order"], name))
     for order, name in enumerate(names, 1):

@@ -8,13 +8,16 @@ merged first, since a slot of twice the width is the sum of two.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from shadowd.evidence.plain import LIMIT, exactly, number, numbers
 from shadowd.evidence.stretches import GROUPS, SLOTS
-from shadowd.evidence.sums import Kind, added
+from shadowd.evidence.sums import Kind, added, digest
 
+#: Connections are numbered by each node anew, and what is one node's fault is no release's: the groups are divided.
+#: More nodes share them; a difference must then still be in most.
+NODES = 8
 #: Buckets of a sketch: 59 powers of two with 32 each.
 _BUCKETS = 2048
 
@@ -61,6 +64,21 @@ class Tallied(Kind):
         if number(base, 0) + len(read) > LIMIT >> shift:
             raise ValueError("time")
         return number(count), shift, base, read, numbers(groups, GROUPS, GROUPS)
+
+
+def grouped(groups: Sequence[int], node: int) -> array[int]:
+    """Counts by group of connections, of one node among others (0 … NODES − 1): each has groups of its own, so that
+    what is one node's alone is not every group's."""
+    found = array("q", bytes(8 * GROUPS))
+    each = GROUPS // NODES
+    for group, many in enumerate(groups):
+        found[each * node + group % each] += many
+    return found
+
+
+def node_of(part: str) -> int:
+    """Which of them a run is."""
+    return digest(part)[0] % NODES
 
 
 def joined(parts: Iterable[tuple[int, int, array[int]]]) -> tuple[int, int, array[int]]:

@@ -13,8 +13,10 @@ from shadowd.evidence.conditions import MergeError
 from shadowd.evidence.margins import Margins
 from shadowd.evidence.parts import cpu_again, memory_again
 from shadowd.evidence.restoring import examiner_of
+from shadowd.evidence.spans import outages_again
 from shadowd.judge.assessment import Assessment
-from shadowd.judge.judgement import Judgement
+from shadowd.judge.judgement import Judgement, percent
+from shadowd.judge.outages import SHARE
 from shadowd.judge.resources import MemoryJudge, judge_cpu
 from shadowd.judge.verdict import cpu_alpha, memory_alpha
 
@@ -40,7 +42,7 @@ def _assess(value: Mapping[str, Any]) -> Assessment:
     parts = [value["parts"][name] for name in sorted(value["parts"])]
     eligible = sum(part["eligible"] for part in parts)
     seconds = max(part["seconds"] for part in parts)
-    resources = _resources(parts, examiner.settings.margins)
+    resources = [*_resources(parts, examiner.settings.margins), *_outages_of_some(value)]
     assessment = Assessment(examiner, eligible, seconds, resources)
     assessment.finish()
     conditions, verdict = value["conditions"], assessment.verdict
@@ -53,6 +55,26 @@ def _assess(value: Mapping[str, Any]) -> Assessment:
         "nodes": [{key: part[key] for key in ("node", "began", "seconds", "eligible")} for part in parts],
     }
     return assessment
+
+
+def _outages_of_some(value: Mapping[str, Any]) -> list[Judgement]:
+    """Outages that most of the nodes did not see: what failed in them is no evidence, and a pass must not hide it."""
+    (_, candidate), (_, reference) = (
+        outages_again(value[side], value["parts"]) for side in ("outages", "reference_outages")
+    )
+    total = value["outcomes"]["total"][0] + candidate
+    if not candidate or not total:
+        return []
+    share, likely = candidate / total, candidate <= 2 * reference
+    told = f"some nodes alone saw the candidate away, for {percent(share)} of the exchanges"
+    hides = share > SHARE and not likely
+    return [
+        Judgement(
+            judge="restarts", path="outages of some nodes", result="inconclusive" if hides else "pass", effect=share,
+            low=share, high=share, unit="share", samples=total, required=hides,
+            sentence=f"{told}: it may be theirs, look at each node's verdict" if hides else f"noted: {told}",
+        )
+    ]  # fmt: skip
 
 
 def _resources(parts: list[Mapping[str, Any]], margins: Margins) -> list[Judgement]:

@@ -6,6 +6,7 @@ Everything that two sides do is drawn beforehand, each side's on its own; what h
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -153,14 +154,19 @@ def settings(world: World, **more: Any) -> Settings:
     return Settings(**(given | more))
 
 
-def dealt(world: World, seed: int, nodes: int) -> tuple[Examiner, list[Examiner]]:
-    """One examiner that saw all, and ``nodes`` that saw theirs."""
+def dealt(world: World, seed: int, nodes: int, bad: World | None = None) -> tuple[Examiner, list[Examiner]]:
+    """One examiner that saw all, and ``nodes`` that saw theirs, each numbering its connections anew. ``bad``: what
+    happens at the first node instead."""
     told = settings(world)
     one, several = Examiner(told, Rules()), [Examiner(told, Rules()) for _ in range(nodes)]
-    deal = random.Random(f"{seed}/deal").sample(range(world.connections * nodes), world.connections)
-    for given in exchanges(world, seed):
-        for examiner in (one, several[deal[given["connection"]] % nodes]):
-            examine(examiner, **given)
+    places = list(range(world.connections))
+    random.Random(f"{seed}/deal").shuffle(places)
+    streams = itertools.tee(exchanges(world, seed)) if bad is None else (exchanges(world, seed), exchanges(bad, seed))
+    for given, otherwise in zip(*streams, strict=True):
+        node, connection = places[given["connection"]] % nodes, places[given["connection"]] // nodes
+        here = otherwise if not node else given
+        examine(one, **here)
+        examine(several[node], **{**here, "connection": connection})
     return one, several
 
 

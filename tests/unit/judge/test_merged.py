@@ -2,7 +2,8 @@
 
 The tolerance: where one examiner passes or is undecided a merged verdict never fails in a world of identical releases,
 in 42 of 42 runs here (``python -m bench.fleet`` makes more of them). Near a verdict's limit one of the two may come a
-little sooner: at most one run in two of a world is a pass to one and undecided to the other, by the wider margins.
+little sooner: at most two runs in three of a world are a pass to one and undecided to the other, by the
+wider margins.
 """
 
 from __future__ import annotations
@@ -39,9 +40,27 @@ def test_identical_releases_do_not_fail_merged_where_they_do_not_fail_alone(name
                 failed.append((seed, merged["reasons"]))
     assert not failed
     assert told.total() == 2 * SEEDS
-    assert told["pass", "inconclusive"] + told["inconclusive", "pass"] <= SEEDS / 2, told
+    assert told["pass", "inconclusive"] + told["inconclusive", "pass"] <= SEEDS * 2 / 3, told
     if name in ("independent", "a restart"):
         assert told["pass", "pass"] >= SEEDS / 3, "there is something to compare"
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+@pytest.mark.parametrize("what", ["failing", "slower", "wrong"])
+def test_what_is_one_nodes_alone_is_no_releases_fault(what: str, baseline: bool) -> None:
+    """One of twelve nodes has a broken disk, an old cache, another network: nothing that a release has done. There are
+    enough exchanges of it to be certain that something is wrong; each node numbers its connections from 0."""
+    world = World(baseline=baseline, twin=0.4, connections=48)
+    bad = world._replace(**{what: {"failing": 0.6, "slower": 4.0, "wrong": 0.6}[what]})
+    for seed in range(2):
+        several = dealt(world, seed, 12, bad)[1]
+        value = reduce(merge, [value_of(one, f"edge-{number}") for number, one in enumerate(several)])
+        said = assess_untrusted(value).verdict
+        failed = [one for one in said["judges"] if one["result"] == "fail" and one["judge"] != "latency"]
+        median = [one for one in said["judges"] if one["result"] == "fail" and one["path"].endswith("p50")]
+        assert not failed, failed
+        assert not median, median
+        assert said["verdict"] != "pass"
 
 
 #: Regressions that are plain to one examiner, and which judge says so.
