@@ -19,7 +19,7 @@ from tests.unit.cli.test_cli import Filters, Served, command, refused, serving, 
 from tests.unit.evidence.fleet import WIDE, World, dealt, value_of, with_margins
 
 PAGE = 1000
-HEALTHY, WRONG = World(seconds=40, rate=100), World(seconds=30, wrong=0.2, twin=0.4)
+HEALTHY, WRONG = World(seconds=55, rate=100), World(seconds=30, wrong=0.2, twin=0.4)
 
 
 @pytest.fixture(scope="module")
