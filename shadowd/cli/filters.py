@@ -30,7 +30,8 @@ FILES = ("ca", "client_cert", "client_key", "similarity", "tls_keylog")
 OWNERS = ("cgroup", "unit", "container", "process", "pid")  # as in filterspec, whose models take a third of a second
 
 
-def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
+def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of filters."""
     try:
         names = [_name(view) for view in mappings(daemon_at(ctx, None).call("filter.ls"))]
     except ShadowdError:  # completion has nowhere to say it
@@ -38,7 +39,7 @@ def _complete(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The filter's name.", autocompletion=_complete)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The filter's name.", autocompletion=complete)]
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="1 to 63 of a-z, 0-9, - and _.")]
 
 

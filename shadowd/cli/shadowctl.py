@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import demo, diffs, doctor, filters, pcap, ps, status, verdicts
+from shadowd.cli import demo, diffs, doctor, evidence, filters, pcap, ps, status, verdicts
 from shadowd.cli.output import new_app, run, show_version
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
@@ -55,6 +55,7 @@ app.command()(verdicts.report)
 app.add_typer(diffs.noise_app, name="noise")
 app.add_typer(diffs.expect_app, name="expect")
 app.add_typer(verdicts.run_app, name="run")
+app.add_typer(evidence.app, name="evidence")
 app.command()(demo.demo)
 app.add_typer(pcap.app, name="pcap")
 

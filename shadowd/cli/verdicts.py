@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -12,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from shadowd.cli.filters import Name
+from shadowd.cli.evidence import merged_verdict
+from shadowd.cli.files import check_writable, write_text
+from shadowd.cli.filters import Name, complete
 from shadowd.cli.output import (
     AsJson,
     Socket,
@@ -56,7 +57,10 @@ def seconds(text: str | None, option: str) -> float:
 
 def verdict(
     ctx: typer.Context,
-    name: Name,
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="The filter's name; with --merge files.", autocompletion=complete),
+    ],
     gate: Annotated[bool, typer.Option("--gate", help="Print the verdict alone, for a pipeline.")] = False,
     label: Annotated[
         str, typer.Option("--label", metavar="TEXT", help="Only of this build; of another it is inconclusive.")
@@ -64,6 +68,9 @@ def verdict(
     wait: Annotated[
         str | None, typer.Option("--wait", metavar="TIME", help="Look until it is decided, so long at most.")
     ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Of files that evidence export wrote, of several nodes: one verdict.")
+    ] = False,
     as_json: AsJson = False,
     socket: Socket = None,
 ) -> int:
@@ -71,7 +78,8 @@ def verdict(
 
     \b
     Exit code: 0 pass, 1 fail, 2 the command is wrong, 3 inconclusive (also where the run judges another build than
-    --label), 4 the daemon could not be asked (none runs, no right, no answer in time).
+    --label), 4 the daemon could not be asked (none runs, no right, no answer in time). With --merge no daemon is asked,
+    and a file that cannot be used is a wrong command: 2.
 
     \b
     Examples:
@@ -79,10 +87,15 @@ def verdict(
       shadowctl verdict shop --gate --label v2.3.1 --wait 10m
       shadowctl verdict shop --gate --wait 10m && deploy
       shadowctl verdict shop --json | jq .findings
+      shadowctl verdict --merge node-*.evidence --gate --label v2.3.1
     """
     limit = seconds(wait, "--wait")
+    if not merge and len(names) > 1:
+        raise UsageError("one filter has one verdict", "name one filter, or merge files: --merge FILE FILE ...")
+    if merge and wait is not None:
+        raise UsageError("--wait has nothing to wait for with --merge", "leave it out, and export again later")
     try:
-        view = _decided(daemon_at(ctx, socket), name, label, limit)
+        view = merged_verdict(names, label) if merge else _decided(daemon_at(ctx, socket), names[0], label, limit)
     except UsageError:
         raise
     except ShadowdError as error:
@@ -131,6 +144,10 @@ def show_verdict(view: Mapping[str, Any]) -> None:
     run = view.get("run") if isinstance(view.get("run"), Mapping) else {}
     label = f", run {plain(run['label'])}" if run and run.get("label") else ""
     print(f"{view.get('filter', '?')} → {view.get('target', '?')}{label}; noise from: {view.get('mode', '?')}")
+    nodes = [str(one.get("node")) for one in mappings(view.get("nodes"))]
+    if nodes:
+        more = f" and {len(nodes) - 10} more" if len(nodes) > 10 else ""
+        print(f"of {len(nodes)} runs, on {plain(', '.join(nodes[:10]))}{more}")
     for reason in strings(view.get("reasons")):
         print(f"  - {plain(reason)}")
     findings = [found for found in mappings(view.get("findings")) if found.get("sentence")]
@@ -174,14 +191,14 @@ def report(
     """
     for path in (html, None if markdown in (None, "-") else Path(str(markdown))):
         if path is not None:
-            _check_writable(path)
+            check_writable(path)
     data = daemon_at(ctx, socket).call("report", name=name)
     if not isinstance(data, dict):
         raise ShadowdError("the daemon's answer is no report", "use a shadowctl of the daemon's version")
     if html is not None:
         from shadowd.observe.report import render_html
 
-        _write(html, render_html(data))
+        write_text(html, render_html(data))
         print(f"wrote {html}", file=sys.stderr)
     if as_json:
         print(json.dumps(data))
@@ -192,36 +209,8 @@ def report(
         if markdown in (None, "-"):
             print(text)
         else:
-            _write(Path(str(markdown)), text)
+            write_text(Path(str(markdown)), text)
             print(f"wrote {markdown}", file=sys.stderr)
-
-
-def _check_writable(path: Path) -> None:
-    """Before any work: a report that cannot be written is told at once."""
-    folder = path.parent if str(path.parent) else Path()
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory", "name a file in it")
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a directory", "make it first, or name another file")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise UsageError(f"{path} cannot be written", "name a file where you may write")
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all. A link keeps being one, and what is no regular file (/dev/null, a pipe) is written to."""
-    temporary: Path | None = None
-    try:
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
-            return
-        path = Path(os.path.realpath(path))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise ShadowdError(f"{path} cannot be written: {error.strerror}", "check the path and the disk") from None
 
 
 @run_app.command("start")

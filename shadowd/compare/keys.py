@@ -9,6 +9,7 @@ such. By experience (``Keys``): a place of whose children more than ``CHILDREN``
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 FOLDED = "{key}"
 #: Children of one place that differed before they are data; as for segments of paths (endpoints.CHILDREN).
@@ -31,6 +32,7 @@ _ID = re.compile(
 _TOKEN = re.compile(r"[\w+=~-]{16,}\Z", re.ASCII)
 _DIGITS = re.compile(r"[0-9]+")
 #: Steps of a path as ``shadowd.compare.jsondiff`` and ``textdiff`` write them.
+_FOLDED_STEPS = ("[*]", f".{FOLDED}")
 _STEP = re.compile(r"\.[^.\[]*|\['(?:[^'\\]|\\.)*'\]?|\[[^\]]*\]?")
 
 
@@ -45,6 +47,19 @@ def is_id(key: str) -> bool:
         return False
     runs = _DIGITS.findall(key)
     return len(runs) >= 4 or (len(runs) >= 2 and sum(map(len, runs)) * 4 >= len(key))
+
+
+def folded_path(path: str, folded: Collection[str]) -> str:
+    """The path where the children of the ``folded`` places are one field each."""
+    steps = _STEP.findall(path)
+    place = path[: len(path) - sum(map(len, steps))]
+    for step in steps:
+        place += _folded_step(step) if place in folded and step not in _FOLDED_STEPS else step
+    return place
+
+
+def _folded_step(step: str) -> str:
+    return "[*]" if step[0] == "[" and step[1:2] != "'" else f".{FOLDED}"
 
 
 class Keys:
@@ -68,15 +83,20 @@ class Keys:
         begin = path[: len(path) - sum(map(len, steps))]
         place = begin
         for step in steps:
-            if step not in ("[*]", ".{key}"):
+            if step not in _FOLDED_STEPS:
                 self._learn(place, step)
                 if place in self._folded:
-                    step = "[*]" if step[0] == "[" and step[1:2] != "'" else f".{FOLDED}"
+                    step = _folded_step(step)
             place += step
         if len(self._memo) >= MEMO:
             self._memo.clear()
         self._memo[path] = place
         return place
+
+    @property
+    def places(self) -> frozenset[str]:
+        """Those that are folded."""
+        return frozenset(self._folded)
 
     def folded(self, place: str) -> bool:
         """Whether the children of this place (``$.sessions``) are one field."""

@@ -113,6 +113,11 @@ class Endpoints:
             children -= gone
             self._places -= len(gone)
 
+    @property
+    def folded(self) -> frozenset[str]:
+        """Paths whose children are ``{name}``."""
+        return frozenset(self._folded)
+
     def _with_operation(self, request: Request) -> str:
         name = self.name(request.method, request.target)
         operation = operation_of(request)

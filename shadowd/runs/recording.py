@@ -25,6 +25,7 @@ from shadowd import __version__
 from shadowd.compare.content import content_untrusted
 from shadowd.errors import ShadowdError
 from shadowd.evidence.evidence import EXAMPLE_BODY, Example
+from shadowd.evidence.gathering import Shown
 from shadowd.evidence.latency import LatencySketch
 from shadowd.judge.assessment import Assessment, signatures
 from shadowd.redact.redaction import Redactor
@@ -32,6 +33,7 @@ from shadowd.store.batch import Batch
 from shadowd.store.ownfiles import check_regular, open_regular
 
 if TYPE_CHECKING:
+    from shadowd.evidence.examiner import Examiner
     from shadowd.runs.run import Run
     from shadowd.runs.slices import Slice
 
@@ -192,13 +194,21 @@ class Recorder:
             return title if kind in _TRANSPORT or title.endswith("(no body)") else f"error #{fingerprint[:8]}"
         return self._redactor.text(title, heard)
 
-    def trust(self, run: Run) -> None:
+    @property
+    def node(self) -> str:
+        return self._node
+
+    def shown(self) -> Shown:
+        """How evidence is redacted that leaves the daemon."""
+        return Shown(self.redacted, self._redactor.path, self._value, self._title, self._words_of)
+
+    def trust(self, examiner: Examiner) -> None:
         """What was taken up from the store was redacted before it was stored."""
-        for endpoint in run.examiner.endpoints.values():
+        for endpoint in examiner.endpoints.values():
             for field in endpoint.fields.values():
                 for group in field.groups.values():
                     self._heard.setdefault(group.name, set())
-        for fingerprint in run.examiner.signatures:
+        for fingerprint in examiner.signatures:
             self._heard.setdefault(fingerprint, set())
 
     def clean(self, run: Run) -> Iterator[None]:

@@ -182,7 +182,7 @@ class Keeper:
                 recalled.problem = "this host was started anew since, and times of two boots cannot be compared"
                 continue
             try:
-                recalled.kept = await trio.to_thread.run_sync(_thawed, row["data"])
+                recalled.kept = await trio.to_thread.run_sync(thawed_untrusted, row["data"])
             except ShadowdError as error:
                 recalled.problem = error.problem
 
@@ -202,7 +202,7 @@ class Keeper:
         away = max(0.0, time.time() - recalled.seen)
         run.id = recalled.run
         _take_up(run, recalled.kept, away)
-        self._recorder.trust(run)
+        self._recorder.trust(run.examiner)
 
 
 class Hold:
@@ -256,7 +256,7 @@ def _rows(database: Database, since: float) -> list[dict[str, Any]]:
     return database.resumable(since, (STOPPED, KILLED))
 
 
-def _thawed(packed: bytes) -> dict[str, Any]:
+def thawed_untrusted(packed: bytes) -> dict[str, Any]:
     """Raises FreezeError for what is no evidence, or none that can be judged."""
     unpacker = zlib.decompressobj()
     try:

@@ -5,13 +5,16 @@ The control socket and the HTTP door both come here; nothing here is asked more 
 
 from __future__ import annotations
 
+import base64
 import re
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from shadowd.compare.difference import KINDS, WHERES
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.evidence.rules import MAX_RULES
+from shadowd.runs.exporting import Exporter
 from shadowd.runs.recording import Recorder
 from shadowd.runs.run import Run
 from shadowd.runs.runs import Runs
@@ -22,6 +25,9 @@ from shadowd.store.schema import StoreError
 LISTED = 500
 #: Runs listed of a filter, newest first.
 RUNS_LISTED = 100
+#: Exports that wait to be fetched, the newest: each has some 100 KB, and 16 MB at most.
+EXPORTS = 2
+PAGE = 512 << 10  # bytes; as base64 two thirds of what one answer may have
 _RANKS = {"fail": 0, "inconclusive": 1, "pass": 2}
 _PLACES = "give --path '$.requestId', --header NAME, --cookie NAME, --turn '*' or --status"
 _LABEL_LIMIT = 200  # characters of a run's label
@@ -34,6 +40,8 @@ class Verdicts:
         self._roster = roster
         self._runs = runs
         self._recorder = recorder
+        self._exporter = Exporter(runs, recorder)
+        self._exports: dict[str, bytes] = {}
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], Awaitable[object]]]:
         """By their names on the control socket."""
@@ -52,6 +60,8 @@ class Verdicts:
                 _name(given), str(given.get("label") or ""), bool(given.get("restart"))
             ),
             "run.ls": lambda given: self.list_runs(_name(given)),
+            "evidence.export": lambda given: self.export(_name(given), str(given.get("run") or "")),
+            "evidence.page": lambda given: self.page(str(given.get("export") or ""), given.get("at")),
         }
 
     def names(self) -> list[str]:
@@ -125,6 +135,29 @@ class Verdicts:
         """Where production is asked from this host, for ``--curl``."""
         ports = run.entry.spec.ports
         return f"http://127.0.0.1:{ports[0][0]}" if ports else "http://127.0.0.1"
+
+    # --- evidence that leaves the host --------------------------------------------------------------------------------
+
+    async def export(self, name: str, run: str = "") -> dict[str, Any]:
+        """The evidence of one run, as ``shadowctl verdict --merge`` reads it: ``bytes`` of it are there to be fetched
+        with ``page`` under the name ``export``, until ``EXPORTS`` others were made."""
+        self._roster.find(name)
+        data = await self._exporter.export(name, run)
+        made = secrets.token_hex(8)
+        self._exports[made] = data
+        while len(self._exports) > EXPORTS:
+            del self._exports[next(iter(self._exports))]
+        return {"filter": name, "export": made, "bytes": len(data)}
+
+    async def page(self, export: str, at: object) -> dict[str, Any]:
+        """``PAGE`` bytes of it from there on, as base64: only text travels. With the last one it is forgotten."""
+        data = self._exports.get(export)
+        if data is None or not isinstance(at, int) or not 0 <= at < len(data):
+            raise ShadowdError("there is no such export any more", "write it anew: shadowctl evidence export")
+        page = data[at : at + PAGE]
+        if at + PAGE >= len(data):
+            del self._exports[export]
+        return {"data": base64.b64encode(page).decode()}
 
     # --- rules --------------------------------------------------------------------------------------------------------
 

@@ -115,6 +115,16 @@ class Database:
             (*reasons, since),
         )
 
+    def evidence_of(self, filter: str, run: str) -> dict[str, Any] | None:  # noqa: A002
+        """The newest run of the filter with this id or label that has evidence, as ``resumable`` gives it."""
+        rows = self._rows(
+            """SELECT evidence.*, runs.filter, runs.target, runs.label, runs.started
+            FROM runs JOIN evidence ON evidence.run = runs.id
+            WHERE runs.filter = ? AND (CAST(runs.id AS TEXT) = ? OR runs.label = ?) ORDER BY runs.id DESC LIMIT 1""",
+            (filter, run, run),
+        )
+        return rows[0] if rows else None
+
     def runs(self, filter: str | None = None) -> list[dict[str, Any]]:  # noqa: A002
         """Newest first: id, filter, target, label, key, started, ended (None while it lasts), reason, and the last
         verdict and score (None before the first)."""

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgpack
 
 from shadowd.capture.frames import FrameReader
 from shadowd.capture.tlslibs import LibraryError
@@ -18,11 +22,16 @@ from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
 from shadowd.compare.difference import Options
 from shadowd.control.wire import FrameDecoder, WireError
+from shadowd.evidence.carrying import from_bytes_untrusted, to_bytes
+from shadowd.evidence.conditions import MergeError, conditions_of
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.examining import Examining
+from shadowd.evidence.gathering import gather
+from shadowd.evidence.merging import EMPTY, EVIDENCE, merge
 from shadowd.evidence.rules import Rules
 from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange.exchange import Exchange, Request, Response
+from shadowd.judge.merged import assess_untrusted
 from shadowd.ledger.budget import Budget
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1_framing import ProtocolError
@@ -163,6 +172,37 @@ def libraries(data: bytes) -> None:
         find_key_log_untrusted(data)
 
 
+def evidence(data: bytes) -> None:
+    """Of another node: what is no error is judged, by itself and with another's."""
+    with contextlib.suppress(MergeError):
+        value = from_bytes_untrusted(to_bytes(EMPTY).partition(b"\n")[0] + b"\n" + zlib.compress(data, 1))
+        assess_untrusted(value)
+        assess_untrusted(merge(value, OTHER))
+
+
+def _value(node: str, status: int) -> Mapping[str, Any]:
+    """Of a node that saw one exchange."""
+    examiner = Examiner(Settings(min_span=1.0), Rules())
+    exchange = Exchange(0, Request(b"GET", b"/a", b"GET /a HTTP/1.1\r\n\r\n", b"", 0, 18, 10**9, 10**9), 0)
+    exchange.response, exchange.answered = _answer(200, b"{}"), True
+    candidate = Side()
+    candidate.response, candidate.first_byte, candidate.last_byte = _answer(status, b'{"a":1}'), 10**6, 10**6
+    examiner.examine(Trial(examiner, exchange, candidate, None))
+    part = {
+        "node": node, "began": 1.0, "seconds": 2.0, "eligible": 1, "notes": (), "unseen": "", "memory": None,
+        "production": None, "cpu": None,
+    }  # fmt: skip
+    return gather(examiner, conditions_of(examiner.settings, examiner.rules, "a", "http://b", ""), {node: part})
+
+
+def _answer(status: int, body: bytes) -> Response:
+    response = Response(status, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", 0, 2 * 10**9)
+    response.body, response.body_length, response.last_byte = body, len(body), 2 * 10**9
+    return response
+
+
+OTHER = _value("other", 200)
+
 TARGETS: dict[str, Target] = {
     "requests": requests,
     "responses": responses,
@@ -175,6 +215,7 @@ TARGETS: dict[str, Target] = {
     "metrics": metrics,
     "comparer": comparer,
     "libraries": libraries,
+    "evidence": evidence,
 }
 
 #: What a fuzzer begins with: a whole one of each kind.
@@ -222,3 +263,4 @@ SEEDS: dict[str, list[bytes]] = {
     "libraries": [elf_sample.library(), elf_sample.library(kind=b"crypto/tls.(*Config).writeKeyLog\0")],
 }  # fmt: skip
 SEEDS["exchanges"] = SEEDS["answers"]
+SEEDS["evidence"] = [msgpack.packb(EVIDENCE.write(_value("one", status)), use_bin_type=True) for status in (200, 500)]

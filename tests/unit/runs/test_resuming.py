@@ -202,7 +202,7 @@ class Told:
 
     @property
     def compared(self) -> list[int]:
-        return [resuming._thawed(row["data"])["examiner"].compared for row in self.rows]
+        return [resuming.thawed_untrusted(row["data"])["examiner"].compared for row in self.rows]
 
 
 def keeper_of(told: object) -> Keeper:
@@ -284,7 +284,7 @@ def test_traffic_goes_on_meanwhile_and_what_is_kept_is_of_one_moment(clock: Cloc
         clock.now += EVERY
         before = await kept_under_load(keeper, run, 1)
         assert told.compared == [before]
-        kept = resuming._thawed(told.rows[0]["data"])
+        kept = resuming.thawed_untrusted(told.rows[0]["data"])
         assert kept["eligible"] == kept["served"] == before
         assert run.examiner.compared == run.entry.filter.account.seen > before, "and nothing was lost"
 

@@ -1,0 +1,40 @@
+"""Files that a command writes: whole or not at all, and told before any work where they cannot be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from shadowd.errors import ShadowdError, UsageError
+
+
+def check_writable(path: Path) -> None:
+    """Before any work: a file that cannot be written is told at once."""
+    folder = path.parent if str(path.parent) else Path()
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory", "name a file in it")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a directory", "make it first, or name another file")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"{path} cannot be written", "name a file where you may write")
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Whole or not at all. A link keeps being one, and what is no regular file (/dev/null, a pipe) is written to."""
+    temporary: Path | None = None
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        path = Path(os.path.realpath(path))
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise ShadowdError(f"{path} cannot be written: {error.strerror}", "check the path and the disk") from None
