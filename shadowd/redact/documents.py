@@ -15,7 +15,7 @@ from typing import Protocol
 from shadowd.redact import pieces
 from shadowd.redact.harmless import elsewhere, identifies, said
 from shadowd.redact.names import SecretNames, bare, chosen, describes, is_topic, tells
-from shadowd.redact.secrets import SECRET_LETTERS, is_scrambled
+from shadowd.redact.secrets import MASK, SECRET_LETTERS, is_scrambled
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]', re.DOTALL)
 _LINE_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]')
@@ -180,7 +180,7 @@ class _Frame:
 def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NESTED) -> str:
     """Below a secret name every string and number is masked. ``split``: texts may go on in the next document."""
     edits: list[tuple[int, int, str] | None] = []
-    leaves: dict[str, list[tuple[int, int, str, int]]] = {}
+    leaves: dict[str, list[pieces.Part]] = {}
     names: dict[str, _Member] = {}  # of this body: they repeat in every element of a list
     secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
     stack = [_Frame(False, False)]
@@ -295,9 +295,10 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
             named = False
             if new != value:
                 edits.append((found.start(), found.end(), _quoted(new, token)))
-            elif split and frame.is_object and value and not member.repeated:
+            part = new == value or (pattern is _LINE_TOKEN and not MASK.fullmatch(new))  # of a text, or a secret's
+            if part and split and frame.is_object and value and not member.repeated:
                 path = "/".join(one.key for one in stack[1:][-12:])
-                leaves.setdefault(path, []).append((found.start(), found.end(), value, len(edits)))
+                leaves.setdefault(path, []).append((found.start(), found.end(), value, new))
             continue
         held = frame.label and frame.member.held
         if frame.columns is not None and not frame.is_object and frame.place in frame.columns:
@@ -324,7 +325,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         def whole(joined: str) -> str:
             return by.text(redacted(joined, by) if joined.lstrip()[:1] in ("{", "[") else joined)
 
-        kept += pieces.joined(leaves, whole, pattern is _LINE_TOKEN)
+        kept = pieces.joined(leaves, whole, pattern is _LINE_TOKEN) + kept  # the first of two for one place counts
     return _applied(text, kept)
 
 

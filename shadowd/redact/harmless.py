@@ -106,6 +106,14 @@ def placed(text: str, start: int, end: int) -> bool:
     )
 
 
+_FIVE = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}")
+
+
+def readable(word: str) -> bool:
+    """Whether letters can be a word: hardly a longer one has five consonants in a row (``strengths`` has)."""
+    return len(word) < 7 or _FIVE.search(word.lower().replace("ngths", "n")) is None
+
+
 def is_file(piece: str) -> bool:
     """Whether a segment of a path is the name of a file that pages load."""
     return "." in piece and any(found.end() == len(piece) for found in _FILE.finditer(piece))

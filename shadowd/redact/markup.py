@@ -117,7 +117,8 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
                 continue
             holds = name.lower().removeprefix("[").removesuffix("]") in _VALUES
             told = labelled or secret or inside or (weak and tells(weak, value)) or (asked and not is_word(value))
-            if (holds and told) or names.holds(name, value):
+            session = name == "data-session" and not is_word(value)
+            if (holds and told) or session or names.holds(name, value):
                 yield _span(attribute)
         likely = weak or likely
         if once and tag.lower() in _ASKING and not secret:  # a label and its field: what is typed there is an attribute

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shadowd.redact.harmless import computed, refers, said
+from shadowd.redact.harmless import computed, readable, refers, said
 from shadowd.redact.names import SecretNames, chosen, describes, is_topic, tells
 from shadowd.redact.nearby import STOP, is_metavariable, near
 from shadowd.redact.places import hinted
@@ -458,7 +458,8 @@ def _is_told(found: re.Match[str], text: str) -> bool:
     if quoted:
         made = len(inner) >= 12 or (len(inner) >= 6 and any(c.isdigit() for c in inner))
         return (verb is not None or strong or made) and " " not in inner and len(inner) > 3
-    digit, letter = any(c.isdigit() for c in inner), any(c.isalpha() for c in inner)
+    letter = any(c.isalpha() for c in inner)
+    digit = any(c.isdigit() for c in inner) or not (inner.isascii() and readable(inner))
     if verb is not None and inner.isdigit():
         return len(inner) >= 4
     if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in STOP:

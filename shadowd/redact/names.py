@@ -286,6 +286,8 @@ class SecretNames:
             return False
         if (self._extra and _holds(words, self._extra)) or name.lower() in _WHOLE:
             return True
+        if words in self._rows:
+            return True  # RelayState is no state
         plain = words if words[0] not in ("x", "my", "the") else words[1:]
         if len(plain) == 1 and plain[0] in _WHOLE and not name.lower().endswith("s"):
             return True
