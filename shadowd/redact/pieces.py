@@ -6,14 +6,11 @@ import json
 import re
 from collections.abc import Callable
 
-
 #: Where a string begins and ends, what it says, and what is shown of it alone.
 Part = tuple[int, int, str, str]
 
 
-def joined(
-    leaves: dict[str, list[Part]], masked: Callable[[str], str], events: bool
-) -> list[tuple[int, int, str]]:
+def joined(leaves: dict[str, list[Part]], masked: Callable[[str], str], events: bool) -> list[tuple[int, int, str]]:
     """What is secret only when the parts of a text are put together: a mask in the first, nothing in the others."""
     edits: list[tuple[int, int, str]] = []
     for parts in leaves.values():

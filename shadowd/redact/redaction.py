@@ -22,9 +22,10 @@ from urllib.parse import unquote_plus
 
 from shadowd.redact import documents, wires
 from shadowd.redact.addresses import DATE, QUERY, acts, given_in, is_word, leads, made, of_user, segments, signs_in
+from shadowd.redact.arguments import called
 from shadowd.redact.layers import LAYERED, layers
 from shadowd.redact.markup import MARKUP, arguments, columns, marked_up, tables
-from shadowd.redact.named import NOUN, SCHEMES, SIGN, called, named, unsigned
+from shadowd.redact.named import SCHEMES, SIGN, named, speaks, unsigned
 from shadowd.redact.names import SecretNames
 from shadowd.redact.patterns import compile_pattern, matches
 from shadowd.redact.secrets import MASK, Span, is_token, looks
@@ -138,7 +139,7 @@ class Redactor:
             by_name += marked_up(text, self.names)
             by_name += tables(text, self.names)
             by_name += arguments(text)
-        if NOUN.search(text):
+        if speaks(text):
             by_name += unsigned(text, self.names)
         if "\n" in text:
             by_name += columns(text, self.names)
