@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shadowd.redact.harmless import is_file, placed, readable
-from shadowd.redact.names import SecretNames
+from shadowd.redact.harmless import is_file, placed
+from shadowd.redact.names import SecretNames, readable
 from shadowd.redact.secrets import Span, is_token
 
 #: Segments of an address that allows one thing to who knows it.

@@ -37,10 +37,38 @@ def called(text: str, names: SecretNames) -> Iterator[Span]:
                     yield value.start() + quoted, value.end() - (quoted and value[0].endswith("'"))
 
 
+#: Members that hold what is bound to the placeholders of a statement beside them.
+BOUND = ("params", "parameters", "args", "arguments", "bindings", "binds", "bind")
+#: ``reset_token = $1``, ``password=?``
+_BOUND = re.compile(
+    r"(?<![\w.])(?P<name>[\w.]{2,64}+)[\"`\]]?\s{0,4}(?:=|<>|!=)\s{0,4}(?:\w{1,16}\()?(?:\$(?P<place>[0-9]{1,3})|\?|%s)"
+)
+_MARKS = re.compile(r"\?|%s")
+_INTO = re.compile(r"\((?P<columns>[\w\s,\"`]{1,2000})\)\s{0,4}VALUES\s{0,4}\(\s{0,4}(?:\$1\b|\?|%s)", re.IGNORECASE)
+
+
+def bound(statement: str, names: SecretNames) -> dict[int, str]:
+    """Of a statement with placeholders, the places of secrets and their names."""
+    found: dict[int, str] = {}
+    if into := _INTO.search(statement):
+        for place, name in enumerate(into["columns"].split(",")):
+            if names.secret(plain := name.strip(' \t\r\n"`')):
+                found[place] = plain
+        return found
+    marks, at = 0, 0
+    for one in _BOUND.finditer(statement):
+        marks += len(_MARKS.findall(statement, at, one.end()))
+        at = one.end()
+        if names.secret(one["name"]):
+            found[int(one["place"]) - 1 if one["place"] else marks - 1] = one["name"]
+    return found
+
+
 _ARGUMENT = r"\s{0,8}[\"'](?P<value>[^\"'\r\n]{1,400})[\"']"
 _CALLED = (
     re.compile(rf"\(\s{{0,8}}[\"'](?P<name>[\w.-]{{2,64}})[\"']\s{{0,8}},{_ARGUMENT}"),
     re.compile(rf"(?<!\w)(?P<name>[A-Za-z_]\w{{1,63}})\({_ARGUMENT}"),
+    re.compile(r"\{(?P<name>[a-z_]\w{1,63}),\s{0,4}(?:<<)?\"(?P<value>[^\"\r\n]{1,400})\""),  # Erlang
     re.compile(  # of Dockerfiles, csh, Windows, nginx, Apache
         r"^[ \t]{0,16}(?:ENV|ARG|setenv|setx|SetEnv|\w{2,16}_param|(?:proxy_set|add)_header|(?:Request)?Header set)"
         r"[ \t]{1,8}(?P<name>[A-Za-z_][\w.-]{1,100}+)[ \t]{1,8}[\"']?(?P<value>[^\s\"';]{1,400}+)",

@@ -24,7 +24,7 @@ _ATTRIBUTE = re.compile(
 MARKUP = re.compile(r"<[A-Za-z_!/]")
 #: Attributes that name what another one, or the text, holds.
 _LABELS = frozenset({"name", "id", "key", "property", "http-equiv", "type", "for", "formcontrolname", "itemprop", "n",
-                     "autocomplete", "field", "param", "headername"})  # fmt: skip
+                     "autocomplete", "field", "param", "headername", "placeholder", "aria-label"})  # fmt: skip
 _VALUES = frozenset({"value", "content", "val", "v", "data", "default", "text", "data-value", "string"})
 #: Elements whose text names what the next element holds (property lists, XML-RPC, and the like).
 _NAMING = frozenset(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from shadowd.redact.harmless import computed, readable, refers, said
-from shadowd.redact.names import SecretNames, chosen, describes, is_topic, tells
+from shadowd.redact.harmless import computed, refers, said
+from shadowd.redact.names import SecretNames, chosen, describes, is_topic, readable, tells
 from shadowd.redact.nearby import STOP, is_metavariable, near
 from shadowd.redact.places import PLACES, any_of, hinted
 from shadowd.redact.secrets import MASK, Span

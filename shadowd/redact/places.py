@@ -69,6 +69,14 @@ PLACES = tuple(
          r"(?:[ \t]?[\"'][^\"'\r\n]{1,200}[\"']|[\w$ ]{1,40}(?:\([\w ]{0,40}\))?)[ \t]?,[ \t]?[\"'])"
          r"([^\"'\r\n]{1,200})[\"'][ \t]?\)"),
         (("crypt(",), r"(?i:\bcrypt\()[ \t]?'([^'\r\n]{1,200})'"),
+        (("sp_addlogin", "sp_password", "login '", "login \""),
+         r"(?i:\b(?:sp_addlogin|sp_password|login))[ \t]{1,4}(?:@\w{1,32}[ \t]?=[ \t]?)?N?['\"][^'\"\r\n]{1,64}"
+         r"['\"],[ \t]{0,4}"
+         r"(?:@\w{1,32}[ \t]?=[ \t]?)?N?['\"]([^'\"\r\n]{1,200})"),
+        (("ssn", "social security"),
+         r"(?i:\b(?:SSN|social security(?: number| no\.?)?)\b)[:# \t]{1,4}([0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4})(?!\w)"),
+        (("for key",),
+         r"\bentry '([^'\r\n]{1,200})' for key '[\w.]{0,64}(?i:token|pass|secret|key|session|code|nonce|hash)"),
         (("crypt(", "hmac("),
          r"(?i:\b(?:pgp_\w{3}_|aes_)?(?:en|de)crypt(?:_\w{2,8})?|\bhmac)\([^()']{0,60}(?:'[^'\r\n]{0,200}'[^()']{0,40})?,"
          r"[ \t]?'([^'\r\n]{1,200})'[ \t]?[,)]"),
