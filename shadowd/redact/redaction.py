@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from shadowd.redact import documents, wires
-from shadowd.redact.addresses import DATE, QUERY, acts, given_in, is_word, leads, made, of_user, segments, signs_in
+from shadowd.redact.addresses import DATE, QUERY, acts, given_in, is_word, of_user, segments, signs_in
 from shadowd.redact.arguments import called
 from shadowd.redact.layers import LAYERED, layers
 from shadowd.redact.markup import MARKUP, arguments, columns, marked_up, tables
@@ -29,7 +29,7 @@ from shadowd.redact.named import SCHEMES, SIGN, named, speaks, unsigned
 from shadowd.redact.names import SecretNames
 from shadowd.redact.patterns import compile_pattern, matches
 from shadowd.redact.secrets import MASK, Span, is_token, looks
-from shadowd.redact.spans import WORDS, joined, known, ungrouped
+from shadowd.redact.spans import WORDS, joined, known, parts_of, ungrouped
 
 _COOKIE_ATTRIBUTES = frozenset(
     {"expires", "max-age", "domain", "path", "secure", "httponly", "samesite", "priority", "partitioned"}
@@ -85,7 +85,9 @@ class Redactor:
             return value
         if self.heard is not None:
             words = WORDS.findall(value[:400])
-            self.heard.update(map(hash, words if len(words) <= _PHRASE else ()))
+            if len(words) <= _PHRASE:
+                self.heard.update(map(hash, words))
+                self.heard.update(map(hash, parts_of(words)))
             self.heard.add(hash(value))
         digest = hmac.digest(self._key, value.encode("utf-8", "surrogatepass"), "sha256")
         return f"[redacted:{digest[:4].hex()}]"
@@ -229,8 +231,8 @@ class Redactor:
         """Whether a segment of a path is a secret where it stands."""
         if len(segment) < 6 or "{" in segment:
             return False
-        behind = any(leads(word, self.names) for word in parent.rsplit("/", 2)[-2:])
-        return is_token(segment) or (behind and made(segment))
+        path = f"{parent}/{segment}"
+        return any(end == len(path) for _, end in segments(path, self.names))
 
     def _field(self, line: str) -> str:
         name, colon, value = line.partition(":")

@@ -13,6 +13,12 @@ WORDS = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|]{3,200}+")
 _PIECES = re.compile(r"[^/@.!?\u2026*~-]{6,200}+")
 
 
+def parts_of(words: Iterable[str]) -> Iterator[str]:
+    """What stands between signs: a difference of two texts may show no more of a secret."""
+    for word in words:
+        yield from _PIECES.findall(word)
+
+
 def known(text: str, hashes: Collection[int]) -> Iterator[tuple[int, int, str]]:
     """Words of ``text`` that are in ``hashes``, or have it in them: ``-pX``, ``bob/X@db``, ``X.``"""
     for word in WORDS.finditer(text):
