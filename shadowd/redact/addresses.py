@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from shadowd.redact.harmless import is_file, placed
-from shadowd.redact.names import SecretNames
+from shadowd.redact.names import SecretNames, readable
 from shadowd.redact.secrets import Span, is_token
 
 #: Segments of an address that allows one thing to who knows it.
@@ -71,12 +71,23 @@ def of_user(pairs: list[str]) -> frozenset[str]:
     )
 
 
+#: Parameters of OAuth's steps (RFC 6749): beside one, ``code`` and ``state`` are what they are there.
+_FLOW = ("grant_type=", "response_type=", "redirect_uri=", "client_id=", "code_verifier=", "session_state=")
+
+
+def signs_in(pairs: list[str]) -> bool:
+    """Whether a query or a form is a step of OAuth."""
+    return any(pair.startswith(_FLOW) for pair in pairs)
+
+
 _BESIDE_USER = frozenset({"p", "s", "t"})
 
 
 def is_word(value: str) -> bool:
     """``state=CA``, ``code=active``."""
-    return len(value) <= 2 or (value.isalpha() and len(value) <= 12 and (value[1:].islower() or value.isupper()))
+    if len(value) <= 2:
+        return True
+    return value.isalpha() and len(value) <= 12 and (value[1:].islower() or value.isupper()) and readable(value)
 
 
 def made(piece: str) -> bool:
@@ -86,5 +97,7 @@ def made(piece: str) -> bool:
     digits = sum(c.isdigit() for c in piece)
     letters = sum(c.isalpha() for c in piece)
     if len(piece) >= 6 and digits and letters and not re.fullmatch(r"v[0-9]{1,3}|[a-z]{1,30}[0-9]", piece):
+        return True
+    if piece.isalpha() and not readable(piece):
         return True
     return len(piece) >= 16 and letters >= 12 and not piece.islower()

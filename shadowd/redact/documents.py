@@ -9,32 +9,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from shadowd.redact import pieces
+from shadowd.redact.arguments import BOUND, bound
 from shadowd.redact.harmless import elsewhere, identifies, said
+from shadowd.redact.members import LABELS, Frame, Member
 from shadowd.redact.names import SecretNames, bare, chosen, describes, is_topic, tells
-from shadowd.redact.secrets import SECRET_LETTERS, is_scrambled
+from shadowd.redact.secrets import MASK, SECRET_LETTERS, is_scrambled
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]', re.DOTALL)
 _LINE_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|-?[0-9][0-9.eE+-]*+|[{}\[\],]')
 _COLON = re.compile(r"\s*+:")
-#: Members that name what another member of the same object holds.
-_LABELS = frozenset(
-    {"name", "key", "k", "id", "field", "param", "parameter", "header", "property", "attribute", "variable", "setting",
-     "option", "claim", "envvar", "env", "column", "fieldname", "keyname", "path", "loc", "pointer", "target",
-     "instancepath", "propertypath", "propertyname"}
-)  # fmt: skip
-_NAMING = ("name", "key", "label", "field")  # keyName, settingKey
-_KINDS = frozenset({"type", "kind", "purpose"})  # these too, but of passwords alone: ``token`` is a kind of many things
 _HIDDEN = frozenset({"CONCEALED", "concealed", "SecureString", "secureString"})
-_HELD = frozenset(
-    {"value", "v", "val", "values", "content", "default", "defaultvalue", "rawvalue", "stringvalue", "plaintext",
-     "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data", "input",
-     "rejectedvalue", "received", "actual", "given", "got", "example", "result", "payload", "property",
-     "repeat", "confirm", "again", "retype"}
-)  # fmt: skip
 #: Members that name columns, and those that hold rows of as many cells.
 _HEADINGS = frozenset(
     {
@@ -53,19 +42,11 @@ _HEADINGS = frozenset(
         "columninfo",
     }
 )
-_ROWS = frozenset({"values", "rows", "data", "records", "row", "results", "value", "items", "body", "vals",
+_ROWS = frozenset({*BOUND, "values", "rows", "data", "records", "row", "results", "value", "items", "body", "vals",
                    "f", "cells"})  # fmt: skip
-#: Members of events that repeat and hold no part of a text.
-_REPEATED = frozenset(
-    {"id", "type", "object", "model", "role", "event", "name", "status", "index", "created", "finish_reason",
-     "system_fingerprint", "obfuscation", "signature", "provider", "native_finish_reason", "created_at",
-     "stop_reason", "phase", "responseid", "modelversion"}
-)  # fmt: skip
 _SCORES = frozenset({"logprob", "logprobs", "bytes", "special", "top_logprobs", "prob", "probability", "score", "rank"})
 #: A Secret of Kubernetes, or what Vault answers: all of its ``data`` is one.
 KUBERNETES = re.compile(r"(?<![\w.])kind[\"']?\s{0,4}:\s{0,4}[\"']?Secret\b|\"lease_(?:id|duration)\"\s{0,4}:")
-#: Members that name a procedure; if it logs somebody in, the arguments by their place are secrets.
-_CALLS = frozenset({"method", "procedure", "function", "action", "command", "cmd", "op", "operation", "rpc", "call"})
 _ARGUMENTS = frozenset({"params", "args", "arguments", "argv", "parameters", "positional"})
 _LOGS_IN = re.compile(
     r"(?i:log_?(?:in|on)|sign_?[io]n|auth(?!ors?\b)|(?:set|change|reset|check|verify|update)_?(?:pass|pin|pw|token|otp)"
@@ -92,14 +73,6 @@ _NESTED = 3  # documents within strings of documents
 _DEPTH = 400  # containers whose names are told apart; deeper ones share the last's
 
 
-_ID = re.compile(
-    r"(?:\A|[_.-])(?:id|ids|uuid|guid|ulid|cuid|uid|etag|fingerprint|sha[0-9]{0,3}|shasum|commit|digest|checksum|revision"
-    r"|ref|parent|cursor|integrity|trace|span|etags?|md5|slug|after|before|avatar|icon|banner)\Z"
-    r"|[a-z0-9](?:Id|ID|Ids|Sha|Hash|Digest|Uuid|Guid|Uid|UID|Ref|Cursor|Fingerprint|Head|Checksum)\Z"
-    r"|\A(?:ID|Id|SHA|ETag|UUID)\Z"
-)
-
-
 #: Private members of a JSON Web Key (RFC 7518 §6); each has a ``kty``.
 _JWK = frozenset({"k", "d", "p", "q", "dp", "dq", "qi"})
 _JWK_PUBLIC = frozenset({"n", "e", "x", "y", "x5t", "x5t#S256"})
@@ -118,72 +91,13 @@ class Redactor(Protocol):
     def identifier(self, text: str) -> str: ...
 
 
-class _Member:
-    """What the name of a member says."""
-
-    __slots__ = (
-        "bare",
-        "calls",
-        "describes",
-        "held",
-        "identifies",
-        "kind",
-        "labels",
-        "low",
-        "repeated",
-        "secret",
-        "shown",
-        "weak",
-    )
-
-    def __init__(self, name: str, secret: bool, shown: str, weak: bool) -> None:
-        self.secret = secret
-        self.shown = shown  # the name, redacted
-        self.weak = weak
-        self.low = low = name.lower()
-        self.kind = low in _KINDS
-        self.labels = self.kind or low in _LABELS or low.endswith(_NAMING)
-        self.held = low in _HELD or low.endswith("value")
-        self.calls = low in _CALLS
-        self.bare = low in ("key", "code")
-        self.identifies = _is_id(name)
-        self.repeated = self.identifies or low in _REPEATED
-
-
-class _Frame:
-    """One open object or array."""
-
-    __slots__ = ("before", "calls", "columns", "deep", "first", "fresh", "headings", "is_object", "key",
-                 "label", "leads", "member", "pending", "place", "score", "secret", "tokens", "told")  # fmt: skip
-
-    def __init__(self, secret: bool, is_object: bool) -> None:
-        self.secret = secret
-        self.is_object = is_object
-        self.told = False  # what describes the secret is none
-        self.first = True  # nothing was opened in it yet
-        self.leads = False  # it is the first of an array
-        self.key = ""
-        self.member = _NONE
-        self.label = False  # a member said that another one is secret
-        self.pending: list[tuple[int, int, str]] = []  # values whose label may follow
-        self.before = ""  # the string before, of an array
-        self.tokens: list[int] = []  # edits of members named token, by their index
-        self.score = False
-        self.calls = False  # a member named a procedure that logs in
-        self.deep = False  # ``label`` holds for what is below as well
-        self.headings: list[str] | None = None  # of an array that names columns
-        self.columns: dict[int, str] | None = None  # names of cells that are secret, of this array or of those below
-        self.fresh = False  # whether they were named in this very object
-        self.place = 0  # in an array with ``columns``
-
-
 def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NESTED) -> str:
     """Below a secret name every string and number is masked. ``split``: texts may go on in the next document."""
     edits: list[tuple[int, int, str] | None] = []
-    leaves: dict[str, list[tuple[int, int, str, int]]] = {}
-    names: dict[str, _Member] = {}  # of this body: they repeat in every element of a list
+    leaves: dict[str, list[pieces.Part]] = {}
+    names: dict[str, Member] = {}  # of this body: they repeat in every element of a list
     secret_name = (by.sealed if KUBERNETES.search(text) else by.names).secret
-    stack = [_Frame(False, False)]
+    stack = [Frame(False, False)]
     ids: frozenset[str] | None = None  # of this body, once something would be masked
     also, open_ = (_JWK, _JWK_PUBLIC) if '"kty"' in text else (frozenset[str](), frozenset[str]())
     if "$" in text and '"variables"' in text:  # GraphQL: ``login(password: $p)`` says what ``p`` is
@@ -220,7 +134,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 if member is None:
                     named = secret_name(value) or value in also
                     weak = not named and by.names.weak(value)
-                    member = names[value] = _Member(value, named, by.text(value), weak)
+                    member = names[value] = Member(value, named, by.text(value), weak)
                 named = member.secret
                 frame.key = value
                 frame.member = member
@@ -233,7 +147,9 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
             member = frame.member
             if frame.is_object:
                 if member.labels:
-                    label = len(value) < 100 and secret_name(value) and " " not in value
+                    label = (
+                        len(value) < 100 and " " not in value and (secret_name(value) or _is_coded(value, secret_name))
+                    )
                     label = label and (not member.kind or "pass" in value.lower() or "secret" in value.lower())
                     label = label or (member.kind and value in _HIDDEN)
                     frame.label = frame.label or label
@@ -242,6 +158,8 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 if member.calls:
                     frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
                     frame.label = frame.label or (frame.calls and _RENEWS.search(value) is not None)
+                if "=" in value and frame.columns is None and ("$1" in value or "?" in value or "%s" in value):
+                    frame.columns = bound(value, by.names) or None
                 if member.low in _HEADING and len(stack) > 1 and stack[-2].headings is not None:
                     stack[-2].headings.append(value)
             else:
@@ -251,7 +169,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 held = frame.label = bool(frame.before) and made and secret_name(frame.before)
                 held = held or (frame.before in _OPTIONS and _OPTION_VALUE.match(value) is not None)
                 frame.label = held
-                if len(stack) > 2 and stack[-2].member.low in _LABELS and len(value) < 100 and secret_name(value):
+                if len(stack) > 2 and stack[-2].member.low in LABELS and len(value) < 100 and secret_name(value):
                     stack[-2].label = True  # "loc": ["body", "password"]
                 if frame.headings is not None:
                     frame.headings.append(value)
@@ -295,9 +213,10 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
             named = False
             if new != value:
                 edits.append((found.start(), found.end(), _quoted(new, token)))
-            elif split and frame.is_object and value and not member.repeated:
+            part = new == value or (pattern is _LINE_TOKEN and not MASK.fullmatch(new))  # of a text, or a secret's
+            if part and split and frame.is_object and value and not member.repeated:
                 path = "/".join(one.key for one in stack[1:][-12:])
-                leaves.setdefault(path, []).append((found.start(), found.end(), value, len(edits)))
+                leaves.setdefault(path, []).append((found.start(), found.end(), value, new))
             continue
         held = frame.label and frame.member.held
         if frame.columns is not None and not frame.is_object and frame.place in frame.columns:
@@ -324,7 +243,7 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         def whole(joined: str) -> str:
             return by.text(redacted(joined, by) if joined.lstrip()[:1] in ("{", "[") else joined)
 
-        kept += pieces.joined(leaves, whole, pattern is _LINE_TOKEN)
+        kept = pieces.joined(leaves, whole, pattern is _LINE_TOKEN) + kept  # the first of two for one place counts
     return _applied(text, kept)
 
 
@@ -338,13 +257,23 @@ def _applied(text: str, edits: list[tuple[int, int, str]]) -> str:
     return "".join([*parts, text[done:]]) if parts else text
 
 
-def _opened(text: str, at: int, frame: _Frame, secret: bool, by: Redactor) -> _Frame:
+def _is_coded(value: str, secret_name: Callable[[str], bool]) -> bool:
+    """Whether a name in base64 is one of a secret, as etcd gives its keys."""
+    if len(value) % 4 or not value.startswith("L"):  # "/"
+        return False
+    try:
+        return secret_name(b64decode(value, validate=True).decode("ascii"))
+    except ValueError:
+        return False
+
+
+def _opened(text: str, at: int, frame: Frame, secret: bool, by: Redactor) -> Frame:
     """What begins before ``at``: an object or an array, which may name columns, or hold rows of them."""
     is_object = text[at - 1] == "{"
     if is_object and frame.columns and not frame.is_object:  # a cell
         name = frame.columns.get(frame.place, "")
         secret = secret or (by.names.secret(name) and _CELL.match(text, at) is not None)
-    inner = _Frame(secret, is_object)
+    inner = Frame(secret, is_object)
     inner.leads, frame.first = frame.first and not frame.is_object, False
     if secret:
         shown = is_object and _SHOWN.match(text, at) is not None
@@ -364,12 +293,12 @@ def _opened(text: str, at: int, frame: _Frame, secret: bool, by: Redactor) -> _F
     return inner
 
 
-def _around(stack: list[_Frame]) -> str:
+def _around(stack: list[Frame]) -> str:
     """The name of the object that is open, or of the array that it is in."""
     return next((one.key for one in reversed(stack[-3:-1]) if one.key), "")
 
 
-def _close(frame: _Frame, around: _Frame, edits: list[tuple[int, int, str] | None], by: Redactor) -> None:
+def _close(frame: Frame, around: Frame, edits: list[tuple[int, int, str] | None], by: Redactor) -> None:
     """An object is over: its label may have come last, and a token with a score is a word of a model."""
     if frame.headings:
         columns = _secret_columns(frame.headings, by.names)
@@ -402,13 +331,6 @@ def _follows(value: str, ids: frozenset[str], by: Redactor) -> bool:
         return False
     plain = _TOKENS.sub(lambda found: "id" if found[0] in ids else found[0], value)
     return by.text(plain) == plain
-
-
-def _is_id(name: str) -> bool:
-    return len(name) < 64 and _ID.search(name) is not None
-
-
-_NONE = _Member("", False, "", False)
 
 
 def _is_cut(token: str) -> bool:

@@ -28,7 +28,7 @@ _ID = re.compile(
 _NO_ID = frozenset(
     {"key", "api", "tok", "token", "pat", "sess", "session", "sec", "secret", "auth", "pass", "pwd", "live", "test",
      "prod", "access", "refresh", "bot", "app", "sk", "rk", "pk", "ak", "priv", "sid", "state", "code", "nonce", "ek",
-     "apikey", "hf", "npm", "ntn", "whsec"}
+     "apikey", "hf", "npm", "ntn", "whsec", "vercel", "vcp", "vci", "vca", "vcr", "vck"}
 )  # fmt: skip
 #: Digests as Subresource Integrity and registries write them.
 _DIGESTED = re.compile(r"(?i:\b(?:sha(?:1|224|256|384|512)|md5)[-:])[A-Za-z0-9+/]{0,64}\Z")

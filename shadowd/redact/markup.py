@@ -24,7 +24,7 @@ _ATTRIBUTE = re.compile(
 MARKUP = re.compile(r"<[A-Za-z_!/]")
 #: Attributes that name what another one, or the text, holds.
 _LABELS = frozenset({"name", "id", "key", "property", "http-equiv", "type", "for", "formcontrolname", "itemprop", "n",
-                     "autocomplete", "field", "param", "headername"})  # fmt: skip
+                     "autocomplete", "field", "param", "headername", "placeholder", "aria-label"})  # fmt: skip
 _VALUES = frozenset({"value", "content", "val", "v", "data", "default", "text", "data-value", "string"})
 #: Elements whose text names what the next element holds (property lists, XML-RPC, and the like).
 _NAMING = frozenset(
@@ -117,7 +117,8 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
                 continue
             holds = name.lower().removeprefix("[").removesuffix("]") in _VALUES
             told = labelled or secret or inside or (weak and tells(weak, value)) or (asked and not is_word(value))
-            if (holds and told) or names.holds(name, value):
+            session = name == "data-session" and not is_word(value)
+            if (holds and told) or session or names.holds(name, value):
                 yield _span(attribute)
         likely = weak or likely
         if once and tag.lower() in _ASKING and not secret:  # a label and its field: what is typed there is an attribute

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 
 from shadowd.redact.harmless import computed, refers, said
-from shadowd.redact.names import SecretNames, chosen, describes, is_topic, tells
+from shadowd.redact.names import SecretNames, chosen, describes, is_topic, readable, tells
 from shadowd.redact.nearby import STOP, is_metavariable, near
-from shadowd.redact.places import hinted
+from shadowd.redact.places import PLACES, any_of, hinted
 from shadowd.redact.secrets import MASK, Span
 
 #: Names that are also ordinary words: ``unexpected token: end`` holds no secret, ``token: a81f22`` does.
@@ -260,7 +260,7 @@ def _below(text: str, at: int, indent: int, *, literal: bool, topic: bool) -> It
 
 # --- without a sign ---------------------------------------------------------------------------------------------------
 
-_NOUN = (
+_NOUNS = (
     r"(?P<flag>--?)?(?P<noun>pass(?:word|wd|phrase|code|wort)?|pwd|pw|kennwort|pin|otp|api[ _-]?key"
     r"|(?:access|secret|auth|private)[ _-]?key|(?:access|auth|api|refresh|session|csrf|reset|security)?[ _-]?token"
     r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
@@ -283,7 +283,7 @@ _SENTENCE = (
     r"|to|as|by|with|ist|lautet|est|es|è|é)))?"
     r":?\s{1,4}(?P<value>[\"'`][^\"'`\r\n]{1,200}[\"'`]?|[^\s\"'`<>,;(){}]{1,400}+)"
 )
-_PROSE = re.compile(_SENTENCE.replace("NOUN", _NOUN), re.IGNORECASE)
+_PROSE = re.compile(_SENTENCE.replace("NOUN", _NOUNS), re.IGNORECASE)
 _FOREIGN_PROSE = re.compile(_SENTENCE.replace("NOUN", _FOREIGN), re.IGNORECASE)
 _SYMBOL = re.compile(r"[^\w\s.:/-]")
 _COMMAND = re.compile(
@@ -367,78 +367,26 @@ def unsigned(text: str, names: SecretNames) -> Iterator[Span]:
         yield from (found.span(1) for found in _PGPASS.finditer(text))
 
 
-def called(text: str, names: SecretNames) -> Iterator[Span]:
-    """Arguments and rows: ``define("DB_PASS", "…")``, ``setPassword("…")``, ``INSERT … VALUES``, ``name: X`` above
-    ``value: …``."""
-    for pattern in (
-        *_CALLED,
-        _ABOVE,
-        _BELOW,
-        _BESIDE,
-        _CELLS,
-        _LABELLED,
-        _ARGUED,
-        *((_BINARY,) if "\0" in text else ()),
-    ):
-        yield from (found.span("value") for found in pattern.finditer(text) if names.secret(found["name"]))
-    inserts = list(_INSERT.finditer(text))
-    ends = [*(one.start() for one in inserts), len(text)][1:]
-    for insert, end in zip(inserts, ends, strict=True):
-        columns = [name.strip(' \t\r\n"`[]') for name in insert["columns"].split(",")]
-        secret = {place for place, name in enumerate(columns) if names.secret(name)}
-        for values in _VALUES.finditer(text, insert.end(), end) if secret else ():
-            for place, value in enumerate(_CELL.finditer(text, values.start() + 1, values.end() - 1)):
-                if place % len(columns) in secret and value[0].strip():
-                    quoted = value[0].startswith("'")
-                    yield value.start() + quoted, value.end() - (quoted and value[0].endswith("'"))
+_SPOKEN = (
+    "pass", "pwd", "pw", "kennwort", "cvv", "cvc", "csc", "puk", "code", "codi", "kode", "kodi", "códi", "tan ", "tan:",
+    "log in", "logged in", "log on", "sign in", "signed in", "senha", "contrase", "clave", "pin", "otp", "key", "token",
+    "secret", "cred", "auth", "session", "login", "identif", "oper ", "apop", "-u", "community", "com2sec", ": psk",
+    ": eap", "add-mask", "connect", "pdo", "비번", "비밀번호", "패스워드", " on >", " on #", "verif", "confirm",
+    "wifi:",
+)  # fmt: skip
+#: Hints of tables that are in everything: what they are of is found with other words, or not at all.
+_EVERYWHERE = frozenset(
+    {":", "]", "user", "user ", "username", "access", "account", "send", "option ", " is ", " ist ", "shared", "chap",
+     "pap", "ftp", "ssh", "enable", "-server", "attempt", "*\n", "* \n", "*\r", "rar ", "ldap", "wep", "ntp"}
+)  # fmt: skip
+_HINTS = frozenset(hint for hints, _ in (*PLACES, *_OWN) for hint in hints)
+_NOUN = any_of({*_SPOKEN, *(_HINTS - _EVERYWHERE)})
+_OF_HOSTS = re.compile(r":(?:[0-9]{3,5}|\*):|\]:[0-9]|\][ \t]+\S{1,64}:|\*[ \t]*\r?\n")
 
 
-_ARGUMENT = r"\s{0,8}[\"'](?P<value>[^\"'\r\n]{1,400})[\"']"
-_CALLED = (
-    re.compile(rf"\(\s{{0,8}}[\"'](?P<name>[\w.-]{{2,64}})[\"']\s{{0,8}},{_ARGUMENT}"),
-    re.compile(rf"(?<!\w)(?P<name>[A-Za-z_]\w{{1,63}})\({_ARGUMENT}"),
-    re.compile(  # of Dockerfiles, csh, Windows, nginx, Apache
-        r"^[ \t]{0,16}(?:ENV|ARG|setenv|setx|SetEnv|\w{2,16}_param|(?:proxy_set|add)_header|(?:Request)?Header set)"
-        r"[ \t]{1,8}(?P<name>[A-Za-z_][\w.-]{1,100}+)[ \t]{1,8}[\"']?(?P<value>[^\s\"';]{1,400}+)",
-        re.MULTILINE,
-    ),
-)
-_NAMING = r"[\"']?(?:name|key|k|field|variable)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?P<name>[\w.-]{2,64})"
-_NAMED_VALUE = r"[\"']?(?:value|val|v|content|default)[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?(?P<value>[^\r\n\"']{1,400})"
-_NEXT_LINE = r"[\"']?[ \t,]*+\r?\n[ \t]*+"
-_ABOVE = re.compile(rf"^[ \t]*+(?:- )?[ \t]*+{_NAMING}{_NEXT_LINE}{_NAMED_VALUE}", re.MULTILINE | re.IGNORECASE)
-_BELOW = re.compile(rf"^[ \t]*+(?:- )?[ \t]*+{_NAMED_VALUE}{_NEXT_LINE}{_NAMING}", re.MULTILINE | re.IGNORECASE)
-_BESIDE = re.compile(
-    rf"{_NAMING}[\"']?[ \t]{{0,4}},[ \t]{{0,8}}[\"']?(?:value|val|v|content|default)[\"']?[ \t]{{0,4}}[:=]"
-    r"[ \t]{0,4}[\"']?(?P<value>[^\r\n\"',}\]]{1,400})",
-    re.IGNORECASE,
-)
-_ARGUED = re.compile(  # ["redis-server", "--requirepass", "…"]
-    r"[\"'](?:--?|/)(?P<name>[A-Za-z][\w.-]{2,63})[\"']\s{0,8},\s{0,8}[\"'](?P<value>[^\"'\r\n-][^\"'\r\n]{0,400})[\"']"
-)
-_LABELLED = re.compile(  # variable "db_pw" { default = "…" }
-    r"[\"'](?P<name>[\w.-]{2,64})[\"']\s{0,4}\{[^{}]{0,400}?\b(?:default|value|secret_string|content|result)"
-    r"[ \t]{0,16}[:=][ \t]{0,4}[\"'](?P<value>[^\"'\r\n]{1,400})"
-)
-_CELLS = re.compile(
-    r"^[ \t]{0,8}\|[ \t]{0,8}(?P<name>[\w. *`-]{2,40}?)[ \t]{0,8}\|[ \t]{0,8}(?P<value>[^|\r\n]{1,400})", re.MULTILINE
-)
-_BINARY = re.compile(r"(?<![\w.-])(?P<name>[A-Za-z_][\w.-]{2,63}+)[\0-\x1f\x7f]{1,8}(?P<value>[\x20-\x7e]{4,400}+)")
-_INSERT = re.compile(
-    r"\bINTO\s{1,4}[\w.\"`\[\]]{1,128}\s{0,4}\((?P<columns>[^()]{1,2000})\)\s{0,8}VALUES\b", re.IGNORECASE
-)
-_VALUES = re.compile(r"\((?:'(?:[^']|'')*+'|[^'()])*+\)")
-_CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")
-
-
-#: No secret stands behind a noun in a text without one.
-NOUN = re.compile(
-    r"pass|pwd|pw\b|kennwort|cv[vc]|csc|puk\b"
-    r"|[ck]od[ei]|c[oó]di[gc]|\bm?tan\b|\b(?:log|sign)(?:ged|ed)? in\b|senha|contrase|clave"
-    r"|\bpin|otp|key|token|secret|credential|auth|code|session|AUTH|LOGIN|IDENTIFY|OPER|APOP|login|-u|--user"
-    r"|IDENTIFIED|WIFI:|community|com2sec|PSK|EAP|createUser|-U|add-mask|connect|PDO|mysqli|비번|비밀번호|패스워드|[^\s:]:(?:[0-9]{3,5}|\*):[^:\s]",
-    re.IGNORECASE,
-)
+def speaks(text: str) -> bool:
+    """Whether ``unsigned`` may find something in ``text``."""
+    return _NOUN.search(text.lower()) is not None or _OF_HOSTS.search(text) is not None
 
 
 _THE_SECRET = re.compile(r"(?i:\b(?:the|my|our|your|their) secret\Z)")
@@ -458,7 +406,8 @@ def _is_told(found: re.Match[str], text: str) -> bool:
     if quoted:
         made = len(inner) >= 12 or (len(inner) >= 6 and any(c.isdigit() for c in inner))
         return (verb is not None or strong or made) and " " not in inner and len(inner) > 3
-    digit, letter = any(c.isdigit() for c in inner), any(c.isalpha() for c in inner)
+    letter = any(c.isalpha() for c in inner)
+    digit = any(c.isdigit() for c in inner) or not (inner.isascii() and readable(inner))
     if verb is not None and inner.isdigit():
         return len(inner) >= 4
     if inner.isalpha() and len(inner) >= 6 and verb is not None and inner.lower() not in STOP:

@@ -198,9 +198,20 @@ _PLAIN = re.compile(r"[A-Za-z]*[._:/-]?[0-9]{1,6}\Z|[0-9]+[A-Za-z]{0,3}\Z|[A-Za-
 _SIGNS = re.compile(r"[\s./:@\\(){}<>\[\],;%$]")
 
 
+_FIVE = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}")
+
+
+def readable(word: str) -> bool:
+    """Whether letters can be a word: hardly a longer one has five consonants in a row (``strengths`` has)."""
+    return len(word) < 7 or _FIVE.search(word.lower().replace("ngths", "n")) is None
+
+
 def chosen(value: str) -> bool:
     """Whether somebody chose or made ``value`` to be hard to guess: 6 to 200 characters, letters with digits among
-    them, no blank and no sign of an address, a time or a sentence; not a word with a number."""
+    them, no blank and no sign of an address, a time or a sentence; not a word with a number. Or eight letters and
+    more that are no word."""
+    if value.isalpha():
+        return 8 <= len(value) <= 200 and value.isascii() and not readable(value)
     return (
         6 <= len(value) <= 200 and not _SIGNS.search(value) and not _PLAIN.match(value) and any(map(str.isdigit, value))
     )
@@ -286,6 +297,8 @@ class SecretNames:
             return False
         if (self._extra and _holds(words, self._extra)) or name.lower() in _WHOLE:
             return True
+        if words in self._rows:
+            return True  # RelayState is no state
         plain = words if words[0] not in ("x", "my", "the") else words[1:]
         if len(plain) == 1 and plain[0] in _WHOLE and not name.lower().endswith("s"):
             return True

@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable
 
+#: Where a string begins and ends, what it says, and what is shown of it alone.
+Part = tuple[int, int, str, str]
 
-def joined(
-    leaves: dict[str, list[tuple[int, int, str, int]]], masked: Callable[[str], str], events: bool
-) -> list[tuple[int, int, str]]:
+
+def joined(leaves: dict[str, list[Part]], masked: Callable[[str], str], events: bool) -> list[tuple[int, int, str]]:
     """What is secret only when the parts of a text are put together: a mask in the first, nothing in the others."""
     edits: list[tuple[int, int, str]] = []
     for parts in leaves.values():
@@ -23,14 +24,16 @@ def joined(
         if told == whole:
             continue
         # what is the same at the beginning and at the end of a changed stretch stays in its part
-        edits += _spread(parts, whole, told)
+        alone = {part[0]: part[3] != part[2] for part in parts}  # in which something was found
+        for start, end, new in _spread(parts, whole, told):
+            edits.append((start, end, json.dumps(masked(json.loads(new))) if alone[start] else new))
     return edits
 
 
 _MASKED = re.compile(r"\[redacted:[0-9a-f]{8}\]")
 
 
-def _spread(parts: list[tuple[int, int, str, int]], whole: str, masked: str) -> list[tuple[int, int, str]]:
+def _spread(parts: list[Part], whole: str, masked: str) -> list[tuple[int, int, str]]:
     """The masks put back into the parts: the text between two masks is found in order."""
     spans: list[tuple[int, int, str]] = []
     at = done = 0

@@ -17,18 +17,19 @@ import hmac
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 from urllib.parse import unquote_plus
 
 from shadowd.redact import documents, wires
-from shadowd.redact.addresses import DATE, QUERY, acts, given_in, is_word, leads, made, of_user, segments
+from shadowd.redact.addresses import DATE, QUERY, acts, given_in, is_word, of_user, segments, signs_in
+from shadowd.redact.arguments import called
 from shadowd.redact.layers import LAYERED, layers
 from shadowd.redact.markup import MARKUP, arguments, columns, marked_up, tables
-from shadowd.redact.named import NOUN, SCHEMES, SIGN, called, named, unsigned
+from shadowd.redact.named import SCHEMES, SIGN, named, speaks, unsigned
 from shadowd.redact.names import SecretNames
 from shadowd.redact.patterns import compile_pattern, matches
 from shadowd.redact.secrets import MASK, Span, is_token, looks
+from shadowd.redact.spans import WORDS, joined, known, parts_of, ungrouped
 
 _COOKIE_ATTRIBUTES = frozenset(
     {"expires", "max-age", "domain", "path", "secure", "httponly", "samesite", "priority", "partitioned"}
@@ -59,7 +60,6 @@ _DEPTH = 3  # of texts within texts: an address in a parameter of an address in 
 
 _ECHO = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|?#/]{6,200}+")
 _ECHOES = 4096
-_WORDS = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|]{3,200}+")
 _PHRASE = 6  # words: longer values are sentences, whose words are everybody's
 
 _ADDRESS = re.compile(r"(?<=://)[^\s\"'<>?#)]{1,2000}+|(?<![\w/])/[\w.~%@:+-]+/[^\s\"'<>?#)]{1,2000}+")
@@ -84,8 +84,10 @@ class Redactor:
         if not value or MASK.fullmatch(value):
             return value
         if self.heard is not None:
-            words = _WORDS.findall(value[:400])
-            self.heard.update(map(hash, words if len(words) <= _PHRASE else ()))
+            words = WORDS.findall(value[:400])
+            if len(words) <= _PHRASE:
+                self.heard.update(map(hash, words))
+                self.heard.update(map(hash, parts_of(words)))
             self.heard.add(hash(value))
         digest = hmac.digest(self._key, value.encode("utf-8", "surrogatepass"), "sha256")
         return f"[redacted:{digest[:4].hex()}]"
@@ -125,7 +127,7 @@ class Redactor:
         if self._echoes:
             found += self._repeated(text)
         if also:
-            found += [(*one.span(), one[0]) for one in _WORDS.finditer(text) if hash(one[0]) in also]
+            found += known(text, also)
         return self._masked(text, found) if found else text
 
     def _spans(self, text: str, depth: int) -> Iterator[tuple[int, int, str]]:
@@ -139,7 +141,7 @@ class Redactor:
             by_name += marked_up(text, self.names)
             by_name += tables(text, self.names)
             by_name += arguments(text)
-        if NOUN.search(text):
+        if speaks(text):
             by_name += unsigned(text, self.names)
         if "\n" in text:
             by_name += columns(text, self.names)
@@ -176,8 +178,8 @@ class Redactor:
         pieces: list[str] = []
         done = 0
         masks = [mask.span() for mask in MASK.finditer(text)] if "[redacted:" in text else []
-        for start, end, value in _joined(text, found, masks):
-            pieces += (text[done:start], self.mask(_plain(value)))
+        for start, end, value in joined(text, found, masks):
+            pieces += (text[done:start], self.mask(ungrouped(value)))
             done = end
         return "".join([*pieces, text[done:]])
 
@@ -229,8 +231,8 @@ class Redactor:
         """Whether a segment of a path is a secret where it stands."""
         if len(segment) < 6 or "{" in segment:
             return False
-        behind = any(leads(word, self.names) for word in parent.rsplit("/", 2)[-2:])
-        return is_token(segment) or (behind and made(segment))
+        path = f"{parent}/{segment}"
+        return any(end == len(path) for _, end in segments(path, self.names))
 
     def _field(self, line: str) -> str:
         name, colon, value = line.partition(":")
@@ -377,7 +379,7 @@ class Redactor:
         """``name=value&...``, percent-encoded; ``user[password]`` and ``user.password`` are found by their parts."""
         pieces = []
         pairs = text.split("&")
-        user = of_user(pairs)
+        user, flow = of_user(pairs), signs_in(pairs)
         for pair in pairs:
             name, equals, value = pair.partition("=")
             plain = unquote_plus(name)
@@ -386,7 +388,7 @@ class Redactor:
                 or (plain in user and not (value.isdigit() or is_word(value)))
             ):
                 pieces.append(self._piece(name, pairs=False) + equals + self.told(unquote_plus(value)))
-            elif equals and self.names.secret_parameter(plain) and not is_word(value):
+            elif equals and self.names.secret_parameter(plain) and (flow or not is_word(value)):
                 pieces.append(name + equals + self.mask(unquote_plus(value)))
             elif equals and is_token(unquote_plus(value)):
                 pieces.append(self._piece(name, pairs=False) + equals + self.mask(unquote_plus(value)))
@@ -446,39 +448,3 @@ _STEP = re.compile(r"\['((?:[^'\\]|\\.)*+)'\]|\[\"((?:[^\"\\]|\\.)*+)\"\]|([^.\[
 def names_of(path: str) -> list[str]:
     """The names in a place: ``$.user['api-key'].items[*]`` → user, api-key, items."""
     return [next(filter(None, found.groups()), "") for found in _STEP.finditer(path)]
-
-
-def _plain(value: str) -> str:
-    """Digits in groups are the same number without them."""
-    return value.replace(" ", "").replace("-", "") if not value.strip("0123456789 -") and len(value) > 12 else value
-
-
-def _joined(text: str, found: Iterable[tuple[int, int, str]], masks: Sequence[Span]) -> Iterator[tuple[int, int, str]]:
-    """In order, what overlaps as one, and nothing of what is a mask already."""
-    merged: list[tuple[int, int, str]] = []
-    for start, end, value in sorted(found, key=lambda one: (one[0], -one[1])):
-        if merged and start < merged[-1][1]:
-            before, after, _ = merged[-1]
-            if end > after:
-                merged[-1] = (before, end, text[before:end])
-            continue
-        if end > start:
-            merged.append((start, end, value))
-    if not masks:
-        yield from merged
-        return
-    nearest = 0
-    for start, end, value in merged:
-        at = start
-        while nearest < len(masks) and masks[nearest][1] <= start:
-            nearest += 1
-        for first, last in islice(masks, nearest, None):
-            if first >= end:
-                break
-            if first > at and text[at:first].strip("\"', :;=&"):
-                yield at, first, text[at:first]
-            at = max(at, last)
-        if at == start:
-            yield start, end, value
-        elif at < end and text[at:end].strip("\"', :;=&"):
-            yield at, end, text[at:end]

@@ -71,7 +71,7 @@ _PREFIXES = (
     r"ddp_\w{20,}+", r"CFPAT-[\w-]{20,}+", r"cloudinary://\S{8,200}", r"(?:live|test)_[\w-]{24,}+",
     r"v1\.[0-9a-f]{40}", r"v[1-4]\.(?:local|public)\.[\w-]{20,}+(?:\.[\w-]+)?",
     r"ST-[0-9]+-[\w.-]{8,}+", r"TGT-[0-9]+-[\w.-]{8,}+", r"PGT(?:IOU)?-[0-9]+-[\w.-]{8,}+",
-    r"amqp_\w{20,}+", r"[\w-]{11,40}:APA91b[\w-]{20,}+",
+    r"A3-[A-Z0-9]{6}-[A-Z0-9]{6}-?[A-Z0-9]{5}(?:-[A-Z0-9]{5}){3}", r"amqp_\w{20,}+", r"[\w-]{11,40}:APA91b[\w-]{20,}+",
 )  # fmt: skip
 _MAKERS = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_PREFIXES)})", re.ASCII)
 _WEBHOOK = re.compile(

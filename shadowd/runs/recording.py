@@ -225,6 +225,7 @@ class Recorder:
             looked = fingerprint in self._heard
             known.example = self._redactor.body(known.example, "") if known.example and looked else b""
         run.examiner.forget_segments(self._redactor.secret_segment)
+        run.examiner.settings.options.head_memo.clear()  # of whole heads: quickly made again, and no evidence
 
     def differences(self, assessment: Assessment) -> list[dict[str, Any]]:
         """The groups of differences with epoch times, redacted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -334,6 +335,27 @@ def test_what_cannot_be_kept_is_told_until_it_can(clock: Clock, run: Run, monkey
         assert (keeper.problems, told.compared) == ({}, [10])
 
     trio.run(work)
+
+
+def test_no_secret_of_a_head_goes_with_the_evidence(run: Run) -> None:
+    """Words that nothing but their field's name makes a secret; differences of heads hold them beside no name."""
+    told = Told()
+
+    async def work() -> None:
+        for number, (ours, theirs) in enumerate([("correcthorse", "batterystaple"), ("ahead", "correcthorse")]):
+            one = trial(run.examiner, number)
+            one.exchange.response = answer({"n": 1}, 200, {"X-Auth-Token": ours})
+            one.exchange.response.first_byte = one.exchange.response.last_byte = one.exchange.request.ended + MS
+            candidate = side(answer({"n": 1}, 200, {"X-Auth-Token": theirs}))
+            run.examiner.examine(Trial(run.examiner, one.exchange, candidate, None))
+        assert run.examiner.compared == 2
+        await keeper_of(told).keep_last(run)
+
+    trio.run(work)
+    kept = zlib.decompress(told.rows[0]["data"])
+    assert b"x-auth-token" in kept
+    assert b"correct" not in kept
+    assert b"battery" not in kept
 
 
 # --- who may take it up -----------------------------------------------------------------------------------------------
