@@ -15,6 +15,7 @@ CAP_SYS_PTRACE = 19
 # include/uapi/linux/prctl.h and capability.h
 PR_CAPBSET_READ, PR_CAPBSET_DROP = 23, 24
 PR_SET_NO_NEW_PRIVS = 38
+PR_SET_DUMPABLE = 4
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522  # 64 bits in two halves
 
@@ -33,6 +34,11 @@ def give_up_all_but(mask: int) -> None:
             break
         number += 1
     capset(effective_capabilities() & mask, 0)
+
+
+def undumpable() -> None:
+    """No core dump, and no process of this user can read this one's memory: it has secrets of TLS (prctl(2))."""
+    prctl(PR_SET_DUMPABLE, 0)
 
 
 def capset(held: int, inheritable: int) -> None:

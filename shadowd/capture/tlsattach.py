@@ -105,19 +105,23 @@ def _name_of(annotation: Any) -> str:
 class Attacher:
     """The process with the rights, and what it holds. Use from any thread."""
 
-    def __init__(self, programs: Programs) -> None:
-        """Start it. Raises PlatformError."""
+    def __init__(self, programs: Programs, service: str = "") -> None:
+        """Start it, or ask the one that listens on the socket ``service``. Raises PlatformError."""
         if not programs.probes:
             raise PlatformError("the capture programs were loaded without those for TLS", "report it, with --version")
         self.way = ""  # "uprobe_multi" or "perf"
         self._lock = threading.Lock()
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "shadowd.capture.tlsattacher", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        if service:
+            self._channel = _connected(service)
+        else:
+            self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "shadowd.capture.tlsattacher", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )  # fmt: skip
         try:
             self._begin(programs)
         except BaseException:
@@ -145,12 +149,20 @@ class Attacher:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        """0 where it is the service's."""
+        return self._process.pid if self._process is not None else 0
 
     @property
     def alive(self) -> bool:
         """Else nothing is probed any more, and a new one must be told what is wanted."""
-        return self._process.poll() is None
+        if self._process is not None:
+            return self._process.poll() is None
+        try:
+            return self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def want(self, name: str, ports: Ranges, cgroups: Sequence[int] | None) -> Report:
         """Read the TLS of a filter's processes from now on: members of ``cgroups``, or, if None, who listens on
@@ -169,6 +181,8 @@ class Attacher:
     def close(self) -> None:
         """Take out all probes."""
         self._channel.close()
+        if self._process is None:
+            return
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -189,7 +203,9 @@ class Attacher:
                 reply = self._reply()
             except TimeoutError:
                 # an answer that comes later would be taken for that of the next request
-                self._process.send_signal(signal.SIGKILL)
+                if self._process is not None:
+                    self._process.send_signal(signal.SIGKILL)
+                self._channel.shutdown(socket.SHUT_RDWR)
                 raise PlatformError(
                     f"the attacher for TLS did not answer within {_ANSWER_SECONDS:.0f} s and was ended", _AGAIN
                 ) from None
@@ -210,6 +226,20 @@ class Attacher:
         if not isinstance(reply, dict):
             raise PlatformError("the attacher for TLS does not answer as it should", _AGAIN)
         return reply
+
+
+def _connected(path: str) -> socket.socket:
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel.settimeout(_BEGIN_SECONDS)
+    try:
+        channel.connect(path)
+    except OSError as error:
+        channel.close()
+        raise PlatformError(
+            f"TLS cannot be read: nobody with the rights listens on {path} ({error.strerror})",
+            "systemctl start shadowd-tls, or give key logs instead (--tls-keylog FILE)",
+        ) from None
+    return channel
 
 
 #: ns. Looking costs some ms for each process of the filter and for each of the host.

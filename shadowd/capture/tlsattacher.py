@@ -1,6 +1,7 @@
 """The attacher: a process that puts probes on TLS libraries for the daemon, and holds them.
 
-    python -m shadowd.capture.tlsattacher SOCKET_FD
+    python -m shadowd.capture.tlsattacher SOCKET_FD       for the daemon that started it
+    python -m shadowd.capture.tlsattacher listen PATH     as a service of its own, for a daemon without the rights
 
 It is apart from the daemon for its rights: it keeps CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH
 (CAP_SYS_ADMIN, too, where the kernel has no uprobe_multi links), which the daemon, who reads strangers' bytes, has
@@ -17,16 +18,19 @@ Files are other people's, and are looked into without any of these rights (``tls
 from __future__ import annotations
 
 import array
+import contextlib
 import json
+import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from typing import Any
 
 from shadowd.capture import bytecode
-from shadowd.capture.capabilities import CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, give_up_all_but
+from shadowd.capture.capabilities import CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, give_up_all_but, undumpable
 from shadowd.capture.preflight import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, kernel_release
 from shadowd.capture.tlsprobes import Probes, shown
 from shadowd.errors import ShadowdError
@@ -79,7 +83,31 @@ def encoded(reply: dict[str, Any]) -> bytes:
 
 def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's: it ends, and with it the socket
-    channel = socket.socket(fileno=int(argv[1]))
+    undumpable()
+    if argv[1] == "listen":
+        return _listen(argv[2])
+    return _serve(socket.socket(fileno=int(argv[1])))
+
+
+def _listen(path: str) -> int:
+    """A process for each daemon that comes, of our own user or root alone; it ends with its daemon."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+        os.umask(0o177)
+        door.bind(path)
+        door.listen(4)
+        while True:
+            channel, _ = door.accept()
+            with channel:
+                peer = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                if peer[1] in (0, os.geteuid()) and os.fork() == 0:
+                    door.close()
+                    return _serve(channel)
+
+
+def _serve(channel: socket.socket) -> int:
     try:
         give_up_all_but(rights())
         probes = _begin(channel)

@@ -33,6 +33,7 @@ Container = Annotated[Text, _option("--container", "A container, or a pod as pod
 Cgroup = Annotated[Text, _option("--cgroup", "Only processes of this cgroup (socket hook).", "PATH")]
 Sample = Annotated[Text, _option("--sample", "Share of connections, 0.1 or 10% (default 100%).", "RATE")]
 Protocol = Annotated[Text, _option("--protocol", "auto (default), http or raw.", "NAME")]
+Tls = Annotated[Text, _option("--tls", "decrypt: read TLS by probes on the service's library (default off).", "WHAT")]
 TlsKeylog = Annotated[Text, _option("--tls-keylog", "Read TLS by the secrets in this key log (NSS format).", "FILE")]
 To = Annotated[Texts, _option("--to", "Replay to http://, https:// or tcp://HOST[:PORT]. Repeatable.", "URL")]
 Baseline = Annotated[
@@ -146,6 +147,7 @@ OPTIONS: dict[str, Any] = {
     "cgroup": Cgroup,
     "sample": Sample,
     "protocol": Protocol,
+    "tls": Tls,
     "tls_keylog": TlsKeylog,
     "methods": Methods,
     "match_path": MatchPath,

@@ -188,6 +188,7 @@ class FilterSpec(CompareFields):
     container: Annotated[str | None, BeforeValidator(optional(_container))] = None
     process: Annotated[str | None, BeforeValidator(optional(_process))] = None
     pid: Annotated[int | None, BeforeValidator(optional(integer(1, 1 << 22)))] = None  # PID_MAX_LIMIT of the kernel
+    tls: Annotated[str, BeforeValidator(choice("off", "decrypt"))] = "off"
     tls_keylog: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
     sample: Annotated[float, BeforeValidator(rate)] = 1.0
     protocol: Annotated[str, BeforeValidator(choice("auto", "http", "raw"))] = "auto"

@@ -203,7 +203,7 @@ class Alone:
 
     @property
     def problems(self) -> list[str]:
-        return self._pump.keylogs.problems
+        return self._pump.keys.problems
 
     def cpu_seconds(self) -> float:
         return 0.0

@@ -22,6 +22,7 @@ import trio
 
 from shadowd.capture import sockets
 from shadowd.capture.attach import drain_events, list_interfaces, open_link_events, remove_classifiers
+from shadowd.capture.capabilities import undumpable
 from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.capture.selection import RESELECT, select
@@ -42,6 +43,7 @@ from shadowd.service.resolving import Resolving
 from shadowd.service.roster import Roster
 from shadowd.service.standing import Standing
 from shadowd.service.statefile import StateFile
+from shadowd.service.tlsreading import TlsReading, can_probe
 from shadowd.service.verdicts import Verdicts
 from shadowd.service.workers import crew_of
 from shadowd.store.ownfiles import prepare_directory
@@ -96,6 +98,7 @@ class Daemon:
         recorder = Recorder(redactor, config.node)
         log.redacted = redactor.text
         self.resolving = Resolving(self.roster, self.crew)
+        self.reading = TlsReading(self.roster, programs, self.problems, log)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
         self.runs.on_change = self.crew.sync
@@ -248,6 +251,7 @@ class Daemon:
         wanted = FilterSpec.from_wire(args.get("spec", {}))
         self.roster.check([wanted])
         await self.resolving.check(wanted)
+        await self.reading.begin(wanted)
         entry = self.roster.add(wanted, "control")
         await self._persist(undo=lambda: self.roster.remove(entry.spec.name))
         self.resolving.soon()
@@ -262,6 +266,7 @@ class Daemon:
         spec = FilterSpec.from_wire({**entry.spec.to_wire(), **changes, "name": entry.spec.name})
         before = entry.spec
         await self.resolving.check(spec)
+        await self.reading.begin(spec)
         self.roster.change(spec.name, spec)
         await self._persist(undo=lambda: self.roster.change(spec.name, before))
         self.resolving.soon()
@@ -448,9 +453,10 @@ async def run_daemon(
             log("loading the capture program")
             notifier.status("loading the capture program")
             # not in a thread: capabilities are a thread's own, so they are given up before there is a second one
-            programs = load(config.ring_bytes, config.own_mark, config.loader, config.workers)
+            programs = load(config.ring_bytes, config.own_mark, config.loader, config.workers, can_probe())
             if config.least_privilege or (config.least_privilege is None and os.geteuid() != 0):
                 give_up()
+            undumpable()
             one_arena()
             # exchanges make few cycles but many objects: the default threshold would walk them every 700 allocations
             gc.freeze()
@@ -466,10 +472,12 @@ async def run_daemon(
             if config.monitor and serve_http is not None:
                 await nursery.start(daemon.open_http, "monitor", None)
             await daemon.crew.start()
+            await daemon.reading.prepare([*config.filters, *daemon.state.load()[0]])
             daemon.start_filters()
             tasks = (daemon.crew.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
                      daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.watch_config,
-                     daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run)  # fmt: skip
+                     daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run,
+                     daemon.reading.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             daemon.standing.starting = False

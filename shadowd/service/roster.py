@@ -349,6 +349,7 @@ class Roster:
             words.append(f"{entry.filter.policy.unedited} requests were sent unchanged: not all of set_json fits them")
         if entry.selected.problem or entry.selected.found:
             words.insert(0, entry.selected.problem or f"selected now: {entry.selected.found}")
+        words[:0] = entry.reading
         if entry.spec.hook != "socket":
             pattern = entry.spec.hook.removeprefix("tc:")
             names = [hook.interface.name for hook in self._interface_hooks.values()]

@@ -42,6 +42,7 @@ def run_by(running: Filter, spec: FilterSpec, policy: Policy) -> None:
     running.order = spec.order
     running.forward_proxy_header = spec.proxy_protocol == "forward"
     running.keylog = spec.tls_keylog or ""
+    running.probed = spec.tls == "decrypt"
 
 
 def make_filter(spec: FilterSpec, policy: Policy) -> Filter:

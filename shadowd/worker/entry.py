@@ -11,7 +11,7 @@ from shadowd.worker.filters import Filter
 class Entry:
     """A filter with where it came from and what it selects now. ``bit`` is -1 while paused or in error."""
 
-    __slots__ = ("bit", "counted", "filter", "origin", "problem", "selected", "spec")
+    __slots__ = ("bit", "counted", "filter", "origin", "problem", "reading", "selected", "spec")
 
     def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
         self.spec = spec
@@ -21,6 +21,7 @@ class Entry:
         self.bit = -1
         self.counted = FilterCounters()  # the kernel's counters of the bit when they were last taken over
         self.problem = ""
+        self.reading: tuple[str, ...] = ()  # of its TLS, for people
 
 
 def wanted_by(spec: FilterSpec) -> Wanted:

@@ -11,6 +11,7 @@ cdef class Filter:
     cdef public object name
     cdef public object order
     cdef public Policy policy
+    cdef public bint probed
     cdef public dict pools
     cdef public object protocol
     cdef public list targets

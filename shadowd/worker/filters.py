@@ -24,6 +24,7 @@ class Filter:
         "order",
         "policy",
         "pools",
+        "probed",
         "protocol",
         "targets",
     )
@@ -45,6 +46,7 @@ class Filter:
         self.order = order
         self.forward_proxy_header = forward_proxy_header
         self.keylog = ""  # path of the file that tells secrets
+        self.probed = False  # probes on the service's TLS library tell them
         self.targets: list[Target] = []
         self.examiners: dict[Target, Examiner] = {}  # of the candidates, if answers are compared
         self.pools: dict[Target, Pool] = {}
@@ -53,7 +55,7 @@ class Filter:
     @property
     def decrypts(self) -> bool:
         """TLS is read where somebody tells the secrets of its handshake."""
-        return bool(self.keylog)
+        return bool(self.keylog) or self.probed
 
     def mode(self, kind: str) -> tuple[str, str]:
         """For a flow whose first client bytes are of ``kind``: (codec, "") or ("", reason to filter the flow)."""

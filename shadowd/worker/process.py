@@ -21,6 +21,7 @@ from typing import Any
 import trio
 
 from shadowd.capture.bpf import Map
+from shadowd.capture.capabilities import undumpable
 from shadowd.capture.ring import Ring
 from shadowd.evidence.examining import answers_of, count_faults, place_of
 from shadowd.evidence.trial import Trial
@@ -211,7 +212,7 @@ class Worker:
             "unreported": self.reporting.unreported,
             "failed": self.reporting.failed,
             "problems": [
-                *self._problems.values(), *self.in_force.problems.values(), *self.pump.keylogs.problems,
+                *self._problems.values(), *self.in_force.problems.values(), *self.pump.keys.problems,
             ],
         })  # fmt: skip
         self.pump.longest_turn = 0
@@ -284,6 +285,7 @@ def _first(channel: socket.socket) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
+    undumpable()
     one_arena()
     descriptors = [int(one) for one in argv[1:]]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is the supervisor's to answer

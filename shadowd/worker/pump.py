@@ -26,7 +26,6 @@ import time
 
 import trio
 
-from shadowd.capture.keylog import KeyLogs
 from shadowd.capture.ring import Ring
 from shadowd.capture.switch import Switch
 from shadowd.protocols.detect import tls_start
@@ -35,12 +34,12 @@ from shadowd.replay.lateness import STALL
 from shadowd.replay.target import Target
 from shadowd.stream.flow import Flow, FlowSink
 from shadowd.stream.table import FlowLimits, FlowTable
-from shadowd.tls.keyring import Keyring
 from shadowd.tls.opening import TlsOpening
-from shadowd.tls.session import PATIENCE, TlsSession
+from shadowd.tls.session import TlsSession
 from shadowd.worker.conversation import Conversation, conversation_of
 from shadowd.worker.filters import Filter
 from shadowd.worker.intake import Intake
+from shadowd.worker.keys import Keys
 
 MS = 1_000_000
 FEW = 2  # connections waiting for an answer: each is worth waking for; more are gathered
@@ -67,7 +66,6 @@ class Pump:
     __slots__ = (
         "_by_bit",
         "_cached",
-        "_decrypts",
         "_discarded",
         "_due",
         "_expire_at",
@@ -76,8 +74,7 @@ class Pump:
         "_queued",
         "_ring",
         "engine",
-        "keylogs",
-        "keyring",
+        "keys",
         "longest_turn",
         "now",
         "switch",
@@ -92,9 +89,8 @@ class Pump:
         self.table.on_tag = self._change_filters
         self.table.on_fault = self._give_up
         self._intake = Intake(self.table, engine)
-        self.keyring = Keyring()
-        self.keylogs = KeyLogs(self.keyring)
-        self._decrypts = False  # a filter in force does
+        self.keys = Keys()
+        self._intake.on_secret = self.keys.told_untrusted
         self.now = time.monotonic_ns()
         self.turns = 0
         self.longest_turn = 0  # ns, since the last look at it
@@ -112,8 +108,8 @@ class Pump:
 
     def _open_conversation(self, key: bytes, time: int, flow: Flow, midstream: bool) -> FlowSink:
         conversation = Conversation(self, key, flow, midstream, flow.tag)
-        if self._decrypts and any(chosen.decrypts for chosen in self.filters_of(flow.tag)):
-            return TlsOpening(flow, self.keyring, conversation, tls_start, midstream, self.engine.budget)
+        if self.keys.decrypts and any(chosen.decrypts for chosen in self.filters_of(flow.tag)):
+            return TlsOpening(flow, self.keys.keyring, conversation, tls_start, midstream, self.engine.budget)
         return conversation
 
     def _give_up(self, flow: Flow, error: Exception) -> None:
@@ -152,15 +148,11 @@ class Pump:
         """Which filter a bit of the kernel's bitmap means."""
         self._by_bit = dict(by_bit)
         self._cached = {}
-        filters = self._by_bit.values()
-        self._decrypts = any(chosen.decrypts for chosen in filters)
-        self.keylogs.follow(chosen.keylog for chosen in filters if chosen.keylog)
+        self.keys.follow(self._by_bit.values())
 
     def _take_keys(self, now: int) -> None:
-        """Records wait for them. ``now`` is on the segments' clock: behind, what is told may be in the ring."""
-        self.keylogs.read(now)
         try:
-            self.keyring.settle(now, PATIENCE)
+            self.keys.take(now)
         except Exception as error:
             self.engine.examining.note_fault(error)
 
@@ -191,7 +183,7 @@ class Pump:
 
     def _lingering(self) -> list[Conversation]:
         """Of connections that may be over, and wait for their keys."""
-        return [conversation_of(waiter) for waiter in self.keyring.waiting if isinstance(waiter, TlsSession)]
+        return [conversation_of(waiter) for waiter in self.keys.waiting]
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
@@ -218,7 +210,7 @@ class Pump:
             budget = CATCH_UP_BYTES
         entries = ring.drain(self._intake, budget or (SLICE_BYTES if engine.waiting else TURN_BYTES))
         self.drained()
-        if self.keyring.waiting:
+        if self.keys.keyring.waiting:
             self._take_keys(ring.oldest or begun if ring.backlog else begun)
         engine.settle()
         if ready or engine.pending:
@@ -237,9 +229,7 @@ class Pump:
             passed = ring.oldest if ring.backlog else begun
             if passed:
                 self.table.expire(passed)
-            if self._decrypts:
-                self.keylogs.read(begun)
-                self.keyring.expire(begun)
+            self.keys.expire(begun)
         queued = self.table.buffered
         if queued != self._queued:
             engine.budget.change(queued - self._queued)

@@ -1,0 +1,220 @@
+"""``--tls decrypt``, live: a stock nginx and a Python server with their certificates, nothing of them is changed.
+
+What the shadow received is what production's log says.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shadowd.errors import ShadowdError
+from tests.conftest import need
+from tests.netns.lab import Daemon, HttpClient, Server, free_port, ok, running, wait_for
+from tests.netns.test_mirror import listens
+from tests.netns.test_tls import TlsClient, TlsServer, post, told
+from tests.unit.certificates import Certificate
+
+VERSIONS = ["TLSv1.2", "TLSv1.3"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def probed() -> None:
+    need(os.uname().machine == "x86_64", "probes are for x86-64")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+class Nginx:
+    """Two worker processes, TLS, an access log of request lines."""
+
+    def __init__(self, folder: Path, certificate: Certificate, version: str) -> None:
+        need(shutil.which("nginx") is not None, "needs nginx")
+        folder.mkdir()
+        self.folder, self.port = folder, free_port()
+        (folder / "nginx.conf").write_text(
+            f"daemon off; pid {folder}/pid; error_log {folder}/error; worker_processes 2; user root;\n"
+            "events {}\n"
+            "http { log_format line '$request'; access_log %s/log line; client_body_temp_path %s/body;\n"
+            "proxy_temp_path %s/proxy; fastcgi_temp_path %s/f; uwsgi_temp_path %s/u; scgi_temp_path %s/s;\n"
+            "server { listen 127.0.0.1:%d ssl; ssl_protocols %s; ssl_certificate %s; ssl_certificate_key %s;\n"
+            "location / { return 200 'fine $request_uri'; } } }\n"
+            % (*[folder] * 6, self.port, version, certificate.chain, certificate.key)
+        )
+        self.process = subprocess.Popen(
+            ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)], stderr=subprocess.DEVNULL
+        )
+        wait_for("nginx listens", lambda: listens(self.port))
+
+    @property
+    def requests(self) -> list[str]:
+        return (self.folder / "log").read_text().splitlines()
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(params=VERSIONS)
+def nginx(request: pytest.FixtureRequest, tmp_path: Path, certificate: Certificate) -> Iterator[Nginx]:
+    server = Nginx(tmp_path / "nginx", certificate, request.param)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def shadow() -> Iterator[Server]:
+    server = Server(answer=lambda number, head, body: ok(b"fine " + head.split(b" ")[1]))
+    yield server
+    server.close()
+
+
+def lines(requests: list[bytes]) -> list[str]:
+    return sorted(request.split(b"\r\n")[0].decode() for request in requests)
+
+
+def words(daemon: Daemon, name: str) -> list[str]:
+    (found,) = [one for one in daemon.call("filter.ls") if one["name"] == name]
+    return list(found["words"])
+
+
+def test_a_stock_nginx_is_mirrored_and_judged(
+    tmp_path: Path, nginx: Nginx, shadow: Server, certificate: Certificate
+) -> None:
+    context = certificate.client()
+    neighbour, other = Server(), Server()
+    old = TlsClient(context, nginx.port)
+    old.get("/before")
+    with running(tmp_path / "d") as daemon:
+        daemon.add("plain", neighbour.port, other.url)
+        daemon.add("shop", nginx.port, shadow.url, tls="decrypt")
+        daemon.add("blind", nginx.port, shadow.url)
+
+        def work(number: int) -> None:
+            session = None
+            for turn in range(2):  # the second connection resumes
+                client = TlsClient(context, nginx.port, session)
+                for step in range(5):
+                    path = f"/{number}/{turn}/{step}"
+                    assert client.get(path).endswith(path.encode())
+                session = client.sock.session  # type: ignore[attr-defined]
+                client.close()
+            plain = HttpClient("127.0.0.1", neighbour.port)
+            plain.get(f"/plain/{number}")
+            plain.close()
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        old.get("/after")
+        old.close()
+        ledger = daemon.settled("shop", lambda found: found["seen"] == 401)
+        assert ledger["lost"] == {"tls_midstream": 1}
+        assert ledger["targets"][0]["mirrored"] == 400, ledger
+        assert not ledger["filtered"]
+        asked = sorted(line for line in nginx.requests if not line.startswith(("GET /before", "GET /after")))
+        assert lines(shadow.requests) == asked
+        assert daemon.settled("blind", lambda found: found["seen"] >= 80)["filtered"]["encrypted"] >= 80
+        assert daemon.settled("plain", lambda found: found["seen"] == 40)["targets"][0]["mirrored"] == 40
+        verdict = wait_for("all are compared", lambda: _compared(daemon, 400))
+        assert verdict["verdict"] != "fail"
+        assert any("TLS is read since" in word and "libssl" in word for word in words(daemon, "shop"))
+        assert "secret" not in str(daemon.call("status")).lower().replace("no secret", "")
+    neighbour.close()
+    other.close()
+
+
+def _compared(daemon: Daemon, count: int) -> Any:
+    found = daemon.call("verdict", name="shop")
+    return found if found["compared"] >= count else None
+
+
+def test_bodies_up_and_down_are_whole(tmp_path: Path, certificate: Certificate) -> None:
+    """A server whose TLS works on memory alone would do as well: nothing is asked of sockets."""
+    answer = bytes(range(256)) * 1000
+    log = tmp_path / "keys"
+    production = TlsServer(
+        certificate.server(), log, answer=lambda number, head, body: ok(answer[: len(body) % 200_000])
+    )
+    shadow = Server(answer=lambda number, head, body: ok(answer[: len(body) % 200_000]))
+    with running(tmp_path / "d") as daemon:
+        daemon.add("shop", production.port, shadow.url, tls="decrypt", methods="any")
+        client = TlsClient(certificate.client(), production.port)
+        for size in (0, 1, 16_384, 5_000_000):
+            post(client, f"/{size}", os.urandom(size))
+        client.close()
+        ledger = daemon.settled("shop", lambda found: found["seen"] == 4)
+        assert ledger["targets"][0]["mirrored"] == 4
+        assert told(shadow.requests) == told(production.requests)
+        assert wait_for("all are compared", lambda: _compared(daemon, 4))["verdict"] != "fail"
+    production.close()
+    shadow.close()
+
+
+def test_an_attacher_that_is_killed_is_started_anew(tmp_path: Path, certificate: Certificate, shadow: Server) -> None:
+    production = TlsServer(certificate.server(), tmp_path / "keys")
+    with running(tmp_path / "d") as daemon:
+        daemon.add("shop", production.port, shadow.url, tls="decrypt")
+        (attacher,) = _attachers(daemon)
+        os.kill(attacher, signal.SIGKILL)
+        wait_for("there is a new one", lambda: [one for one in _attachers(daemon) if one != attacher])
+        wait_for("its probes are told", lambda: any("TLS is read since" in word for word in words(daemon, "shop")))
+        client = TlsClient(certificate.client(), production.port)
+        client.get("/after")
+        client.close()
+        daemon.settled("shop", lambda found: found["targets"][0]["mirrored"] == 1)
+        daemon.call("filter.rm", name="shop")
+        wait_for("it reads no more", lambda: "tls is read no more" in daemon.log.read_text())
+        pid = _attachers(daemon)
+    wait_for("the attacher ends with the daemon", lambda: not any(Path(f"/proc/{one}").exists() for one in pid))
+    production.close()
+
+
+def _attachers(daemon: Daemon) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if "tlsattacher" in path.read_text():
+                stat = path.with_name("stat").read_text().rpartition(") ")[2].split()
+                if stat[0] != "Z" and int(stat[1]) == daemon.process.pid:
+                    found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_port_that_nobody_serves_and_one_without_tls(tmp_path: Path, shadow: Server) -> None:
+    with running(tmp_path / "d") as daemon:
+        daemon.add("nobody", free_port(), shadow.url, tls="decrypt")
+        wait_for("it is told", lambda: any("nobody serves these ports now" in one for one in words(daemon, "nobody")))
+        with pytest.raises(ShadowdError, match="whose they are") as refused:
+            daemon.add("out", 443, shadow.url, tls="decrypt", direction="outbound")
+        assert len(str(refused.value).splitlines()) == 1
+
+
+def test_without_the_rights_it_is_refused_in_one_line(tmp_path: Path, shadow: Server) -> None:
+    production = Server()
+    with running(tmp_path / "d", "least_privilege = true\n") as daemon:
+        with pytest.raises(ShadowdError, match="shadowd-tls") as refused:
+            daemon.add("shop", 4433, shadow.url, tls="decrypt")
+        assert len(str(refused.value).splitlines()) == 1
+        daemon.add("plain", production.port, shadow.url)
+        client = HttpClient("127.0.0.1", production.port)
+        client.get("/a")
+        client.close()
+        daemon.settled("plain", lambda found: found["targets"][0]["mirrored"] == 1)
+        assert [one["name"] for one in daemon.call("filter.ls")] == ["plain"]
+    production.close()
