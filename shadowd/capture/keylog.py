@@ -14,7 +14,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from pathlib import Path
 
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.tls.keyring import KeyLines, Keyring
@@ -196,8 +195,6 @@ def check_keylog(path: str, workers: int) -> None:
     try:
         if log.problem and not log.absent:
             raise ShadowdError(log.problem, "give a file in NSS format that the daemon may read, or a FIFO")
-        if not Path(path).parent.is_dir():
-            raise UsageError(f"{path} cannot come: there is no such folder", "check the path")
         if log.fifo:
             if workers > 1:
                 raise UsageError(f"{path} is a FIFO, which one process alone can read", "give a file, or workers = 1")

@@ -156,7 +156,9 @@ class Keyring:
             del self._fresh[secrets]
             for waiter in list(secrets.waiters):
                 waiter.retry(now)
-        while self._waiting:
+        for _ in range(len(self._waiting)):  # who waits on stands behind the others
+            if not self._waiting:
+                break
             waiter, since = next(iter(self._waiting.items()))
             if now - since < patience:
                 break

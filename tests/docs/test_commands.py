@@ -36,7 +36,7 @@ REQUESTS = [one for page in pages() for one in requests(page)]
 NAMES = {"NAME": "shop", "DIR": "out", "TIME": "1s", "/etc/shadowd/shadowd.toml": str(ROOT / "systemd/shadowd.toml")}
 FILTERS = ("shop", "chat", "weather", "try", "cache", "api", "gateway")
 #: Files that examples speak of.
-FILES = {"prompt-v2.txt": b"You are kind.", "FILE": b"", "FILE.pcap": cases.plain()[0]}
+FILES = {"prompt-v2.txt": b"You are kind.", "FILE": b"", "KEYS": b"# none\n", "FILE.pcap": cases.plain()[0]}
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.
 CODES = {("shadowctl", "verdict"): {0, 1, 3}, ("shadowctl", "doctor"): {0, 1}}
 #: These do not run here, their options are read: the demo lasts half a minute (tests/netns/test_demo.py runs it), the

@@ -33,7 +33,7 @@ from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.judge.merged import assess_untrusted
 from shadowd.ledger.budget import Budget
-from shadowd.protocols.detect import identify
+from shadowd.protocols.detect import identify, tls_start
 from shadowd.protocols.http1_framing import ProtocolError
 from shadowd.protocols.http1_reader import RequestReader
 from shadowd.protocols.http1_response import ResponseReader
@@ -41,6 +41,10 @@ from shadowd.protocols.llm import Ask, LlmError, Reader
 from shadowd.protocols.proxy import ProxyError
 from shadowd.protocols.proxy import parse_untrusted as parse_proxy_untrusted
 from shadowd.runs.exposition import ExpositionError, parse_untrusted
+from shadowd.stream.flow import Flow
+from shadowd.tls.keyring import LABELS, KeyLines, Keyring
+from shadowd.tls.opening import TlsOpening
+from shadowd.tls.session import PlainSink
 from shadowd.worker.comparer import ReplyError, replied_untrusted
 from tests import elf_sample
 
@@ -203,6 +207,56 @@ def _answer(status: int, body: bytes) -> Response:
 
 OTHER = _value("other", 200)
 
+class _Read(PlainSink):
+    """Keeps what was read."""
+
+    plain = b""
+
+    def sealed(self, view: object) -> None: ...
+
+    def data(self, direction: int, data: bytes, time: int) -> None:
+        self.plain += data
+
+
+TLS_RANDOM, TLS_SECRET = bytes(range(32)), bytes(range(48))
+
+
+def handshake_record(kind: int, body: bytes) -> bytes:
+    message = bytes([kind]) + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x03" + len(message).to_bytes(2, "big") + message
+
+
+def tls(data: bytes) -> None:
+    """Hellos that are whole, if the first byte does not say otherwise; then the data, as both directions, with gaps,
+    and as a key log. The keys are known: what does not open is tried, and nothing may come of it."""
+    choice = data[0] if data else 0
+    keyring = Keyring(whole=bool(choice & 1))
+    lines = KeyLines(keyring)
+    for piece in pieces(data):
+        lines.feed_untrusted(piece, 0)
+    for label in LABELS:
+        keyring.add(TLS_RANDOM, label, TLS_SECRET, 0)
+    flow, read = Flow(False), _Read()
+    flow.sink = TlsOpening(flow, keyring, read, tls_start)
+    if not choice & 8:
+        modern, early = bool(choice & 2), b"\x00\x04\x00\x2a\x00\x00" if choice & 4 else b"\x00\x00"
+        hello = b"\x03\x03" + TLS_RANDOM + b"\x00\x00\x02\x13\x02\x01\x00" + early
+        flow.sink.data(0, handshake_record(1, hello), 1)
+        suite = b"\x13\x02\x00\x00\x06\x00\x2b\x00\x02\x03\x04" if modern else b"\xc0\x30\x00"
+        if not choice & 16:
+            flow.sink.data(1, handshake_record(2, b"\x03\x03" + TLS_RANDOM + b"\x00" + suite), 1)
+    for number, piece in enumerate(pieces(data[1:])):
+        flow.sink.data(number & 1, piece, number)
+        if piece[0] == 7:
+            flow.sink.gap(number & 1, 1 + len(piece), number)
+    keyring.settle(1, 1)
+    keyring.settle(1 << 40, 1)
+    flow.sink.eof(0, 9)
+    flow.sink.closed("closed", 9)
+    if not choice & 8 and read.plain:
+        raise AssertionError("plaintext of what nobody encrypted")
+
+
 TARGETS: dict[str, Target] = {
     "requests": requests,
     "responses": responses,
@@ -216,10 +270,16 @@ TARGETS: dict[str, Target] = {
     "comparer": comparer,
     "libraries": libraries,
     "evidence": evidence,
+    "tls": tls,
 }
 
 #: What a fuzzer begins with: a whole one of each kind.
 SEEDS: dict[str, list[bytes]] = {
+    "tls": [
+        *(bytes([choice]) + b"\x14\x03\x03\x00\x01\x01\x17\x03\x03\x00\x20" + bytes(32) for choice in range(32)),
+        *(bytes([choice]) + b"\x16\x03\x03\x00\x04\x0e\0\0\0\x07\x17\x03\x03\x00\x11" + bytes(99) for choice in (0, 2)),
+        b"\x01CLIENT_RANDOM " + b"ab" * 32 + b" " + b"cd" * 48 + b"\n# comment\n",
+    ],
     "requests": [
         b"POST /a?b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: 1\r\n\r\n",
         b"GET http://h:1/a HTTP/1.0\r\nContent-Length: 2\r\n\r\nab",

@@ -219,7 +219,8 @@ def test_plain_http_on_a_filter_that_decrypts(tmp_path: Path, shadow: Server) ->
             client.get(f"/{number}")
         ledger = daemon.settled("shop", lambda found: found["seen"] == 5)
         assert ledger["targets"][0]["mirrored"] == 5
-        assert f"tls_keylog: {log} is not there yet" in "\n".join(daemon.call("status")["problems"])
+        told_of = f"tls_keylog: {log} is not there yet"
+        wait_for("it is told", lambda: any(told_of in one for one in daemon.call("status")["problems"]))
         client.close()
     production.close()
 
@@ -232,7 +233,6 @@ def test_bad_key_logs_are_one_line_and_leave_others_alone(tmp_path: Path, shadow
         daemon.add("plain", production.port, shadow.url)
         for path, words in (
             (binary, "is no key log"), (tmp_path, "neither a file nor a FIFO"), (Path("/dev/zero"), "neither a file"),
-            (tmp_path / "no" / "such", "no such folder"),
         ):  # fmt: skip
             with pytest.raises(ShadowdError, match=words) as refused:
                 daemon.add("bad", 4433, shadow.url, tls_keylog=str(path))
