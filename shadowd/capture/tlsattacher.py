@@ -29,17 +29,17 @@ from shadowd.capture import bytecode
 from shadowd.capture.capabilities import CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, give_up_all_but
 from shadowd.capture.preflight import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, kernel_release
 from shadowd.capture.tlsprobes import Probes, shown
+from shadowd.capture.uprobes import MULTI_SINCE
 from shadowd.errors import ShadowdError
 
 #: Bytes of a message either way: some 200 libraries and problems. What is beyond is not told.
 MESSAGE = 64 << 10
-_UPROBE_MULTI_SINCE = (6, 6)
 
 
 def rights() -> int:
     """The capabilities that are kept, as a bitmap."""
     numbers = [CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH]
-    if kernel_release() < _UPROBE_MULTI_SINCE:
+    if kernel_release() < MULTI_SINCE:
         numbers.append(CAP_SYS_ADMIN)
     return sum(1 << number for number in numbers)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from shadowd.capture import abi, bytecode, tlsdiscovery, uprobes
 from shadowd.capture.bpf import Map
+from shadowd.capture.preflight import kernel_release
 from shadowd.capture.tlsexamine import Key, examine, identity
 from shadowd.capture.tlslibs import ABI_GO, UNKNOWN, Finding, LibraryError, Place, usual_places
 from shadowd.errors import ShadowdError
@@ -77,7 +78,10 @@ class Probes:
             self._scope.delete(key)
 
     def _choose(self) -> str:
-        """The way of this kernel, by trying. Raises BytecodeError."""
+        """The way of this kernel. Raises BytecodeError."""
+        if kernel_release() < uprobes.MULTI_SINCE:
+            self._program(False, uprobes.PERF)
+            return uprobes.PERF
         try:
             self._program(False, uprobes.MULTI)
         except bytecode.BytecodeError:
