@@ -98,17 +98,18 @@ def main(argv: list[str]) -> int:
 
 
 def _wait(channel: socket.socket, probes: Probes) -> None:
-    """Until there is a request, or the daemon has ended; meanwhile probes go with the containers that they are in."""
+    """Until there is a request, or the daemon has ended. Meanwhile probes go with containers and from changed files."""
     pause = 0.0
     while True:
         waiting = select.poll()
         waiting.register(channel, select.POLLIN)
+        waiting.register(probes.writes, select.POLLIN)
         for descriptor in () if pause else probes.watched():
             waiting.register(descriptor, select.POLLIN)
         ready = [descriptor for descriptor, _ in waiting.poll(pause * 1000 if pause else None)]
         if channel.fileno() in ready:
             return
-        pause = max((probes.ended(descriptor, time.monotonic()) for descriptor in ready), default=0.0)
+        pause = max((probes.happened(descriptor, time.monotonic()) for descriptor in ready), default=0.0)
 
 
 if __name__ == "__main__":
