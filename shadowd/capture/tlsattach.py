@@ -26,8 +26,8 @@ from shadowd.errors import PlatformError
 
 #: Bytes of an answer: 64 libraries and as many problems.
 _MESSAGE = 64 << 10
-#: The programs are verified in 50 ms; a busy host imports Python in some seconds.
-_BEGIN_SECONDS = 30.0
+#: The programs are verified in 50 ms, and Python imported in a second; an emulated processor takes half a minute.
+_BEGIN_SECONDS = 60.0
 #: Looking at the files of one filter: the attacher bounds each to 20 s, and large ones take half of one.
 _ANSWER_SECONDS = 120.0
 _AGAIN = "it is started anew with the next filter that reads TLS"
@@ -135,9 +135,13 @@ class Attacher:
         self._channel.settimeout(_BEGIN_SECONDS)
         try:
             self._channel.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            reply = self._reply()
+        except TimeoutError:
+            raise PlatformError(
+                f"the attacher for TLS did not begin within {_BEGIN_SECONDS:.0f} s", "try again on a calmer host"
+            ) from None
         except OSError as error:
             raise PlatformError(f"the attacher for TLS ended: {error.strerror}", _AGAIN) from None
-        reply = self._reply()
         if "error" in reply:
             log = f"; the kernel said: {reply['log']:.300}" if reply.get("log") else ""
             raise PlatformError(

@@ -33,17 +33,17 @@ from shadowd.capture import bytecode
 from shadowd.capture.capabilities import CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, give_up_all_but, undumpable
 from shadowd.capture.preflight import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, kernel_release
 from shadowd.capture.tlsprobes import Probes, shown
+from shadowd.capture.uprobes import MULTI_SINCE
 from shadowd.errors import ShadowdError
 
 #: Bytes of a message either way: some 200 libraries and problems. What is beyond is not told.
 MESSAGE = 64 << 10
-_UPROBE_MULTI_SINCE = (6, 6)
 
 
 def rights() -> int:
     """The capabilities that are kept, as a bitmap."""
     numbers = [CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH]
-    if kernel_release() < _UPROBE_MULTI_SINCE:
+    if kernel_release() < MULTI_SINCE:
         numbers.append(CAP_SYS_ADMIN)
     return sum(1 << number for number in numbers)
 
@@ -126,17 +126,18 @@ def _serve(channel: socket.socket) -> int:
 
 
 def _wait(channel: socket.socket, probes: Probes) -> None:
-    """Until there is a request, or the daemon has ended; meanwhile probes go with the containers that they are in."""
+    """Until there is a request, or the daemon has ended. Meanwhile probes go with containers and from changed files."""
     pause = 0.0
     while True:
         waiting = select.poll()
         waiting.register(channel, select.POLLIN)
+        waiting.register(probes.writes, select.POLLIN)
         for descriptor in () if pause else probes.watched():
             waiting.register(descriptor, select.POLLIN)
         ready = [descriptor for descriptor, _ in waiting.poll(pause * 1000 if pause else None)]
         if channel.fileno() in ready:
             return
-        pause = max((probes.ended(descriptor, time.monotonic()) for descriptor in ready), default=0.0)
+        pause = max((probes.happened(descriptor, time.monotonic()) for descriptor in ready), default=0.0)
 
 
 if __name__ == "__main__":

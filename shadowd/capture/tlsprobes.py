@@ -2,11 +2,15 @@
 
 A file is looked into once, has one probe whoever maps it, and keeps it while some filter's process has it. The scope is
 written before a probe is put in place, so what it hits from its first moment on is wanted.
+
+A library that is written over in place (``cp``; package managers make a new file) loses its probe at once: what was the
+beginning of a function is one no more, and the kernel would go on to put the breakpoint there for processes that start.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -14,6 +18,8 @@ from typing import Any, NamedTuple
 
 from shadowd.capture import abi, bytecode, tlsdiscovery, uprobes
 from shadowd.capture.bpf import Map
+from shadowd.capture.inotify import Writes
+from shadowd.capture.preflight import kernel_release
 from shadowd.capture.tlsexamine import Key, examine, identity
 from shadowd.capture.tlslibs import ABI_GO, UNKNOWN, Finding, LibraryError, Place, usual_places
 from shadowd.errors import ShadowdError
@@ -40,6 +46,7 @@ class Attached(NamedTuple):
     descriptors: list[int]
     way: str
     keep: float  # seconds: KEEP or 0
+    watch: int  # of writes to the file
 
 
 class Want:
@@ -71,13 +78,17 @@ class Probes:
         self._wants: dict[str, Want] = {}
         self._in_scope: set[int] = set()
         self._last_number = 0
+        self._writes = Writes()
         self.way = self._choose()
         self._write_places(0, usual_places(UNKNOWN))
         for key in list(self._scope.keys()):  # of an attacher before this one
             self._scope.delete(key)
 
     def _choose(self) -> str:
-        """The way of this kernel, by trying. Raises BytecodeError."""
+        """The way of this kernel. Raises BytecodeError."""
+        if kernel_release() < uprobes.MULTI_SINCE:
+            self._program(False, uprobes.PERF)
+            return uprobes.PERF
         try:
             self._program(False, uprobes.MULTI)
         except bytecode.BytecodeError:
@@ -132,11 +143,21 @@ class Probes:
         }
 
     def watched(self) -> list[int]:
-        """Descriptors: when one becomes readable, ``ended`` must be told."""
+        """Descriptors: when one becomes readable, ``happened`` must be told."""
         return [descriptor for want in self._wants.values() for descriptor in want.watched.values()]
 
-    def ended(self, descriptor: int, now: float) -> float:
-        """A process has ended: look, or say in how many seconds to tell again."""
+    @property
+    def writes(self) -> int:
+        """Likewise, and always."""
+        return self._writes.descriptor
+
+    def happened(self, descriptor: int, now: float) -> float:
+        """After a write the file's probe goes. After a process's end: look, or say in how many seconds to ask again."""
+        if descriptor == self.writes:
+            written = self._writes.read()
+            for key in [key for key, one in self._attached.items() if one.watch in written]:
+                self._detach(key)
+            return 0.0
         for name, want in self._wants.items():
             for key, watched in want.watched.items():
                 if watched == descriptor:
@@ -178,7 +199,10 @@ class Probes:
             try:
                 descriptor = tlsdiscovery.open_mapped(pid, mapped)
             except OSError as error:
-                if not mapped.deleted:
+                held = [key for key in want.seen if key[1] == mapped.inode] if mapped.deleted else []
+                if held:  # it was replaced, and this process has the old one still
+                    self._saw(held[0], pid, want, now)
+                elif not mapped.deleted:
                     _note(problems, mapped.path, "", f"it cannot be opened: {error.strerror}",
                           "give the attacher CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")  # fmt: skip
                 elif "ssl" in mapped.path or "tls" in mapped.path:
@@ -190,10 +214,14 @@ class Probes:
             finally:
                 os.close(descriptor)
             if key is not None:
-                want.seen[key] = now
-                if not self._attached[key].keep and key not in want.watched:
-                    with contextlib.suppress(OSError):  # it has ended: the next look sees that
-                        want.watched[key] = os.pidfd_open(pid)
+                self._saw(key, pid, want, now)
+
+    def _saw(self, key: Key, pid: int, want: Want, now: float) -> None:
+        """A process has a file that a probe is on."""
+        want.seen[key] = now
+        if key in self._attached and not self._attached[key].keep and key not in want.watched:
+            with contextlib.suppress(OSError):  # it has ended: the next look sees that
+                want.watched[key] = os.pidfd_open(pid)
 
     def _file(self, descriptor: int, path: str, fresh: list[Key], problems: dict[str, dict[str, str]]) -> Key | None:
         """The file's key if a probe is on it now."""
@@ -212,7 +240,7 @@ class Probes:
                 _note(problems, path, found.kind, str(found), found.remedy)
             return None
         try:
-            self._attached[key] = self._attach(descriptor, found, path)
+            self._attached[key] = self._attach(descriptor, key, found, path)
         except (OSError, ShadowdError, bytecode.BytecodeError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             _note(problems, path, found.kind, f"no probe can be put on it: {reason}",
@@ -221,7 +249,10 @@ class Probes:
         fresh.append(key)
         return key
 
-    def _attach(self, descriptor: int, found: Finding, path: str) -> Attached:
+    def _attach(self, descriptor: int, key: Key, found: Finding, path: str) -> Attached:
+        watch = self._writes.add(descriptor)
+        if identity(descriptor, os.fstat(descriptor)) != key:
+            raise OSError(errno.EBUSY, "it is being written to")
         number = self._free_number()
         if number:
             self._write_places(number, found.places)
@@ -234,7 +265,7 @@ class Probes:
             # a kernel that loads such programs may still be built without the links
             links = uprobes.attach(self._program(go, uprobes.PERF), descriptor, found.offset, number, uprobes.PERF)
             self.way = uprobes.PERF
-        return Attached(found, path, number, links, self.way, KEEP if _is_the_hosts(descriptor) else 0)
+        return Attached(found, path, number, links, self.way, KEEP if _is_the_hosts(descriptor) else 0, watch)
 
     def _free_number(self) -> int:
         """Not used now, and as long ago as can be; 0, with the usual places, where all are."""
@@ -250,8 +281,14 @@ class Probes:
         """Take out the probes that no filter needs any more."""
         needed = {key for want in self._wants.values() for key in want.seen}
         for key in [key for key in self._attached if key not in needed]:
-            for descriptor in self._attached.pop(key).descriptors:
-                os.close(descriptor)
+            self._detach(key)
+
+    def _detach(self, key: Key) -> None:
+        one = self._attached.pop(key)
+        for descriptor in one.descriptors:
+            os.close(descriptor)
+        if one.watch not in {other.watch for other in self._attached.values()}:
+            self._writes.remove(one.watch)
 
     def _write_scope(self) -> None:
         wanted = {one for want in self._wants.values() for one in want.scope}

@@ -21,6 +21,8 @@ from shadowd.errors import PlatformError
 MULTI, PERF = "uprobe_multi", "perf"
 #: How a program must say when it is loaded that it will be attached: BPF_TRACE_UPROBE_MULTI, or not at all.
 ATTACH_TYPE = {MULTI: 48, PERF: 0}
+#: Kernels before load programs that say so, and refuse to attach them.
+MULTI_SINCE = (6, 6)
 
 _PERF_EVENT_OPEN = {"x86_64": 298}
 _PERF_TYPE = "/sys/bus/event_source/devices/uprobe/type"

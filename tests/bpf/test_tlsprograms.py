@@ -114,16 +114,34 @@ def openssl_3_5(folder: Path, port: int) -> list[str]:
     return ["env", f"LD_LIBRARY_PATH={folder}:{own}", *python]
 
 
+def grpc(folder: Path, port: int) -> list[str]:
+    packages = Path(program("cygrpc.cpython-3*-x86_64-linux-gnu.so")).parents[2]
+    (folder / "server.py").write_text(
+        "import grpc, concurrent.futures as f\n"
+        f"read = lambda name: open('{folder}/' + name, 'rb').read()\n"
+        "server = grpc.server(f.ThreadPoolExecutor(2))\n"
+        "keys = grpc.ssl_server_credentials([(read('key'), read('certificate'))])\n"
+        f"server.add_secure_port('127.0.0.1:{port}', keys)\n"
+        "server.start()\nserver.wait_for_termination()\n"
+    )
+    return ["env", f"PYTHONPATH={packages}", sys.executable, str(folder / "server.py")]
+
+
 SERVERS: dict[str, tuple[Callable[[Path, int], list[str]], str]] = {
     "nginx": (nginx, tlslibs.OPENSSL),
     "OpenSSL 3.5": (openssl_3_5, tlslibs.OPENSSL),
     "node": (node, tlslibs.OPENSSL),
     "Envoy": (envoy, tlslibs.BORINGSSL),
+    "grpcio": (grpc, tlslibs.BORINGSSL),
     "Go 1.19": (go_1_19, tlslibs.GO),
     "Go 1.19 PIE": (go_1_19_pie, tlslibs.GO),
     "Go 1.26": (go_1_26, tlslibs.GO),
     "gnutls-serv": (gnutls, tlslibs.GNUTLS),
 }
+
+
+HTTP_1 = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"  # and empty SETTINGS
 
 
 @contextlib.contextmanager
@@ -160,9 +178,11 @@ def test_a_server_is_read(ready: Programs, attacher: Attacher, folder: Path, nam
         drained(ready.ring)
         for _ in range(20):
             context = client(folder / "client.keys", tls12)  # a new one each time: no ticket is used
+            if name == "grpcio":
+                context.set_alpn_protocols(["h2"])
             with connect(port, context) as connection:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                assert connection.recv(100).startswith((b"HTTP/1.1 ", b"HTTP/1.0 ", b"GET /"))  # or an echo
+                connection.sendall(HTTP_2 if name == "grpcio" else HTTP_1)
+                assert connection.recv(100).startswith((b"HTTP/1.1 ", b"HTTP/1.0 ", b"GET /", b"\0\0"))  # or an echo
         wait_for("all has been told", lambda: ready.counters()["secrets"] > 0)
     told = drained(ready.ring)
     logged = key_log(folder / "client.keys")

@@ -20,7 +20,7 @@ from tests.vm.packages import CACHE, RELEASES, Apt, Missing, need_tools, run
 PAGE = ROOT / "docs" / "kernels.md"
 LIMIT = 1800.0  # seconds for one guest: an emulated processor takes five minutes
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-_STEPS = ("start", "socket IPv4", "socket IPv6", "tc IPv4", "tc IPv6", "stop")
+_STEPS = ("start", "socket IPv4", "socket IPv6", "tc IPv4", "tc IPv6", "stop", "TLS probes")
 
 
 def try_kernel(release: str, show: bool) -> list[dict[str, Any]]:
@@ -35,6 +35,7 @@ def try_kernel(release: str, show: bool) -> list[dict[str, Any]]:
     command = (
         f"cd {ROOT}; export SHADOWD_ACCEPTANCE_LIMIT=240 PYTHONDONTWRITEBYTECODE=1; "
         f'{sys.executable} {script} --loader prebuilt >/dev/ttyS1 2>&1; echo "exit $?" >/dev/ttyS1; '
+        f"{sys.executable} -m tests.vm.tls_probes >/dev/ttyS1 2>&1; "
         "sync; busybox poweroff -f"
     )
     make_initramfs(kernel, folder / "initramfs", over_this_machine(command))
@@ -69,7 +70,8 @@ def row(release: str, steps: list[dict[str, Any]]) -> str:
     cells = [release, facts.get("kernel", "?") if isinstance(facts, dict) else "?"]
     for name in _STEPS:
         step = by_name.get(name)
-        cells.append("–" if step is None else "yes" if step["ok"] else "**no**")
+        refused = step is not None and str(step["detail"]).startswith("refused")
+        cells.append("–" if step is None or refused else "yes" if step["ok"] else "**no**")
     return f"| {' | '.join(cells)} |"
 
 

@@ -189,6 +189,9 @@ def test_who_listens() -> None:
     assert tlsdiscovery.owners(())[0] == set(), "no port is not every port"
 
 
+#: examine() forks; the process that it is for has no threads, and pytest-xdist's has.
+forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
 # --- somebody else's file ---------------------------------------------------------------------------------------------
 
 
@@ -200,6 +203,7 @@ def examined(path: Path) -> object:
         os.close(descriptor)
 
 
+@forks
 def test_a_file_is_examined_elsewhere(tmp_path: Path) -> None:
     need(os.uname().machine == "x86_64", "probes are for x86-64")
     made = tmp_path / "library"
@@ -207,6 +211,7 @@ def test_a_file_is_examined_elsewhere(tmp_path: Path) -> None:
     assert examined(made) == tlslibs.find_untrusted(elf_sample.library())
 
 
+@forks
 @pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n", b"\x7fELF" + bytes(9000)])
 def test_what_is_no_library(tmp_path: Path, data: bytes) -> None:
     made = tmp_path / "file"
@@ -214,6 +219,7 @@ def test_what_is_no_library(tmp_path: Path, data: bytes) -> None:
     assert isinstance(examined(made), LibraryError)
 
 
+@forks
 def test_a_file_that_is_cut_short_kills_its_reader_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is read: pages behind its end raise SIGBUS, which nobody can catch in Python."""
     made = tmp_path / "file"
@@ -229,6 +235,7 @@ def test_a_file_that_is_cut_short_kills_its_reader_alone(tmp_path: Path, monkeyp
     assert "could not be read" in str(found)
 
 
+@forks
 def test_a_file_that_takes_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tmp_path / "file"
     made.write_bytes(elf_sample.library())
