@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from shadowd.evidence.evidence import Endpoint, Field, Outcomes, SignatureCount
 from shadowd.evidence.examiner import Examiner
-from shadowd.evidence.merging import EVIDENCE, FIELD, ONE_OUTAGE, folded
+from shadowd.evidence.merging import ENDPOINT, EVIDENCE, FIELD, ONE_OUTAGE, folded
 from shadowd.evidence.paced import latency_of, sketch_of
 from shadowd.evidence.plain import TEXT_LIMIT
 from shadowd.evidence.slotted import grouped, joined, node_of
@@ -49,13 +49,14 @@ def gather(
         try:
             next(steps)
         except StopIteration as done:
-            return dict(done.value)
+            return folded(done.value)
 
 
 def gather_steps(
     examiner: Examiner, conditions: Mapping[str, Any], parts: Mapping[str, Any], shown: Shown
 ) -> Generator[None, None, Mapping[str, Any]]:
-    """Returns the value. ``conditions``: as ``conditions.py`` makes them; ``parts``: of this run alone."""
+    """Returns the value, which is to be ``folded`` (that takes longer than a step). ``conditions``: as
+    ``conditions.py`` makes them; ``parts``: of this run alone."""
     made = _Gatherer(examiner, shown, node_of(next(iter(parts))))
     value = made.whole(conditions, parts)
     yield
@@ -67,11 +68,11 @@ def gather_steps(
     for endpoint in list(examiner.endpoints.values()):
         name = _unkeyed(shown.name(endpoint.name))
         found = yield from made.endpoint(endpoint)
-        endpoints = EVIDENCE.kinds["endpoints"].merge(endpoints, {name: found})
+        endpoints[name] = ENDPOINT.merge(endpoints[name], found) if name in endpoints else found
     value["endpoints"] = endpoints
     value["signatures"] = {one.signature.fingerprint: made.signature(one) for one in list(examiner.signatures.values())}
     yield
-    return folded(value)
+    return value
 
 
 class _Gatherer:

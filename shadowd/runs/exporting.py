@@ -19,6 +19,7 @@ from shadowd.evidence.conditions import conditions_of
 from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.freezing import FreezeError
 from shadowd.evidence.gathering import gather_steps
+from shadowd.evidence.merging import folded
 from shadowd.evidence.parts import NOTES, cpu_of, memory_of, part_id
 from shadowd.evidence.resources import CpuEvidence, MemorySeries
 from shadowd.runs.recording import Recorder
@@ -94,7 +95,7 @@ class Exporter:
         parts = {part_id(node, name, target, began): {"node": node, "began": began, **part}}
         conditions = conditions_of(examiner.settings, examiner.rules, name, target, label)
         value = await _taken(gather_steps(examiner, conditions, parts, self._recorder.shown()))
-        return await trio.to_thread.run_sync(to_bytes, value)
+        return await trio.to_thread.run_sync(lambda: to_bytes(folded(value)))
 
 
 async def _taken(steps: Generator[None, None, Mapping[str, Any]]) -> Mapping[str, Any]:

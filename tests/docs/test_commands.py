@@ -23,9 +23,13 @@ import pytest
 import typer.main
 
 from shadowd.cli import shadowctl, shadowd
+from shadowd.evidence.carrying import to_bytes
+from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.rules import Rules
 from tests.conftest import ROOT
 from tests.netns.lab import Daemon, Server, free_port, ok, running, wait_for
 from tests.pcaps import cases
+from tests.unit.evidence.fleet import value_of
 
 from .commands import Command, Request, commands, pages, parts, requests
 
@@ -36,7 +40,10 @@ REQUESTS = [one for page in pages() for one in requests(page)]
 NAMES = {"NAME": "shop", "DIR": "out", "TIME": "1s", "/etc/shadowd/shadowd.toml": str(ROOT / "systemd/shadowd.toml")}
 FILTERS = ("shop", "chat", "weather", "try", "cache", "api", "gateway")
 #: Files that examples speak of.
-FILES = {"prompt-v2.txt": b"You are kind.", "FILE": b"", "KEYS": b"# none\n", "FILE.pcap": cases.plain()[0]}
+FILES = {
+    "prompt-v2.txt": b"You are kind.", "FILE": b"", "KEYS": b"# none\n", "FILE.pcap": cases.plain()[0],
+    **{f"{node}.evidence": to_bytes(value_of(Examiner(Settings(), Rules()), node)) for node in ("edge-1", "edge-2")},
+}  # fmt: skip
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.
 CODES = {("shadowctl", "verdict"): {0, 1, 3}, ("shadowctl", "doctor"): {0, 1}}
 #: These do not run here, their options are read: the demo lasts half a minute (tests/netns/test_demo.py runs it), the
