@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from shadowd.redact.names import SecretNames
 from shadowd.redact.secrets import Span
@@ -25,6 +26,11 @@ def called(text: str, names: SecretNames) -> Iterator[Span]:
         *((_BINARY,) if "\0" in text else ()),
     ):
         yield from (found.span("value") for found in pattern.finditer(text) if names.secret(found["name"]))
+    for given in islice(_GIVEN.finditer(text), _STATEMENTS):
+        places = bound(text[max(0, given.start() - _STATEMENT) : given.start()], names)
+        for place, value in enumerate(_ONE.finditer(text, *given.span("values")) if places else ()):
+            if place in places:
+                yield value.span(1)
     inserts = list(_INSERT.finditer(text))
     ends = [*(one.start() for one in inserts), len(text)][1:]
     for insert, end in zip(inserts, ends, strict=True):
@@ -45,6 +51,12 @@ _BOUND = re.compile(
 )
 _MARKS = re.compile(r"\?|%s")
 _INTO = re.compile(r"\((?P<columns>[\w\s,\"`]{1,2000})\)\s{0,4}VALUES\s{0,4}\(\s{0,4}(?:\$1\b|\?|%s)", re.IGNORECASE)
+#: ``… [update u set pwd = ?], params [x, 7]``
+_GIVEN = re.compile(
+    r"\b(?i:param(?:eter)?s|bind(?:ing)?s|args|values)\b[\"']?[:= \t]{1,4}[\[(](?P<values>[^\[\]()\r\n]{1,400})"
+)
+_ONE = re.compile(r"[\s\"']*+([^\s,\"'][^,\"']*+)[\"']?,?")
+_STATEMENT, _STATEMENTS = 600, 64  # characters before them, and of one text; a log has few
 
 
 def bound(statement: str, names: SecretNames) -> dict[int, str]:
@@ -68,6 +80,10 @@ _ARGUMENT = r"\s{0,8}[\"'](?P<value>[^\"'\r\n]{1,400})[\"']"
 _CALLED = (
     re.compile(rf"\(\s{{0,8}}[\"'](?P<name>[\w.-]{{2,64}})[\"']\s{{0,8}},{_ARGUMENT}"),
     re.compile(rf"(?<!\w)(?P<name>[A-Za-z_]\w{{1,63}})\({_ARGUMENT}"),
+    re.compile(  # hset("user:1", "password", "…")
+        r"\(\s{0,8}[\"'][^\"'\r\n]{1,64}[\"']\s{0,8},\s{0,8}[\"'](?P<name>[\w.:-]{2,64})[\"']\s{0,8},"
+        rf"{_ARGUMENT}\s{{0,8}}[,)]"
+    ),
     re.compile(r"\{(?P<name>[a-z_]\w{1,63}),\s{0,4}(?:<<)?\"(?P<value>[^\"\r\n]{1,400})\""),  # Erlang
     re.compile(  # of Dockerfiles, csh, Windows, nginx, Apache
         r"^[ \t]{0,16}(?:ENV|ARG|setenv|setx|SetEnv|\w{2,16}_param|(?:proxy_set|add)_header|(?:Request)?Header set)"

@@ -140,8 +140,11 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 frame.member = member
                 frame.is_object = True
                 frame.score = frame.score or member.low in _SCORES
-                if member.shown != value:
-                    edits.append((found.start(), found.end(), _quoted(member.shown, token)))
+                shown = member.shown
+                if frame.secret and not (member.secret or frame.told) and shown == value and chosen(value):
+                    shown = by.told(value)  # {"by_token": {"…": …}}
+                if shown != value:
+                    edits.append((found.start(), found.end(), _quoted(shown, token)))
                 continue
             held = False
             member = frame.member
@@ -153,6 +156,8 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                     label = label and (not member.kind or "pass" in value.lower() or "secret" in value.lower())
                     label = label or (member.kind and value in _HIDDEN)
                     frame.label = frame.label or label
+                    if label and len(stack) > 1 and stack[-2].member.low == "source":
+                        stack[-2].deep = True  # JSON:API's {"source": {"pointer": "/data/password"}, "meta": …}
                     frame.deep = frame.deep or (label and member.kind)
                 held = member.held
                 if member.calls:
@@ -243,7 +248,9 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
         def whole(joined: str) -> str:
             return by.text(redacted(joined, by) if joined.lstrip()[:1] in ("{", "[") else joined)
 
-        kept = pieces.joined(leaves, whole, pattern is _LINE_TOKEN) + kept  # the first of two for one place counts
+        kept = (
+            pieces.joined(leaves, whole, by.mask, pattern is _LINE_TOKEN) + kept
+        )  # the first of two for one place counts
     return _applied(text, kept)
 
 

@@ -11,6 +11,9 @@ from html import unescape
 
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});")
+_DOUBLED_NAME = re.compile(r'""[\w.-]{1,64}"":')
+_DOUBLED = re.compile(r'""')
+_EVENT = re.compile(r"(?:\r?\n){2}(?:(?:event|id|retry):[^\r\n]{0,200}\r?\n){0,3}data: ?")
 _BACKSLASH = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[\"'\\/nrt])")
 _SHORT = {"n": "\n", "r": "\r", "t": "\t"}
 _MARK = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,15})(?:\s[^<>]{0,400})?/?>")
@@ -21,7 +24,7 @@ _BASE64 = re.compile(
     r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4,}+(?:[A-Za-f][A-Za-z0-9+/][A-Za-z0-9+/=]=)?(?![A-Za-z0-9+/=_-])"
 )
 LAYERED = re.compile(
-    r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4}|</|%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]"
+    r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4}|</|\"\"[\w.-]+\"\":|%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]"
 )
 
 
@@ -66,8 +69,18 @@ def layers(text: str) -> Iterator[Layer]:
     if layer := _without(text, _BASE64, _base64):
         layer.whole = True
         yield layer
+    if '""' in text and _DOUBLED_NAME.search(text) and (layer := _without(text, _DOUBLED, _first)):  # JSON in CSV
+        yield layer
     if "\\" in text and (layer := _without(text, _BACKSLASH, _backslash)):
         yield layer
+
+
+def told_in_events(text: str) -> Iterator[Layer]:
+    """A text that comes in events, whose words bring their blanks or do not."""
+    if "\ndata:" in text:
+        for between in (_nothing, _blank):
+            if layer := _without(text, _EVENT, between):
+                yield layer
 
 
 def _without(text: str, pattern: re.Pattern[str], decode: object) -> Layer | None:
@@ -105,6 +118,18 @@ def _base64(run: str) -> str:
     except ValueError:
         return run
     return plain if plain.isprintable() or all(c.isprintable() or c in "\r\n\t\0" for c in plain) else run
+
+
+def _first(quotes: str) -> str:
+    return quotes[0]
+
+
+def _nothing(_: str) -> str:
+    return ""
+
+
+def _blank(_: str) -> str:
+    return " "
 
 
 def _backslash(escape: str) -> str:

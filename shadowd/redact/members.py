@@ -8,7 +8,7 @@ import re
 LABELS = frozenset(
     {"name", "key", "k", "id", "field", "param", "parameter", "header", "property", "attribute", "variable", "setting",
      "option", "claim", "envvar", "env", "column", "fieldname", "keyname", "path", "loc", "pointer", "target",
-     "instancepath", "propertypath", "propertyname"}
+     "instancepath", "propertypath", "propertyname", "attr"}
 )  # fmt: skip
 _NAMING = ("name", "key", "label", "field")  # keyName, settingKey
 _KINDS = frozenset({"type", "kind", "purpose"})  # these too, but of passwords alone: ``token`` is a kind of many things
@@ -16,7 +16,8 @@ _HELD = frozenset(
     {"value", "v", "val", "values", "content", "default", "defaultvalue", "rawvalue", "stringvalue", "plaintext",
      "newvalue", "oldvalue", "new", "old", "before", "after", "current", "previous", "text", "data", "input",
      "rejectedvalue", "received", "actual", "given", "got", "example", "result", "payload", "property",
-     "repeat", "confirm", "again", "retype"}
+     "repeat", "confirm", "again", "retype", "lhs", "rhs", "was", "now", "prev", "original", "modified", "from", "to",
+     "left", "right"}
 )  # fmt: skip
 #: Members of events that repeat and hold no part of a text.
 _REPEATED = frozenset(

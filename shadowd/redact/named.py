@@ -261,7 +261,7 @@ def _below(text: str, at: int, indent: int, *, literal: bool, topic: bool) -> It
 # --- without a sign ---------------------------------------------------------------------------------------------------
 
 _NOUNS = (
-    r"(?P<flag>--?)?(?P<noun>pass(?:word|wd|phrase|code|wort)?|pwd|pw|kennwort|pin|otp|api[ _-]?key"
+    r"(?P<flag>--?)?(?P<noun>pass(?:word|wd|phrase|code|wort)?|pwd|psk|pw|kennwort|pin|otp|api[ _-]?key"
     r"|(?:access|secret|auth|private)[ _-]?key|(?:access|auth|api|refresh|session|csrf|reset|security)?[ _-]?token"
     r"|secret|credentials?|community(?: string)?|requirepass|masterauth"
     r"|(?:(?:verification|verify|security|login|one[ -]time|auth\w{0,12}|confirm\w{0,8}"
@@ -368,7 +368,8 @@ def unsigned(text: str, names: SecretNames) -> Iterator[Span]:
 
 
 _SPOKEN = (
-    "pass", "pwd", "pw", "kennwort", "cvv", "cvc", "csc", "puk", "code", "codi", "kode", "kodi", "códi", "tan ", "tan:",
+    "pass", "pwd", "pw", "kennwort", "psk", "cvv", "cvc", "csc", "puk", "code", "codi", "kode", "kodi", "códi", "tan ",
+    "tan:",
     "log in", "logged in", "log on", "sign in", "signed in", "senha", "contrase", "clave", "pin", "otp", "key", "token",
     "secret", "cred", "auth", "session", "login", "identif", "oper ", "apop", "-u", "community", "com2sec", ": psk",
     ": eap", "add-mask", "connect", "pdo", "비번", "비밀번호", "패스워드", " on >", " on #", "verif", "confirm",

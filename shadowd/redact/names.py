@@ -169,7 +169,7 @@ _HARMLESS = frozenset(
      "market", "customs", "tariff", "icon", "emoji", "role", "permission", "scope", "task", "job", "queue", "table"}
 )  # fmt: skip
 #: How weak names end, or begin; without looking at their words.
-_TAILS = re.compile(rf"(?i:(?:{'|'.join(_WEAK)}|text|value|plain)s?[0-9\W_]*\Z|\A\W*vault)")
+_TAILS = re.compile(rf"(?i:(?:{'|'.join(_WEAK)}|text|value|plain|verification|confirmation)s?[0-9\W_]*\Z|\A\W*vault)")
 #: Secret in a query or a form, where people do not spell them out.
 _QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access", "tk",
                     "tkn", "zak", "hdnts", "hdnea", "hdntl", "answer", "antwort"})  # fmt: skip
@@ -341,7 +341,11 @@ def _is_weak(words: tuple[str, ...]) -> bool:
     if not words or not _HARMLESS.isdisjoint(words[:-1]):
         return False
     if len(words) == 1:
-        return words[0] in _ANSWERS or words[0] in ("sk", "plaintext", "plain")
+        return (
+            words[0] in _ANSWERS
+            or words[0] in ("verification", "confirmation")
+            or words[0] in ("sk", "plaintext", "plain")
+        )
     return words[-1] in _WEAK or (words[0] == "vault" and words[-1] not in _ABOUT_LAST)
 
 
@@ -350,7 +354,11 @@ def tells(name: str, value: str) -> bool:
     low = name.lower()
     if any(word in low for word in _ANSWERS):
         return answers(value)
-    return chosen(value) or _grouped(value) or ("code" in low and value.isdigit() and 4 <= len(value) <= 8)
+    return (
+        chosen(value)
+        or _grouped(value)
+        or (("code" in low or low in ("verification", "confirmation")) and value.isdigit() and 4 <= len(value) <= 8)
+    )
 
 
 def _grouped(value: str) -> bool:

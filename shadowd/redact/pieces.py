@@ -10,8 +10,11 @@ from collections.abc import Callable
 Part = tuple[int, int, str, str]
 
 
-def joined(leaves: dict[str, list[Part]], masked: Callable[[str], str], events: bool) -> list[tuple[int, int, str]]:
-    """What is secret only when the parts of a text are put together: a mask in the first, nothing in the others."""
+def joined(
+    leaves: dict[str, list[Part]], masked: Callable[[str], str], noted: Callable[[str], object], events: bool
+) -> list[tuple[int, int, str]]:
+    """What is secret only when the parts of a text are put together: a mask in the first, nothing in the others. What
+    is taken out of a part is ``noted``: a difference may show that part alone."""
     edits: list[tuple[int, int, str]] = []
     for parts in leaves.values():
         values = [part[2] for part in parts]
@@ -25,7 +28,7 @@ def joined(leaves: dict[str, list[Part]], masked: Callable[[str], str], events: 
             continue
         # what is the same at the beginning and at the end of a changed stretch stays in its part
         alone = {part[0]: part[3] != part[2] for part in parts}  # in which something was found
-        for start, end, new in _spread(parts, whole, told):
+        for start, end, new in _spread(parts, whole, told, noted):
             edits.append((start, end, json.dumps(masked(json.loads(new))) if alone[start] else new))
     return edits
 
@@ -33,7 +36,7 @@ def joined(leaves: dict[str, list[Part]], masked: Callable[[str], str], events: 
 _MASKED = re.compile(r"\[redacted:[0-9a-f]{8}\]")
 
 
-def _spread(parts: list[Part], whole: str, masked: str) -> list[tuple[int, int, str]]:
+def _spread(parts: list[Part], whole: str, masked: str, noted: Callable[[str], object]) -> list[tuple[int, int, str]]:
     """The masks put back into the parts: the text between two masks is found in order."""
     spans: list[tuple[int, int, str]] = []
     at = done = 0
@@ -64,6 +67,7 @@ def _spread(parts: list[Part], whole: str, masked: str) -> list[tuple[int, int, 
             start, end, mask = spans[index]
             if start >= offset:
                 pieces += (whole[place:start], mask)
+            noted(whole[max(start, offset) : min(end, after)])
             place = min(end, after)
             index += 1
         new = "".join([*pieces, whole[place:after]])

@@ -157,7 +157,10 @@ PLACES = tuple(
          r"(?i:(?<!customer code)(?<!reason code)(?<!tax code)(?<!currency code)(?<!color code))"
          r"(?i:(?<!colour code))"
          r"(?: is|:)?\s{1,4}([0-9]{6})(?![\w.-])"),
-        (("tan ",), r"\b(?:m|sms|push|photo|chip)?-?TAN:? ([0-9]{6})(?![\w.-])"),
+        (("tan ", "tan:"),
+         r"\b(?:m|sms|push|photo|chip)?-?TAN(?::| is| ist| lautet)? ([0-9]{4,8})(?![\w.-])"),
+        (("priv ", "auth sha", "auth md5"),
+         r"\bauth (?:md5|sha[0-9-]{0,8}) (\S{1,200})(?: priv (?:3?des|aes)(?:[ -]?[0-9]{3})? (\S{1,200}))?"),
         # ``log in with admin / …``
         (("log in", "login", "logged in", "log on", "sign in", "signed in", "connect"),
          r"(?i:\b(?:log(?:ged)? ?[io]n|sign(?:ed)? in|connect(?:ed)?)\b)[^\r\n]{0,60}?\b(?:with|as|using)[ \t][\"'`]?"

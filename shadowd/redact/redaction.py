@@ -23,10 +23,10 @@ from urllib.parse import unquote_plus
 from shadowd.redact import documents, wires
 from shadowd.redact.addresses import DATE, QUERY, acts, given_in, is_word, of_user, segments, signs_in
 from shadowd.redact.arguments import called
-from shadowd.redact.layers import LAYERED, layers
+from shadowd.redact.layers import LAYERED, layers, told_in_events
 from shadowd.redact.markup import MARKUP, arguments, columns, marked_up, tables
 from shadowd.redact.named import SCHEMES, SIGN, named, speaks, unsigned
-from shadowd.redact.names import SecretNames
+from shadowd.redact.names import SecretNames, chosen
 from shadowd.redact.patterns import compile_pattern, matches
 from shadowd.redact.secrets import MASK, Span, is_token, looks
 from shadowd.redact.spans import WORDS, joined, known, parts_of, ungrouped
@@ -55,6 +55,9 @@ _PART = re.compile(
 )
 _BLANK_LINE = re.compile(r"\r?\n\r?\n")
 _PART_HEAD = 1024  # bytes of a part's header lines after its name: a file name of 255 bytes and a media type fit
+_EVENTS = re.compile(
+    r"(?:(?:event|id|retry):[^\r\n]{0,400}\r?\n|:[^\r\n]{0,400}\r?\n){0,4}data:"
+)  # a stream's first event
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")  # gzip, zstd, zip
 _DEPTH = 3  # of texts within texts: an address in a parameter of an address in a JSON string
 
@@ -101,7 +104,7 @@ class Redactor:
         inner = value.strip()
         if 6 <= len(inner) <= 200 and _ECHO.fullmatch(inner) and not DATE.match(inner) and not MASK.search(inner):
             letter = any(c.isalpha() for c in inner)
-            if letter and not inner.isalpha() and not inner.replace("-", "").replace("_", "").isalpha():
+            if letter and (not inner.replace("-", "").replace("_", "").isalpha() or chosen(inner)):
                 if len(self._echoes) >= _ECHOES:
                     del self._echoes[next(iter(self._echoes))]
                 self._echoes[hash(inner)] = None
@@ -162,6 +165,9 @@ class Redactor:
         if self._patterns:
             for start, end in matches(self._patterns, text):
                 yield start, end, text[start:end]
+        for layer in told_in_events(text) if depth == _DEPTH else ():
+            for start, end, value in self._spans(layer.text, 0):
+                yield *layer.raw(start, end), value
         if depth and LAYERED.search(text):
             for layer in layers(text):
                 for start, end, value in self._spans(layer.text, depth - 1):
@@ -364,6 +370,8 @@ class Redactor:
     def _body(self, text: str, kind: str) -> str:
         if kind == "application/x-www-form-urlencoded":
             return self._pairs(text)
+        if not kind and _EVENTS.match(text):
+            kind = "text/event-stream"
         if kind.startswith("multipart/"):
             return self.text(self._parts(text))
         if "json" in kind or kind == "text/event-stream" or text.lstrip()[:1] in ("{", "["):

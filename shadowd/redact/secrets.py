@@ -36,6 +36,11 @@ _URL_SIGNED = re.compile(  # people do not encode the signs of their passwords
 _ORACLE = re.compile(
     r"(?:\bjdbc:oracle:\w{1,8}:|\b(?:sqlplus(?: -\w{1,8}){0,4}|(?i:conn(?:ect)?)) )[\w.$-]{1,64}/([^\s/@]{1,256})@"
 )
+#: ``eva:…@db.example``, without a scheme
+_USER_AT = re.compile(
+    r"(?<![\w/:.@+-])(?!(?:mailto|acct|sips?|xmpp|im|tel|npm|workspace|git|file|link):)[\w.+-]{1,64}"
+    r":(?=[^\s@:/]{0,64}[0-9!#$%^&*])([^\s@:/\"'<>,;()\[\]{}]{4,64})@(?!sha[0-9])[A-Za-z][\w-]*[\w.:-]*"
+)
 _URL_USER = re.compile(r"(?<=://)([A-Za-z0-9_.~%-]{16,256})@(?=[\w.-])")
 _URL_KEY = re.compile(r"\b(?:https?|nats)://([A-Za-z0-9_.~%-]{8,256})@(?=[\w.-])")
 _BEARER = re.compile(r"(?i:(?<![\w-])(?:bearer|basic))\s{1,4}([\w.~+/=-]{6,}+)")
@@ -125,6 +130,7 @@ def looks(text: str, tokens: bool = True) -> Iterator[Span]:
         yield from (found.span(1) for found in _WEBHOOK.finditer(text))
     if "@" in text:
         yield from (found.span(1) for found in _ORACLE.finditer(text))
+        yield from (found.span(1) for found in _USER_AT.finditer(text))
     if text.count(" ") > 10:
         yield from (found.span(1) for found in _PHRASE.finditer(text) if (found[1].count(" ") + 1) % 3 == 0)
     yield from (found.span(1) for found in _BEARER.finditer(text) if found[0][:1] not in "bB" or _credential(found))

@@ -10,7 +10,7 @@ from shadowd.redact.secrets import Span
 
 WORDS = re.compile(r"[^\s\"'`<>&,;=:()\[\]{}\\|]{3,200}+")
 
-_PIECES = re.compile(r"[^/@.!?\u2026*~-]{6,200}+")
+_PIECES = re.compile(r"[^/@.!?+\u2026*~-]{6,200}+")
 
 
 def parts_of(words: Iterable[str]) -> Iterator[str]:

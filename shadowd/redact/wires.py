@@ -263,6 +263,9 @@ _KEY_LINE = re.compile(
     r"|^(?:set|setnx|getset|append|setex|psetex|hset|hmset|lpush|rpush|sadd|publish)[ \t]+(?P<key>\S{1,250}+)[ \t]+"
     r"(?P<value>[^\r\n]{1,2000}+)"
 )
+_LITERALS = re.compile(
+    r"(?im)^\S{1,32} LOGIN (?:\{[0-9]{1,4}\+?\}\r\n)?\S{1,128} \{[0-9]{1,4}\+?\}\r\n([^\r\n]{1,400}+)"
+)
 _LONE = re.compile(r"[A-Za-z0-9+/]{8,400}={0,2}\r?\n?\Z")
 _PLAIN = re.compile(r"\0[\x21-\x7e]{1,128}\0([\x21-\x7e]{1,128})")  # RFC 4616, in AMQP, Kafka, XMPP
 
@@ -273,6 +276,7 @@ def lines(text: str, names: SecretNames) -> Iterator[Span]:
     for found in _KEY_LINE.finditer(text):
         if secret_key(found["name"] or found["key"], names):
             yield found.span("below" if found["name"] else "value")
+    yield from (found.span(1) for found in _LITERALS.finditer(text))  # RFC 9051 §4.3
     for found in _INLINE.finditer(text):
         yield next(found.span(n) for n in (1, 2, 3) if found[n] is not None)
     if _LONE.match(text) and len(text.strip()) % 4 == 0 and _is_base64(text.strip()):
