@@ -207,6 +207,7 @@ def _answer(status: int, body: bytes) -> Response:
 
 OTHER = _value("other", 200)
 
+
 class _Read(PlainSink):
     """Keeps what was read."""
 
