@@ -85,8 +85,10 @@ install_all() {
     ln -sfn ../lib/shadowd/bin/shadowctl "$DESTDIR$PREFIX/bin/shadowctl"
     sed "s|/usr/bin/shadow|$PREFIX/bin/shadow|; s|/usr/share/doc|$PREFIX/share/doc|" systemd/shadowd.service \
         >"$DESTDIR$UNITDIR/shadowd.service"
+    sed "s|/usr/bin/shadow|$PREFIX/bin/shadow|; s|/usr/share/doc|$PREFIX/share/doc|" systemd/shadowd-tls.service \
+        >"$DESTDIR$UNITDIR/shadowd-tls.service"
     install -m 644 systemd/shadowd.sysusers "$DESTDIR$SYSUSERSDIR/shadowd.conf"
-    chmod 644 "$DESTDIR$UNITDIR/shadowd.service" "$DESTDIR$SYSUSERSDIR/shadowd.conf"
+    chmod 644 "$DESTDIR$UNITDIR"/shadowd{,-tls}.service "$DESTDIR$SYSUSERSDIR/shadowd.conf"
     install -m 644 docs/operations.md docs/verdict.md LICENSE "$DESTDIR$PREFIX/share/doc/shadowd/"
     complete bash "$PREFIX/share/bash-completion/completions/shadowctl"
     complete zsh "$PREFIX/share/zsh/vendor-completions/_shadowctl"
@@ -118,10 +120,10 @@ install_all() {
 # The configuration, the state and the user stay: they are the operator's. It says how to remove them.
 uninstall_all() {
     if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
-        systemctl disable --now shadowd.service 2>/dev/null || true
+        systemctl disable --now shadowd-tls.service shadowd.service 2>/dev/null || true
     fi
     rm -rf "$DESTDIR$home" "$DESTDIR$PREFIX/share/doc/shadowd"
-    rm -f "$DESTDIR$PREFIX/bin/shadowd" "$DESTDIR$PREFIX/bin/shadowctl" "$DESTDIR$UNITDIR/shadowd.service" \
+    rm -f "$DESTDIR$PREFIX/bin/shadowd" "$DESTDIR$PREFIX/bin/shadowctl" "$DESTDIR$UNITDIR"/shadowd{,-tls}.service \
         "$DESTDIR$SYSUSERSDIR/shadowd.conf" "$DESTDIR$PREFIX/share/bash-completion/completions/shadowctl" \
         "$DESTDIR$PREFIX/share/zsh/vendor-completions/_shadowctl" \
         "$DESTDIR$PREFIX/share/fish/vendor_completions.d/shadowctl.fish"

@@ -1,7 +1,7 @@
 """The attacher: a process that puts probes on TLS libraries for the daemon, and holds them.
 
     python -m shadowd.capture.tlsattacher SOCKET_FD       for the daemon that started it
-    python -m shadowd.capture.tlsattacher listen PATH     as a service of its own, for a daemon without the rights
+    shadowd attach-tls --socket PATH                      as a service of its own, for a daemon without the rights
 
 It is apart from the daemon for its rights: it keeps CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH
 (CAP_SYS_ADMIN, too, where the kernel has no uprobe_multi links), which the daemon, who reads strangers' bytes, has
@@ -24,6 +24,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 import sys
 import time
@@ -31,10 +32,10 @@ from typing import Any
 
 from shadowd.capture import bytecode
 from shadowd.capture.capabilities import CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, give_up_all_but, undumpable
-from shadowd.capture.preflight import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, kernel_release
+from shadowd.capture.preflight import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, effective_capabilities, kernel_release
 from shadowd.capture.tlsprobes import Probes, shown
 from shadowd.capture.uprobes import MULTI_SINCE
-from shadowd.errors import ShadowdError
+from shadowd.errors import PlatformError, ShadowdError
 
 #: Bytes of a message either way: some 200 libraries and problems. What is beyond is not told.
 MESSAGE = 64 << 10
@@ -84,19 +85,30 @@ def encoded(reply: dict[str, Any]) -> bytes:
 def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's: it ends, and with it the socket
     undumpable()
-    if argv[1] == "listen":
-        return _listen(argv[2])
     return _serve(socket.socket(fileno=int(argv[1])))
 
 
-def _listen(path: str) -> int:
-    """A process for each daemon that comes, of our own user or root alone; it ends with its daemon."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+def listen(path: str) -> None:
+    """A process for each daemon that comes, of our own user or root alone; it ends with its daemon. Raises
+    PlatformError."""
+    undumpable()
+    if rights() & ~effective_capabilities() & ~(1 << CAP_DAC_READ_SEARCH):
+        raise PlatformError(
+            "the rights to put probes on TLS libraries are missing",
+            "run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE (CAP_SYS_ADMIN before Linux 6.6)",
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
         os.umask(0o177)
-        door.bind(path)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISSOCK(os.lstat(path).st_mode):
+                    os.unlink(path)  # of the one before
+            door.bind(path)
+        except OSError as error:
+            raise PlatformError(
+                f"{path} cannot be listened on: {error.strerror}", "give another --socket PATH"
+            ) from None
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
         door.listen(4)
         while True:
             channel, _ = door.accept()
@@ -104,7 +116,8 @@ def _listen(path: str) -> int:
                 peer = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
                 if peer[1] in (0, os.geteuid()) and os.fork() == 0:
                     door.close()
-                    return _serve(channel)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    os._exit(_serve(channel))
 
 
 def _serve(channel: socket.socket) -> int:

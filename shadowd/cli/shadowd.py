@@ -185,6 +185,27 @@ def clean(
         print(f"removed {removed} classifier{'s' * (removed != 1)}" if removed else "nothing was left behind")
 
 
+@app.command("attach-tls")
+def attach_tls(
+    socket: Annotated[
+        str, typer.Option(metavar="PATH", help="Where the daemon finds it (default /run/shadowd-tls/attacher.sock).")
+    ] = "/run/shadowd-tls/attacher.sock",
+) -> None:
+    """Put probes on TLS libraries for a daemon that has not the rights to (shadowd-tls.service).
+
+    Serves daemons of its own user, and root's; its probes end with them. Needs CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE
+    (CAP_SYS_ADMIN, too, before Linux 6.6).
+
+    \b
+    Examples:
+      systemctl enable --now shadowd-tls
+      shadowd attach-tls --socket /run/shadowd-tls/attacher.sock
+    """
+    from shadowd.capture.tlsattacher import listen
+
+    listen(socket)
+
+
 def main() -> NoReturn:
     run(app, "shadowd")
 

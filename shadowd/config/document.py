@@ -166,6 +166,7 @@ class Config(Strict):
     socket: Annotated[str, BeforeValidator(_socket_path)] = DEFAULT_SOCKET
     socket_group: Annotated[str | None, BeforeValidator(optional(_group))] = None
     state_dir: Annotated[Path, BeforeValidator(lambda value: Path(absolute_path(str(value))))] = Path(DEFAULT_STATE_DIR)
+    tls_attacher: Annotated[str, BeforeValidator(_socket_path)] = "/run/shadowd-tls/attacher.sock"
     node: Annotated[str, BeforeValidator(_node)] = Field(default_factory=_this_node)
     loop_key: Annotated[SecretStr | None, BeforeValidator(lambda v: None if v is None else _loop_key(v))] = None
     own_mark: Annotated[int, BeforeValidator(_mark)] = DEFAULT_MARK

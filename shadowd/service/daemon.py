@@ -98,7 +98,7 @@ class Daemon:
         recorder = Recorder(redactor, config.node)
         log.redacted = redactor.text
         self.resolving = Resolving(self.roster, self.crew)
-        self.reading = TlsReading(self.roster, programs, self.problems, log)
+        self.reading = TlsReading(self.roster, programs, config.tls_attacher, self.problems, log)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
         self.runs.on_change = self.crew.sync

@@ -26,8 +26,6 @@ from shadowd.service.log import Log
 from shadowd.service.roster import Roster
 from shadowd.worker.entry import Entry
 
-#: Where ``shadowd-tls.service`` listens.
-SERVICE = "/run/shadowd-tls/attacher.sock"
 EVERY = 0.5  # seconds between two looks at what filters want now
 BEGINS = 10.0  # seconds from a filter's probes to the filter: if it did not come, they go again
 AGAIN = 5.0  # seconds until an attacher that could not be had is asked for again
@@ -58,7 +56,9 @@ class _Asked:
 class TlsReading:
     """See the module's head."""
 
-    def __init__(self, roster: Roster, programs: Programs, problems: dict[str, str], log: Log) -> None:
+    def __init__(self, roster: Roster, programs: Programs, service: str, problems: dict[str, str], log: Log) -> None:
+        """``service``: the socket of an attacher that has the rights, for a daemon that has not."""
+        self._service = service
         self._roster = roster
         self._programs = programs
         self._problems = problems
@@ -95,7 +95,9 @@ class TlsReading:
     async def _want(self, name: str, selected: Selected) -> None:
         async with self._lock:
             attacher = await self._ready()
-            report = await trio.to_thread.run_sync(attacher.want, name, selected.ports, selected.cgroups)
+            report = await trio.to_thread.run_sync(
+                attacher.want, name, selected.ports, selected.cgroups, abandon_on_cancel=True
+            )
         asked = self._asked.get(name)
         if asked is None:
             asked = self._asked[name] = _Asked(selected)
@@ -117,8 +119,8 @@ class TlsReading:
             await trio.to_thread.run_sync(self._attacher.close)
             self._attacher = None
             self._asked.clear()
-        service = "" if effective_capabilities() & _RIGHTS == _RIGHTS else SERVICE
-        self._attacher = await trio.to_thread.run_sync(Attacher, self._programs, service)
+        service = "" if effective_capabilities() & _RIGHTS == _RIGHTS else self._service
+        self._attacher = await trio.to_thread.run_sync(Attacher, self._programs, service, abandon_on_cancel=True)
         return self._attacher
 
     def _take(self, name: str, asked: _Asked, report: Report) -> None:
@@ -190,7 +192,7 @@ class TlsReading:
                 continue
             try:
                 async with self._lock:
-                    report = await trio.to_thread.run_sync(self._attacher.look, name)
+                    report = await trio.to_thread.run_sync(self._attacher.look, name, abandon_on_cancel=True)
             except PlatformError as error:
                 self._fail(name, str(error))
                 return
@@ -204,7 +206,7 @@ class TlsReading:
         if self._attacher is not None and self._attacher.alive:
             try:
                 async with self._lock:
-                    await trio.to_thread.run_sync(self._attacher.forget, name)
+                    await trio.to_thread.run_sync(self._attacher.forget, name, abandon_on_cancel=True)
             except PlatformError as error:
                 self._log("tls", name=name, problem=str(error))
         self._log("tls is read no more", name=name)

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +204,32 @@ def test_a_port_that_nobody_serves_and_one_without_tls(tmp_path: Path, shadow: S
         with pytest.raises(ShadowdError, match="whose they are") as refused:
             daemon.add("out", 443, shadow.url, tls="decrypt", direction="outbound")
         assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_service_has_the_rights_for_a_daemon_that_has_not(
+    tmp_path: Path, certificate: Certificate, shadow: Server
+) -> None:
+    production = TlsServer(certificate.server(), tmp_path / "keys")
+    door = tmp_path / "attacher.sock"
+    command = [sys.executable, "-m", "shadowd.cli.shadowd", "attach-tls", "--socket", str(door)]
+    service = subprocess.Popen(command)
+    try:
+        wait_for("it listens", door.exists)
+        with running(tmp_path / "d", f'least_privilege = true\ntls_attacher = "{door}"\n') as daemon:
+            daemon.add("shop", production.port, shadow.url, tls="decrypt")
+            client = TlsClient(certificate.client(), production.port)
+            client.get("/a")
+            client.close()
+            daemon.settled("shop", lambda found: found["targets"][0]["mirrored"] == 1)
+            assert not _attachers(daemon)
+            effective = next(
+                line for line in Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines() if "CapEff" in line
+            )
+            assert int(effective.split()[1], 16) & (1 << 38 | 1 << 39) == 0, "CAP_PERFMON and CAP_BPF are given up"
+    finally:
+        service.terminate()
+        service.wait(10)
+    production.close()
 
 
 def test_without_the_rights_it_is_refused_in_one_line(tmp_path: Path, shadow: Server) -> None:
