@@ -237,9 +237,8 @@ class Pump:
             passed = ring.oldest if ring.backlog else begun
             if passed:
                 self.table.expire(passed)
-            if self._decrypts:
-                self.keylogs.read(begun)
-                self.keyring.expire(begun)
+            self.keylogs.read(begun)
+            self.keyring.expire(begun)
         queued = self.table.buffered
         if queued != self._queued:
             engine.budget.change(queued - self._queued)

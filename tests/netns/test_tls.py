@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -261,3 +265,51 @@ def test_a_rotated_key_log(
             production._context.keylog_filename = str(production.log)
         wait_for("all are mirrored", lambda: len(shadow.requests) == 3)
         assert told(shadow.requests) == told(production.requests)
+
+
+NODE = """
+const fs = require('fs'), https = require('https');
+const [chain, key, version, log] = process.argv.slice(1);
+const options = {cert: fs.readFileSync(chain), key: fs.readFileSync(key), minVersion: version, maxVersion: version};
+const server = https.createServer(options, (request, response) => {
+  const parts = [];
+  request.on('data', part => parts.push(part));
+  request.on('end', () => {
+    const body = Buffer.concat(parts);
+    fs.appendFileSync(log, JSON.stringify([request.method + ' ' + request.url, body.toString('base64')]) + '\\n');
+    response.end('x'.repeat(body.length % 40000));
+  });
+});
+server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_node_writes_its_key_log_by_itself(
+    tmp_path: Path, certificate: Certificate, shadow: Server, version: str
+) -> None:
+    """A service that nobody changed but for an option: node links OpenSSL statically."""
+    keys, log = tmp_path / "keys", tmp_path / "log"
+    command = ["node", f"--tls-keylog={keys}", "-e", NODE, str(certificate.chain), str(certificate.key)]
+    node = subprocess.Popen([*command, f"TLSv{version}", str(log)], stdout=subprocess.PIPE)
+    try:
+        assert node.stdout is not None
+        port = int(node.stdout.readline())
+        context = certificate.client()
+        with running(tmp_path / "d") as daemon:
+            daemon.add("shop", port, shadow.url, tls_keylog=str(keys), methods="any")
+            for number in range(3):
+                client = TlsClient(context, port)
+                for size in (0, 5, 17_000, 100_000):
+                    post(client, f"/{number}/{size}", os.urandom(size))
+                client.close()
+            ledger = daemon.settled("shop", lambda found: found["seen"] == 12)
+            assert ledger["targets"][0]["mirrored"] == 12, ledger
+        read = [json.loads(line) for line in log.read_text().splitlines()]
+        assert told(shadow.requests) == sorted(
+            (f"{line} HTTP/1.1".encode(), base64.b64decode(body)) for line, body in read
+        )
+    finally:
+        node.kill()
+        node.communicate()
