@@ -165,6 +165,11 @@ class Keyring:
             del self._waiting[waiter]
             waiter.give_up(now)
 
+    def forget(self) -> None:
+        """What nobody claimed: nobody will."""
+        self.forgotten += len(self._loose)
+        self._loose.clear()
+
     def expire(self, now: int) -> None:
         """Forget what nobody claimed. Call about once a second."""
         while self._loose:

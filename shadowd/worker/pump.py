@@ -155,6 +155,8 @@ class Pump:
         filters = self._by_bit.values()
         self._decrypts = any(chosen.decrypts for chosen in filters)
         self.keylogs.follow(chosen.keylog for chosen in filters if chosen.keylog)
+        if not self._decrypts:
+            self.keyring.forget()
 
     def _take_keys(self, now: int) -> None:
         """Records wait for them. ``now`` is on the segments' clock: behind, what is told may be in the ring."""

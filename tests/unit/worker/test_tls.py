@@ -221,6 +221,21 @@ def test_http2_inside_is_filtered(host: TlsHost, target: Target, contexts: Calla
     assert host.discards["filtered"] == len(HTTP2_PREFACE) + 90
 
 
+def test_raw_is_raw_of_the_plaintext(host: TlsHost, contexts: Callable[..., Contexts]) -> None:
+    """Another protocol behind TLS: what the client said goes to a tcp:// target."""
+    chosen = host.add(Filter("raw", Policy(b"here/raw"), protocol="raw", allow_writes=True))
+    chosen.keylog = "/somewhere"
+    shadow = host.shadow()
+    host.target(shadow.port, scheme="tcp", of=chosen)
+    made = contexts()
+    sealed = Sealed(host, made, tag=0b10)
+    host.tell(made.keys())
+    sealed.client(b"SET a 1\r\n").server(b"+OK\r\n")
+    peer = host.peer(shadow)
+    host.until(lambda: peer.receive() is not None and peer.text == b"SET a 1\r\n")
+    assert host.terms(chosen) == {"seen": 1}
+
+
 def test_plain_http_of_a_filter_that_decrypts(host: TlsHost, shadow: Shadow, target: Target) -> None:
     wire = Wire(host)
     wire.client(get(0)[:3], get(0)[3:]).server(ok()).client(get(1)).server(ok())
