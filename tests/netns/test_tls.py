@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from shadowd.errors import ShadowdError
-from tests.netns.lab import HttpClient, Server, ok, running, wait_for
+from tests.netns.lab import HttpClient, Server, free_port, ok, running, wait_for
 from tests.unit.certificates import Certificate
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -267,6 +268,11 @@ def test_a_rotated_key_log(
         assert told(shadow.requests) == told(production.requests)
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 NODE = """
 const fs = require('fs'), https = require('https');
 const [chain, key, version, log] = process.argv.slice(1);
@@ -313,3 +319,38 @@ def test_node_writes_its_key_log_by_itself(
     finally:
         node.kill()
         node.communicate()
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") or Path("/usr/sbin/nginx").exists()), reason="needs nginx")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_nginx_by_the_key_log_of_its_client(
+    tmp_path: Path, certificate: Certificate, shadow: Server, version: str
+) -> None:
+    """Nothing of production is changed: curl tells the secrets (SSLKEYLOGFILE)."""
+    port, keys = free_port(), tmp_path / "keys"
+    (tmp_path / "nginx.conf").write_text(f"""
+daemon off; worker_processes 1; pid {tmp_path}/pid; error_log {tmp_path}/error.log; user root;
+events {{}}
+http {{ log_format lines '$request'; access_log {tmp_path}/access.log lines;
+  server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};
+    ssl_protocols TLSv{version}; location / {{ return 200 fine; }} }} }}
+""")
+    nginx = subprocess.Popen([shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(tmp_path / "nginx.conf")])
+    try:
+        wait_for("nginx listens", lambda: listens(port))
+        with running(tmp_path / "d") as daemon:
+            daemon.add("shop", port, shadow.url, tls_keylog=str(keys))
+            for number in range(3):  # each on a connection of its own, of ten requests
+                urls = [f"https://localhost:{port}/{number}/{turn}" for turn in range(10)]
+                subprocess.run(
+                    ["curl", "-sf", "--http1.1", "--cacert", str(certificate.chain), *urls, *["-o", "/dev/null"] * 10],
+                    env={**os.environ, "SSLKEYLOGFILE": str(keys)}, check=True, timeout=30,
+                )  # fmt: skip
+            ledger = daemon.settled("shop", lambda found: found["seen"] == 30)
+            assert ledger["targets"][0]["mirrored"] == 30, ledger
+        read = (tmp_path / "access.log").read_bytes().splitlines()
+        assert [line for line, _ in told(shadow.requests)] == sorted(read)
+    finally:
+        nginx.terminate()
+        nginx.wait(10)
