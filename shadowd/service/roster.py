@@ -349,6 +349,8 @@ class Roster:
             words.append(f"{entry.filter.policy.unedited} requests were sent unchanged: not all of set_json fits them")
         if entry.selected.problem or entry.selected.found:
             words.insert(0, entry.selected.problem or f"selected now: {entry.selected.found}")
+        if entry.filter.older:
+            words.append(f"{entry.filter.older} TLS connections that are older than this filter are still open")
         if entry.spec.tls_keylog is not None:
             words.insert(0, f"TLS is decrypted by the key log {entry.spec.tls_keylog}")
         if entry.spec.hook != "socket":

@@ -209,8 +209,11 @@ def test_what_cannot_be_read_is_counted_once_a_connection(
         assert told(shadow.requests) == [(b"GET /new HTTP/1.1", b"")]
         words = {one["name"]: one["words"] for one in daemon.call("filter.ls")}
         assert any("no secret in time" in word for word in words["silent"])
-        assert any("older than this filter" in word for word in words["shop"])
+        assert any("were older than this filter" in word for word in words["shop"])
+        still = "1 TLS connections that are older than this filter are still open"
+        assert still in words["shop"]
         old.close()
+        wait_for("it is over", lambda: still not in daemon.call("filter.show", name="shop")["words"])
 
 
 def test_plain_http_on_a_filter_that_decrypts(tmp_path: Path, shadow: Server) -> None:

@@ -163,6 +163,9 @@ def test_one_that_decrypts_and_comes_later(
         sealed.client(get(1)).server(ok())
     assert host.terms(host.filter) == {"seen": 2}
     assert host.terms(late) == {"seen": 2, "lost tls_midstream": 1}
+    assert (late.older, host.filter.older, plain.older) == (1, 0, 0)
+    unread.wire.close()
+    assert late.older == 0
     assert host.terms(plain) == {"seen": 1, "filtered encrypted": 1}
 
 
