@@ -14,6 +14,7 @@ browser     as compare, with the head that a browser sends
 post        POST of 10 KB, answered with 1 KB, compared
 chunked     as compare, the answer in four chunks
 pipelined   as compare, four requests in a segment
+tls         as compare, over TLS 1.3 (AES-256-GCM)
 shed        as compare, and each came too late to be sent
 =========== ============================================================================================
 
@@ -31,6 +32,7 @@ import random
 import re
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -56,7 +58,7 @@ from shadowd.stream.table import FlowLimits
 from shadowd.worker.filters import Filter
 from shadowd.worker.pump import Pump
 
-MODES = ("mirror", "compare", "twin", "browser", "post", "chunked", "pipelined", "shed")
+MODES = ("mirror", "compare", "twin", "browser", "post", "chunked", "pipelined", "tls", "shed")
 FLOWS = 16
 WARM, ROUNDS = 40, 20  # batches of an exchange on each flow
 _SIZE = 16 << 20
@@ -159,10 +161,67 @@ class Kernel:
         struct.pack_into("=Q", self._memory, _PAGE, self._produced)
 
 
+class Sealed:
+    """Both ends of a TLS connection in memory; the server's tells its secrets."""
+
+    def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+        self._bios = [ssl.MemoryBIO() for _ in range(4)]  # what the client reads and writes, and the server
+        self._ends = (
+            client.wrap_bio(self._bios[0], self._bios[1], server_hostname="shop.example"),
+            server.wrap_bio(self._bios[2], self._bios[3], server_side=True),
+        )
+
+    def shake(self) -> list[tuple[int, bytes]]:
+        """What both send for a handshake: direction and bytes."""
+        sent = []
+        waiting = [0, 1]
+        while waiting:
+            for end in tuple(waiting):
+                try:
+                    self._ends[end].do_handshake()
+                    waiting.remove(end)
+                except ssl.SSLWantReadError:
+                    pass
+                if data := self._move(end):
+                    sent.append((end, data))
+        return sent
+
+    def _move(self, end: int) -> bytes:
+        data = self._bios[2 * end + 1].read()
+        self._bios[2 - 2 * end].write(data)
+        return data
+
+    def say(self, end: int, text: bytes) -> bytes:
+        """As it is on the wire."""
+        self._ends[end].write(text)
+        data = self._move(end)
+        left = len(text)
+        while left:
+            left -= len(self._ends[1 - end].read(left))
+        return data
+
+
+def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext, Path]:
+    """A client's and a server's, and the server's key log."""
+    chain, log = folder / "chain.pem", folder / "keys.log"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=shop.example", "-keyout", str(chain), "-out", str(folder / "certificate.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    with chain.open("ab") as file:
+        file.write((folder / "certificate.pem").read_bytes())
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(chain)
+    server.keylog_filename = str(log)
+    return client, server, log
+
+
 class Flow:
     """A client's connection."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, sealed: Sealed | None = None) -> None:
+        self.sealed = sealed
         address = abi.pack_address("127.0.0.1")
         self.key = abi.FLOW_KEY.pack(1, address, address, 40_000 + number, 8080, 0)
         self.next = [1000 + number, 5000 + number]
@@ -192,16 +251,23 @@ class World:
         self.engine.targets.append(target)
         if compared:
             chosen.examiners[target] = Examiner(Settings(twin=1.0 if mode == "twin" else 0.05), Rules())
+        folder = Path(tempfile.mkdtemp())
+        ends = contexts(folder) if mode == "tls" else None
+        if ends is not None:
+            chosen.keylog = str(ends[2])
         self.pump.set_bits({0: chosen})
         self.filter = chosen
         self._told: dict[Connection, list[int]] = {}
         self._ready: dict[int, int] = {}
-        self.flows = [Flow(number) for number in range(FLOWS)]
+        self.flows = [Flow(number, Sealed(*ends[:2]) if ends else None) for number in range(FLOWS)]
         for flow in self.flows:
             self._segment(flow, 0, b"", 2)
             self._segment(flow, 1, b"", 0x12)
+            for direction, data in flow.sealed.shake() if flow.sealed is not None else ():
+                self._segment(flow, direction, data)
         self.kernel.publish()
         self.pump.turn()
+        shutil.rmtree(folder)
 
     def _segment(self, flow: Flow, direction: int, payload: bytes, flags: int = 0x18, later: int = 0) -> None:
         now = time.monotonic_ns() + later
@@ -218,6 +284,10 @@ class World:
             if at >= len(payload):
                 break
         flow.next[direction] += len(payload) + (flags & 2 > 0)
+
+    def _say(self, flow: Flow, direction: int, text: bytes, later: int = 0) -> None:
+        data = text if flow.sealed is None else flow.sealed.say(direction, text)
+        self._segment(flow, direction, data, later=later)
 
     def _times(self) -> None:
         """The timing records of our own timed connections that the kernel would have sent since the last call."""
@@ -243,8 +313,8 @@ class World:
     def batch(self, turn: Callable[[], object]) -> None:
         """An exchange (or four) on each flow, through to the last answer."""
         for flow in self.flows:
-            self._segment(flow, 0, self.request * self.each)
-            self._segment(flow, 1, self.answer * self.each, later=60_000)
+            self._say(flow, 0, self.request * self.each)
+            self._say(flow, 1, self.answer * self.each, later=60_000)
         self.kernel.publish()
         turn()
         end = time.monotonic() + 60

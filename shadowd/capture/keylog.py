@@ -10,6 +10,7 @@ that was cut short is read anew.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -144,10 +145,11 @@ class KeyLog:
         try:
             count = os.preadv(self._fd, [buffer], self._at, os.RWF_NOWAIT)
         except BlockingIOError:
-            os.posix_fadvise(self._fd, self._at, _STEP, os.POSIX_FADV_WILLNEED)
+            with contextlib.suppress(OSError):  # a filter of system calls may not know it
+                os.posix_fadvise(self._fd, self._at, _STEP, os.POSIX_FADV_WILLNEED)
             return b""
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM):
                 raise
             return os.pread(self._fd, len(buffer), self._at)  # a file system that cannot say: tmpfs, overlayfs
         return bytes(buffer[:count])

@@ -296,7 +296,7 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
 
 _TLS_WORDS = {
     "tls_no_key": "TLS connections had no secret in time: does the server that serves them write the key log?",
-    "tls_midstream": "TLS connections are older than this filter: they are read once they begin anew",
+    "tls_midstream": "TLS connections were older than this filter: who connects anew is read",
     "tls_undecryptable": "TLS connections could not be decrypted by the secrets that were told",
     "tls_suite": "TLS connections use a version or cipher that is not read (CBC, TLS 1.1 or older)",
 }

@@ -350,6 +350,10 @@ class Roster:
         if entry.selected.problem or entry.selected.found:
             words.insert(0, entry.selected.problem or f"selected now: {entry.selected.found}")
         words[:0] = entry.reading
+        if entry.filter.older:
+            words.append(f"{entry.filter.older} TLS connections that are older than this filter are still open")
+        if entry.spec.tls_keylog is not None:
+            words.insert(0, f"TLS is decrypted by the key log {entry.spec.tls_keylog}")
         if entry.spec.hook != "socket":
             pattern = entry.spec.hook.removeprefix("tc:")
             names = [hook.interface.name for hook in self._interface_hooks.values()]

@@ -85,12 +85,12 @@ class Half:
         self.state = state
         self.opener = None
 
-    def cut_untrusted(self, data: bytes) -> Sequence[bytes]:
+    def cut_untrusted(self, data: bytes) -> list[bytes]:
         """Records that are whole now. ``broken`` is set where what follows is none."""
         if self.buffer:
             data = self.buffer + data
         at, end = 0, len(data)
-        found = []
+        found: list[bytes] = []
         while end - at >= HEAD:
             length = HEAD + (data[at + 3] << 8 | data[at + 4])
             if data[at + 1] != 3 or not 20 <= data[at] <= 24 or not HEAD < length <= MAX_RECORD:

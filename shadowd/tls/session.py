@@ -18,7 +18,7 @@ last segment. A gap's length in plaintext is told at once, as if it had been one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
 from shadowd.stream.flow import CLIENT, SERVER, Flow, FlowSink
@@ -250,7 +250,7 @@ class TlsSession(FlowSink):
                 self.refuse(half.broken)
         self._account()
 
-    def _hand_on(self, half: Half, records: Sequence[bytes], at: int, time: int, idle: int) -> None:
+    def _hand_on(self, half: Half, records: list[bytes], at: int, time: int, idle: int) -> None:
         """Nothing is held: what can be opened goes on at once, a segment's records together."""
         connection, direction = self.connection, half.direction
         whole: list[bytes] = []
@@ -282,7 +282,7 @@ class TlsSession(FlowSink):
             self._hold(half, records, done, at, time)
             self._advance(time)
 
-    def _hold(self, half: Half, records: Sequence[bytes], done: int, at: int, time: int) -> None:
+    def _hold(self, half: Half, records: list[bytes], done: int, at: int, time: int) -> None:
         unopened = self._unopened[half.direction]
         for record in records[done:]:
             at += len(record)

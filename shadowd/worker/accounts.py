@@ -26,9 +26,9 @@ class AccountError(Exception):
 
 
 def filter_counts(chosen: Filter) -> Counts:
-    """Of all that is not nothing: ``seen``, ``flows``, ``unedited``, ``filtered:REASON``, ``lost:REASON``."""
+    """Of all that is not nothing: ``seen``, ``flows``, ``older`` (a gauge), ``unedited``, ``filtered:REASON`` …"""
     account = chosen.account
-    counts = {"seen": account.seen, "flows": chosen.flows, "unedited": chosen.policy.unedited}
+    counts = {"seen": account.seen, "flows": chosen.flows, "older": chosen.older, "unedited": chosen.policy.unedited}
     counts |= {f"filtered:{reason}": count for reason, count in account.filtered.items() if count}
     counts |= {f"lost:{reason}": count for reason, count in account.lost.items() if count}
     return {name: count for name, count in counts.items() if count}
@@ -70,6 +70,8 @@ def add_filter(chosen: Filter, before: Counts, now: Counts) -> None:
             account.seen += change
         elif name == "flows":
             chosen.flows += change
+        elif name == "older":
+            chosen.older += change
         elif name == "unedited":
             chosen.policy.unedited += change
         elif kind == "filtered" and reason in FILTERED:
@@ -106,6 +108,7 @@ def write_off(chosen: Filter, filter_before: Counts, targets: list[tuple[Target,
     account = chosen.account
     account.seen += untold
     account.lost["worker"] += untold + least
+    chosen.older -= filter_before.get("older", 0)
     for target, before in targets:
         target.account.in_flight -= open_of[target]
         target.account.shed["worker"] += open_of[target] - least

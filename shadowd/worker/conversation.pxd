@@ -14,6 +14,7 @@ cdef class Conversation(PlainSink):
     cdef public object _kind
     cdef public object _members
     cdef public bint _midstream
+    cdef public object _older
     cdef public Group _only
     cdef public object _opening
     cdef public object _outer

@@ -41,6 +41,7 @@ class Conversation(PlainSink):
         "_kind",
         "_members",
         "_midstream",
+        "_older",
         "_only",
         "_opening",
         "_outer",
@@ -67,6 +68,7 @@ class Conversation(PlainSink):
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
         self._given_up = False
+        self._older: list[Filter] = []  # filters that decrypt, to which it is older than they
         self._sealed = False  # what comes was decrypted: for filters that decrypt alone
         self._urgent = -1  # direction in which urgent data was seen
         self._start = (0, 0)  # stream offsets, client→server and server→client, of the first bytes a codec is fed
@@ -145,6 +147,9 @@ class Conversation(PlainSink):
             self.give_up(error)
 
     def closed(self, state: str, time: int) -> None:
+        for member in self._older:
+            member.older -= 1
+        self._older = []
         try:
             if not self._kind and self._opening:
                 self._settle_kind("other")
@@ -179,10 +184,17 @@ class Conversation(PlainSink):
                 continue
             if reason == "tls_suite":
                 member.account.filter_out(reason)
+            elif reason == "tls_midstream":
+                self._came_too_late(member)
             else:
                 member.account.lose(reason)
         for group in groups.values():
             group.end(self._outer.now)
+
+    def _came_too_late(self, member: Filter) -> None:
+        member.account.lose("tls_midstream")
+        member.older += 1
+        self._older.append(member)
 
     def dropped(self, reason: str, length: int) -> None:
         self._outer.discarded(reason, length)
@@ -272,8 +284,8 @@ class Conversation(PlainSink):
 
     def _join(self, member: Filter, late: bool = False) -> None:
         if member.decrypts:
-            if self._kind == "tls":  # it came when the handshake was over
-                member.account.lose("tls_midstream")
+            if self._kind == "tls":  # the handshake was over
+                self._came_too_late(member)
                 return
         elif self._sealed:  # counted already
             return
@@ -350,6 +362,9 @@ class Conversation(PlainSink):
         """A filter was removed, paused, or no longer matches: what it has unanswered here is shed."""
         if member in self._members:
             self._members.remove(member)
+        if member in self._older:
+            self._older.remove(member)
+            member.older -= 1
         for group in self._groups.values():
             group.leave(member, reason, self._outer.now)
 

@@ -9,6 +9,7 @@ cdef class Filter:
     cdef public bint forward_proxy_header
     cdef public object keylog
     cdef public object name
+    cdef public long long older
     cdef public object order
     cdef public Policy policy
     cdef public bint probed

@@ -21,6 +21,7 @@ class Filter:
         "forward_proxy_header",
         "keylog",
         "name",
+        "older",
         "order",
         "policy",
         "pools",
@@ -51,6 +52,7 @@ class Filter:
         self.examiners: dict[Target, Examiner] = {}  # of the candidates, if answers are compared
         self.pools: dict[Target, Pool] = {}
         self.flows = 0  # matched since the filter was added
+        self.older = 0  # TLS connections that are open, and began before anybody could tell their secrets
 
     @property
     def decrypts(self) -> bool:

@@ -52,6 +52,7 @@ class Keys:
         self._logs.follow(chosen.keylog for chosen in wanted if chosen.keylog)
         if not self.decrypts:
             self._unplaced.clear()
+            self.keyring.forget()
 
     def told_untrusted(self, record: bytes) -> None:
         """A struct secret from the ring: a program of this host chose what is in it. Raises nothing."""
@@ -81,9 +82,8 @@ class Keys:
 
     def expire(self, now: int) -> None:
         """Call about once a second."""
-        if self.decrypts:
-            self._logs.read(now)
-            self.keyring.expire(now)
+        self._logs.read(now)
+        self.keyring.expire(now)
 
     @property
     def waiting(self) -> list[TlsSession]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import shutil
+import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +17,7 @@ from typing import Any
 import pytest
 
 from shadowd.errors import ShadowdError
-from tests.netns.lab import HttpClient, Server, ok, running, wait_for
+from tests.netns.lab import HttpClient, Server, free_port, ok, running, wait_for
 from tests.unit.certificates import Certificate
 
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -204,8 +209,11 @@ def test_what_cannot_be_read_is_counted_once_a_connection(
         assert told(shadow.requests) == [(b"GET /new HTTP/1.1", b"")]
         words = {one["name"]: one["words"] for one in daemon.call("filter.ls")}
         assert any("no secret in time" in word for word in words["silent"])
-        assert any("older than this filter" in word for word in words["shop"])
+        assert any("were older than this filter" in word for word in words["shop"])
+        still = "1 TLS connections that are older than this filter are still open"
+        assert still in words["shop"]
         old.close()
+        wait_for("it is over", lambda: still not in daemon.call("filter.show", name="shop")["words"])
 
 
 def test_plain_http_on_a_filter_that_decrypts(tmp_path: Path, shadow: Server) -> None:
@@ -261,3 +269,91 @@ def test_a_rotated_key_log(
             production._context.keylog_filename = str(production.log)
         wait_for("all are mirrored", lambda: len(shadow.requests) == 3)
         assert told(shadow.requests) == told(production.requests)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+NODE = """
+const fs = require('fs'), https = require('https');
+const [chain, key, version, log] = process.argv.slice(1);
+const options = {cert: fs.readFileSync(chain), key: fs.readFileSync(key), minVersion: version, maxVersion: version};
+const server = https.createServer(options, (request, response) => {
+  const parts = [];
+  request.on('data', part => parts.push(part));
+  request.on('end', () => {
+    const body = Buffer.concat(parts);
+    fs.appendFileSync(log, JSON.stringify([request.method + ' ' + request.url, body.toString('base64')]) + '\\n');
+    response.end('x'.repeat(body.length % 40000));
+  });
+});
+server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_node_writes_its_key_log_by_itself(
+    tmp_path: Path, certificate: Certificate, shadow: Server, version: str
+) -> None:
+    """A service that nobody changed but for an option: node links OpenSSL statically."""
+    keys, log = tmp_path / "keys", tmp_path / "log"
+    command = ["node", f"--tls-keylog={keys}", "-e", NODE, str(certificate.chain), str(certificate.key)]
+    node = subprocess.Popen([*command, f"TLSv{version}", str(log)], stdout=subprocess.PIPE)
+    try:
+        assert node.stdout is not None
+        port = int(node.stdout.readline())
+        context = certificate.client()
+        with running(tmp_path / "d") as daemon:
+            daemon.add("shop", port, shadow.url, tls_keylog=str(keys), methods="any")
+            for number in range(3):
+                client = TlsClient(context, port)
+                for size in (0, 5, 17_000, 100_000):
+                    post(client, f"/{number}/{size}", os.urandom(size))
+                client.close()
+            ledger = daemon.settled("shop", lambda found: found["seen"] == 12)
+            assert ledger["targets"][0]["mirrored"] == 12, ledger
+        read = [json.loads(line) for line in log.read_text().splitlines()]
+        assert told(shadow.requests) == sorted(
+            (f"{line} HTTP/1.1".encode(), base64.b64decode(body)) for line, body in read
+        )
+    finally:
+        node.kill()
+        node.communicate()
+
+
+@pytest.mark.skipif(not (shutil.which("nginx") or Path("/usr/sbin/nginx").exists()), reason="needs nginx")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_nginx_by_the_key_log_of_its_client(
+    tmp_path: Path, certificate: Certificate, shadow: Server, version: str
+) -> None:
+    """Nothing of production is changed: curl tells the secrets (SSLKEYLOGFILE)."""
+    port, keys = free_port(), tmp_path / "keys"
+    (tmp_path / "nginx.conf").write_text(f"""
+daemon off; worker_processes 1; pid {tmp_path}/pid; error_log {tmp_path}/error.log; user root;
+events {{}}
+http {{ log_format lines '$request'; access_log {tmp_path}/access.log lines;
+  server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate.chain}; ssl_certificate_key {certificate.key};
+    ssl_protocols TLSv{version}; location / {{ return 200 fine; }} }} }}
+""")
+    nginx = subprocess.Popen([shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(tmp_path / "nginx.conf")])
+    try:
+        wait_for("nginx listens", lambda: listens(port))
+        with running(tmp_path / "d") as daemon:
+            daemon.add("shop", port, shadow.url, tls_keylog=str(keys))
+            for number in range(3):  # each on a connection of its own, of ten requests
+                urls = [f"https://localhost:{port}/{number}/{turn}" for turn in range(10)]
+                subprocess.run(
+                    ["curl", "-sf", "--http1.1", "--cacert", str(certificate.chain), *urls, *["-o", "/dev/null"] * 10],
+                    env={**os.environ, "SSLKEYLOGFILE": str(keys)}, check=True, timeout=30,
+                )  # fmt: skip
+            ledger = daemon.settled("shop", lambda found: found["seen"] == 30)
+            assert ledger["targets"][0]["mirrored"] == 30, ledger
+        read = (tmp_path / "access.log").read_bytes().splitlines()
+        assert [line for line, _ in told(shadow.requests)] == sorted(read)
+    finally:
+        nginx.terminate()
+        nginx.wait(10)

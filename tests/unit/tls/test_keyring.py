@@ -95,6 +95,17 @@ def test_bounded_and_expiring() -> None:
     assert not keyring.wanted(bytes([2]) * 32)
 
 
+def test_what_nobody_claimed_can_be_forgotten() -> None:
+    keyring = Keyring()
+    session = Session()
+    keyring.add(RANDOM, "CLIENT_RANDOM", SECRET, 0)
+    keyring.add(RANDOM[::-1], "CLIENT_RANDOM", SECRET, 0)
+    kept = keyring.claim(RANDOM, session, 0)
+    keyring.forget()
+    assert len(keyring) == 1
+    assert kept.get("CLIENT_RANDOM") == SECRET
+
+
 def test_only_what_is_used_is_kept() -> None:
     keyring = Keyring()
     assert not keyring.add(RANDOM, "EXPORTER_SECRET", SECRET, 0)

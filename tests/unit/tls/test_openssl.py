@@ -114,7 +114,7 @@ class Client:
     def until(self, words: bytes) -> None:
         assert self.process.stdout is not None
         while words not in self.seen:
-            assert select.select([self.process.stdout], [], [], 10)[0], self.seen
+            assert select.select([self.process.stdout], [], [], 20)[0], self.seen
             data = self.process.stdout.read1()  # type: ignore[attr-defined]
             assert data, self.seen
             self.seen += data
@@ -241,3 +241,32 @@ def test_renegotiation_ends_what_can_be_read(serve: Serve, connect: Connect) -> 
     tap.check()
     assert tap.reader.reasons == ["tls_undecryptable"]
     assert tap.reader.plain == [b"one\n", b"eno\n"]
+
+
+def test_a_key_update_within_a_gap(serve: Serve, connect: Connect) -> None:
+    """What follows is under keys of which nothing was seen: they are tried."""
+    server = serve("-rev", "-tls1_3")
+    client = connect(server.tap.port)
+    client.until(b"Verify return code")
+    for word in (b"one", b"two", b"six"):
+        client.say(word)
+        client.until(word[::-1])
+        if word == b"one":
+            client.say(b"k")
+            client.until(b"KEYUPDATE")
+    client.close()
+    tap = Tap(keyring_of(server.log.read_bytes()))
+    lost = 0
+    for direction, data in server.tap.connections[0]:
+        if direction == CLIENT and not lost and tap.reader.plain[CLIENT] == b"one\n":
+            assert data[3:5] == (5 + 1 + 16).to_bytes(2, "big")  # a KeyUpdate, and then "two"
+            tap.send([(direction, data[:27])], lost=True)
+            data, lost = data[27:], 1
+        if data:
+            tap.send([(direction, data)])
+    tap.finish()
+    tap.check()
+    assert lost == 1
+    assert not tap.reader.reasons
+    assert tap.reader.plain == [b"one\ntwo\nsix\n", b"eno\nowt\nxis\n"]
+    assert [direction for direction, _ in tap.reader.gaps] == [CLIENT]

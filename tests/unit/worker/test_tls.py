@@ -163,6 +163,9 @@ def test_one_that_decrypts_and_comes_later(
         sealed.client(get(1)).server(ok())
     assert host.terms(host.filter) == {"seen": 2}
     assert host.terms(late) == {"seen": 2, "lost tls_midstream": 1}
+    assert (late.older, host.filter.older, plain.older) == (1, 0, 0)
+    unread.wire.close()
+    assert late.older == 0
     assert host.terms(plain) == {"seen": 1, "filtered encrypted": 1}
 
 
@@ -219,6 +222,21 @@ def test_http2_inside_is_filtered(host: TlsHost, target: Target, contexts: Calla
     sealed.client(HTTP2_PREFACE + bytes(50)).server(bytes(40))
     assert host.terms(host.filter) == {"seen": 1, "filtered http2": 1}
     assert host.discards["filtered"] == len(HTTP2_PREFACE) + 90
+
+
+def test_raw_is_raw_of_the_plaintext(host: TlsHost, contexts: Callable[..., Contexts]) -> None:
+    """Another protocol behind TLS: what the client said goes to a tcp:// target."""
+    chosen = host.add(Filter("raw", Policy(b"here/raw"), protocol="raw", allow_writes=True))
+    chosen.keylog = "/somewhere"
+    shadow = host.shadow()
+    host.target(shadow.port, scheme="tcp", of=chosen)
+    made = contexts()
+    sealed = Sealed(host, made, tag=0b10)
+    host.tell(made.keys())
+    sealed.client(b"SET a 1\r\n").server(b"+OK\r\n")
+    peer = host.peer(shadow)
+    host.until(lambda: peer.receive() is not None and peer.text == b"SET a 1\r\n")
+    assert host.terms(chosen) == {"seen": 1}
 
 
 def test_plain_http_of_a_filter_that_decrypts(host: TlsHost, shadow: Shadow, target: Target) -> None:
