@@ -20,13 +20,12 @@ from pathlib import Path
 from shadowd.capture.preflight import cgroup_id, find_cgroup2, kernel_release
 from shadowd.capture.programs import load
 from shadowd.capture.ring import RingSink
-from shadowd.capture.tlsattach import Attacher
+from shadowd.capture.tlsattach import SINCE, Attacher
 from shadowd.capture.tlsdiscovery import cgroups_of
 from shadowd.capture.tlssecrets import Secret, SecretError, Whose
 from shadowd.errors import PlatformError
 
 CONNECTIONS = 10
-SINCE = (5, 15)
 
 
 class Sink(RingSink):
