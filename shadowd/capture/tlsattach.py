@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import json
+import os
 import select
 import signal
 import socket
@@ -21,6 +22,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from shadowd.capture.preflight import kernel_release
 from shadowd.capture.programs import Programs
 from shadowd.capture.selection import Ranges
 from shadowd.errors import PlatformError
@@ -31,6 +33,9 @@ _MESSAGE = 64 << 10
 _BEGIN_SECONDS = 60.0
 #: Looking at the files of one filter: the attacher bounds each to 20 s, and large ones take half of one.
 _ANSWER_SECONDS = 120.0
+#: bpf_get_attach_cookie, and bpf_get_current_ancestor_cgroup_id for such programs.
+SINCE = (5, 15)
+_BY_HAND = "give its key log: --tls-keylog FILE"
 _AGAIN = "it is started anew with the next filter that reads TLS"
 
 
@@ -110,6 +115,12 @@ class Attacher:
         """Start it, or ask the one that listens on the socket ``service``. Raises PlatformError."""
         if not programs.probes:
             raise PlatformError("the capture programs were loaded without those for TLS", "report it, with --version")
+        if kernel_release() < SINCE:
+            raise PlatformError(
+                f"probes cannot read TLS on Linux {os.uname().release}: it takes 5.15", f"{_BY_HAND}, or a newer kernel"
+            )
+        if os.uname().machine != "x86_64":
+            raise PlatformError(f"probes cannot read TLS on {os.uname().machine}: they are for x86-64", _BY_HAND)
         self.way = ""  # "uprobe_multi" or "perf"
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,8 +158,7 @@ class Attacher:
             log = f"; the kernel said: {reply['log']:.300}" if reply.get("log") else ""
             raise PlatformError(
                 f"TLS cannot be read: {reply['error']:.300}{log}",
-                "it takes CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, and CAP_SYS_ADMIN before Linux 6.6; "
-                "before 5.15 give key logs instead (--tls-keylog FILE)",
+                f"it takes CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, and CAP_SYS_ADMIN before Linux 6.6; or {_BY_HAND}",
             )
         self.way = str(reply.get("way"))
 

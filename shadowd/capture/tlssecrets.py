@@ -8,7 +8,8 @@ are told with theirs at once; a place that stops fitting is forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable
+from typing import Protocol
 
 from shadowd.capture import abi
 
@@ -68,20 +69,20 @@ class Whose:
     def __init__(self) -> None:
         self._learned: dict[int, int] = {}  # library -> offset in the window
 
-    def random(self, secret: Secret, known: Container[bytes]) -> bytes | None:
-        """Its client random; ``known`` are those of ClientHellos whose connections are read. None: of none of them, as
-        far as can be told now (the ClientHello may still come, if it is this host's own: ask again)."""
+    def random(self, secret: Secret, wanted: Callable[[bytes], bool]) -> bytes | None:
+        """Its client random; ``wanted`` says whether a ClientHello had one whose connection is read. None: no such
+        connection, and nothing is known of this library yet."""
         window = secret.window
         if secret.exact:
             return window[: abi.TLS_RANDOM]
         learned = self._learned.get(secret.library, -1)
         if learned >= 0:
             found = window[learned : learned + abi.TLS_RANDOM]
-            if found in known:
+            if wanted(found):
                 return found
         for at in range(0, len(window) - abi.TLS_RANDOM + 1, _STEP):
             found = window[at : at + abi.TLS_RANDOM]
-            if found in known:
+            if wanted(found):
                 if len(self._learned) < MAX_LEARNED or secret.library in self._learned:
                     self._learned[secret.library] = at
                 return found
@@ -91,3 +92,38 @@ class Whose:
     def forget(self, library: int) -> None:
         """Its number is another one's now."""
         self._learned.pop(library, None)
+
+
+class Keyring(Protocol):
+    """Where secrets go: ``shadowd.tls.keyring`` has it."""
+
+    def add(self, client_random: bytes, label: bytes, secret: bytes, now: int, /) -> object: ...
+
+    def wanted(self, client_random: bytes, /) -> bool: ...
+
+
+class ProbedSecrets:
+    """From a worker's ring into its keyring: give ``take`` to ``Intake.on_secret``."""
+
+    __slots__ = ("_keyring", "_whose", "others", "taken", "unmatched")
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._whose = Whose()
+        self.taken = 0
+        self.unmatched = 0  # of connections that this worker does not read
+        self.others = 0  # what is no secret that opens records
+
+    def take(self, record: bytes) -> None:
+        """Of a struct secret. Raises nothing."""
+        try:
+            secret = Secret(record)
+        except SecretError:
+            self.others += 1
+            return
+        random = self._whose.random(secret, self._keyring.wanted)
+        if random is None:
+            self.unmatched += 1
+            return
+        self.taken += 1
+        self._keyring.add(random, secret.label, secret.secret, secret.time)

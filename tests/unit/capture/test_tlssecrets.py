@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowd.capture import abi
-from shadowd.capture.tlssecrets import LABELS, Secret, SecretError, Whose
+from shadowd.capture.tlssecrets import LABELS, ProbedSecrets, Secret, SecretError, Whose
 
 WINDOW = abi.TLS_PLACES * abi.TLS_RANDOM
 
@@ -29,7 +29,7 @@ def test_what_it_carries() -> None:
         found = Secret(record(b"r" * 32, 1, label=label, secret=b"abc"))
         assert (found.label, found.secret, found.time, found.pid) == (label, b"abc", 5, 7)
         assert "abc" not in repr(found)
-        assert Whose().random(found, set()) == b"r" * 32, "Go tells it with the secret"
+        assert Whose().random(found, set().__contains__) == b"r" * 32, "Go tells it with the secret"
 
 
 @given(st.binary(min_size=abi.SECRET.size, max_size=abi.SECRET.size))
@@ -65,19 +65,44 @@ def test_the_place_is_learned_from_one_connection(place: int, seed: int, connect
         return Secret(record(bytes(window)))
 
     randoms = [dice.randbytes(32) for _ in range(connections)]
-    assert whose.random(told(randoms[0]), set()) is None, "nothing is guessed"
+    assert whose.random(told(randoms[0]), set().__contains__) is None, "nothing is guessed"
     for client in randoms:
-        assert whose.random(told(client), set(randoms)) == client
+        assert whose.random(told(client), set(randoms).__contains__) == client
     later = dice.randbytes(32)
-    assert whose.random(told(later), set()) == later, "a ClientHello that is not captured yet"
+    assert whose.random(told(later), set().__contains__) == later, "a ClientHello that is not captured yet"
     whose.forget(1)
-    assert whose.random(told(later), set()) is None
+    assert whose.random(told(later), set().__contains__) is None
 
 
 def test_a_place_that_no_longer_fits_is_left() -> None:
     """The number is another library's, or the library was replaced."""
     whose = Whose()
     first, second = b"a" * 32, b"b" * 32
-    assert whose.random(Secret(record(bytes(64) + first)), {first}) == first
-    assert whose.random(Secret(record(bytes(8) + second)), {second}) == second
-    assert whose.random(Secret(record(bytes(8) + first)), set()) == first, "the newer place holds"
+    assert whose.random(Secret(record(bytes(64) + first)), {first}.__contains__) == first
+    assert whose.random(Secret(record(bytes(8) + second)), {second}.__contains__) == second
+    assert whose.random(Secret(record(bytes(8) + first)), set().__contains__) == first, "the newer place holds"
+
+
+class Ring:
+    """A keyring as the sessions see it."""
+
+    def __init__(self, *wanted: bytes) -> None:
+        self._wanted = set(wanted)
+        self.added: list[tuple[bytes, bytes, bytes, int]] = []
+
+    def add(self, client_random: bytes, label: bytes, secret: bytes, now: int, /) -> None:
+        self.added.append((client_random, label, secret, now))
+
+    def wanted(self, client_random: bytes, /) -> bool:
+        return client_random in self._wanted
+
+
+def test_into_the_keyring() -> None:
+    ring = Ring(b"a" * 32)
+    probed = ProbedSecrets(ring)
+    probed.take(record(bytes(32) + b"b" * 32))  # another worker's connection
+    probed.take(record(bytes(32) + b"a" * 32))
+    probed.take(record(b"", label=b"CLIENT_TRAFFIC_SECRET_N"))
+    probed.take(b"")
+    assert ring.added == [(b"a" * 32, b"CLIENT_RANDOM", b"s" * 48, 5)]
+    assert (probed.taken, probed.unmatched, probed.others) == (1, 1, 2)
