@@ -79,6 +79,7 @@ def merged_verdict(files: Sequence[str], label: str = "") -> dict[str, Any]:
     """Of what several nodes wrote. Raises UsageError for a file that is none, or that does not belong to the others."""
     from shadowd.evidence.conditions import MergeError  # not at the top: other commands start without them
     from shadowd.evidence.merging import EMPTY, merge
+    from shadowd.evidence.plain import said
     from shadowd.judge.merged import assess_untrusted
 
     whole: Mapping[str, Any] = EMPTY
@@ -99,8 +100,8 @@ def merged_verdict(files: Sequence[str], label: str = "") -> dict[str, Any]:
         raise
     judged = str(found["run"]["label"])
     if label and judged != label:
-        what = f"the build {judged}" if judged else "a run without a label"
-        reason = f"the evidence is of {what}, not of {label[:200]} — export that of the other run (--run)"
+        what = f"the build {said(judged)}" if judged else "a run without a label"
+        reason = f"the evidence is of {what}, not of {said(label)} — export that of the other run (--run)"
         return {"verdict": "inconclusive", "score": None, "reasons": [reason], "error": reason, "judged": judged}
     return found
 

@@ -143,7 +143,8 @@ def show_verdict(view: Mapping[str, Any]) -> None:
     print(f"  score {view.get('score', '?')} of 100; {number(view, 'compared'):,} exchanges{shown}")
     run = view.get("run") if isinstance(view.get("run"), Mapping) else {}
     label = f", run {plain(run['label'])}" if run and run.get("label") else ""
-    print(f"{view.get('filter', '?')} → {view.get('target', '?')}{label}; noise from: {view.get('mode', '?')}")
+    where = f"{plain(view.get('filter', '?'))} → {plain(view.get('target', '?'))}"
+    print(f"{where}{label}; noise from: {view.get('mode', '?')}")
     nodes = [str(one.get("node")) for one in mappings(view.get("nodes"))]
     if nodes:
         more = f" and {len(nodes) - 10} more" if len(nodes) > 10 else ""
@@ -168,7 +169,7 @@ def show_verdict(view: Mapping[str, Any]) -> None:
     if isinstance(drift, Mapping) and drift.get("exchanges"):
         print(f"state drift suspected in {drift['exchanges']:,} exchanges (writes that were not mirrored)")
     for limit in strings(view.get("limits")):
-        typer.secho(f"note: {limit}", dim=True)
+        typer.secho(f"note: {plain(limit)}", dim=True)
 
 
 def report(

@@ -12,7 +12,7 @@ from typing import Any
 from shadowd.compare.difference import Options
 from shadowd.errors import UsageError
 from shadowd.evidence.margins import Margins
-from shadowd.evidence.plain import exactly, finite, listed, number, real, text
+from shadowd.evidence.plain import exactly, finite, listed, number, real, said, text
 from shadowd.evidence.rules import EXPECTED, MAX_RULES, NOISE, Rules
 from shadowd.evidence.settings import Settings
 from shadowd.evidence.sums import Kind
@@ -77,25 +77,25 @@ class Alike(Kind):
         for what in ("filter", "target", "label"):
             if one[what] != other[what]:
                 raise MergeError(
-                    f"the evidence is of two {what}s, {_said(one[what])} and {_said(other[what])}",
+                    f"the evidence is of two {what}s, {said(one[what])} and {said(other[what])}",
                     "merge that of one filter, target and build",
                 )
         for name, value in one["settings"].items():
             if other["settings"][name] != value:
                 raise MergeError(
-                    f"{name} differs: {_said(value)} and {_said(other['settings'][name])}",
+                    f"{name} differs: {said(value)} and {said(other['settings'][name])}",
                     "give all nodes the same configuration, and begin a run",
                 )
         if one["rules"] != other["rules"]:
             differs = next(rule for rule in one["rules"] + other["rules"] if _is_of_one(rule, one, other))
             raise MergeError(
-                f"the rules differ: {differs[0]} {differs[1]} {_said(differs[2])} is one node's alone",
+                f"the rules differ: {said(differs[0])} {said(differs[1])} {said(differs[2])} is one node's alone",
                 "give all nodes the same rules (shadowctl noise, shadowctl expect)",
             )
         versions = []
         for side, first, second in zip(_SIDES, one["versions"], other["versions"], strict=True):
             if first and second and first != second:
-                builds = f"{_said(first)} and {_said(second)}"
+                builds = f"{said(first)} and {said(second)}"
                 raise MergeError(f"{side} is of two builds, {builds}", "merge that of one build")
             versions.append(first or second)
         return {**one, "versions": versions}
@@ -175,8 +175,3 @@ def _settings_untrusted(data: Any) -> dict[str, Any]:
     if type(data) is not dict or data.keys() != _READERS.keys():
         raise ValueError("settings")
     return {name: read(data[name]) for name, read in _READERS.items()}
-
-
-def _said(value: object) -> str:
-    shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return shown[:60] if shown.isprintable() and shown else repr(shown[:60])

@@ -14,7 +14,7 @@ from typing import Any
 
 from shadowd.evidence.blocks import _RECENT, HALF, Blocks
 from shadowd.evidence.conditions import MergeError
-from shadowd.evidence.plain import exactly, finite, listed, number, numbers, real, text
+from shadowd.evidence.plain import exactly, finite, listed, number, numbers, real, said, text
 from shadowd.evidence.resources import CpuEvidence, MemorySeries
 from shadowd.evidence.sums import Kind
 
@@ -43,7 +43,8 @@ class Parts(Kind):
         twice = sorted(one.keys() & other.keys())
         if twice:
             raise MergeError(
-                f"the run of node {one[twice[0]]['node']} is there twice", "give the newest export of each node once"
+                f"the run of node {said(one[twice[0]]['node'])} is there twice",
+                "give the newest export of each node once",
             )
         if len(one) + len(other) > MOST:
             raise MergeError(f"that is evidence of more than {MOST:,} runs", "merge that of fewer nodes")

@@ -33,6 +33,12 @@ def finite(data: Any) -> float:
     return float(data)
 
 
+def said(value: object) -> str:
+    """As a line of an error may show it."""
+    shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shown[:60] if shown.isprintable() and shown else repr(shown[:60])
+
+
 def text(data: Any, most: int = TEXT_LIMIT) -> str:
     if type(data) is not str or len(data) > most:
         raise ValueError("text")

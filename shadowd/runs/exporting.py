@@ -22,6 +22,7 @@ from shadowd.evidence.gathering import gather_steps
 from shadowd.evidence.merging import folded
 from shadowd.evidence.parts import NOTES, cpu_of, memory_of, part_id
 from shadowd.evidence.resources import CpuEvidence, MemorySeries
+from shadowd.judge.resources import MemoryJudge
 from shadowd.runs.recording import Recorder
 from shadowd.runs.resuming import thawed_untrusted
 from shadowd.runs.run import Run
@@ -53,16 +54,18 @@ class Exporter:
         return await self._of_stored(name, wanted)
 
     async def _of_run(self, run: Run) -> bytes:
-        await self._runs.assess(run)  # examples are looked at, and what production's memory is held against is noted
+        await self._runs.assess(run)  # examples are looked at: what they masked is masked
         vitals = run.vitals
         part = {
             "seconds": run.seconds(time.time()),
             "eligible": run.eligible,
             "notes": tuple(run.notes[-NOTES:]),
             "unseen": vitals.unseen,
-            "memory": memory_of(vitals.memory) if vitals.memory_seen else None,
-            "production": memory_of(vitals.production_memory) if vitals.production_seen else None,
-            "cpu": cpu_of(vitals.cpu) if vitals.cpu.count else None,
+            **_of_processes(
+                vitals.memory if vitals.memory_seen else None,
+                vitals.production_memory if vitals.production_seen else None,
+                vitals.cpu,
+            ),
         }
         return await self._packed(run.examiner, run.entry.spec.name, run.target.url, run.label, run.began, part)
 
@@ -111,11 +114,23 @@ async def _taken(steps: Generator[None, None, Mapping[str, Any]]) -> Mapping[str
 
 def _stored_vitals(kept: Mapping[str, Any]) -> dict[str, Any]:
     memory, production, cpu = kept.get("memory"), kept.get("production_memory"), kept.get("cpu")
-    seen, both = kept.get("memory_seen") is True, kept.get("production_seen") is True
+    return _of_processes(
+        memory if kept.get("memory_seen") is True and isinstance(memory, MemorySeries) else None,
+        production if kept.get("production_seen") is True and isinstance(production, MemorySeries) else None,
+        cpu if isinstance(cpu, CpuEvidence) else None,
+    )
+
+
+def _of_processes(
+    memory: MemorySeries | None, production: MemorySeries | None, cpu: CpuEvidence | None
+) -> dict[str, Any]:
+    """Without the readings; so what production's memory is held against is noted first."""
+    if memory is not None:
+        MemoryJudge(memory).judge(reference=production)
     return {
-        "memory": memory_of(memory) if seen and isinstance(memory, MemorySeries) else None,
-        "production": memory_of(production) if both and isinstance(production, MemorySeries) else None,
-        "cpu": cpu_of(cpu) if isinstance(cpu, CpuEvidence) and cpu.count else None,
+        "memory": memory_of(memory) if memory is not None else None,
+        "production": memory_of(production) if production is not None else None,
+        "cpu": cpu_of(cpu) if cpu is not None and cpu.count else None,
     }
 
 

@@ -102,6 +102,26 @@ def test_files_that_cannot_be_used_are_named_in_one_line(files: dict[str, Path],
         assert str(missing) in refused(merged(good, missing), 2)
 
 
+def test_names_in_a_file_do_not_control_the_terminal(tmp_path: Path) -> None:
+    evil = "x\x1b]0;owned\x07\r\n\u202eerror: "
+    examiner = dealt(WRONG._replace(seconds=12.0), 1, 1)[0]
+    for endpoint in list(examiner.endpoints.values()):
+        endpoint.name = f"GET /{evil}{endpoint.name[-3:]}"
+    files = []
+    for node in (f"one{evil}", f"two{evil}"):
+        value = dict(value_of(examiner, node, name=f"shop{evil}", target=f"http://{evil}", label=evil))
+        (part,) = value["parts"].values()
+        value["parts"] = {node: {**part, "notes": (evil,), "unseen": evil}}
+        files.append(tmp_path / str(len(files)))
+        files[-1].write_bytes(to_bytes(value))
+    for words in (files, [files[0], files[0]], [*files, "--label", "v9"], [*files, "--gate"]):
+        done = merged(*words)
+        shown = done.stdout + done.stderr
+        assert "owned" in shown
+        assert not set(shown) & set("\x1b\x07\r\u202e")
+        assert not [line for line in shown.splitlines() if line.startswith("error: ")][1:]
+
+
 def test_one_gigabyte_is_refused_without_reading_it(files: dict[str, Path], tmp_path: Path) -> None:
     file = tmp_path / "huge"
     with file.open("wb") as made:

@@ -14,6 +14,7 @@ from shadowd.errors import ShadowdError, UsageError
 from shadowd.evidence.carrying import from_bytes_untrusted
 from shadowd.evidence.merging import merge
 from shadowd.judge.merged import assess_untrusted
+from shadowd.judge.verdict import cpu_alpha, memory_alpha
 from shadowd.redact.redaction import Redactor
 from shadowd.runs.exporting import Exporter
 from shadowd.runs.recording import Recorder
@@ -62,6 +63,28 @@ def test_what_is_exported_is_judged_as_the_run_is(tmp_path: Path) -> None:
         assert (verdict["run"]["label"], verdict["target"]) == ("v2", run.target.url)
         assert [one["node"] for one in verdict["nodes"]] == ["edge-1"]
         assert abs(value["latest"] - time.time_ns()) < time.monotonic_ns() + 60e9, "by the epoch, not since the boot"
+
+
+def test_memory_and_cpu_of_the_run_are_in_it(tmp_path: Path) -> None:
+    """The oracle: what the run's own vitals say, before it is over and after."""
+    with Mirror() as mirror:
+        run = made_run(mirror, memory_after=1000)
+        see(run, 50)
+        vitals = run.vitals
+        vitals.memory_seen = vitals.production_seen = True
+        for served in range(0, 2001, 5):
+            vitals.memory.add(served, (100 << 20) + served * 9000)
+            vitals.production_memory.add(served, 90 << 20)
+            vitals.cpu.add(served / 100, served, served / 100, served)
+        wanted = {one.judge: one for one in vitals.judgements(256.0, 0.25, memory_alpha(), cpu_alpha())}
+        values = [from_bytes_untrusted(exported(tmp_path / "a", run))]
+        stopped(tmp_path / "db", run)
+        values.append(from_bytes_untrusted(exported(tmp_path / "db", None, "v2")))
+        for value in values:
+            found = {one["judge"]: one for one in assess_untrusted(value).verdict["judges"]}
+            for judge, one in wanted.items():
+                assert (found[judge]["result"], found[judge]["sentence"]) == (one.result, one.sentence)
+        assert wanted["memory"].result == "fail"
 
 
 def test_evidence_goes_on_being_counted_while_it_is_written(tmp_path: Path) -> None:
