@@ -188,13 +188,18 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 or named
                 or (held and frame.label)
             )
+            listed = not frame.is_object and len(stack) > 1 and stack[-2].is_object and stack[-2].member.weak
             if by_name and (elsewhere(value) or said(frame.key, value, by.names)):
                 new = value
-            elif by_name or (
-                frame.is_object
-                and (
-                    (member.weak and tells(frame.key, value))
-                    or (member.bare and bare(_around(stack), member.low, value))
+            elif (
+                by_name
+                or (listed and tells(stack[-2].key, value))
+                or (
+                    frame.is_object
+                    and (
+                        (member.weak and tells(frame.key, value))
+                        or (member.bare and bare(_around(stack), member.low, value))
+                    )
                 )
             ):
                 new = by.told(value)

@@ -146,6 +146,8 @@ _WEAK = frozenset(
      "reponse", "community", "sign", "sk", "plaintext", "pin", "salt", "nonce", "cred", "string"}
 )  # fmt: skip
 _ANSWERS = frozenset({"answer", "antwort", "respuesta", "resposta", "risposta", "reponse"})
+#: Those that tell as the whole name.
+_ALONE = frozenset({"sk", "plaintext", "plain", "verification", "confirmation", "recovery", "scratch"})
 # ... unless one of these is beside them: what is looked up, ordered or translated by, and what classifies.
 _HARMLESS = frozenset(
     {"primary", "foreign", "sort", "partition", "cache", "public", "pub", "group", "object", "translation",
@@ -169,10 +171,12 @@ _HARMLESS = frozenset(
      "market", "customs", "tariff", "icon", "emoji", "role", "permission", "scope", "task", "job", "queue", "table"}
 )  # fmt: skip
 #: How weak names end, or begin; without looking at their words.
-_TAILS = re.compile(rf"(?i:(?:{'|'.join(_WEAK)}|text|value|plain|verification|confirmation)s?[0-9\W_]*\Z|\A\W*vault)")
+_TAILS = re.compile(
+    rf"(?i:(?:{'|'.join(_WEAK)}|text|value|plain|verification|confirmation|recovery|scratch)s?[0-9\W_]*\Z|\A\W*vault)"
+)
 #: Secret in a query or a form, where people do not spell them out.
 _QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access", "tk",
-                    "tkn", "zak", "hdnts", "hdnea", "hdntl", "answer", "antwort"})  # fmt: skip
+                    "tkn", "zak", "security", "hdnts", "hdnea", "hdntl", "answer", "antwort"})  # fmt: skip
 
 # Words that were written together. Names that begin or end so are secret.
 _WITHIN = re.compile(
@@ -341,11 +345,7 @@ def _is_weak(words: tuple[str, ...]) -> bool:
     if not words or not _HARMLESS.isdisjoint(words[:-1]):
         return False
     if len(words) == 1:
-        return (
-            words[0] in _ANSWERS
-            or words[0] in ("verification", "confirmation")
-            or words[0] in ("sk", "plaintext", "plain")
-        )
+        return words[0] in _ANSWERS or words[0] in _ALONE
     return words[-1] in _WEAK or (words[0] == "vault" and words[-1] not in _ABOUT_LAST)
 
 

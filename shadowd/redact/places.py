@@ -157,6 +157,9 @@ PLACES = tuple(
          r"(?i:(?<!customer code)(?<!reason code)(?<!tax code)(?<!currency code)(?<!color code))"
          r"(?i:(?<!colour code))"
          r"(?: is|:)?\s{1,4}([0-9]{6})(?![\w.-])"),
+        (("codes",),
+         r"(?i:\b(?:recovery|backup|scratch|emergency|rescue)[ -]codes?)\b[^\w\r\n]{1,6}(?=[^\r\n0-9]{0,24}[0-9])"
+         r"([A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8}){1,3}(?:[,; ]{1,3}[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8}){1,3}){0,24})"),
         (("tan ", "tan:"),
          r"\b(?:m|sms|push|photo|chip)?-?TAN(?::| is| ist| lautet)? ([0-9]{4,8})(?![\w.-])"),
         (("priv ", "auth sha", "auth md5"),
