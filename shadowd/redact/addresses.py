@@ -72,7 +72,7 @@ def of_user(pairs: list[str]) -> frozenset[str]:
 
 
 #: Parameters of OAuth's steps (RFC 6749): beside one, ``code`` and ``state`` are what they are there.
-_FLOW = ("grant_type=", "response_type=", "redirect_uri=", "client_id=", "code_verifier=", "session_state=")
+_FLOW = ("grant_type=", "response_type=code", "redirect_uri=", "code_verifier=", "session_state=")
 
 
 def signs_in(pairs: list[str]) -> bool:

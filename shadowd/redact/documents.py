@@ -163,7 +163,11 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 if member.calls:
                     frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
                     frame.label = frame.label or (frame.calls and _RENEWS.search(value) is not None)
-                if "=" in value and frame.columns is None and ("$1" in value or "?" in value or "%s" in value):
+                if (
+                    ("=" in value or ")" in value)
+                    and frame.columns is None
+                    and ("$1" in value or "?" in value or "%s" in value)
+                ):
                     frame.columns = bound(value, by.names) or None
                 if member.low in _HEADING and len(stack) > 1 and stack[-2].headings is not None:
                     stack[-2].headings.append(value)

@@ -202,12 +202,13 @@ _PLAIN = re.compile(r"[A-Za-z]*[._:/-]?[0-9]{1,6}\Z|[0-9]+[A-Za-z]{0,3}\Z|[A-Za-
 _SIGNS = re.compile(r"[\s./:@\\(){}<>\[\],;%$]")
 
 
+_ONE_SOUND = re.compile(r"s?chs?|ck|n?gths?|th|ph|sh|[csd]z|tz|ngst?")
 _FIVE = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}")
 
 
 def readable(word: str) -> bool:
     """Whether letters can be a word: hardly a longer one has five consonants in a row (``strengths`` has)."""
-    return len(word) < 7 or _FIVE.search(word.lower().replace("ngths", "n")) is None
+    return len(word) < 7 or _FIVE.search(_ONE_SOUND.sub("s", word.lower())) is None
 
 
 def chosen(value: str) -> bool:
