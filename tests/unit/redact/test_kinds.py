@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 
 import pytest
 
 from shadowd.redact.redaction import Redactor
+from tests.unit.redact.planted import message
 
 PLANTED = [
     ("application/json", '{"method":"user.login","params":["eva","SECRET"],"id":3}'),
@@ -193,3 +195,19 @@ def test_keys_below_a_secret_name_are_in_no_place() -> None:
     assert "k7-Qr2x9b" not in redactor.path("$.by_token['k7-Qr2x9b'].id")
     assert "a7Qr2x9b" not in redactor.path("$.by_token.a7Qr2x9b")
     assert redactor.path("$.orders.a7Qr2x9b") == "$.orders.a7Qr2x9b"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE u SET name = $1, password = $2 WHERE id = 3", "INSERT INTO u (name, password) VALUES ($1, $2)"],
+)
+@pytest.mark.parametrize("name", ["", "s1"])
+def test_parameters_of_prepared_statements(statement: str, name: str) -> None:
+    """Parse and Bind of one turn (PostgreSQL, 55.7)."""
+    values = b"".join(struct.pack("!I", len(value)) + value for value in (b"eva", b"correcthorse"))
+    bind = f"\0{name}\0".encode() + struct.pack("!HHH", 1, 0, 2) + values + struct.pack("!H", 0)
+    parse = f"{name}\0{statement}\0".encode() + struct.pack("!H", 0)
+    told, _ = Redactor(b"k" * 32).turn(message(b"P", parse) + message(b"B", bind) + message(b"S", b""))
+    assert b"correct" not in told
+    assert statement.encode() in told
+    assert b"eva" in told
