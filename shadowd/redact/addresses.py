@@ -13,7 +13,8 @@ from shadowd.redact.secrets import Span, is_token
 _ACTING = frozenset(
     {"reset", "invite", "invitation", "verify", "verification", "confirm", "confirmation", "unsubscribe",
      "activate", "activation", "magic", "magic-link", "magiclink", "reset-password", "password-reset",
-     "verify-email", "confirm-email", "recover", "recovery", "unlock", "impersonate", "optout", "opt-in"}
+     "verify-email", "confirm-email", "password", "change-password",
+     "recover", "recovery", "unlock", "impersonate", "optout", "opt-in"}
 )  # fmt: skip
 #: Segments of a path behind which a secret stands.
 ACTIONS = _ACTING | frozenset(

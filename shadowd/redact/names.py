@@ -373,6 +373,10 @@ def bare(parent: str, name: str, value: str) -> bool:
     if name == "code" and len(value) == 6 and value.isdigit():
         return True
     words = words_of(parent)
+    if name == "community":
+        return "snmp" in words or "trap" in words
+    if name == "a":  # {"security_question": {"q": …, "a": …}}
+        return words[-2:] == ("security", "question") and answers(value)
     if "gift" in words or "voucher" in words:
         return tells(name, value) or value.isupper()
     return bool(words) and words[-1] in (_KEYS if name == "key" else _CODES) and tells(name, value)
