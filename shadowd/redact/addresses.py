@@ -13,7 +13,8 @@ from shadowd.redact.secrets import Span, is_token
 _ACTING = frozenset(
     {"reset", "invite", "invitation", "verify", "verification", "confirm", "confirmation", "unsubscribe",
      "activate", "activation", "magic", "magic-link", "magiclink", "reset-password", "password-reset",
-     "verify-email", "confirm-email", "recover", "recovery", "unlock", "impersonate", "optout", "opt-in"}
+     "verify-email", "confirm-email", "password", "change-password",
+     "recover", "recovery", "unlock", "impersonate", "optout", "opt-in"}
 )  # fmt: skip
 #: Segments of a path behind which a secret stands.
 ACTIONS = _ACTING | frozenset(
@@ -72,7 +73,7 @@ def of_user(pairs: list[str]) -> frozenset[str]:
 
 
 #: Parameters of OAuth's steps (RFC 6749): beside one, ``code`` and ``state`` are what they are there.
-_FLOW = ("grant_type=", "response_type=", "redirect_uri=", "client_id=", "code_verifier=", "session_state=")
+_FLOW = ("grant_type=", "response_type=code", "redirect_uri=", "code_verifier=", "session_state=")
 
 
 def signs_in(pairs: list[str]) -> bool:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+from shadowd.redact.harmless import refers
 from shadowd.redact.names import SecretNames
 from shadowd.redact.secrets import Span
 
@@ -38,7 +39,7 @@ def called(text: str, names: SecretNames) -> Iterator[Span]:
         secret = {place for place, name in enumerate(columns) if names.secret(name)}
         for values in _VALUES.finditer(text, insert.end(), end) if secret else ():
             for place, value in enumerate(_CELL.finditer(text, values.start() + 1, values.end() - 1)):
-                if place % len(columns) in secret and value[0].strip():
+                if place % len(columns) in secret and value[0].strip() and not refers(text, value.start()):
                     quoted = value[0].startswith("'")
                     yield value.start() + quoted, value.end() - (quoted and value[0].endswith("'"))
 

@@ -163,7 +163,11 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 if member.calls:
                     frame.calls = len(value) < 100 and " " not in value and _LOGS_IN.search(value) is not None
                     frame.label = frame.label or (frame.calls and _RENEWS.search(value) is not None)
-                if "=" in value and frame.columns is None and ("$1" in value or "?" in value or "%s" in value):
+                if (
+                    ("=" in value or ")" in value)
+                    and frame.columns is None
+                    and ("$1" in value or "?" in value or "%s" in value)
+                ):
                     frame.columns = bound(value, by.names) or None
                 if member.low in _HEADING and len(stack) > 1 and stack[-2].headings is not None:
                     stack[-2].headings.append(value)
@@ -188,13 +192,18 @@ def redacted(text: str, by: Redactor, *, split: bool = False, nested: int = _NES
                 or named
                 or (held and frame.label)
             )
+            listed = not frame.is_object and len(stack) > 1 and stack[-2].is_object and stack[-2].member.weak
             if by_name and (elsewhere(value) or said(frame.key, value, by.names)):
                 new = value
-            elif by_name or (
-                frame.is_object
-                and (
-                    (member.weak and tells(frame.key, value))
-                    or (member.bare and bare(_around(stack), member.low, value))
+            elif (
+                by_name
+                or (listed and tells(stack[-2].key, value))
+                or (
+                    frame.is_object
+                    and (
+                        (member.weak and tells(frame.key, value))
+                        or (member.bare and bare(_around(stack), member.low, value))
+                    )
                 )
             ):
                 new = by.told(value)

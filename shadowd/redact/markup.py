@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from html import unescape
 
 from shadowd.redact.addresses import is_word
-from shadowd.redact.harmless import said
+from shadowd.redact.harmless import elsewhere, said
 from shadowd.redact.names import SecretNames, tells, words_of
 from shadowd.redact.secrets import Span
 
@@ -113,7 +113,7 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
         asked = asked and any(_value(attribute).lower() == "hidden" for attribute in attributes)
         for attribute in attributes:
             name, value = attribute["name"].rpartition(":")[2], _value(attribute)
-            if not value:
+            if not value or elsewhere(value):
                 continue
             holds = name.lower().removeprefix("[").removesuffix("]") in _VALUES
             told = labelled or secret or inside or (weak and tells(weak, value)) or (asked and not is_word(value))

@@ -62,7 +62,7 @@ class Member:
         self.labels = self.kind or low in LABELS or low.endswith(_NAMING)
         self.held = low in _HELD or low.endswith("value")
         self.calls = low in _CALLS
-        self.bare = low in ("key", "code")
+        self.bare = low in ("key", "code", "community", "a")
         self.identifies = _is_id(name)
         self.repeated = self.identifies or low in _REPEATED
 

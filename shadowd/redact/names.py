@@ -146,6 +146,8 @@ _WEAK = frozenset(
      "reponse", "community", "sign", "sk", "plaintext", "pin", "salt", "nonce", "cred", "string"}
 )  # fmt: skip
 _ANSWERS = frozenset({"answer", "antwort", "respuesta", "resposta", "risposta", "reponse"})
+#: Those that tell as the whole name.
+_ALONE = frozenset({"sk", "plaintext", "plain", "verification", "confirmation", "recovery", "scratch"})
 # ... unless one of these is beside them: what is looked up, ordered or translated by, and what classifies.
 _HARMLESS = frozenset(
     {"primary", "foreign", "sort", "partition", "cache", "public", "pub", "group", "object", "translation",
@@ -169,10 +171,12 @@ _HARMLESS = frozenset(
      "market", "customs", "tariff", "icon", "emoji", "role", "permission", "scope", "task", "job", "queue", "table"}
 )  # fmt: skip
 #: How weak names end, or begin; without looking at their words.
-_TAILS = re.compile(rf"(?i:(?:{'|'.join(_WEAK)}|text|value|plain|verification|confirmation)s?[0-9\W_]*\Z|\A\W*vault)")
+_TAILS = re.compile(
+    rf"(?i:(?:{'|'.join(_WEAK)}|text|value|plain|verification|confirmation|recovery|scratch)s?[0-9\W_]*\Z|\A\W*vault)"
+)
 #: Secret in a query or a form, where people do not spell them out.
 _QUERY = frozenset({"code", "state", "sig", "key", "auth", "nonce", "ticket", "hash", "sign", "tok", "access", "tk",
-                    "tkn", "zak", "hdnts", "hdnea", "hdntl", "answer", "antwort"})  # fmt: skip
+                    "tkn", "zak", "security", "hdnts", "hdnea", "hdntl", "answer", "antwort"})  # fmt: skip
 
 # Words that were written together. Names that begin or end so are secret.
 _WITHIN = re.compile(
@@ -198,12 +202,13 @@ _PLAIN = re.compile(r"[A-Za-z]*[._:/-]?[0-9]{1,6}\Z|[0-9]+[A-Za-z]{0,3}\Z|[A-Za-
 _SIGNS = re.compile(r"[\s./:@\\(){}<>\[\],;%$]")
 
 
+_ONE_SOUND = re.compile(r"s?chs?|ck|n?gths?|th|ph|sh|[csd]z|tz|ngst?")
 _FIVE = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}")
 
 
 def readable(word: str) -> bool:
     """Whether letters can be a word: hardly a longer one has five consonants in a row (``strengths`` has)."""
-    return len(word) < 7 or _FIVE.search(word.lower().replace("ngths", "n")) is None
+    return len(word) < 7 or _FIVE.search(_ONE_SOUND.sub("s", word.lower())) is None
 
 
 def chosen(value: str) -> bool:
@@ -341,11 +346,7 @@ def _is_weak(words: tuple[str, ...]) -> bool:
     if not words or not _HARMLESS.isdisjoint(words[:-1]):
         return False
     if len(words) == 1:
-        return (
-            words[0] in _ANSWERS
-            or words[0] in ("verification", "confirmation")
-            or words[0] in ("sk", "plaintext", "plain")
-        )
+        return words[0] in _ANSWERS or words[0] in _ALONE
     return words[-1] in _WEAK or (words[0] == "vault" and words[-1] not in _ABOUT_LAST)
 
 
@@ -372,6 +373,10 @@ def bare(parent: str, name: str, value: str) -> bool:
     if name == "code" and len(value) == 6 and value.isdigit():
         return True
     words = words_of(parent)
+    if name == "community":
+        return "snmp" in words or "trap" in words
+    if name == "a":  # {"security_question": {"q": …, "a": …}}
+        return words[-2:] == ("security", "question") and answers(value)
     if "gift" in words or "voucher" in words:
         return tells(name, value) or value.isupper()
     return bool(words) and words[-1] in (_KEYS if name == "key" else _CODES) and tells(name, value)

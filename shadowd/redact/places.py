@@ -79,7 +79,8 @@ PLACES = tuple(
          r"\bentry '([^'\r\n]{1,200})' for key '[\w.]{0,64}(?i:token|pass|secret|key|session|code|nonce|hash)"),
         (("crypt(", "hmac("),
          r"(?i:\b(?:pgp_\w{3}_|aes_)?(?:en|de)crypt(?:_\w{2,8})?|\bhmac)\([^()']{0,60}(?:'[^'\r\n]{0,200}'[^()']{0,40})?,"
-         r"[ \t]?'([^'\r\n]{1,200})'[ \t]?[,)]"),
+         r"[ \t]?'(?!(?i:utf-?8|hex|base64|binary|latin1|ascii|sha[0-9]|md5|bf|aes|des|raw)[^']{0,12}')"
+         r"([^'\r\n]{1,200})'[ \t]?[,)]"),
         (("code ", "code:"),
          r"(?i:\b(?:sent|sends|sms|one-time|verification|login|otp|access) code:? )([0-9]{4,8})(?![\w.-])"),
         (("jwt.", "jsonwebtoken"),
@@ -157,10 +158,13 @@ PLACES = tuple(
          r"(?i:(?<!customer code)(?<!reason code)(?<!tax code)(?<!currency code)(?<!color code))"
          r"(?i:(?<!colour code))"
          r"(?: is|:)?\s{1,4}([0-9]{6})(?![\w.-])"),
+        (("codes",),
+         r"(?i:\b(?:recovery|backup|scratch|emergency|rescue)[ -]codes?)\b[^\w\r\n]{1,6}(?=[^\r\n0-9]{0,24}[0-9])"
+         r"([A-Za-z0-9]{2,8}(?:-[A-Za-z0-9]{2,8}){1,3}(?:[,; ]{1,3}[A-Za-z0-9]{2,8}(?:-[A-Za-z0-9]{2,8}){1,3}){0,24})"),
         (("tan ", "tan:"),
          r"\b(?:m|sms|push|photo|chip)?-?TAN(?::| is| ist| lautet)? ([0-9]{4,8})(?![\w.-])"),
         (("priv ", "auth sha", "auth md5"),
-         r"\bauth (?:md5|sha[0-9-]{0,8}) (\S{1,200})(?: priv (?:3?des|aes)(?:[ -]?[0-9]{3})? (\S{1,200}))?"),
+         r"\bauth (?:md5|sha[0-9-]{0,8}) (?!priv )(\S{1,200})(?: priv (?:3?des|aes)(?:[ -]?[0-9]{3})? (\S{1,200}))?"),
         # ``log in with admin / …``
         (("log in", "login", "logged in", "log on", "sign in", "signed in", "connect"),
          r"(?i:\b(?:log(?:ged)? ?[io]n|sign(?:ed)? in|connect(?:ed)?)\b)[^\r\n]{0,60}?\b(?:with|as|using)[ \t][\"'`]?"

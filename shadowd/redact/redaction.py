@@ -308,6 +308,12 @@ class Redactor:
     def _words(self, path: str) -> Iterator[tuple[int, int, str]]:
         for start, end in looks(path):
             yield start, end, path[start:end]
+        before = ""
+        for found in _STEP.finditer(path) if path.startswith("$") else ():  # $.by_token.…
+            group = found.lastindex or 0
+            if before and self.is_secret(before) and chosen(found[group]):
+                yield *found.span(group), found[group]
+            before = found[group]
         if "/" in path:
             for found in _ADDRESS.finditer(path):
                 for start, end in segments(found[0], self.names):

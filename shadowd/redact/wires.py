@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from shadowd.redact.arguments import bound
 from shadowd.redact.names import SecretNames
 from shadowd.redact.secrets import Span, is_token
 
@@ -171,6 +172,7 @@ def postgres(data: bytes, names: SecretNames) -> list[tuple[int, int]] | None:
         spans += _parameters(data, 8, end, names)
         at = end
     secret_columns: set[int] = set()
+    statements: dict[bytes, set[int]] = {}  # of this turn, by their names: places of secrets
     messages = 0
     while at + 5 <= len(data):
         kind, length = data[at], int.from_bytes(data[at + 1 : at + 5], "big")
@@ -188,6 +190,11 @@ def postgres(data: bytes, names: SecretNames) -> list[tuple[int, int]] | None:
             spans += _parameters(data, start, end, names)
         elif kind == ord("T"):
             secret_columns = _described(data, start, end, names)
+        elif kind == ord("P"):
+            name, statement = _two(data, start, end)
+            statements[name] = set(bound(statement.decode("utf-8", "replace"), names)) if b"$" in statement else set()
+        elif kind == ord("B"):
+            spans += _bound(data, start, end, statements)
         elif kind == ord("D") and secret_columns:
             spans += _row(data, start, end, secret_columns)
         messages += 1
@@ -248,6 +255,23 @@ def _row(data: bytes, start: int, end: int, secret: set[int]) -> Iterator[tuple[
             if place in secret:
                 yield at, min(at + length, end)
             at += length
+
+
+def _two(data: bytes, start: int, end: int) -> tuple[bytes, bytes]:
+    """The two strings that Parse and Bind begin with."""
+    first, _, rest = data[start:end].partition(b"\0")
+    return first, rest.partition(b"\0")[0]
+
+
+def _bound(data: bytes, start: int, end: int, statements: dict[bytes, set[int]]) -> Iterator[tuple[int, int]]:
+    """Bind: the values of parameters that the statement puts at a secret's place."""
+    portal, name = _two(data, start, end)
+    secret = statements.get(name)
+    if not secret:
+        return
+    at = start + len(portal) + len(name) + 2
+    at += 2 + 2 * int.from_bytes(data[at : at + 2], "big")
+    yield from _row(data, at, end, secret)
 
 
 # --- others -----------------------------------------------------------------------------------------------------------

@@ -84,6 +84,10 @@ class Recorder:
         self._node = node
         self._skew = time.time() - time.monotonic()
 
+    def kept(self, text: str) -> str:
+        """A text of the evidence: a place (``$.by_token.…``) by its names too."""
+        return self.redacted(self._redactor.path(text) if text.startswith("$") else text)
+
     def epoch(self, nanoseconds: int) -> float:
         """A kernel time as seconds of the Unix epoch."""
         return self._skew + nanoseconds / 1e9

@@ -109,7 +109,7 @@ class Keeper:
     def __init__(self, writer: StoreWriter, recorder: Recorder) -> None:
         self._writer = writer
         self._recorder = recorder
-        self._text = _remembered(recorder.redacted)
+        self._text = _remembered(recorder.kept)
         self._boot = boot()
         self._recalled: dict[tuple[str, str], Recalled] = {}
         self.problems: dict[str, str] = {}

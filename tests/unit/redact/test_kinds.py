@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 
 import pytest
 
 from shadowd.redact.redaction import Redactor
+from tests.unit.redact.planted import message
 
 PLANTED = [
     ("application/json", '{"method":"user.login","params":["eva","SECRET"],"id":3}'),
@@ -126,3 +128,86 @@ def test_a_text_in_base64_is_masked_whole(text: str) -> None:
 )  # fmt: skip
 def test_sentences_near_it_stay(text: str) -> None:
     assert Redactor(b"k" * 32).text(text) == text
+
+
+BESIDE = [
+    ("application/json", '{"sql":"UPDATE u SET n = $1, pin = $2 WHERE id = $3","params":["eva","SECRET",7]}'),
+    ("application/json", '{"statement":"INSERT INTO u (name, password) VALUES (?, ?)","bindings":["eva","SECRET"]}'),
+    ("text/plain", "SQL [update u set n = ?, pwd = ?], params [eva, SECRET, 7]"),
+    ("text/plain", "could not reach eva:SECRET@db.example"),
+    ("text/plain", 'duplicate entry \'SECRET\' for key \'users.api_token\''),
+    ("text/csv", 'a,b\n1,"{""token"":""SECRET""}"\n'),
+    ("application/json", '{"by_token":{"SECRET":{"id":1}}}'),
+    ("application/json", '{"recovery":["SECRET","b7x-Kk2"]}'),
+    ("text/plain", "recovery codes: a81-x77 SECRET"),
+    ("text/plain", "SELECT pgp_sym_decrypt(c, 'SECRET')"),
+    ("text/event-stream", "data: The\n\ndata:  password\n\ndata:  is SECRET\n\n"),
+    ("", "data: The password\n\ndata: is\n\ndata: SECRET\n\n"),
+    ("text/event-stream", 'data: {"t":"{\\"dsn\\":\\"pg://a:"}\n\ndata: {"t":"SECRET"}\n\ndata: {"t":"@db\\"}"}\n\n'),
+    ("text/plain", "invalid token xkcdvbnm"), ("text/plain", "invalid token SECRET"),
+]  # fmt: skip
+PLAIN = [
+    ("application/json", '{"sql":"SELECT * FROM o WHERE status = ? AND land = ?","params":["open","DE"]}'),
+    ("text/plain", "image nginx:1.25@sha256:abcd1234 pulled, args [--port, 80]"),
+    ("text/plain", "duplicate entry 'eva17x' for key 'users.name'"),
+    ("application/json", '{"recovery":["full"],"verification":"pending","x":[{"field":"n","from":"a1b2c3","to":"b"}]}'),
+    ("text/event-stream", "data: The\n\ndata:  key\n\ndata:  to success\n\n"),
+    ("text/plain", "the token Rechtschreibung is a word; decrypt(data, 'utf8')"),
+    ("application/json", '{"sessions":{"active":3,"user17":{"n":1}}}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "body"), BESIDE)
+def test_what_is_beside_tells(kind: str, body: str) -> None:
+    told = Redactor(b"k" * 32).body(body.replace("SECRET", "k7-Qr2x9b").encode(), kind).decode()
+    assert "Qr2x" not in told
+    assert "[redacted:" in told
+
+
+@pytest.mark.parametrize(("kind", "body"), PLAIN)
+def test_what_is_beside_other_things_stays(kind: str, body: str) -> None:
+    assert Redactor(b"k" * 32).body(body.encode(), kind).decode() == body
+
+
+@pytest.mark.parametrize(
+    "path", ["/s/aB3dE5gH", "/reset/a81d9f2", "/i/Ab3dE5gH", "/api/tokens/a1b2c3d4e5", "/orders/17"]
+)
+def test_what_is_kept_of_paths_is_judged_as_targets_are(path: str) -> None:
+    redactor = Redactor(b"k" * 32)
+    parent, _, segment = path.rpartition("/")
+    assert redactor.secret_segment("GET " + parent, segment) == (redactor.url(path) != path)
+
+
+@pytest.mark.parametrize("value", ["X.", "-pX", "eva/X@db", "a+b+X", '"X"', "x [X]", "/in?t=X"])
+def test_a_difference_has_no_part_of_what_was_masked(value: str) -> None:
+    """A value of a difference is a piece of a text, without what told of the secret in it."""
+    redactor = Redactor(b"k" * 32)
+    redactor.heard = heard = set[int]()
+    redactor.text("password: batterystaple\npostgres://eva:correcthorse@db/x")
+    redactor.heard = None
+    for secret in ("batterystaple", "correcthorse"):
+        assert secret not in redactor.text(value.replace("X", secret), heard)
+    assert redactor.text(value.replace("X", "harmless"), heard) == value.replace("X", "harmless")
+
+
+def test_keys_below_a_secret_name_are_in_no_place() -> None:
+    redactor = Redactor(b"k" * 32)
+    assert "k7-Qr2x9b" not in redactor.path("$.by_token['k7-Qr2x9b'].id")
+    assert "a7Qr2x9b" not in redactor.path("$.by_token.a7Qr2x9b")
+    assert redactor.path("$.orders.a7Qr2x9b") == "$.orders.a7Qr2x9b"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE u SET name = $1, password = $2 WHERE id = 3", "INSERT INTO u (name, password) VALUES ($1, $2)"],
+)
+@pytest.mark.parametrize("name", ["", "s1"])
+def test_parameters_of_prepared_statements(statement: str, name: str) -> None:
+    """Parse and Bind of one turn (PostgreSQL, 55.7)."""
+    values = b"".join(struct.pack("!I", len(value)) + value for value in (b"eva", b"correcthorse"))
+    bind = f"\0{name}\0".encode() + struct.pack("!HHH", 1, 0, 2) + values + struct.pack("!H", 0)
+    parse = f"{name}\0{statement}\0".encode() + struct.pack("!H", 0)
+    told, _ = Redactor(b"k" * 32).turn(message(b"P", parse) + message(b"B", bind) + message(b"S", b""))
+    assert b"correct" not in told
+    assert statement.encode() in told
+    assert b"eva" in told

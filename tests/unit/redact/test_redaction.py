@@ -333,6 +333,12 @@ ADVERSARIES |= {
         "base64 of itself": "YWFh" * 9,
         "weak": "door_code=1234&", "weak in a row": "door_code=", "answers": '{"answer":"a b"},',
         "headings": '{"columns":["password"],"rows":[["a"],', "rows": '{"fields":["a","pin"],"values":["b","c"]}',
+        "given": "pin = ? params [a, ", "given in a row": "pin=? args(", "bound": '{"s":"pin=?","params":["a"]},',
+        "statements": "(pin, a) VALUES (?", "users": "a:b1", "users at hosts": "a:b12345@", "tuples": '{pin,"a',
+        "words in events": "a\n\ndata: ", "events": "data: pin\n\n", "doubled": '""pin"":""a"",',
+        "literals": "a LOGIN {1}\r\n", "recovery codes": "recovery codes: a1b-c2d ", "third": "('a', 'pin', 'b",
+        "entries": "entry 'a' for key 'pin", "crypts": "crypt(a, 'b', ", "logins": "login 'a', 'b", "unread": "bcdfg",
+        "privacy": "auth sha a priv aes b ", "keys below": '{"token":{"bcdfghjk":',
         "options": "mysql a -p", "calls": 'setPassword("a', "segments": "/reset/a1b2c3d4", "escapes": "\\u005c",
     }.items()
 }  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 from shadowd.redact.redaction import Redactor
 from shadowd.redact.secrets import MASK
 from shadowd.runs.recording import Recorder
-from tests.unit.redact import seen_in_requests, seen_in_services, seen_in_systems, seen_in_traffic
+from tests.unit.redact import seen_in_exchanges, seen_in_requests, seen_in_services, seen_in_systems, seen_in_traffic
 from tests.unit.redact.ordinary import bodies
 from tests.unit.redact.ordinary_services import CLASSES
 from tests.unit.redact.planted import Planted, spellings
@@ -21,6 +21,7 @@ from tests.unit.redact.seen_in_systems import Case
 from tests.unit.redact.test_planted import example_of, values
 
 SETS = seen_in_systems.SETS | seen_in_services.SETS | seen_in_requests.SETS | seen_in_traffic.SETS
+SETS |= seen_in_exchanges.SETS
 _ENCODED = re.compile(r"[A-Za-z0-9+/]{12,}")
 
 
