@@ -19,7 +19,7 @@ from shadowd.capture.capabilities import CAP_SYS_PTRACE
 from shadowd.capture.preflight import CAP_BPF, CAP_PERFMON, effective_capabilities, kernel_release
 from shadowd.capture.programs import Programs
 from shadowd.capture.selection import Selected
-from shadowd.capture.tlsattach import Attacher, Lookouts, Report
+from shadowd.capture.tlsattach import SINCE, Attacher, Lookouts, Report
 from shadowd.config.filter import FilterSpec
 from shadowd.errors import PlatformError, ShadowdError, UsageError
 from shadowd.service.log import Log
@@ -29,14 +29,14 @@ from shadowd.worker.entry import Entry
 EVERY = 0.5  # seconds between two looks at what filters want now
 BEGINS = 10.0  # seconds from a filter's probes to the filter: if it did not come, they go again
 AGAIN = 5.0  # seconds until an attacher that could not be had is asked for again
-#: bpf_get_attach_cookie came with 5.15; the probes read x86-64's registers.
-_SINCE, _MACHINE = (5, 15), "x86_64"
+#: The probes read its registers.
+_MACHINE = "x86_64"
 _RIGHTS = 1 << CAP_BPF | 1 << CAP_PERFMON | 1 << CAP_SYS_PTRACE
 
 
 def can_probe() -> bool:
     """Whether this kernel can run the programs at all, whoever may attach them."""
-    return platform.machine() == _MACHINE and kernel_release() >= _SINCE
+    return platform.machine() == _MACHINE and kernel_release() >= SINCE
 
 
 class _Asked:

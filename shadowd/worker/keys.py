@@ -5,45 +5,25 @@ Nothing of it is shown or stored: secrets are in the keyring until their connect
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 
 from shadowd.capture.keylog import KeyLogs
-from shadowd.capture.tlssecrets import Secret, SecretError, Whose
+from shadowd.capture.tlssecrets import ProbedSecrets
 from shadowd.tls.keyring import Keyring
 from shadowd.tls.session import PATIENCE, TlsSession
 from shadowd.worker.filters import Filter
 
-#: Secrets whose ClientHello is not captured yet: of clients on this host, which tell one before they say hello. More
-#: than a turn brings; the oldest goes, and its connection has no key.
-MAX_UNPLACED = 256
-
-
-class _Known:
-    """The client randoms of connections that are read."""
-
-    __slots__ = ("_keyring",)
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-
-    def __contains__(self, client_random: object) -> bool:
-        return isinstance(client_random, bytes) and self._keyring.wanted(client_random)
-
 
 class Keys:
-    """See the module's head. ``decrypts``: a filter in force does; ``refused``: records of the ring that were none."""
+    """See the module's head. ``decrypts``: a filter in force does."""
 
-    __slots__ = ("_known", "_logs", "_unplaced", "_whose", "decrypts", "keyring", "refused")
+    __slots__ = ("_logs", "_probed", "decrypts", "keyring")
 
     def __init__(self) -> None:
         self.keyring = Keyring()
         self.decrypts = False
-        self.refused = 0
         self._logs = KeyLogs(self.keyring)
-        self._known = _Known(self.keyring)
-        self._whose = Whose()
-        self._unplaced: deque[Secret] = deque(maxlen=MAX_UNPLACED)
+        self._probed = ProbedSecrets(self.keyring)
 
     def follow(self, filters: Iterable[Filter]) -> None:
         """These are in force."""
@@ -51,32 +31,15 @@ class Keys:
         self.decrypts = any(chosen.decrypts for chosen in wanted)
         self._logs.follow(chosen.keylog for chosen in wanted if chosen.keylog)
         if not self.decrypts:
-            self._unplaced.clear()
             self.keyring.forget()
 
     def told_untrusted(self, record: bytes) -> None:
         """A struct secret from the ring: a program of this host chose what is in it. Raises nothing."""
-        if not self.decrypts:
-            return
-        try:
-            secret = Secret(record)
-        except SecretError:
-            self.refused += 1
-            return
-        if not self._place(secret):
-            self._unplaced.append(secret)
-
-    def _place(self, secret: Secret) -> bool:
-        found = self._whose.random(secret, self._known)
-        if found is None:
-            return False
-        self.keyring.add(found, secret.label, secret.secret, secret.time)
-        return True
+        if self.decrypts:
+            self._probed.take(record)
 
     def take(self, now: int) -> None:
         """Records wait for keys. ``now`` is on the segments' clock: behind, what is told may be in the ring."""
-        if self._unplaced:
-            self._unplaced = deque((one for one in self._unplaced if not self._place(one)), maxlen=MAX_UNPLACED)
         self._logs.read(now)
         self.keyring.settle(now, PATIENCE)
 
