@@ -28,6 +28,7 @@ import ctypes
 import json
 import mmap
 import os
+import pickle
 import random
 import re
 import shutil
@@ -42,6 +43,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from shadowd.capture import abi
 from shadowd.capture.ring import Ring
@@ -161,7 +163,7 @@ class Kernel:
         struct.pack_into("=Q", self._memory, _PAGE, self._produced)
 
 
-class Sealed:
+class Ends:
     """Both ends of a TLS connection in memory; the server's tells its secrets."""
 
     def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext) -> None:
@@ -217,11 +219,30 @@ def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext, Path]:
     return client, server, log
 
 
+class Sealed:
+    """What a connection says on the wire: its handshake, then request and answer of each batch."""
+
+    def __init__(self, ends: Ends, request: bytes, answer: bytes, batches: int) -> None:
+        self.shake = ends.shake()
+        self.said = [(ends.say(0, request), ends.say(1, answer)) for _ in range(batches)]
+        self.said.reverse()
+
+
+def seal(mode: str, folder: Path, batches: int) -> Path:
+    """All of it for all connections, in a file: made before anything is measured, for a libssl in which somebody has
+    breakpoints does not run in valgrind."""
+    client, server, log = contexts(folder)
+    sealed = [Sealed(Ends(client, server), request_of(mode), answer_of(mode), batches) for _ in range(FLOWS)]
+    file = folder / "sealed"
+    file.write_bytes(pickle.dumps((str(log), [(one.shake, one.said) for one in sealed])))
+    return file
+
+
 class Flow:
     """A client's connection."""
 
-    def __init__(self, number: int, sealed: Sealed | None = None) -> None:
-        self.sealed = sealed
+    def __init__(self, number: int, sealed: Any = None) -> None:
+        self.shake, self.said = sealed or ((), None)
         address = abi.pack_address("127.0.0.1")
         self.key = abi.FLOW_KEY.pack(1, address, address, 40_000 + number, 8080, 0)
         self.next = [1000 + number, 5000 + number]
@@ -230,7 +251,7 @@ class Flow:
 class World:
     """A pump with one filter and one target, and what feeds it."""
 
-    def __init__(self, mode: str, port: int) -> None:
+    def __init__(self, mode: str, port: int, sealed: str = "-") -> None:
         self.request, self.answer = request_of(mode), answer_of(mode)
         self.each = 4 if mode == "pipelined" else 1
         self.kernel = Kernel()
@@ -251,23 +272,21 @@ class World:
         self.engine.targets.append(target)
         if compared:
             chosen.examiners[target] = Examiner(Settings(twin=1.0 if mode == "twin" else 0.05), Rules())
-        folder = Path(tempfile.mkdtemp())
-        ends = contexts(folder) if mode == "tls" else None
-        if ends is not None:
-            chosen.keylog = str(ends[2])
+        said: list[Any] = [None] * FLOWS
+        if sealed != "-":
+            chosen.keylog, said = pickle.loads(Path(sealed).read_bytes())
         self.pump.set_bits({0: chosen})
         self.filter = chosen
         self._told: dict[Connection, list[int]] = {}
         self._ready: dict[int, int] = {}
-        self.flows = [Flow(number, Sealed(*ends[:2]) if ends else None) for number in range(FLOWS)]
+        self.flows = [Flow(number, said[number]) for number in range(FLOWS)]
         for flow in self.flows:
             self._segment(flow, 0, b"", 2)
             self._segment(flow, 1, b"", 0x12)
-            for direction, data in flow.sealed.shake() if flow.sealed is not None else ():
+            for direction, data in flow.shake:
                 self._segment(flow, direction, data)
         self.kernel.publish()
         self.pump.turn()
-        shutil.rmtree(folder)
 
     def _segment(self, flow: Flow, direction: int, payload: bytes, flags: int = 0x18, later: int = 0) -> None:
         now = time.monotonic_ns() + later
@@ -284,10 +303,6 @@ class World:
             if at >= len(payload):
                 break
         flow.next[direction] += len(payload) + (flags & 2 > 0)
-
-    def _say(self, flow: Flow, direction: int, text: bytes, later: int = 0) -> None:
-        data = text if flow.sealed is None else flow.sealed.say(direction, text)
-        self._segment(flow, direction, data, later=later)
 
     def _times(self) -> None:
         """The timing records of our own timed connections that the kernel would have sent since the last call."""
@@ -313,8 +328,9 @@ class World:
     def batch(self, turn: Callable[[], object]) -> None:
         """An exchange (or four) on each flow, through to the last answer."""
         for flow in self.flows:
-            self._say(flow, 0, self.request * self.each)
-            self._say(flow, 1, self.answer * self.each, later=60_000)
+            said = (self.request * self.each, self.answer * self.each) if flow.said is None else flow.said.pop()
+            self._segment(flow, 0, said[0])
+            self._segment(flow, 1, said[1], later=60_000)
         self.kernel.publish()
         turn()
         end = time.monotonic() + 60
@@ -340,10 +356,10 @@ class World:
         self.engine._next_sweep = self.pump._expire_at = self.pump.switch._alive_at = 1 << 62
 
 
-def measure(mode: str, port: int, library: str, rounds: int) -> None:
+def measure(mode: str, port: int, library: str, rounds: int, sealed: str) -> None:
     """Within valgrind: prints how many exchanges were counted."""
     random.seed(1)
-    world = World(mode, port)
+    world = World(mode, port, sealed)
     for _ in range(WARM):
         world.batch(world.pump.turn)
     world.settle()
@@ -375,11 +391,12 @@ def count(mode: str, rounds: int = ROUNDS) -> int:
         try:
             assert shadow.stdout is not None
             port = shadow.stdout.readline().strip()
+            sealed = seal(mode, Path(folder), WARM + 1 + rounds) if mode == "tls" else "-"
             done = subprocess.run(
                 ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--collect-atstart=no",
                  "--instr-atstart=no",
                  getattr(sys, "_base_executable", sys.executable), *base[1:],
-                 "--measure", mode, port, str(library), str(rounds)],
+                 "--measure", mode, port, str(library), str(rounds), str(sealed)],
                 capture_output=True, text=True, env=environment, timeout=600, check=False,
             )  # fmt: skip
         finally:
@@ -399,14 +416,14 @@ def main() -> None:
     parser.add_argument("modes", nargs="*", metavar="MODE", help=", ".join(MODES))
     parser.add_argument("--json", action="store_true", help="one object")
     parser.add_argument("--serve", metavar="MODE", help=argparse.SUPPRESS)
-    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve, lambda port: print(port, flush=True))
         return
     if options.measure:
-        mode, port, library, rounds = options.measure
-        measure(mode, int(port), library, int(rounds))
+        mode, port, library, rounds, sealed = options.measure
+        measure(mode, int(port), library, int(rounds), sealed)
         return
     unknown = set(options.modes) - set(MODES)
     if unknown:

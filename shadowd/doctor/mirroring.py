@@ -21,8 +21,8 @@ _FILTERED = {
     "header": ("--match-header leaves them out", "compare it with the headers of the traffic"),
     "loop": ("they are replayed requests that came back: the shadow's traffic passes production's port",
              "give the shadow an address of its own"),
-    "encrypted": ("TLS cannot be read on the wire without its secrets", "capture behind the TLS terminator, or give "
-                  "the server's key log (--tls-keylog)"),
+    "encrypted": ("TLS cannot be read on the wire without its secrets", "capture behind the TLS terminator, or let "
+                  "it be read: filter set NAME --tls decrypt, or the server's key log (--tls-keylog)"),
     "tls_suite": ("TLS 1.1 or older, or a suite without AEAD (CBC)", "let the server prefer TLS 1.3, or GCM suites"),
     "http2": ("HTTP/2 and gRPC are not mirrored yet", "let the proxy in front speak HTTP/1.1 to this service"),
     "not_http": ("it is another protocol", "--protocol raw --allow-writes with a tcp:// target, if the client speaks "
@@ -34,8 +34,8 @@ _FILTERED = {
 _LOST = {
     "midstream": ("the connection was open before the filter came, and a request was under way", "one for each such "
                   "connection is usual; more of them: the connections never pause, or speak HTTP/2"),
-    "tls_no_key": ("nobody told the secrets of TLS connections in time", "is the key log written by what serves this "
-                   "port, and read by the daemon? shadowctl status"),
+    "tls_no_key": ("nobody told the secrets of TLS connections in time", "shadowctl filter show NAME: what is known of "
+                   "its TLS; is the key log written by what serves this port, and read by the daemon?"),
     "tls_midstream": ("TLS connections whose handshake was not seen", "those older than the filter end by themselves; "
                       "more of them: look at the kernel's counters"),
     "tls_undecryptable": ("the secrets that were told do not open the connection", "is it another server's key log?"),

@@ -65,7 +65,7 @@ def test_all_of_the_issue_is_there(base: list[dict[str, Any]]) -> None:
                      "Service", "ServiceAccount"]  # fmt: skip
     files = {path.name for path in (KUBERNETES / "base").glob("*.yaml")} - {"kustomization.yaml"}
     assert len(files) == len(base) - 1, "every file is listed, and the ConfigMap is generated"
-    assert set(BUILDS) == {"base", "host-processes", "seccomp-profile"}
+    assert set(BUILDS) == {"base", "host-processes", "seccomp-profile", "tls"}
 
 
 # --- what refers to what ----------------------------------------------------------------------------------------------
@@ -177,6 +177,23 @@ def test_the_overlays_change_what_they_say_and_nothing_else(base: list[dict[str,
     container["securityContext"]["seccompProfile"] = {"type": "Localhost", "localhostProfile": "shadowd.json"}
     assert profile == wanted
     assert (BUILDS["seccomp-profile"] / "shadowd.json").is_file()
+
+
+def test_reading_tls_leaves_the_daemons_rights_as_they_are(base: list[dict[str, Any]]) -> None:
+    pod = pod_of(build(BUILDS["tls"]))
+    assert pod["hostPID"]
+    daemon, attacher = pod["containers"]
+    (before,) = containers(base)
+    shared = {"name": "tls", "mountPath": "/run/shadowd-tls"}
+    assert daemon == {**before, "volumeMounts": [*before["volumeMounts"], shared]}
+    assert shared in attacher["volumeMounts"]
+    assert attacher["image"] == before["image"]
+    assert attacher["args"] == ["attach-tls", "--socket", "/run/shadowd-tls/attacher.sock"]
+    rights = attacher["securityContext"]
+    assert sorted(rights["capabilities"]["add"]) == ["BPF", "DAC_READ_SEARCH", "PERFMON", "SYS_PTRACE"]
+    assert rights["capabilities"]["drop"] == ["ALL"]
+    assert rights["readOnlyRootFilesystem"]
+    assert not rights["privileged"]
 
 
 def test_the_seccomp_profile_lets_little_through() -> None:

@@ -26,9 +26,23 @@ Connect = Callable[..., "Client"]
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
 
 
-def piped(command: list[str]) -> subprocess.Popen[bytes]:
-    command = ["stdbuf", "-o0", *command]  # it writes whole blocks to pipes
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+class Piped:
+    """A program, and what it has said."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(
+            ["stdbuf", "-o0", *command],  # it writes whole blocks to pipes
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.seen = b""
+
+    def until(self, words: bytes) -> None:
+        assert self.process.stdout is not None
+        while words not in self.seen:
+            assert select.select([self.process.stdout], [], [], 20)[0], self.seen
+            data = self.process.stdout.read1()  # type: ignore[attr-defined]
+            assert data, self.seen
+            self.seen += data
 
 
 class Wiretap:
@@ -65,7 +79,7 @@ class Wiretap:
         self._listener.close()
 
 
-class Server:
+class Server(Piped):
     """``openssl s_server`` behind a wiretap."""
 
     def __init__(self, certificate: Certificate, folder: Path, *options: str) -> None:
@@ -73,9 +87,7 @@ class Server:
         self.log = folder / f"keys-{port}.log"
         command = ["openssl", "s_server", "-accept", str(port), "-cert", str(certificate.chain)]
         command += ["-key", str(certificate.key), "-keylogfile", str(self.log), *options]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        super().__init__(command)
         end = time.monotonic() + 20
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
@@ -96,28 +108,18 @@ class Server:
         self.process.communicate()
 
 
-class Client:
+class Client(Piped):
     """``openssl s_client``: ``say`` sends a line, ``until`` waits for words."""
 
     def __init__(self, port: int, *options: str) -> None:
         command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        super().__init__(command)
         self.seen = b""
 
     def say(self, line: bytes) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line + b"\n")
         self.process.stdin.flush()
-
-    def until(self, words: bytes) -> None:
-        assert self.process.stdout is not None
-        while words not in self.seen:
-            assert select.select([self.process.stdout], [], [], 20)[0], self.seen
-            data = self.process.stdout.read1()  # type: ignore[attr-defined]
-            assert data, self.seen
-            self.seen += data
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -207,6 +209,7 @@ def test_early_data_that_is_taken(serve: Serve, connect: Connect, tmp_path: Path
     again = connect(server.tap.port, "-sess_in", str(tmp_path / "ticket"), "-early_data", str(tmp_path / "early"))
     again.until(b"Early data was accepted")
     again.say(b"later")
+    server.until(b"later")
     server.answer(again)
     again.close()
     check(server.tap.connections[1], server.log.read_bytes(), [b"GET /early HTTP/1.1\r\n\r\nlater\n", b"answer\n"])
@@ -221,6 +224,7 @@ def test_early_data_that_is_refused(serve: Serve, connect: Connect, tmp_path: Pa
     again = connect(other.tap.port, "-sess_in", str(tmp_path / "ticket"), "-early_data", str(tmp_path / "early"))
     again.until(b"Early data was rejected")
     again.say(b"later")
+    other.until(b"later")
     other.answer(again)
     again.close()
     check(other.tap.connections[0], other.log.read_bytes(), [b"later\n", b"answer\n"])
