@@ -93,6 +93,7 @@ class Pump:
         self.table.on_fault = self._give_up
         self._intake = Intake(self.table, engine)
         self.keyring = Keyring()
+        self.keyring.hold_limit = engine.budget.limit // 8 or self.keyring.hold_limit
         self.keylogs = KeyLogs(self.keyring)
         self._decrypts = False  # a filter in force does
         self.now = time.monotonic_ns()
