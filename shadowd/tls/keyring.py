@@ -33,6 +33,10 @@ MAX_ENTRIES = 16_384
 #: handshake is given up after a minute by common servers (nginx client_header_timeout 60 s).
 TTL = 60_000_000_000
 
+#: What all sessions may hold for want of keys: an eighth of a worker's budget of 64 MB, so that connections whose keys
+#: nobody tells leave the others room. Beyond it who would hold more is given up.
+HOLD_LIMIT = 8 << 20
+
 _LINE = re.compile(rb"([A-Z0-9_]{1,48}) ([0-9a-fA-F]{64}) ((?:[0-9a-fA-F]{2}){1,64})[ \t]*\r?")
 _RSA = re.compile(rb"RSA [0-9a-fA-F]{16} [0-9a-fA-F]{96}[ \t]*\r?")  # what very old NSS wrote
 
@@ -72,7 +76,10 @@ class Keyring:
     """Bounded by ``limit`` handshakes that nobody claimed (claims: by the flows there may be). ``whole``: all secrets
     there will ever be are here already, and nobody needs to wait (capture files)."""
 
-    __slots__ = ("_claimed", "_fresh", "_limit", "_loose", "_ttl", "_waiting", "added", "forgotten", "refresh", "whole")
+    __slots__ = (
+        "_claimed", "_fresh", "_limit", "_loose", "_ttl", "_waiting", "added", "forgotten", "held", "hold_limit",
+        "refresh", "whole",
+    )  # fmt: skip
 
     def __init__(self, limit: int = MAX_ENTRIES, ttl: int = TTL, whole: bool = False) -> None:
         self._limit = limit
@@ -82,6 +89,8 @@ class Keyring:
         self._claimed: dict[bytes, Secrets] = {}
         self._fresh: dict[Secrets, None] = {}  # claimed, and something came since `settle`
         self._waiting: dict[Waiter, int] = {}  # since when, in that order
+        self.held = 0  # bytes that sessions hold for want of keys
+        self.hold_limit = HOLD_LIMIT
         self.added = 0  # secrets
         self.forgotten = 0  # handshakes that nobody claimed
         #: Reads what a source has right now, without waiting; asked before somebody gives up for want of a key.

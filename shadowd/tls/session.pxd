@@ -21,6 +21,7 @@ cdef class TlsSession(FlowSink):
     cdef public long long _acked
     cdef public bint _asking
     cdef public object _charge
+    cdef public long long _counted
     cdef public Flow _flow
     cdef public long long _held
     cdef public long long _idle

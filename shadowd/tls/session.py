@@ -6,7 +6,8 @@ points are those of the plaintext. The keys come from a ``Keyring``, by the Clie
 *Holding.* A record is captured before its key is known: a server derives the client's traffic key when it has read the
 client's Finished, and 0-RTT data waits until the server says whether it takes it. What cannot be opened yet is held,
 and with it whatever was captured later in either direction: answers must not come before their requests. Held are
-``HOLD_BYTES`` at most, for ``PATIENCE``; then the connection cannot be read (``tls_no_key``).
+``HOLD_BYTES`` at most, for ``PATIENCE``, within what the keyring allows all sessions; then the connection cannot be
+read (``tls_no_key``).
 
 *Bytes.* Every byte told is in the plaintext that was handed on, in ``dropped("tls_framing")`` (heads, tags, handshake,
 alerts, padding), ``pending`` (a partial record, or held), or dropped for the reason for which it could not be read.
@@ -27,8 +28,10 @@ from shadowd.tls.keyring import Keyring
 from shadowd.tls.records import MAX_RECORD, MIN_RECORD, Half
 from shadowd.tls.schedule import RecordError
 
-#: What comes before the last key is there: the handshake's flight, and what a client sends within some ms.
-HOLD_BYTES = 64 << 10
+#: What comes before the last key is there: the handshake's flight, and what both send until it is told. A server that
+#: writes its key log in the background (node) is some requests ahead of it: 64 KB were not enough for uploads of 100.
+#: As much as a flow may hold out of order; ``Keyring.hold_limit`` bounds all of them together.
+HOLD_BYTES = 1 << 20
 #: A secret that is not there 2 s after the record that needs it was not told (6 ms were the longest seen).
 PATIENCE = 2_000_000_000
 #: What a held record costs beside its bytes.
@@ -87,7 +90,7 @@ class TlsSession(FlowSink):
     """See the module's head. ``start``: bytes of the client that stand before TLS and were handed on as they are."""
 
     __slots__ = (
-        "_acked", "_asking", "_charge", "_flow", "_held", "_idle", "_keyring", "_marks", "_order", "_plain",
+        "_acked", "_asking", "_charge", "_counted", "_flow", "_held", "_idle", "_keyring", "_marks", "_order", "_plain",
         "_plain_acked", "_reason", "_unopened", "_waits", "connection", "inner", "state",
     )  # fmt: skip
 
@@ -103,6 +106,7 @@ class TlsSession(FlowSink):
         self._order: deque[_Held] = deque()
         self._unopened: tuple[deque[tuple[_Held, bytes]], ...] = (deque(), deque())
         self._held = 0  # bytes of records in `_order`
+        self._counted = 0  # what the keyring knows of it
         self._asking = False  # somebody is asked for keys
         self._waits = False  # the keyring knows that we do
         self.connection.client.at = start
@@ -190,7 +194,7 @@ class TlsSession(FlowSink):
     def _end(self, state: str, time: int) -> None:
         self._move("closed")
         self._rest()
-        self._charge.hold(0)
+        self._account()
         self.connection.release()
         self.inner.closed(state, time)
 
@@ -323,7 +327,9 @@ class TlsSession(FlowSink):
             self.refuse(broken)
             return
         self._account()
-        if self._held and (self._held + _ITEM * len(self._order) > HOLD_BYTES or self._charge.exhausted):
+        if self._held and (
+            self._counted > HOLD_BYTES or self._keyring.held > self._keyring.hold_limit or self._charge.exhausted
+        ):
             self._too_much(time)
 
     def _too_much(self, time: int) -> None:
@@ -358,6 +364,7 @@ class TlsSession(FlowSink):
                 self._idle = self._acked = -1
         if framing:
             self.inner.dropped("tls_framing", framing)
+        self._account()
         connection = self.connection
         if not order and not (connection.client.lost or connection.server.lost):
             self._rest()
@@ -383,7 +390,11 @@ class TlsSession(FlowSink):
     def _account(self) -> None:
         connection = self.connection
         buffered = len(connection.client.buffer) + len(connection.server.buffer)
-        self._charge.hold(self._held + _ITEM * len(self._order) + buffered)
+        held = self._held + _ITEM * len(self._order)
+        if held != self._counted:
+            self._keyring.held += held - self._counted
+            self._counted = held
+        self._charge.hold(held + buffered)
 
     # --- gaps, and the end of reading ---------------------------------------------------------------------------------
 
@@ -476,7 +487,7 @@ class TlsSession(FlowSink):
         self._held = 0
         self._marks.clear()
         self._rest()
-        self._charge.hold(0)
+        self._account()
         connection.release()
         if gone:
             self.inner.dropped(reason, gone)

@@ -19,8 +19,10 @@ class Keys:
 
     __slots__ = ("_logs", "_probed", "decrypts", "keyring")
 
-    def __init__(self) -> None:
+    def __init__(self, hold_limit: int = 0) -> None:
+        """``hold_limit``: bytes that all connections may hold for want of keys; 0: the keyring's own."""
         self.keyring = Keyring()
+        self.keyring.hold_limit = hold_limit or self.keyring.hold_limit
         self.decrypts = False
         self._logs = KeyLogs(self.keyring)
         self._probed = ProbedSecrets(self.keyring)

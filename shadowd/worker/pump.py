@@ -89,7 +89,7 @@ class Pump:
         self.table.on_tag = self._change_filters
         self.table.on_fault = self._give_up
         self._intake = Intake(self.table, engine)
-        self.keys = Keys()
+        self.keys = Keys(engine.budget.limit // 8)
         self._intake.on_secret = self.keys.told_untrusted
         self.now = time.monotonic_ns()
         self.turns = 0

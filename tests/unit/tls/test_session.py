@@ -271,7 +271,23 @@ def test_no_more_is_held_than_may_be(make: Make) -> None:
         assert budget.used >= tap.pending
     assert tap.reader.reasons == ["tls_no_key"]
     assert budget.used == 0
+    assert keyring.held == 0
     tap.check()
+
+
+def test_all_together_hold_no_more_than_may_be(make: Make) -> None:
+    """Connections without keys: the one that would hold more is given up, the others wait on."""
+    contexts = make()
+    talks = [Talk(contexts).shake().say(CLIENT, b"a" * 50_000) for _ in range(4)]
+    keyring = Keyring()
+    keyring.hold_limit = 120_000
+    taps = [Tap(keyring).send(talk.segments) for talk in talks]
+    assert [tap.reader.reasons for tap in taps] == [[], [], ["tls_no_key"], ["tls_no_key"]]
+    assert 100_000 < keyring.held <= 120_000
+    KeyLines(keyring).feed_untrusted(contexts.keys(), 0)
+    keyring.settle(taps[0].now, PATIENCE)
+    assert [tap.reader.plain == talk.said for tap, talk in zip(taps, talks, strict=True)] == [True, True, False, False]
+    assert keyring.held == 0
 
 
 def test_the_source_is_asked_before_anything_is_given_up(make: Make) -> None:
