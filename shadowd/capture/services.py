@@ -74,6 +74,29 @@ def list_services() -> tuple[list[Service], list[str]]:
     return sorted(found.values(), key=lambda service: (service.namespaced, service.port, service.pid)), unseen
 
 
+def behind(service: Service, others: Iterable[Service]) -> list[Service]:
+    """Those of ``others`` to which the service's processes have connections now: a proxy's upstreams on this host."""
+    listed = {one.port: one for one in others if not one.namespaced and one.port != service.port}
+    found: dict[int, Service] = {}
+    try:
+        eldest = psutil.Process(service.pid)
+        family = [eldest, *eldest.children(recursive=True)]
+    except psutil.Error:
+        return []
+    for process in family:
+        ask = getattr(process, "net_connections", None) or process.connections  # its name before psutil 6
+        try:
+            connections = ask(kind="tcp")
+        except psutil.Error:  # it ended, or hides them
+            continue
+        for one in connections:
+            if one.status != psutil.CONN_ESTABLISHED or not one.raddr or one.laddr.port == service.port:
+                continue
+            if one.raddr.port in listed and one.raddr.ip in {one.laddr.ip, "127.0.0.1", "::1"}:
+                found[one.raddr.port] = listed[one.raddr.port]
+    return [found[port] for port in sorted(found)]
+
+
 def _describe(service: Service, one: Listening, pid: int, paths: dict[int, str]) -> None:
     service.pid = pid
     path = cgroup_of(pid) if pid else paths.get(one.cgroup, "")

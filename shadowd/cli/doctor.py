@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shadowd import __version__
 from shadowd.cli.output import AsJson, Socket, daemon_at, print_json, strings
 from shadowd.errors import ShadowdError
+
+if TYPE_CHECKING:
+    from shadowd.capture.services import Service
 
 _MARKS = {"ok": "✓", "note": "·", "unseen": "?", "warning": "!", "error": "✗"}
 
@@ -89,15 +92,34 @@ def _filter(ctx: typer.Context, socket: str | None, name: str) -> Iterator[Any]:
         client.call("ledger", name=name),
     )
     account: Mapping[str, Any] = {**ledger["filters"][0], "kernel": ledger["kernel"]}
-    ports, connections = _listeners(strings(view["spec"].get("ports")))
+    services, others = _listeners(strings(view["spec"].get("ports")))
+    ports, connections = sorted({one.port for one in services}), sum(one.connections for one in services)
     yield from diagnose(view, account, status, ports, connections)
+    if account["filtered"].get("encrypted") or view["spec"].get("tls") == "decrypt":
+        yield from _terminators(name, services, others)
 
 
-def _listeners(ranges: list[str]) -> tuple[list[int], int]:
-    """Those of the ports on which somebody on this host listens, and how many connections they have."""
+def _listeners(ranges: list[str]) -> tuple[list[Service], list[Service]]:
+    """The services of this host that listen on the ports, and all others."""
     from shadowd.capture.services import list_services
 
     bounds = [(int(low), int(high or low)) for low, _, high in (one.partition("-") for one in ranges)]
     services, _ = list_services()
     found = [one for one in services if any(low <= one.port <= high for low, high in bounds)]
-    return sorted({one.port for one in found}), sum(one.connections for one in found)
+    return found, [one for one in services if one not in found]
+
+
+def _terminators(name: str, services: list[Service], others: list[Service]) -> Iterator[Any]:
+    """Where TLS ends in a proxy, what stands behind it may be plain."""
+    from shadowd.capture.services import behind
+    from shadowd.doctor.finding import Finding
+
+    for service in services:
+        for upstream in behind(service, others):
+            whose = f" of {upstream.process}" if upstream.process else ""
+            yield Finding(
+                "tls_terminator", "note",
+                f"port {service.port} of {service.process} speaks TLS, and is connected to port {upstream.port}{whose}",
+                "if that is plain HTTP, it is the same traffic with nothing to decrypt",
+                f"mirror it instead: shadowctl filter set {name} --port {upstream.port} --tls off",
+            )  # fmt: skip

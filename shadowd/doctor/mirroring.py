@@ -100,6 +100,9 @@ def diagnose(view: View, ledger: View, status: View, listening: Sequence[int], c
     somebody on this host listens; ``connections`` to them now."""
     spec = view["spec"]
     yield from _selected(view, spec, status, listening)
+    for words in view.get("words", ()):
+        if words.startswith("TLS "):
+            yield Finding("tls", "note", words)
     kernel = ledger["kernel"]
     for name, what in (("ring_full", "segments found the ring full"), ("load_failed", "segments could not be read")):
         if kernel.get(name):

@@ -5,6 +5,7 @@ What the shadow received is what production's log says.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -40,18 +41,22 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 class Nginx:
     """Two worker processes, TLS, an access log of request lines."""
 
-    def __init__(self, folder: Path, certificate: Certificate, version: str) -> None:
+    def __init__(self, folder: Path, certificate: Certificate, version: str, upstream: int = 0) -> None:
         need(shutil.which("nginx") is not None, "needs nginx")
         folder.mkdir()
         self.folder, self.port = folder, free_port()
+        served = ("return 200 'fine $request_uri';", "")
+        if upstream:
+            proxy = "proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection '';"
+            served = (proxy, f"upstream up {{ server 127.0.0.1:{upstream}; keepalive 4; }}")
         (folder / "nginx.conf").write_text(
             f"daemon off; pid {folder}/pid; error_log {folder}/error; worker_processes 2; user root;\n"
             "events {}\n"
             "http { log_format line '$request'; access_log %s/log line; client_body_temp_path %s/body;\n"
             "proxy_temp_path %s/proxy; fastcgi_temp_path %s/f; uwsgi_temp_path %s/u; scgi_temp_path %s/s;\n"
             "server { listen 127.0.0.1:%d ssl; ssl_protocols %s; ssl_certificate %s; ssl_certificate_key %s;\n"
-            "location / { return 200 'fine $request_uri'; } } }\n"
-            % (*[folder] * 6, self.port, version, certificate.chain, certificate.key)
+            "location / { %s } } %s }\n"
+            % (*[folder] * 6, self.port, version, certificate.chain, certificate.key, *served)
         )
         self.process = subprocess.Popen(
             ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)], stderr=subprocess.DEVNULL
@@ -230,6 +235,37 @@ def test_a_service_has_the_rights_for_a_daemon_that_has_not(
         service.terminate()
         service.wait(10)
     production.close()
+
+
+def test_the_doctor_names_what_is_plain_behind_tls(tmp_path: Path, certificate: Certificate, shadow: Server) -> None:
+    service = Server()
+    front = Nginx(tmp_path / "nginx", certificate, "TLSv1.3", service.port)
+    try:
+        with running(tmp_path / "d") as daemon:
+            daemon.add("shop", front.port, shadow.url)
+            client = TlsClient(certificate.client(), front.port)
+            client.get("/a")
+            daemon.settled("shop", lambda found: found["filtered"].get("encrypted"))
+            found = {one["code"]: one for one in _doctor(daemon, "shop")}
+            assert f"port {front.port} of nginx" in found["tls_terminator"]["what"]
+            assert f"--port {service.port} --tls off" in found["tls_terminator"]["remedy"]
+            assert "--tls decrypt" in found["filtered_encrypted"]["remedy"]
+            daemon.call("filter.set", name="shop", changes={"tls": "decrypt"})
+            wait_for("it is told", lambda: any("TLS is read since" in one for one in words(daemon, "shop")))
+            found = {one["code"]: one for one in _doctor(daemon, "shop")}
+            assert "libssl" in found["tls"]["what"]
+            client.close()
+    finally:
+        front.close()
+        service.close()
+
+
+def _doctor(daemon: Daemon, name: str) -> list[dict[str, str]]:
+    command = [sys.executable, "-m", "shadowd.cli.shadowctl", "doctor", "--filter", name, "--json"]
+    done = subprocess.run(
+        [*command, "--socket", str(daemon.socket)], capture_output=True, text=True, timeout=60, check=False
+    )
+    return list(json.loads(done.stdout)["findings"])
 
 
 def test_without_the_rights_it_is_refused_in_one_line(tmp_path: Path, shadow: Server) -> None:
