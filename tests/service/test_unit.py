@@ -47,6 +47,19 @@ def test_verify_is_clean(installed: Path) -> None:
     assert "WatchdogSecs" in analyze("verify", "--man=no", installed), "the judge is awake"
 
 
+def test_the_unit_that_reads_tls_is_clean_too(tmp_path: Path) -> None:
+    need(shutil.which("systemd-analyze") is not None, "needs systemd-analyze (Debian's package systemd)")
+    for unit in (UNIT, UNIT.with_name("shadowd-tls.service")):  # the one belongs to the other
+        (tmp_path / unit.name).write_text(re.sub(r"/usr/bin/shadow(d|ctl)\b", "/bin/true", unit.read_text()))
+    assert analyze("verify", "--man=no", tmp_path / "shadowd-tls.service") == ""
+    text = UNIT.with_name("shadowd-tls.service").read_text()
+    rights = {
+        line.partition("=")[2] for line in text.splitlines() if line.startswith(("Ambient", "CapabilityBounding"))
+    }
+    assert rights == {"CAP_BPF CAP_PERFMON CAP_SYS_PTRACE CAP_DAC_READ_SEARCH"}
+    assert "User=shadowd" in text.splitlines()
+
+
 def test_exposure_is_small(installed: Path) -> None:
     found = re.search(r"exposure level for shadowd.service: ([0-9.]+)", analyze("security", "--offline=yes", installed))
     assert found is not None

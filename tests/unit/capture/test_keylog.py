@@ -155,7 +155,11 @@ def test_what_is_none_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(os.urandom(3000), "is no key log"), (b"hello\n", "is no key log"), (b"CLIENT_RANDOM 12 34\n", "is no key log")],
+    [
+        pytest.param(os.urandom(3000), "is no key log", id="random"),
+        (b"hello\n", "is no key log"),
+        (b"CLIENT_RANDOM 12 34\n", "is no key log"),
+    ],
 )
 def test_what_is_refused_by_its_content(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "keys"
