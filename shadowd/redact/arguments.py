@@ -56,7 +56,7 @@ _INTO = re.compile(r"\((?P<columns>[\w\s,\"`]{1,2000})\)\s{0,4}VALUES\s{0,4}\(\s
 _GIVEN = re.compile(
     r"\b(?i:param(?:eter)?s|bind(?:ing)?s|args|values)\b[\"']?[:= \t]{1,4}[\[(](?P<values>[^\[\]()\r\n]{1,400})"
 )
-_ONE = re.compile(r"[\s\"']*+([^\s,\"'][^,\"']*+)[\"']?,?")
+_ONE = re.compile(r"([^\s,\"'][^,\"']*+)[\"']?,?")
 _STATEMENT, _STATEMENTS = 600, 64  # characters before them, and of one text; a log has few
 
 

@@ -130,9 +130,10 @@ class Daemon:
 
     # --- filters ------------------------------------------------------------------------------------------------------
 
-    def start_filters(self) -> None:
+    async def start_filters(self) -> None:
         """Those of the configuration, then those that shadowctl added before. A bad one is told and left out."""
         stored, problems = self.state.load()
+        await self.reading.prepare([*self.config.filters, *stored])
         if self.config.filters or stored:
             sockets.load()
         if any(spec.hook != "socket" for spec in [*self.config.filters, *stored]):
@@ -472,8 +473,7 @@ async def run_daemon(
             if config.monitor and serve_http is not None:
                 await nursery.start(daemon.open_http, "monitor", None)
             await daemon.crew.start()
-            await daemon.reading.prepare([*config.filters, *daemon.state.load()[0]])
-            daemon.start_filters()
+            await daemon.start_filters()
             tasks = (daemon.crew.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
                      daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.watch_config,
                      daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run,
