@@ -55,10 +55,12 @@ class KeyLog:
         if since >= LOOK or (self.keyring.waiting and since >= LOOK_SOON):
             self._looked = now
             self._look(now)
-        if self._fd < 0 or self._no_key_log():
+        if self._fd < 0 or (self._no_key_log() and not self.fifo):
             return
         try:
             self._read(now)
+        except BlockingIOError:  # a FIFO whose writer has nothing to say now; a closed one would break what it does
+            return
         except OSError as error:
             self._close(f"{self.path} cannot be read: {error.strerror}")
 
@@ -129,7 +131,7 @@ class KeyLog:
                 return
             self._at += len(data)
             self._lines.feed_untrusted(data, now)
-            if self._no_key_log():
+            if self._no_key_log():  # a FIFO is read on: its writer would wait
                 self.problem = f"{self.path} is no key log: none of its lines is NSS format"
                 return
 

@@ -36,7 +36,7 @@ def identity(descriptor: int, status: os.stat_result) -> Key:
     with each mount; number, size and the nanosecond of its last change are the layer's own."""
     if _is_overlay(descriptor):
         return ("overlay", status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _is_overlay(descriptor: int) -> bool:

@@ -61,6 +61,12 @@ class Secret:
         return f"<Secret of process {self.pid}>"
 
 
+def _random(found: bytes) -> bool:
+    """A client chooses its random: one of zeros would be found wherever a structure has zeros. Of 32 random bytes fewer
+    than 16 are different once in 10^14."""
+    return len(set(found)) >= 16
+
+
 class Whose:
     """The client random of each secret, by what captured ClientHellos had. One for a worker."""
 
@@ -78,16 +84,17 @@ class Whose:
         learned = self._learned.get(secret.library, -1)
         if learned >= 0:
             found = window[learned : learned + abi.TLS_RANDOM]
-            if wanted(found):
+            if _random(found) and wanted(found):
                 return found
         for at in range(0, len(window) - abi.TLS_RANDOM + 1, _STEP):
             found = window[at : at + abi.TLS_RANDOM]
-            if wanted(found):
+            if _random(found) and wanted(found):
                 if len(self._learned) < MAX_LEARNED or secret.library in self._learned:
                     self._learned[secret.library] = at
                 return found
         # as this library has kept it so far, for a ClientHello that is not captured yet
-        return window[learned : learned + abi.TLS_RANDOM] if learned >= 0 else None
+        found = window[learned : learned + abi.TLS_RANDOM]
+        return found if learned >= 0 and _random(found) else None
 
     def forget(self, library: int) -> None:
         """Its number is another one's now."""

@@ -53,6 +53,10 @@ class _Asked:
         self.unread = 0  # connections without a secret when it was last looked at
 
 
+def _wanted(entry: Entry | None) -> bool:
+    return entry is not None and entry.spec.tls == "decrypt" and not entry.spec.paused
+
+
 class TlsReading:
     """See the module's head."""
 
@@ -98,13 +102,13 @@ class TlsReading:
             report = await trio.to_thread.run_sync(
                 attacher.want, name, selected.ports, selected.cgroups, abandon_on_cancel=True
             )
-        asked = self._asked.get(name)
-        if asked is None:
-            asked = self._asked[name] = _Asked(selected)
-        asked.selected = selected
-        self._problems.pop(f"tls {name}", None)
-        self._lookouts.add(name, time.monotonic_ns())
-        self._take(name, asked, report)
+            before = self._asked.get(name)
+            asked = self._asked[name] = _Asked(selected)  # another object: who waits to forget the one before need not
+            if before is not None:
+                asked.since, asked.report = before.since, before.report
+            self._problems.pop(f"tls {name}", None)
+            self._lookouts.add(name, time.monotonic_ns())
+            self._take(name, asked, report)
 
     async def _ready(self) -> Attacher:
         """The attacher, a new one if need be. Raises PlatformError."""
@@ -152,10 +156,7 @@ class TlsReading:
                 self._attacher.close()
 
     async def _follow(self) -> None:
-        wanted = {
-            name: entry for name, entry in self._roster.entries.items()
-            if entry.spec.tls == "decrypt" and not entry.spec.paused
-        }  # fmt: skip
+        wanted = {name: entry for name, entry in self._roster.entries.items() if _wanted(entry)}
         now = time.monotonic()
         for name, asked in list(self._asked.items()):
             asked.in_force = asked.in_force or name in wanted
@@ -195,18 +196,25 @@ class TlsReading:
                     report = await trio.to_thread.run_sync(self._attacher.look, name, abandon_on_cancel=True)
             except PlatformError as error:
                 self._fail(name, str(error))
-                return
+                self._lookouts.remove(name)
+                self._asked.pop(name, None)  # it is asked for anew, and the others have their turn
+                continue
             self._lookouts.looked(name, report, time.monotonic_ns())
             self._take(name, known, report)
 
     async def _forget(self, name: str) -> None:
-        self._asked.pop(name, None)
-        self._lookouts.remove(name)
-        self._problems.pop(f"tls {name}", None)
-        if self._attacher is not None and self._attacher.alive:
+        asked = self._asked.get(name)
+        async with self._lock:  # it may be wanted again meanwhile: then it was asked for anew
+            entry = self._roster.entries.get(name)
+            if self._asked.get(name) is not asked or _wanted(entry):
+                return
+            self._asked.pop(name, None)
+            self._lookouts.remove(name)
+            self._problems.pop(f"tls {name}", None)
+            if self._attacher is None or not self._attacher.alive:
+                return
             try:
-                async with self._lock:
-                    await trio.to_thread.run_sync(self._attacher.forget, name, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(self._attacher.forget, name, abandon_on_cancel=True)
             except PlatformError as error:
                 self._log("tls", name=name, problem=str(error))
         self._log("tls is read no more", name=name)

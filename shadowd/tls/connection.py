@@ -115,8 +115,12 @@ class Connection:
         if kind == APPLICATION_DATA and half.state != "handshake":
             return content
         if kind == HANDSHAKE:
+            changed = False
             for message, body in half.messages.feed_untrusted(content):
+                if changed:  # RFC 8446 §5.1: what is behind it would be read with other keys
+                    raise RecordError("a message behind a change of keys")
                 self._protected(half, message, body)
+                changed = message == hello.KEY_UPDATE and self.version == TLS13
         elif kind != ALERT:
             raise RecordError("a record of a kind that cannot be here")
         return b""

@@ -144,15 +144,16 @@ class Half:
         return at, found
 
     def _try(self, record: bytes, keys: Sequence[Opener]) -> Found | None:
-        numbers = min(self.lost // MIN_RECORD + 2, MAX_TRIES)
+        weight = 1 + len(record) // 1024  # a try costs by the byte
         for place, opener in enumerate(keys):
+            numbers = min(self.lost // MIN_RECORD + 2, MAX_TRIES, max(1, (MAX_SEARCH - self.tries) // weight))
             for number in range(opener.sequence, opener.sequence + numbers):
                 try:
                     kind, content = opener.open_untrusted(record, number)
                 except RecordError:
                     continue
                 return Found(place, kind, content, len(record))
-            self.tries += numbers
+            self.tries += numbers * weight
         if self.tries > MAX_SEARCH:
             raise RecordError("its place was not found again")
         return None

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20
 ALERT, HANDSHAKE, APPLICATION_DATA = 21, 22, 23
 TLS12, TLS13 = 0x0303, 0x0304
 #: RFC 5246 §8.1, RFC 8446 §7.1: the longest secrets are 48 bytes (the 1.2 master secret, SHA-384).
+MAX_CONTENT = 1 << 14  # RFC 8446 §5.1
 MAX_SECRET = 48
 
 
@@ -154,6 +155,8 @@ class Opener:
             end = len(plain.rstrip(b"\0")) - 1
         if end < 0:
             raise RecordError("a record without a type")
+        if end > MAX_CONTENT:
+            raise RecordError("a record that is too long")
         self.sequence = number + 1
         return plain[end], plain[:end]
 

@@ -153,6 +153,24 @@ def test_what_is_none_is_left_alone(tmp_path: Path) -> None:
     followed.close()
 
 
+def test_a_fifo_whose_writer_stays(tmp_path: Path) -> None:
+    """As every real one does: it never finds that nobody reads."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    followed = Followed(path)
+    writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    for number in range(3):
+        os.write(writer, line(number))
+        assert number in followed.read(after=LOOK)
+        followed.read(after=LOOK)
+        assert not followed.logs.problems
+    for _ in range(200):
+        os.write(writer, b"nonsense\n" * 100)  # would be BlockingIOError, if it were not read on
+        followed.read(after=LOOK)
+    os.close(writer)
+    followed.close()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

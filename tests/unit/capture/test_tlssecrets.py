@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shadowd.capture import abi
 from shadowd.capture.tlssecrets import LABELS, ProbedSecrets, Secret, SecretError, Whose
 
+A, B = bytes(range(32)), bytes(range(100, 132))  # of two ClientHellos
 WINDOW = abi.TLS_PLACES * abi.TLS_RANDOM
 
 
@@ -77,10 +78,22 @@ def test_the_place_is_learned_from_one_connection(place: int, seed: int, connect
 def test_a_place_that_no_longer_fits_is_left() -> None:
     """The number is another library's, or the library was replaced."""
     whose = Whose()
-    first, second = b"a" * 32, b"b" * 32
+    first, second = A, B
     assert whose.random(Secret(record(bytes(64) + first)), {first}.__contains__) == first
     assert whose.random(Secret(record(bytes(8) + second)), {second}.__contains__) == second
     assert whose.random(Secret(record(bytes(8) + first)), set().__contains__) == first, "the newer place holds"
+
+
+@given(st.binary(min_size=1, max_size=3), st.integers(0, 10))
+def test_a_random_that_is_none_teaches_nothing(few: bytes, at: int) -> None:
+    """A client chooses it: one of zeros would be found wherever a structure has zeros."""
+    whose = Whose()
+    poor = (few * 32)[:32]
+    window = bytes(64) + A
+    assert whose.random(Secret(record(window)), {A}.__contains__) == A
+    other = bytes(64) + B
+    assert whose.random(Secret(record(poor[: at % 32] + other[at % 32 :])), {poor, bytes(32)}.__contains__) == B
+    assert whose.random(Secret(record(poor + bytes(64))), {poor, bytes(32)}.__contains__) is None
 
 
 class Ring:
@@ -98,11 +111,11 @@ class Ring:
 
 
 def test_into_the_keyring() -> None:
-    ring = Ring(b"a" * 32)
+    ring = Ring(A)
     probed = ProbedSecrets(ring)
-    probed.take(record(bytes(32) + b"b" * 32))  # another worker's connection
-    probed.take(record(bytes(32) + b"a" * 32))
+    probed.take(record(bytes(32) + B))  # another worker's connection
+    probed.take(record(bytes(32) + A))
     probed.take(record(b"", label=b"CLIENT_TRAFFIC_SECRET_N"))
     probed.take(b"")
-    assert ring.added == [(b"a" * 32, b"CLIENT_RANDOM", b"s" * 48, 5)]
+    assert ring.added == [(A, b"CLIENT_RANDOM", b"s" * 48, 5)]
     assert (probed.taken, probed.unmatched, probed.others) == (1, 1, 2)
