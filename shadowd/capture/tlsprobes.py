@@ -31,6 +31,11 @@ MAX_TEXT = 200
 MAX_KNOWN = 4096
 #: Filters: as many as the kernel's programs have.
 MAX_WANTS = abi.MAX_FILTERS
+#: Files that are looked at for the first time in one look: whoever listens on a port may map many, and large ones. The
+#: rest has its turn with the next look.
+LOOK_SECONDS = 30.0
+#: A probe is two descriptors; a host has some ten libraries that speak TLS, and an image of each version.
+MAX_ATTACHED = 256
 #: Seconds between two looks that nobody asked for: a service whose processes come and go shall not cost ever more.
 OWN_LOOKS = 1.0
 #: Seconds that a probe stays on a file that no process of its filter has: a service that is restarted has it again. Of
@@ -77,6 +82,7 @@ class Probes:
         self._attached: dict[Key, Attached] = {}
         self._wants: dict[str, Want] = {}
         self._in_scope: set[int] = set()
+        self._until = 0.0  # of this look
         self._last_number = 0
         self._writes = Writes()
         self.way = self._choose()
@@ -120,6 +126,7 @@ class Probes:
         if want is None:
             return {"error": "no such filter reads TLS"}
         now = want.looked = time.monotonic()
+        self._until = now + LOOK_SECONDS
         pids = tlsdiscovery.processes(want.ports, want.cgroups)
         # first the scope: what a probe hits from its first moment on is wanted
         want.scope = set(want.cgroups) if want.cgroups is not None else tlsdiscovery.cgroups_of(pids)
@@ -231,13 +238,25 @@ class Probes:
         key = identity(descriptor, status)
         if key in self._attached:
             return key
-        found = self._known.pop(key, None) or examine(descriptor, status.st_size)
+        if key not in self._known and time.monotonic() > self._until:
+            _note(
+                problems, "files that nobody has looked at yet", "", "a look takes no longer", "they come with the next"
+            )
+            return None
+        try:
+            found = self._known.pop(key, None) or examine(descriptor, status.st_size)
+        except OSError as error:  # no descriptor, or no process, for the reader
+            _note(problems, path, "", f"it cannot be looked at: {error.strerror}", "raise LimitNOFILE and TasksMax")
+            return None
         self._known[key] = found  # as the youngest
         while len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
         if isinstance(found, LibraryError):
             if found.kind:
                 _note(problems, path, found.kind, str(found), found.remedy)
+            return None
+        if len(self._attached) >= MAX_ATTACHED:
+            _note(problems, path, found.kind, f"there are {MAX_ATTACHED} probes already", "take filters away")
             return None
         try:
             self._attached[key] = self._attach(descriptor, key, found, path)

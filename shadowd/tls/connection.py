@@ -107,13 +107,13 @@ class Connection:
         else:
             inside, content = opener.open_untrusted(record)
         if inside == APPLICATION_DATA and half.state != "handshake":
-            return content
+            return b"" if half.closed else content
         return self.take(half, inside, content)
 
     def take(self, half: Half, kind: int, content: bytes) -> bytes:
         """What an opened record holds: its application data, b"" if it is something else. Raises RecordError."""
         if kind == APPLICATION_DATA and half.state != "handshake":
-            return content
+            return b"" if half.closed else content
         if kind == HANDSHAKE:
             changed = False
             for message, body in half.messages.feed_untrusted(content):
@@ -123,6 +123,8 @@ class Connection:
                 changed = message == hello.KEY_UPDATE and self.version == TLS13
         elif kind != ALERT:
             raise RecordError("a record of a kind that cannot be here")
+        elif content[:1] == b"\2" or content[1:2] == b"\0":  # fatal, or close_notify
+            half.closed = True
         return b""
 
     def release(self) -> None:

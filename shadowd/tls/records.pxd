@@ -6,6 +6,7 @@ cdef class Half:
     cdef public long long at
     cdef public str broken
     cdef public bytes buffer
+    cdef public bint closed
     cdef public long long direction
     cdef public bint idle
     cdef public long long lost

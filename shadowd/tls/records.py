@@ -61,7 +61,8 @@ class Half:
     """
 
     __slots__ = (
-        "at", "broken", "buffer", "direction", "idle", "lost", "messages", "opener", "skipping", "state", "tries",
+        "at", "broken", "buffer", "closed", "direction", "idle", "lost", "messages", "opener", "skipping", "state",
+        "tries",
     )  # fmt: skip
 
     def __init__(self, direction: int) -> None:
@@ -75,6 +76,7 @@ class Half:
         self.lost = 0
         self.tries = 0
         self.broken = ""  # why what follows is not read
+        self.closed = False  # close_notify or a fatal alert: what follows is nobody's (RFC 8446 §6.1)
         self.skipping = 0  # bytes of early data nobody wants that may still come
 
     def move(self, event: str) -> None:

@@ -32,6 +32,7 @@ from shadowd.tls.schedule import RecordError
 #: writes its key log in the background (node) is some requests ahead of it: 64 KB were not enough for uploads of 100.
 #: As much as a flow may hold out of order; ``Keyring.hold_limit`` bounds all of them together.
 HOLD_BYTES = 1 << 20
+EARLY_BYTES = 96 << 10  # before a server has answered at all: 0-RTT data, of which servers take 16 KB
 #: A secret that is not there 2 s after the record that needs it was not told (6 ms were the longest seen).
 PATIENCE = 2_000_000_000
 #: What a held record costs beside its bytes.
@@ -327,8 +328,9 @@ class TlsSession(FlowSink):
             self.refuse(broken)
             return
         self._account()
+        most = HOLD_BYTES if self.connection.known else EARLY_BYTES
         if self._held and (
-            self._counted > HOLD_BYTES or self._keyring.held > self._keyring.hold_limit or self._charge.exhausted
+            self._counted > most or self._keyring.held > self._keyring.hold_limit or self._charge.exhausted
         ):
             self._too_much(time)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from shadowd.ledger.budget import Budget
 from shadowd.stream.flow import CLIENT, SERVER
+from shadowd.tls.connection import Connection
 from shadowd.tls.keyring import KeyLines, Keyring
 from shadowd.tls.records import MAX_RECORD
 from shadowd.tls.records import TRANSITIONS as DIRECTIONS
+from shadowd.tls.schedule import RecordError
 from shadowd.tls.session import HOLD_BYTES, PATIENCE, TRANSITIONS, TlsSession
 from tests.unit.certificates import Certificate
 from tests.unit.tls.handshakes import TLS12, TLS13, Contexts, Talk, Tap, cut, joined, keyring_of
@@ -113,6 +116,25 @@ def test_close_notify_ends_nothing_of_ours(make: Make, version: ssl.TLSVersion) 
     check_all(tap, talk)
     assert tap.reader.ended == ["client_eof", "server_eof", "closed"]
     assert not len(tap.keyring)
+
+
+@pytest.mark.parametrize(("alert", "read"), [(b"\1\0", b""), (b"\2\x28", b""), (b"\1\x5a", b"more")])
+def test_what_follows_the_end_is_nobodys(alert: bytes, read: bytes) -> None:
+    """close_notify and fatal alerts end a direction (RFC 8446 §6.1); production reads no further."""
+    connection = Connection(Keyring(), cast("TlsSession", None))
+    half = connection.client
+    half.state = "application"
+    assert connection.take(half, 23, b"before") == b"before"
+    assert connection.take(half, 21, alert) == b""
+    assert connection.take(half, 23, b"more") == read
+
+
+def test_a_key_update_is_the_last_of_its_record() -> None:
+    """RFC 8446 §5.1. A record of nothing else would have 4,095 keys derived."""
+    connection = Connection(Keyring(), cast("TlsSession", None))
+    connection.version = 0x0304
+    with pytest.raises(RecordError):
+        connection.take(connection.client, 22, b"\x18\0\0\1\0" * 2)
 
 
 def test_a_handshake_that_fails_is_nobody_s_loss(make: Make) -> None:
