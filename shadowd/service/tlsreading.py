@@ -167,6 +167,8 @@ class TlsReading:
         if self._attacher is not None and not self._attacher.alive and self._asked:
             self._log("the attacher for TLS ended")
             self._asked.clear()
+            for entry in wanted.values():
+                entry.reading = ("TLS is not read now: the attacher ended, and another is started",)
         if time.monotonic() < self._not_before:
             return
         for name, entry in wanted.items():
