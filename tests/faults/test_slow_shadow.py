@@ -64,8 +64,10 @@ def test_a_shadow_that_never_answers(daemon: Daemon) -> None:
         traffic.more(100)
     ledger = daemon.ledger("dead")
     check_ledger(ledger)
-    # the last ones in the handshake may not have come; workers that connect in one moment do not see each other
-    assert 30 <= shadow.most < 40 + int(WORKERS)
+    # the last ones in the handshake may not have come; each worker that connects while it is not seen by the others may
+    # take its part of what they think is free (decision 11): one that the host has put aside in its turn is such a one
+    workers = int(WORKERS)
+    assert 30 <= shadow.most <= 40 + (workers - 1) * (40 // workers)
     assert not target(ledger)["failed"]
     assert target(ledger)["shed"].get("own_lag", 0) < 50
     shadow.close()
