@@ -33,7 +33,7 @@ FLOORS = [
 ]
 FLOOR_OF = {room: len(FLOORS) - depth for depth, rooms in enumerate(FLOORS) for room in rooms}
 SANS_IO = {
-    "stream", "tls", "exchange.exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence",
+    "stream", "tls", "exchange", "ledger", "redact", "protocols", "policy", "compare", "talk", "evidence",
     "judge", "control.wire", "capture.pressure", "capture.rules", "capture.elf", "capture.pclntab", "capture.tlslibs",
     "capture.tlssecrets",
 }  # fmt: skip

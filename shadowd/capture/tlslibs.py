@@ -25,22 +25,13 @@ from typing import NamedTuple
 
 from shadowd.capture.elf import MACHINE_AARCH64, MACHINE_X86_64, Elf, ElfError, Image, Segment
 from shadowd.capture.pclntab import find_untrusted as find_go_untrusted
+from shadowd.capture.tlssecrets import LABELS
 
 OPENSSL, OPENSSL_1_1, BORINGSSL, GNUTLS, GO = "OpenSSL 3", "OpenSSL 1.1.1", "BoringSSL", "GnuTLS", "Go crypto/tls"
 UNKNOWN = "unknown library"
 ABI_C, ABI_GO = "c", "go"
 EMULATED, STEPPED = "emulated", "single-stepped"
 
-_SECRETS = (
-    b"CLIENT_RANDOM",
-    b"CLIENT_EARLY_TRAFFIC_SECRET",
-    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
-    b"SERVER_HANDSHAKE_TRAFFIC_SECRET",
-    b"CLIENT_TRAFFIC_SECRET_0",
-    b"SERVER_TRAFFIC_SECRET_0",
-    b"EXPORTER_SECRET",
-    b"EARLY_EXPORTER_SECRET",
-)
 #: All that speak TLS 1.3 have it; the others are parts of other words, too.
 _SIGN = b"SERVER_HANDSHAKE_TRAFFIC_SECRET"
 _VOTES = 3  # labels that agree: OpenSSL's master secret, and two of 1.3, are told directly in every build seen
@@ -214,7 +205,7 @@ def _by_labels(elf: Elf) -> int | None:
     """The function that is called with labels of secrets, if the calls agree."""
     labels: dict[int, bytes] = {}
     for segment in elf.segments:
-        for label in _SECRETS:
+        for label in LABELS:
             # in C they end in NUL; a label may be the end of a longer one, since linkers merge what ends alike
             for at in elf.places(label + b"\0", segment.offset, segment.offset + segment.size, _MAX_LABELS):
                 labels[segment.address + at - segment.offset] = label

@@ -14,17 +14,15 @@ from typing import Protocol
 from shadowd.capture import abi
 
 #: OpenSSL tells of updated keys, too (CLIENT_TRAFFIC_SECRET_N): they follow from the ones before, and are not here.
-LABELS = frozenset(
-    {
-        b"CLIENT_RANDOM",
-        b"CLIENT_EARLY_TRAFFIC_SECRET",
-        b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
-        b"SERVER_HANDSHAKE_TRAFFIC_SECRET",
-        b"CLIENT_TRAFFIC_SECRET_0",
-        b"SERVER_TRAFFIC_SECRET_0",
-        b"EXPORTER_SECRET",
-        b"EARLY_EXPORTER_SECRET",
-    }
+LABELS = (
+    b"CLIENT_RANDOM",
+    b"CLIENT_EARLY_TRAFFIC_SECRET",
+    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+    b"SERVER_HANDSHAKE_TRAFFIC_SECRET",
+    b"CLIENT_TRAFFIC_SECRET_0",
+    b"SERVER_TRAFFIC_SECRET_0",
+    b"EXPORTER_SECRET",
+    b"EARLY_EXPORTER_SECRET",
 )
 #: Libraries whose place is remembered; a host has some ten, and what is beyond is searched each time (2 us).
 MAX_LEARNED = 1024

@@ -23,7 +23,8 @@ from shadowd.config.fields import (
     text,
     texts,
 )
-from shadowd.exchange.patterns import PatternError, compiled
+from shadowd.config.patterns import tried
+from shadowd.exchange.patterns import PatternError
 from shadowd.talk.citations import steps_of
 
 #: The judges, as they stand in verdicts.
@@ -113,7 +114,7 @@ def _refusal(value: object) -> str:
     if len(own) > MAX_PATTERN:
         raise fault(f"{shown(own)} is longer than {MAX_PATTERN} characters", "name the openings alone")
     try:
-        compiled(own.encode(), ignore_case=True, utf8=True)
+        tried(own.encode(), ignore_case=True, utf8=True)
     except (PatternError, UnicodeEncodeError) as error:
         raise fault(
             f"{shown(own)} is not a regular expression: {escaped(str(error))}", "such as '^our policy'"

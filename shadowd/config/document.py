@@ -39,6 +39,7 @@ from shadowd.config.fields import (
     validated,
 )
 from shadowd.config.filter import FilterSpec
+from shadowd.config.patterns import tried
 from shadowd.config.target import TargetSpec
 from shadowd.errors import ConfigError, ShadowdError
 from shadowd.redact.names import words_of
@@ -135,6 +136,7 @@ def _redact_patterns(value: object) -> tuple[str, ...]:
             raise fault(f"{shown(one)} is not a regular expression", f"give 1 to {PATTERN_LIMIT} characters")
         try:
             compile_pattern(one)
+            tried(one.encode("utf-8", "surrogateescape"), utf8=True)
         except ValueError as error:
             raise fault(f"{shown(one)} cannot be used", f"RE2 says: {escaped(str(error))}") from None
     return tuple(patterns)

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
+from shadowd.config.patterns import tried
 from shadowd.errors import UsageError
-from shadowd.exchange.patterns import PatternError, compiled
+from shadowd.exchange.patterns import PatternError
 
 SHOWN = 60  # characters of a bad value repeated in a message: enough to find it, and the message stays one line
 MAX_ITEMS = 256  # entries of one list: the kernel's tables hold 4096 prefixes over all filters, and a person wrote it
@@ -383,7 +384,7 @@ def pattern(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_PATTERN:
         raise fault(f"{shown(value)} is not a regular expression", f"give 1 to {MAX_PATTERN} characters")
     try:
-        compiled(value.encode())
+        tried(value.encode())
     except PatternError as error:
         raise fault(f"{shown(value)} is not a regular expression", escaped(str(error))) from None
     except UnicodeEncodeError as error:

@@ -3,29 +3,20 @@ Be Simple And Fast", 2007).
 
 RE2 has no backreferences and no lookaround: who gives them is told so when the filter is added. What it has is linear
 in the target, by an automaton that is made as it goes; where that would need too many states (``[ab]*a[ab]{20}c``), RE2
-falls back on a simulation that takes hundreds of times as long. Such patterns are refused as well: each is tried on
-texts of its own letters, against the time that a plain search takes there.
+falls back on a simulation that takes hundreds of times as long. Those are found out by trying, where a configuration is
+read (``config/patterns.py``).
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-import random
 import re
-import time
 from typing import Protocol
 
 #: Instructions of a pattern's program. Of the most common ones a long alternation of words has 300.
 MAX_PROGRAM = 3000
-#: A pattern that takes so many times a plain search's time is simulated: automata take 1 to 5, simulations over 100.
-_SIMULATED = 40
-_LEAST = 500_000  # ns: the smallest simulation of a text takes 2 ms, and what takes less is no matter
 #: Of a pattern's program and automaton (bytes); beyond it the automaton is given up.
 MEMORY = 1 << 20
-_PROBE = 16 << 10  # bytes of a text that it is tried on
-_TRIES = 4
-_COMMON = b"/abz09.-_=&?% "
 
 
 class PatternError(ValueError):
@@ -56,13 +47,6 @@ def compiled(pattern: bytes, ignore_case: bool = False, utf8: bool = False) -> P
     size = made.programsize  # type: ignore[attr-defined]
     if size > MAX_PROGRAM:
         raise PatternError(f"it makes a program of {size} steps, of which {MAX_PROGRAM} are allowed: repeat less")
-    plain: Pattern = re2.compile(b"(?:[^\\x00][^\\x00])*\\x00", options)
-    for text in _texts(pattern):
-        took = _least_time(plain, text)
-        if _least_time(made, text) > max(_LEAST, _SIMULATED * took):
-            raise PatternError(
-                "it would be matched too slowly: too many states, as of a counted repetition after a repeated class"
-            )
     return made
 
 
@@ -74,23 +58,3 @@ def _reason(error: Exception) -> str:
     if re.search(r"escape sequence: \\[0-9]", text):
         return f"{text} — backreferences are not supported, since patterns are matched in linear time (RE2)"
     return text or "not a pattern of RE2"
-
-
-def _texts(pattern: bytes) -> list[bytes]:
-    """What may be hard for it: its own letters in any order, with and without others."""
-    dice = random.Random(1)
-    said = re.sub(rb"\\.|\{[0-9,]*\}", b"", pattern)
-    own = b"".join(dict.fromkeys(re.findall(rb"[A-Za-z0-9]", said))) or b"a"
-    pairs = [bytes(two) for two in itertools.combinations(own[:4], 2)]
-    letters = [own, own + _COMMON, b"01a", *pairs]
-    return [bytes(dice.choices(some, k=_PROBE)) for some in letters] + [said * (_PROBE // max(1, len(said)))]
-
-
-def _least_time(pattern: Pattern, text: bytes) -> int:
-    """The shortest of some tries (ns of this thread's CPU)."""
-    found = []
-    for _ in range(_TRIES):
-        began = time.thread_time_ns()
-        pattern.search(text)
-        found.append(time.thread_time_ns() - began)
-    return max(1, min(found))

@@ -183,6 +183,7 @@ def test_an_attacher_that_is_killed_is_started_anew(tmp_path: Path, certificate:
         client.get("/after")
         client.close()
         daemon.settled("shop", lambda found: found["targets"][0]["mirrored"] == 1)
+        assert told(shadow.requests) == [(b"GET /after HTTP/1.1", b"")]
         daemon.call("filter.rm", name="shop")
         wait_for("it reads no more", lambda: "tls is read no more" in daemon.log.read_text())
         pid = _attachers(daemon)

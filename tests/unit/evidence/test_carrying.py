@@ -62,7 +62,7 @@ def test_another_version_and_another_thing_are_told_apart() -> None:
 @settings(max_examples=300)
 @given(data=st.binary(max_size=300), framed=st.integers(0, 2))
 def test_any_bytes_are_refused_in_one_line(data: bytes, framed: int) -> None:
-    refused((b"", HEAD, HEAD)[framed] + (zlib.compress(data) if framed == 2 else data))
+    assert refused((b"", HEAD, HEAD)[framed] + (zlib.compress(data) if framed == 2 else data))
 
 
 plain = st.recursive(

@@ -8,7 +8,10 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from shadowd.config.document import Config
+from shadowd.config.patterns import tried
 from shadowd.exchange.patterns import PatternError, compiled
 
 #: What Python's ``re`` and RE2 mean the same by.
@@ -48,7 +51,7 @@ def test_it_finds_what_python_finds(pattern: str, target: str) -> None:
 )
 def test_what_cannot_be_linear_is_refused_with_the_reason(pattern: bytes, why: str) -> None:
     with pytest.raises(PatternError, match=re.escape(why)):
-        compiled(pattern)
+        tried(pattern)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_what_cannot_be_linear_is_refused_with_the_reason(pattern: bytes, why: s
 )
 def test_what_is_accepted_takes_no_longer_than_a_scan(pattern: bytes) -> None:
     """Against a plain automaton's time for the same, at the same moment: simulations take over 100 times that."""
-    made, plain = compiled(pattern), compiled(rb"(?:[^\x00][^\x00])*\x00")
+    made, plain = tried(pattern), compiled(rb"(?:[^\x00][^\x00])*\x00")
     for target in (b"a" * 65_536, b"ab" * 32_768, b"/api/v1/orders/" * 4_369):
         took = []
         for one in (made, plain):
@@ -82,3 +85,9 @@ def test_texts_are_matched_by_their_letters() -> None:
     pattern = compiled("^unsere RICHTLINIE für".encode(), ignore_case=True, utf8=True)
     assert pattern.search("Unsere Richtlinie FÜR alle".encode()) is not None
     assert pattern.search("eure Richtlinie für".encode()) is None
+
+
+def test_what_only_trying_shows_is_refused_where_the_configuration_is_read() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Config(redact_patterns=["[ab]*a[ab]{20}c"])  # type: ignore[arg-type]
+    assert "too slowly" in str(refused.value.errors())

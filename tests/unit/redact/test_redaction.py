@@ -394,10 +394,10 @@ def test_any_pattern_is_linear(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["[ab]*a[ab]{20}c", "x.{300}(a|b){300}", "(" + "|".join(f"k{n}[a-z]+" for n in range(150)) + ")"]
+    "pattern", ["x.{300}(a|b){300}", "(" + "|".join(f"k{n}[a-z]+" for n in range(150)) + ")"], ids=["counted", "many"]
 )
 def test_a_pattern_that_would_be_simulated_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match=r"slowly|steps"):
+    with pytest.raises(ValueError, match="steps"):
         Redactor(b"a key", [], [pattern])
 
 

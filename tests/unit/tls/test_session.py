@@ -401,6 +401,7 @@ def test_random_bytes_never_raise(pieces: list[tuple[int, bytes]], midstream: bo
     tap.send(pieces).finish()
     if tap.table.statistics().opened:
         tap.check()
+    assert set(tap.reader.reasons) <= {"tls_no_key", "tls_midstream", "tls_undecryptable", "tls_suite"}
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])
