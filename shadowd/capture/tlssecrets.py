@@ -82,11 +82,11 @@ class Whose:
         learned = self._learned.get(secret.library, -1)
         if learned >= 0:
             found = window[learned : learned + abi.TLS_RANDOM]
-            if _random(found) and wanted(found):
+            if wanted(found) and _random(found):
                 return found
         for at in range(0, len(window) - abi.TLS_RANDOM + 1, _STEP):
             found = window[at : at + abi.TLS_RANDOM]
-            if _random(found) and wanted(found):
+            if wanted(found) and _random(found):
                 if len(self._learned) < MAX_LEARNED or secret.library in self._learned:
                     self._learned[secret.library] = at
                 return found
