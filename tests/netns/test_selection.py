@@ -131,9 +131,8 @@ def test_a_process_is_what_its_workers_listen_on(daemon: Daemon, shadow: Server,
         other.start()
         assert service.process is not None
         add(daemon, by, shadow, **{by: service.script.name if by == "process" else service.process.pid})
-        found = words(
-            daemon, by
-        )  # in the order of their numbers: a child's is the smaller one when the host counts anew
+        # in the order of their numbers: a child's is the smaller one where the host has counted anew
+        found = words(daemon, by)
         assert f"port {service.port} of processes " in found
         assert {str(service.process.pid)} < set(
             re.findall(r"\d+", found.partition(" of processes ")[2].partition(";")[0])
