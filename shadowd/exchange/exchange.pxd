@@ -9,6 +9,7 @@ cdef class Request:
     cdef public bytes method
     cdef public long long started
     cdef public bytes target
+    cdef public bytes trailers
     cdef public bint upgrade
 
 cdef class Response:
@@ -25,6 +26,7 @@ cdef class Response:
     cdef public object marks
     cdef public bint open
     cdef public long long status
+    cdef public bytes trailers
 
 cdef class Exchange:
     cdef public long long after
@@ -33,6 +35,7 @@ cdef class Exchange:
     cdef public object early
     cdef public object failure
     cdef public long long index
+    cdef public long long rank
     cdef public Request request
     cdef public Response response
     cdef public object source

@@ -9,12 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 
+#: Nothing waits for an answer whose place is not known: more than a connection can have requests.
+UNRANKED = 1 << 62
+
+
 class Request:
     """One client message, byte for byte as production's client sent it, but for line ends and chunk lines that are not
     quite HTTP (``protocols.http1_loose``): these are put right.
 
-    HTTP: ``head`` runs from the request line to the blank line inclusive, ``body`` is what follows on the wire
-    (chunk framing and trailers included). Raw: ``head`` is empty and ``body`` is the client's turn.
+    HTTP/1: ``head`` runs from the request line to the blank line inclusive, ``body`` is what follows on the wire
+    (chunk framing and trailers included). HTTP/2: ``head`` is written as HTTP/1 writes it, with ``HTTP/2`` as its version
+    and Host for ``:authority``; ``body`` is the content, and ``trailers`` are field lines, each with its line end. Raw:
+    ``head`` is empty and ``body`` is the client's turn.
     """
 
     __slots__ = (
@@ -28,6 +34,7 @@ class Request:
         "method",
         "started",
         "target",
+        "trailers",
         "upgrade",
     )
 
@@ -53,6 +60,7 @@ class Request:
         self.started = started  # when the segment with the first byte was captured
         self.ended = ended  # when the segment with the last byte was captured
         self.keep_alive = keep_alive
+        self.trailers = b""
         self.lowered = b""  # the head in lower case, if whoever read it had it: nobody needs to make it again
         self.upgrade = upgrade  # asked for a protocol switch (or CONNECT): a 101 / 2xx ends HTTP on this flow
 
@@ -65,7 +73,8 @@ class Request:
 class Response:
     """One server message. ``body`` holds at most the reader's ``body_limit`` bytes, ``body_length`` counts them all.
 
-    ``body`` is as on the wire (chunk framing and trailers included, Content-Encoding untouched). ``digest`` is of the
+    ``body`` is as on the wire (chunk framing and trailers included, Content-Encoding untouched); of HTTP/2 it is the
+    content, and ``trailers`` are field lines, each with its line end. ``digest`` is of the
     whole content, without chunk framing, if the body exceeds the limit; else empty. ``marks`` are (stream offset after
     a piece, when it was seen in ns), for streamed answers whose pieces have times of their own; else None.
     """
@@ -84,6 +93,7 @@ class Response:
         "marks",
         "open",
         "status",
+        "trailers",
     )
 
     def __init__(self, status: int, head: bytes, begin: int, first_byte: int) -> None:
@@ -91,6 +101,7 @@ class Response:
         self.head = head
         self.body = b""
         self.body_length = 0
+        self.trailers = b""
         self.digest = b""
         self.marks: list[tuple[int, int]] | None = None
         self.begin = begin
@@ -107,7 +118,8 @@ class Exchange:
 
     ``index`` counts the requests of the flow from 0. ``after`` is how many of the flow's responses production's client
     had received (ACK numbers tell) before it began to send this request: the shadow is sent this request only when
-    it has answered those among them that were mirrored to it.
+    it has answered those among them that were mirrored to it. ``rank`` is the place of its own answer among those that
+    production's client received: its index where answers come in order, ``UNRANKED`` until then where they do not.
     """
 
     __slots__ = (
@@ -117,6 +129,7 @@ class Exchange:
         "early",
         "failure",
         "index",
+        "rank",
         "request",
         "response",
         "source",
@@ -127,6 +140,7 @@ class Exchange:
 
     def __init__(self, index: int, request: Request, after: int, source: Any = None) -> None:
         self.index = index
+        self.rank = index
         self.connection = -1  # a number of the flow's that stays the same all its life; -1: nobody knows
         self.source = source  # its codec, which may be asked to close the book on a stream
         self.request = request
