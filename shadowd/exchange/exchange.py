@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 #: Nothing waits for an answer whose place is not known: more than a connection can have requests.
 UNRANKED = 1 << 62
 
@@ -18,9 +17,9 @@ class Request:
     quite HTTP (``protocols.http1_loose``): these are put right.
 
     HTTP/1: ``head`` runs from the request line to the blank line inclusive, ``body`` is what follows on the wire
-    (chunk framing and trailers included). HTTP/2: ``head`` is written as HTTP/1 writes it, with ``HTTP/2`` as its version
-    and Host for ``:authority``; ``body`` is the content, and ``trailers`` are field lines, each with its line end. Raw:
-    ``head`` is empty and ``body`` is the client's turn.
+    (chunk framing and trailers included). HTTP/2: ``head`` is written as HTTP/1 writes it, with ``HTTP/2`` as its
+    version and Host for ``:authority``; ``body`` is the content, and ``trailers`` are field lines, each with its line
+    end. Raw: ``head`` is empty and ``body`` is the client's turn.
     """
 
     __slots__ = (

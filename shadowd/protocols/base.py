@@ -53,6 +53,10 @@ class FlowView(Protocol):
     def offsets(self) -> tuple[int, int]:
         """Bytes of client→server and server→client so far, holes included."""
 
+    @property
+    def server_name(self) -> str:
+        """Whom the client asked for in its ClientHello; "" without TLS, or if it did not say."""
+
 
 class Codec(Protocol):
     """Cuts one flow into exchanges. ``time`` is when the segment was captured (ns, monotonic)."""

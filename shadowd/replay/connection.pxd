@@ -24,6 +24,7 @@ cdef class Connection:
     cdef public bytearray _out
     cdef public object owner
     cdef public long long _received
+    cdef public object server_name
     cdef public object sock
     cdef public long long state
     cdef public Target target

@@ -47,7 +47,7 @@ class Connection:
     __slots__ = (
         "_answers", "_engine", "_http", "_marks", "_out", "_received", "_tls", "_tls_in", "_tls_out", "_written",
         "address", "answered", "connect_deadline", "cookie", "fd", "idle_since", "in_flight", "keep_alive", "owner",
-        "sock", "state", "target", "times",
+        "server_name", "sock", "state", "target", "times",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, target: Target, owner: Lane, address: Address, raw: bool, now: int) -> None:
@@ -71,6 +71,7 @@ class Connection:
         self._tls: ssl.SSLObject | None = None
         self.times: SegmentTimes | None = None  # if its segments are timed
         self.address = address
+        self.server_name = target.name_for(owner.server_name)  # asked for, with TLS
         family, sockaddr = address
         self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self.fd = self.sock.fileno()
@@ -84,7 +85,7 @@ class Connection:
             raise
         if target.tls is not None:
             self._tls_in, self._tls_out = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self._tls = target.tls.wrap_bio(self._tls_in, self._tls_out, server_hostname=target.server_name)
+            self._tls = target.tls.wrap_bio(self._tls_in, self._tls_out, server_hostname=self.server_name)
         self.state = CONNECTING
         self.connect_deadline = now + target.limits.connect_timeout
         target.connections += 1
@@ -146,6 +147,9 @@ class Connection:
             self._write(self._tls_out.read(), now)
             return
         except (ssl.SSLError, ValueError) as error:
+            if self.target.refused_name(self.server_name, error):
+                self._ask_by_own_name(now)
+                return
             self._engine.note_tls_error(self.target, error)
             self.fail("tls", now)
             return
@@ -154,6 +158,16 @@ class Connection:
             self.state = OPEN
             self.target.connecting -= 1
             self._opened(now)
+
+    def _ask_by_own_name(self, now: int) -> None:
+        """It has no certificate for the name that production's client asked for: nothing was sent yet."""
+        target, owner = self.target, self.owner
+        self._engine.note_tls_error(
+            target, ConnectionError(f"no certificate for {self.server_name}: it is asked as {target.server_name}")
+        )
+        self.close(now)
+        if owner is not None:
+            owner.disconnected([], now)
 
     def _read(self, now: int, ending: int) -> None:
         taken = 0

@@ -17,6 +17,7 @@ cdef class Lane:
     cdef public bytes preamble
     cdef public object queue
     cdef public bint raw
+    cdef public object server_name
     cdef public object spread
     cdef public Target target
     cpdef submit(self, Leg leg, long long now)

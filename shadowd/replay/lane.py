@@ -61,7 +61,8 @@ def spreadable(leg: Leg) -> bool:
 
 class Lane:
     """See the module's head. ``preamble`` is sent first on every connection (a forwarded PROXY header, which such a
-    connection is for: it is never shared, and ``auto`` means nothing there)."""
+    connection is for: it is never shared, and ``auto`` means nothing there). ``server_name``: whom production's client
+    asked for, by TLS; connections to the target do likewise (``Target.name_for``)."""
 
     __slots__ = (
         "_broken",
@@ -74,17 +75,20 @@ class Lane:
         "preamble",
         "queue",
         "raw",
+        "server_name",
         "spread",
         "target",
     )
 
     def __init__(
-        self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"", auto: bool = False
-    ) -> None:
+        self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"", auto: bool = False,
+        server_name: str = "",
+    ) -> None:  # fmt: skip
         self._engine = engine
         self.target = target
         self.raw = raw
         self.preamble = preamble
+        self.server_name = server_name
         self.auto = auto and not raw and not preamble
         self.queue: deque[Leg] = deque()
         self.connection: Connection | None = None
@@ -165,7 +169,9 @@ class Lane:
         target = self.target
         # a request that met a connection the shadow had closed goes to a new one: the others may be closed as well
         while target.idle and not self.raw and not self.preamble and not self.queue[0].retried:
-            connection, _ = target.idle.popitem()
+            connection = target.take_idle(self.server_name)
+            if connection is None:
+                break
             if connection.reusable:
                 connection.owner = self
                 self.connection = connection
@@ -288,7 +294,7 @@ class Branch(Lane):
     __slots__ = ("_fan",)
 
     def __init__(self, engine: Engine, fan: Fan) -> None:
-        super().__init__(engine, fan.target)
+        super().__init__(engine, fan.target, server_name=fan.server_name)
         self._fan: Fan | None = fan
         self.finished = True
 
@@ -314,10 +320,11 @@ class Branch(Lane):
 class Fan:
     """Whoever sends requests by branches."""
 
-    __slots__ = ("_branches", "_engine", "_sending", "target")
+    __slots__ = ("_branches", "_engine", "_sending", "server_name", "target")
 
-    def __init__(self, engine: Engine, target: Target) -> None:
+    def __init__(self, engine: Engine, target: Target, server_name: str = "") -> None:
         self._engine = engine
+        self.server_name = server_name
         self.target = target
         self._branches: set[Branch] = set()
         self._sending = False  # a branch that ends at once must not begin the next within its own
@@ -353,7 +360,7 @@ class Spread(Fan):
     __slots__ = ("_barrier", "_lane")
 
     def __init__(self, engine: Engine, lane: Lane) -> None:
-        super().__init__(engine, lane.target)
+        super().__init__(engine, lane.target, lane.server_name)
         self._lane = lane
         sent = lane.connection.in_flight if lane.connection is not None else ()
         self._barrier = not all(map(spreadable, sent))  # an unsafe request is under way, on the lane's own connection
@@ -410,8 +417,8 @@ class Pool(Fan):
 
     __slots__ = ("given_up", "queue")
 
-    def __init__(self, engine: Engine, target: Target) -> None:
-        super().__init__(engine, target)
+    def __init__(self, engine: Engine, target: Target, server_name: str = "") -> None:
+        super().__init__(engine, target, server_name)
         self.queue: deque[Leg] = deque()
         self.given_up = ""  # never: raw flows have lanes of their own
 

@@ -32,6 +32,7 @@ cdef class Target:
     cdef public object itself
     cdef public TargetLimits limits
     cdef public object _next_address
+    cdef public bint pinned
     cdef public object port
     cdef public LatencySketch production_latency
     cdef public object _rated
@@ -52,6 +53,7 @@ cdef class Target:
     cdef public object _tokens
     cdef public object _tokens_at
     cdef public long long _untimed
+    cdef public object unwelcome
     cdef public object url
     @cython.locals(limits=TargetLimits)
     cpdef str admits(self, long long size, long long now)

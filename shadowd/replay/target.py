@@ -32,6 +32,10 @@ LIGHT = 2_000
 #: Connections in the handshake at once when more are opened because the shadow is slow: half of the accept queue that
 #: servers commonly ask for (128).
 CONNECTING = 64
+#: X509_V_ERR_HOSTNAME_MISMATCH of OpenSSL's x509_vfy.h.
+_OTHER_NAME = 62
+#: Names that production's clients ask for and this target has no certificate for: beyond it is asked by its own alone.
+MAX_UNWELCOME = 256
 #: Idle connections wait for the next production connection: less than Node.js's keep-alive of 5 s, so we close first.
 IDLE_KEEP = 4 * SECOND
 
@@ -93,6 +97,7 @@ class Target:
         "idle",
         "itself",
         "limits",
+        "pinned",
         "port",
         "production_latency",
         "removed",
@@ -107,6 +112,7 @@ class Target:
         "timed",
         "tls",
         "tls_error",
+        "unwelcome",
         "url",
     )
 
@@ -130,7 +136,9 @@ class Target:
         self.account = account
         self.limits = limits
         self.tls = tls
-        self.server_name = server_name or host
+        self.server_name = server_name or host  # its own
+        self.pinned = False  # it is asked by its own name alone, whatever production's clients ask for
+        self.unwelcome: set[str] = set()  # names for which it has no certificate
         shown = f"[{host}]" if ":" in host else host
         default = {"http": 80, "https": 443}.get(scheme)
         self.host_header = (shown if port == default else f"{shown}:{port}").encode()
@@ -188,6 +196,38 @@ class Target:
         sent, half of the connections are theirs, and carry few requests."""
         carrying = self.connections // 2 if self.account.twins["answered"] else self.connections
         return max(0, self.timed - max(ALWAYS_TIMED, carrying // TIMED_SHARE))
+
+    def call(self, wanted: str = "", name: str = "") -> None:
+        """How TLS to it begins: ``wanted`` is the operator's word for its name, ``name`` what the URL says."""
+        self.server_name, self.pinned = wanted or name, bool(wanted)
+
+    def name_for(self, asked: str) -> str:
+        """By which name a connection asks (SNI), and whose its certificate must be: the one that production's client
+        ``asked`` for, unless the operator has said another or the target has no certificate for it."""
+        return asked if asked and not self.pinned and asked not in self.unwelcome else self.server_name
+
+    def refused_name(self, name: str, error: Exception) -> bool:
+        """A handshake failed because it has no certificate for ``name``, and there is another to ask by: its own."""
+        mismatch = isinstance(error, ssl.SSLCertVerificationError) and error.verify_code == _OTHER_NAME
+        unknown = isinstance(error, ssl.SSLError) and str(error.reason).endswith("UNRECOGNIZED_NAME")  # the alert
+        if name == self.server_name or not (mismatch or unknown):
+            return False
+        if len(self.unwelcome) < MAX_UNWELCOME:
+            self.unwelcome.add(name)
+        else:
+            self.pinned = True
+        return True
+
+    def take_idle(self, asked: str) -> Connection | None:
+        """The connection that idles shortest, of those that asked by the same name."""
+        if self.tls is None:
+            return self.idle.popitem()[0] if self.idle else None
+        name = self.name_for(asked)
+        for connection in reversed(self.idle):
+            if connection.server_name == name:
+                del self.idle[connection]
+                return connection
+        return None
 
     def next_address(self, now: int) -> Address | None:
         """Several addresses are used in turn, those that rest only if all do."""

@@ -213,7 +213,7 @@ class Roster:
                 self._crew.adopt(target)
             target.limits = limits_of(spec)
             target.tls = contexts[wanted.url, wanted.role]
-            target.server_name = wanted.server_name or wanted.host
+            target.call(wanted.server_name or "", wanted.host)
             target.role = wanted.role
             kept.append(target)
         gone = [target for target in running.targets if target not in kept]

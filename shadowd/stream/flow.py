@@ -209,6 +209,11 @@ class Flow:
         """Bytes of client→server and server→client so far, holes included."""
         return self.client.offset, self.server.offset
 
+    @property
+    def server_name(self) -> str:
+        """Nobody reads one here."""
+        return ""
+
     def segment(self, direction: int, seq: int, ack: int, flags: int, payload: bytes, time: int) -> None:
         """One captured segment, whole or one of several chunks (``seq`` is of its first byte, or of the SYN)."""
         own, peer = (self.server, self.client) if direction else (self.client, self.server)

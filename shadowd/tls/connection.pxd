@@ -16,6 +16,7 @@ cdef class Connection:
     cdef public object _suite
     cdef public Half client
     cdef public Half server
+    cdef public object server_name
     cdef public long long version
     @cython.locals(opener=Opener, kind='long long', inside='long long')
     cpdef read(self, Half half, bytes record, long long now)

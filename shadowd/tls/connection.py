@@ -60,7 +60,7 @@ class Connection:
 
     __slots__ = (
         "_early", "_keyring", "_owner", "_pair", "_random", "_released", "_retried", "_secrets", "_server_random",
-        "_suite", "client", "server", "version",
+        "_suite", "client", "server", "server_name", "version",
     )  # fmt: skip
 
     def __init__(self, keyring: Keyring, owner: Waiter) -> None:
@@ -68,6 +68,7 @@ class Connection:
         self._owner = owner
         self.client = Half(CLIENT)
         self.server = Half(SERVER)
+        self.server_name = ""  # whom the client asked for
         self.version = 0  # as the server chose, 0 before
         self._suite: Suite | None = None  # of what follows the handshake's clear part
         self._random = b""
@@ -169,13 +170,13 @@ class Connection:
         raise RecordError("an encrypted record before there are keys")
 
     def _client_hello(self, body: bytes, now: int) -> None:
-        random = hello.client_random_untrusted(body)
+        said = hello.client_hello_untrusted(body)
         if not self._random:
-            self._random = random
-            self._secrets = self._keyring.claim(random, self._owner, now)
-            if hello.offers_early_data_untrusted(body):
+            self._random, self.server_name = said.random, said.server_name
+            self._secrets = self._keyring.claim(said.random, self._owner, now)
+            if said.early:
                 self.client.move("early_data_offered")
-        elif random != self._random:
+        elif said.random != self._random:
             raise RecordError("a second ClientHello of another connection")
 
     def _server_hello(self, body: bytes) -> None:

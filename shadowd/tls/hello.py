@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from shadowd.tls.schedule import TLS12, RecordError
@@ -12,7 +13,20 @@ _KEPT = frozenset({CLIENT_HELLO, SERVER_HELLO, ENCRYPTED_EXTENSIONS})
 MAX_KEPT = 1 << 16
 #: RFC 8446 §4.1.3: the random of a HelloRetryRequest.
 RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
-_EARLY_DATA, _SUPPORTED_VERSIONS = 42, 43
+_SERVER_NAME, _EARLY_DATA, _SUPPORTED_VERSIONS = 0, 42, 43
+#: A host's name (RFC 1123 §2.1, RFC 1035 §2.3.4), whose last label is no number: RFC 6066 §3 has no addresses here.
+_LABEL = rb"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rb"(?:" + _LABEL + rb"\.)*(?![0-9]+\Z)" + _LABEL + rb"\Z")
+_LONGEST_NAME = 253
+
+
+class ClientHello(NamedTuple):
+    """``server_name``: whom the client asks for, in lower case, "" if it does not say; ``early``: early data may
+    follow."""
+
+    random: bytes
+    early: bool
+    server_name: str
 
 
 class ServerHello(NamedTuple):
@@ -66,19 +80,23 @@ class Messages:
         return found
 
 
-def client_random_untrusted(body: bytes) -> bytes:
-    """Of a ClientHello. Raises RecordError."""
+def client_hello_untrusted(body: bytes) -> ClientHello:
+    """Raises RecordError."""
     if len(body) < 34:
         raise RecordError("a ClientHello that is too short")
-    return body[2:34]
-
-
-def offers_early_data_untrusted(body: bytes) -> bool:
-    """A ClientHello that early data may follow. Raises RecordError."""
     at = 34
     for width in (1, 2, 1):  # session id, suites, compression methods
         at += width + int.from_bytes(_piece(body, at, width), "big")
-    return at < len(body) and _EARLY_DATA in _extensions(body, at)
+    told = _extensions(body, at) if at < len(body) else {}
+    return ClientHello(body[2:34], _EARLY_DATA in told, _host_name(told.get(_SERVER_NAME, b"")))
+
+
+def _host_name(listed: bytes) -> str:
+    """The name in a server_name extension (RFC 6066 §3), which has one: its type is 0 and its length in two bytes. ""
+    if it is none that anybody could ask for: the server has seen it, and what it made of it is its business."""
+    name = listed[5:].lower()
+    whole = listed[2:3] == b"\0" and int.from_bytes(listed[3:5], "big") == len(name) <= _LONGEST_NAME
+    return name.decode() if whole and _HOST_NAME.match(name) else ""
 
 
 def server_hello_untrusted(body: bytes) -> ServerHello:

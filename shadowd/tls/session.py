@@ -102,8 +102,7 @@ class TlsSession(FlowSink):
         self.state = "reading"
         self.connection = Connection(keyring, self)
         self._flow = flow
-        self._keyring = keyring
-        self._charge = Charge(budget)
+        self._keyring, self._charge = keyring, Charge(budget)
         self._order: deque[_Held] = deque()
         self._unopened: tuple[deque[tuple[_Held, bytes]], ...] = (deque(), deque())
         self._held = 0  # bytes of records in `_order`
@@ -117,9 +116,6 @@ class TlsSession(FlowSink):
         self._marks: deque[tuple[int, int]] = deque()  # of the server's records: offset in the flow, in the plaintext
         self._plain_acked = 0
         self._reason = ""
-
-    def __repr__(self) -> str:
-        return f"<TlsSession {self.state} {self.connection!r} {self._held} bytes held>"
 
     # --- the flow, in plaintext ---------------------------------------------------------------------------------------
 
@@ -142,6 +138,10 @@ class TlsSession(FlowSink):
     @property
     def offsets(self) -> tuple[int, int]:
         return self._plain[CLIENT], self._plain[SERVER]
+
+    @property
+    def server_name(self) -> str:
+        return self.connection.server_name
 
     @property
     def pending(self) -> int:

@@ -302,7 +302,13 @@ class Conversation(PlainSink):
         if group is None:
             draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
             group = Group(
-                self._outer, self._make_raw if raw else self._make_http, raw, self._preamble, draw, self.give_up
+                self._outer,
+                self._make_raw if raw else self._make_http,
+                raw,
+                self._preamble,
+                draw,
+                self.give_up,
+                self._flow,
             )
             self._groups[mode] = group
             if self._urgent >= 0:

@@ -9,6 +9,9 @@ from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.target import Target
 
+#: Of one filter with ``--order none``, where clients may ask for any name; beyond it targets are asked by their own.
+MAX_POOLS = 256
+
 
 class Filter:
     """``protocol`` is http, raw or auto; ``order`` is auto, connection or none."""
@@ -50,7 +53,7 @@ class Filter:
         self.probed = False  # probes on the service's TLS library tell them
         self.targets: list[Target] = []
         self.examiners: dict[Target, Examiner] = {}  # of the candidates, if answers are compared
-        self.pools: dict[Target, Pool] = {}
+        self.pools: dict[tuple[Target, str], Pool] = {}  # and the name that production's clients asked for
         self.flows = 0  # matched since the filter was added
         self.older = 0  # TLS connections that are open, and began before anybody could tell their secrets
 
@@ -73,11 +76,13 @@ class Filter:
             return "raw", ""
         return "", "not_http"
 
-    def lane(self, target: Target, engine: Engine, raw: bool, preamble: bytes) -> Lane | Pool:
-        """Where a flow's requests for ``target`` go."""
+    def lane(self, target: Target, engine: Engine, raw: bool, preamble: bytes, server_name: str = "") -> Lane | Pool:
+        """Where a flow's requests for ``target`` go. ``server_name``: whom its client asked for, by TLS."""
         if self.order != "none" or raw:
             forwarded = preamble if self.forward_proxy_header else b""
-            return Lane(engine, target, raw, forwarded, auto=self.order == "auto")
-        if target not in self.pools:
-            self.pools[target] = Pool(engine, target)
-        return self.pools[target]
+            return Lane(engine, target, raw, forwarded, auto=self.order == "auto", server_name=server_name)
+        server_name = target.name_for(server_name) if target.tls is not None and len(self.pools) < MAX_POOLS else ""
+        pool = self.pools.get((target, server_name))
+        if pool is None:
+            pool = self.pools[target, server_name] = Pool(engine, target, server_name)
+        return pool

@@ -15,6 +15,7 @@ cdef class Participant:
 cdef class Group:
     cdef public object codec
     cdef public long long _draw
+    cdef public object _flow
     cdef public Http1Codec http
     cdef public object _on_fault
     cdef public object _outer

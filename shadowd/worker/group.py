@@ -8,7 +8,7 @@ from typing import Protocol
 
 from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange.exchange import Exchange
-from shadowd.protocols.base import Codec, CodecSink
+from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
@@ -47,14 +47,15 @@ class Participant:
 class Group:
     """The filters of a flow that share a codec: its ``CodecSink``."""
 
-    __slots__ = ("_draw", "_on_fault", "_outer", "_preamble", "_raw", "codec", "http", "participants")
+    __slots__ = ("_draw", "_flow", "_on_fault", "_outer", "_preamble", "_raw", "codec", "http", "participants")
 
     def __init__(
         self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes, draw: int,
-        on_fault: Callable[[Exception], None],
+        on_fault: Callable[[Exception], None], flow: FlowView,
     ) -> None:  # fmt: skip
         self._outer = outer
         self._on_fault = on_fault
+        self._flow = flow
         self._draw = draw  # the connection's place among 65,536: while some are spared, the lowest are
         self._raw = raw
         self._preamble = preamble
@@ -125,8 +126,7 @@ class Group:
         """On a connection of its own, so that both copies are asked at the same moment."""
         lane = participant.twins.get(target)
         if lane is None:
-            engine = self._outer.engine
-            lane = participant.twins[target] = participant.filter.lane(target, engine, self._raw, self._preamble)
+            lane = participant.twins[target] = self._lane(participant.filter, target)
         return self._outer.engine.submit(exchange, participant.filter.policy, lane, self._outer.now, twin=True)
 
     def deliver(self, direction: int, data: bytes, time: int) -> None:
@@ -148,14 +148,14 @@ class Group:
         """One lane for each target the filter has now."""
         chosen = participant.filter
         kept = {lane.target: lane for lane in participant.lanes}
-        participant.lanes[:] = [
-            kept.get(target) or chosen.lane(target, self._outer.engine, self._raw, self._preamble)
-            for target in chosen.targets
-        ]
+        participant.lanes[:] = [kept.get(target) or self._lane(chosen, target) for target in chosen.targets]
         if self._raw and exchange.index:  # a target that was added meanwhile: half a conversation is none
             for lane in participant.lanes:
                 if lane.target not in kept:
                     lane.given_up = "before_target"
+
+    def _lane(self, chosen: Filter, target: Target) -> Lane | Pool:
+        return chosen.lane(target, self._outer.engine, self._raw, self._preamble, self._flow.server_name)
 
     def response(self, exchange: Exchange) -> None:
         exchange.answered = True

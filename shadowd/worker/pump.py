@@ -177,9 +177,8 @@ class Pump:
             conversation_of(flow.sink).leave_target(chosen, target)
         for conversation in self._lingering():
             conversation.leave_target(chosen, target)
-        pool = chosen.pools.pop(target, None)
-        if pool is not None:
-            pool.abandon("removed", self.now)
+        for asked in [asked for asked in chosen.pools if asked[0] is target]:
+            chosen.pools.pop(asked).abandon("removed", self.now)
 
     def _lingering(self) -> list[Conversation]:
         """Of connections that may be over, and wait for their keys."""

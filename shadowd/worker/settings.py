@@ -144,7 +144,7 @@ class InForce:
                 target = known.targets[number] = make_target(known.filter, wanted, limits_of(spec))
                 self._pump.engine.targets.append(target)
             target.limits = limits_of(spec)
-            target.server_name = wanted.server_name or wanted.host
+            target.call(wanted.server_name or "", wanted.host)
             target.role = wanted.role
             place = f"certificates of {target.url}"
             self.problems.pop(place, None)

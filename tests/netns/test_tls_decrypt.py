@@ -41,7 +41,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 class Nginx:
     """Two worker processes, TLS, an access log of request lines."""
 
-    def __init__(self, folder: Path, certificate: Certificate, version: str, upstream: int = 0) -> None:
+    def __init__(
+        self, folder: Path, certificate: Certificate, version: str, upstream: int = 0, named: bool = False
+    ) -> None:
         need(shutil.which("nginx") is not None, "needs nginx")
         folder.mkdir()
         self.folder, self.port = folder, free_port()
@@ -49,14 +51,15 @@ class Nginx:
         if upstream:
             proxy = "proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection '';"
             served = (proxy, f"upstream up {{ server 127.0.0.1:{upstream}; keepalive 4; }}")
+        called = " $ssl_server_name" if named else ""
         (folder / "nginx.conf").write_text(
             f"daemon off; pid {folder}/pid; error_log {folder}/error; worker_processes 2; user root;\n"
             "events {}\n"
-            "http { log_format line '$request'; access_log %s/log line; client_body_temp_path %s/body;\n"
+            "http { log_format line '$request%s'; access_log %s/log line; client_body_temp_path %s/body;\n"
             "proxy_temp_path %s/proxy; fastcgi_temp_path %s/f; uwsgi_temp_path %s/u; scgi_temp_path %s/s;\n"
             "server { listen 127.0.0.1:%d ssl; ssl_protocols %s; ssl_certificate %s; ssl_certificate_key %s;\n"
             "location / { %s } } %s }\n"
-            % (*[folder] * 6, self.port, version, certificate.chain, certificate.key, *served)
+            % (called, *[folder] * 6, self.port, version, certificate.chain, certificate.key, *served)
         )
         self.process = subprocess.Popen(
             ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)], stderr=subprocess.DEVNULL
@@ -141,6 +144,32 @@ def test_a_stock_nginx_is_mirrored_and_judged(
         assert "secret" not in str(daemon.call("status")).lower().replace("no secret", "")
     neighbour.close()
     other.close()
+
+
+def test_the_shadow_is_asked_for_whom_production_was_asked_for(tmp_path: Path, certificate: Certificate) -> None:
+    """Two nginx with one certificate: by its URL the shadow is an address, for which nobody asks by name."""
+    context = certificate.client()
+    production = Nginx(tmp_path / "now", certificate, "TLSv1.3")
+    shadow = Nginx(tmp_path / "next", certificate, "TLSv1.3", named=True)
+    with running(tmp_path / "d") as daemon:
+        url = f"https://127.0.0.1:{shadow.port}"
+        daemon.add("shop", production.port, url, tls="decrypt", ca=str(certificate.chain))
+        client = TlsClient(context, production.port)
+        for step in range(5):
+            client.get(f"/{step}")
+        client.close()
+        ledger = daemon.settled("shop", lambda found: found["targets"][0]["mirrored"] == 5)
+        assert ledger["targets"][0]["failed"] == {}
+        assert shadow.requests == [f"GET /{step} HTTP/1.1 localhost" for step in range(5)]
+        named = {"url": url, "ca": str(certificate.chain), "server_name": "127.0.0.1"}
+        daemon.call("filter.set", name="shop", changes={"targets": [named]})
+        client = TlsClient(context, production.port)
+        client.get("/set")
+        client.close()
+        daemon.settled("shop", lambda found: found["targets"][0]["mirrored"] == 6)
+        assert shadow.requests[-1] == "GET /set HTTP/1.1 -"
+    production.close()
+    shadow.close()
 
 
 def _compared(daemon: Daemon, count: int) -> Any:

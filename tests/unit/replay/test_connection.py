@@ -12,7 +12,7 @@ from shadowd.exchange.exchange import Response
 from shadowd.replay import engine
 from shadowd.replay.lane import Lane
 from shadowd.replay.leg import Leg
-from shadowd.replay.target import ALWAYS_TIMED, SECOND
+from shadowd.replay.target import ALWAYS_TIMED, MAX_UNWELCOME, SECOND
 from tests.unit.certificates import Certificate
 from tests.unit.loopback import Mirror, Peer, Shadow, ok
 
@@ -174,6 +174,94 @@ def test_requests_and_answers_over_tls(mirror: Mirror, shadow: Shadow, certifica
     mirror.arrives(peer, 0, 1, 2)
     assert mirror.ledger() == {"mirrored": 2, "in_flight": 1}
     assert len(shadow.accept_all()) == 1
+
+
+def asked_names(certificate: Certificate, peer: Peer, mirror: Mirror) -> list[str | None]:
+    """What the shadow was asked for in one handshake, which it answers for localhost."""
+    names: list[str | None] = []
+    context = certificate.server()
+    context.sni_callback = lambda _sock, name, _context: names.append(name)
+    sock = peer.sock = context.wrap_socket(peer.sock, server_side=True, do_handshake_on_connect=False)
+
+    def shake() -> bool:
+        try:
+            sock.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except (ssl.SSLError, ConnectionError):
+            return True
+        return True
+
+    mirror.until(shake, "a handshake")
+    return names
+
+
+def test_production_s_server_name_is_kept(mirror: Mirror, shadow: Shadow, certificate: Certificate) -> None:
+    """The certificate must be for the name that production's client asked for."""
+    target = mirror.target(shadow.port, tls=certificate.client(), name="10.1.2.3")
+    lane = Lane(mirror.engine, target, server_name="localhost")
+    mirror.ask(lane, 0)
+    peer = mirror.peer(shadow)
+    assert asked_names(certificate, peer, mirror) == ["localhost"]
+    mirror.arrives(peer, 0)
+    mirror.answer(peer, ok())
+    assert mirror.ledger() == {"mirrored": 1}
+
+
+def test_a_shadow_without_a_certificate_for_that_name_is_asked_by_its_own(
+    mirror: Mirror, shadow: Shadow, certificate: Certificate
+) -> None:
+    target = mirror.target(shadow.port, tls=certificate.client())
+    lane = Lane(mirror.engine, target, server_name="shop.example")
+    mirror.ask(lane, 0)
+    first = mirror.peer(shadow)
+    assert asked_names(certificate, first, mirror) == ["shop.example"]
+    second = mirror.peer(shadow, 1)
+    assert asked_names(certificate, second, mirror) == ["localhost"]
+    assert first.paths == []
+    mirror.arrives(second, 0)
+    mirror.answer(second, ok())
+    following = Lane(mirror.engine, target, server_name="shop.example")
+    mirror.ask(following, 1)
+    assert asked_names(certificate, mirror.peer(shadow, 2), mirror) == ["localhost"]
+    assert target.unwelcome == {"shop.example"}
+    assert [str(error) for error in mirror.tls_errors] == ["no certificate for shop.example: it is asked as localhost"]
+
+
+def test_the_operator_s_word_for_its_name_rules(mirror: Mirror, shadow: Shadow, certificate: Certificate) -> None:
+    target = mirror.target(shadow.port, tls=certificate.client(), name="other.example")
+    target.call("localhost", "other.example")
+    mirror.ask(Lane(mirror.engine, target, server_name="shop.example"), 0)
+    assert asked_names(certificate, mirror.peer(shadow), mirror) == ["localhost"]
+
+
+def test_a_connection_is_shared_by_those_who_ask_for_the_same_name(
+    mirror: Mirror, shadow: Shadow, certificate: Certificate
+) -> None:
+    context = certificate.client()
+    context.check_hostname = False
+    target = mirror.target(shadow.port, tls=context)
+    for number, name in enumerate(["one.example", "two.example", "one.example", ""]):
+        lane = Lane(mirror.engine, target, server_name=name)
+        mirror.ask(lane, number)
+        if name != "one.example" or not number:
+            peer = mirror.peer(shadow, len(shadow.peers))
+            assert asked_names(certificate, peer, mirror) == [name or "localhost"]
+        peer = shadow.peers[0] if name == "one.example" else peer
+        mirror.until(lambda peer=peer, number=number: str(number) in peer.paths)  # type: ignore[misc]
+        mirror.answer(peer, ok())
+        lane.finish(mirror.now)
+    assert len(shadow.accept_all()) == 3
+
+
+def test_too_many_names_end_the_asking(mirror: Mirror, shadow: Shadow, certificate: Certificate) -> None:
+    target = mirror.target(shadow.port, tls=certificate.client())
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.reason = 62, "CERTIFICATE_VERIFY_FAILED"
+    for number in range(1000):
+        assert target.refused_name(f"{number}.example", error)
+    assert len(target.unwelcome) == MAX_UNWELCOME
+    assert target.name_for("new.example") == "localhost"
 
 
 @pytest.mark.parametrize(("trusting", "name"), [(False, "localhost"), (True, "shadow.example")])
