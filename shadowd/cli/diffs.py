@@ -44,7 +44,7 @@ def diffs(
         if as_json:
             print_json(found)
         else:
-            _list(name, found)
+            list_differences(name, found)
         return
     found = client.call("diff", name=name, id=group)
     if not isinstance(found, Mapping):
@@ -57,7 +57,7 @@ def diffs(
         _show(found)
 
 
-def _list(name: str, found: object) -> None:
+def list_differences(name: str, found: object) -> None:
     table = found if isinstance(found, Mapping) else {}
     rows = [
         (

@@ -215,7 +215,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``command`` with every one of OPTIONS, each None by default, in the place of its ``**options``."""
     given = inspect.signature(command, eval_str=True)
     own = [parameter for parameter in given.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]

@@ -43,7 +43,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The filter's name.", 
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="1 to 63 of a-z, 0-9, - and _.")]
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
+def given_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, by the names of the wire; an empty string empties a list."""
     given: dict[str, Any] = {}
     edits = _from_files(options.pop("set_json_file", None) or [])
@@ -94,7 +94,7 @@ def add(
       shadowctl filter add cache --port 6379 --protocol raw --allow-writes --to tcp://redis-next:6379
       shadowctl filter add gateway --hook 'tc:veth*' --port 80 --to http://shadow --methods GET,POST
     """
-    spec = {"name": name, **_given({**options, "paused": paused})}
+    spec = {"name": name, **given_options({**options, "paused": paused})}
     _tell(daemon_at(ctx, socket).call("filter.add", spec=spec), "added", as_json)
 
 
@@ -112,7 +112,7 @@ def set_(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket
       shadowctl filter set shop --to http://shop-next:8080 --to http://shop-other:8080
       shadowctl filter set shop --max-rps '' --match-path '^/api/'
     """
-    changes = _given(options)
+    changes = given_options(options)
     if not changes:
         raise UsageError("nothing to change", "give an option, such as --sample 50%; see shadowctl filter set --help")
     _tell(daemon_at(ctx, socket).call("filter.set", name=name, changes=changes), "changed", as_json)

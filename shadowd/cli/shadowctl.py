@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import demo, diffs, doctor, evidence, filters, pcap, ps, status, verdicts
+from shadowd.cli import demo, diffs, doctor, evidence, filters, pcap, ps, status, trying, verdicts
 from shadowd.cli.output import new_app, run, show_version
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
@@ -34,6 +34,7 @@ def options(
 
     \b
     Examples:
+      sudo shadowctl try --port 8080 --to http://shop-next:8080
       shadowctl ps
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl status
@@ -56,6 +57,7 @@ app.add_typer(diffs.noise_app, name="noise")
 app.add_typer(diffs.expect_app, name="expect")
 app.add_typer(verdicts.run_app, name="run")
 app.add_typer(evidence.app, name="evidence")
+app.command("try")(trying.try_)
 app.command()(demo.demo)
 app.add_typer(pcap.app, name="pcap")
 

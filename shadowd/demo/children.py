@@ -13,8 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from shadowd.errors import ShadowdError
 
@@ -110,3 +112,27 @@ class Child:
         os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         return False
+
+
+class Interrupts:
+    """SIGINT, SIGTERM and SIGHUP end what runs alike; once it is cleaning up, none of them breaks that off."""
+
+    def __init__(self) -> None:
+        self.ending = False
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.ending:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        saved = {number: signal.signal(number, self._interrupt) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in saved.items():
+                signal.signal(number, handler)
+
+    def hold(self) -> None:
+        self.ending = True

@@ -10,15 +10,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -26,7 +24,7 @@ from rich.live import Live
 from rich.markup import escape
 
 from shadowd.control.client import Client
-from shadowd.demo.children import Child
+from shadowd.demo.children import Child, Interrupts
 from shadowd.demo.shop import PLANTED
 from shadowd.demo.table import Sample, live_table, plain_line, summary
 from shadowd.errors import ShadowdError, UsageError
@@ -51,30 +49,6 @@ LATENCY_FLOOR = "10ms"
 MIN_SPAN = "10s"
 DEFAULT_HTTP = "127.0.0.1:9750"
 CONNECTIONS = 8  # of the load: several flows at once, and few enough to follow
-
-
-class _Interrupts:
-    """SIGINT, SIGTERM and SIGHUP end the demo alike; once it is cleaning up, none of them breaks that off."""
-
-    def __init__(self) -> None:
-        self.ending = False
-
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.ending:
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        saved = {number: signal.signal(number, self._interrupt) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in saved.items():
-                signal.signal(number, handler)
-
-    def hold(self) -> None:
-        self.ending = True
 
 
 class Demo:
@@ -106,7 +80,7 @@ class Demo:
 
     def run(self) -> int:
         """0 if the ledger balances, production saw no error and something was mirrored; 1 otherwise."""
-        interrupts = _Interrupts()
+        interrupts = Interrupts()
         with interrupts.caught(), self._ends, ExitStack() as first:
             first.callback(interrupts.hold)
             directory = Path(tempfile.mkdtemp(prefix="shadowd-demo-"))

@@ -1,0 +1,226 @@
+"""``shadowctl try``: mirror a service for a while without a daemon that is installed, and say what came of it.
+
+Starts a daemon for itself in a directory that goes away with it, adds the filter, shows the figures as they move, and
+ends with the verdict and what was found; then everything is ended, in whatever way it is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shadowd.cli.diffs import list_differences
+from shadowd.cli.files import check_writable, write_text
+from shadowd.cli.filteroptions import filter_options
+from shadowd.cli.filters import given_options, summary
+from shadowd.cli.output import AsJson, mappings, print_json
+from shadowd.cli.verdicts import EXIT_CODES, seconds, show_verdict
+from shadowd.errors import ShadowdError, UsageError
+
+if TYPE_CHECKING:
+    from shadowd.cli.moment import Moment
+    from shadowd.control.client import Client
+    from shadowd.demo.children import Child
+
+FILTER = "try"
+USUAL = 120.0  # seconds: a verdict needs 60 of evidence
+READY_LIMIT = 60.0  # seconds for the daemon: compiling the programs on a small, busy machine
+ADD_LIMIT = 60.0  # seconds for the filter: the first names, probes on large TLS libraries
+DRAIN_LIMIT = 15.0  # seconds until nothing is in flight: longer than the replay's usual timeout
+REFRESH = 0.5  # seconds between two tables
+VERDICT_EACH = 2.0  # seconds between two looks at the verdict
+LINE_EACH = 5.0  # seconds between two lines where there is no terminal
+QUIET = 10.0  # seconds after which somebody who sees no request is told where to look
+
+
+@filter_options
+def try_(
+    length: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="How long (default 2m). Ctrl-C ends it, with a verdict.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML file.")] = None,
+    as_json: AsJson = False,
+    **options: Any,
+) -> int:
+    """Mirror a service for a while, and say whether the release is safe: no daemon, no state kept.
+
+    Starts a daemon for itself, mirrors, shows what happens, and ends with the verdict and the findings. Ctrl-C ends it
+    early, and it still says what it found. Needs root.
+
+    \b
+    Exit code: 0 pass, 1 fail, 2 the command is wrong, 3 inconclusive, 4 it could not be tried.
+
+    \b
+    Examples:
+      sudo shadowctl try --port 8080 --to http://next:8080
+      sudo shadowctl try --port 443 --tls decrypt --to https://next --for 10m --html report.html
+      sudo shadowctl try --port 8080 --to http://next:8080 --methods any --max-rps 50 --json
+    """
+    limit = seconds(length, "--for") if length is not None else USUAL
+    if limit < 1:
+        raise UsageError(f"--for {length} is no time to see anything in", "give a second at least, such as 2m")
+    if html is not None:
+        check_writable(html)
+    if os.geteuid() != 0:
+        raise UsageError("it loads a program into the kernel, and needs root", "run it with sudo")
+    spec = {"name": FILTER, **given_options(options)}
+    from shadowd.config.filter import FilterSpec  # not at the top: a third of a second
+
+    FilterSpec.from_wire(spec)  # what is wrong is said before anything is begun
+    try:
+        view = Trying(spec, limit, as_json, html).run()
+    except UsageError:
+        raise
+    except ShadowdError as error:
+        error.exit_code = 4
+        raise
+    return EXIT_CODES.get(str(view.get("verdict")), 3)
+
+
+class Trying:
+    """One run. ``limit``: seconds of mirroring at most."""
+
+    def __init__(self, spec: Mapping[str, Any], limit: float, as_json: bool, html: Path | None) -> None:
+        from rich.console import Console  # not at the top: other commands start without it
+
+        self._spec = spec
+        self._limit = limit
+        self._as_json = as_json
+        self._html = html
+        self._console = Console(quiet=as_json, highlight=False, soft_wrap=True)
+        self._ends = ExitStack()
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def run(self) -> Mapping[str, Any]:
+        """The verdict, which was shown."""
+        from shadowd.demo.children import Interrupts
+
+        interrupts = Interrupts()
+        with interrupts.caught(), self._ends, ExitStack() as first:
+            first.callback(interrupts.hold)
+            client = self._begin()
+            with contextlib.suppress(KeyboardInterrupt):  # it ends early, and still says what it found
+                self._watch(client)
+            interrupts.hold()
+            return self._end(client)
+
+    def _begin(self) -> Client:
+        """The daemon runs, and the filter is in."""
+        from shadowd.control.client import Client
+        from shadowd.demo.children import Child
+
+        directory = Path(tempfile.mkdtemp(prefix="shadowd-try-"))
+        self._ends.callback(shutil.rmtree, directory, ignore_errors=True)
+        path = directory / "control.sock"
+        words = ["run", "--socket", str(path), "--state-dir", str(directory / "state"), "--http", ""]
+        self._say("starting a daemon for this trial …")
+        daemon = self._daemon = Child.python("shadowd", "shadowd.cli.shadowd", words, directory)
+        self._ends.callback(daemon.stop)
+        client = Client(path, timeout=ADD_LIMIT)
+        self._ends.callback(client.close)
+        deadline = time.monotonic() + READY_LIMIT
+        while True:
+            self._must_run()
+            try:
+                client.call("status")
+                break
+            except ShadowdError:
+                if time.monotonic() > deadline:
+                    raise ShadowdError("the daemon was not ready in time", _last_words(daemon)) from None
+                time.sleep(0.1)
+        self._say(summary(client.call("filter.add", spec=dict(self._spec))))
+        return client
+
+    def _must_run(self) -> None:
+        if not self._daemon.running:
+            raise ShadowdError("the daemon of this trial has ended", _last_words(self._daemon))
+
+    def _look(self, client: Client, begun: float, before: Moment | None, verdict: Mapping[str, Any]) -> Moment:
+        from shadowd.cli.moment import Moment
+
+        self._must_run()
+        account = _ours(client.call("ledger"))
+        view = _ours(client.call("status"))
+        return Moment(account, view, verdict, time.monotonic() - begun, before)
+
+    def _watch(self, client: Client) -> None:
+        from rich.live import Live
+
+        begun = time.monotonic()
+        verdict: Mapping[str, Any] = {}
+        judged, told, hinted = 0.0, 0.0, False
+        before: Moment | None = None
+        with ExitStack() as screen:
+            live = None
+            if self._console.is_terminal and not self._as_json:
+                live = screen.enter_context(Live(console=self._console, auto_refresh=False))
+            while (passed := time.monotonic() - begun) < self._limit:
+                if passed - judged >= VERDICT_EACH:
+                    judged = passed
+                    found = client.call("verdict", name=FILTER)
+                    verdict = found if isinstance(found, Mapping) else {}
+                moment = self._look(client, begun, before, verdict)
+                before = moment
+                if not moment.seen and passed > QUIET and not hinted:
+                    hinted = True
+                    self._say("no request was seen yet: does somebody ask here, on this port? try: shadowctl ps")
+                if live is not None:
+                    left = self._limit - passed
+                    live.update(moment.table(f"{left:,.0f} s left; Ctrl-C ends it, with a verdict"), refresh=True)
+                elif passed - told >= LINE_EACH:
+                    told = passed
+                    self._say(moment.line())
+                time.sleep(min(REFRESH, max(0.0, begun + self._limit - time.monotonic())))
+
+    def _end(self, client: Client) -> Mapping[str, Any]:
+        """Wait for what is under way, and judge."""
+        deadline = time.monotonic() + DRAIN_LIMIT
+        moment = self._look(client, deadline, None, {})
+        while moment.in_flight and time.monotonic() < deadline:
+            time.sleep(REFRESH)
+            moment = self._look(client, deadline, None, {})
+        data = client.call("report", name=FILTER)
+        verdict = data.get("verdict") if isinstance(data, Mapping) else None
+        if not isinstance(verdict, Mapping):
+            raise ShadowdError("the daemon gave no report", _last_words(self._daemon))
+        if self._as_json:
+            differences = client.call("diffs", name=FILTER)
+            print_json({**verdict, "ledger": dict(moment.account), "diffs": differences})
+        else:
+            self._say("")
+            show_verdict(verdict)
+            self._say("")
+            list_differences("what was compared", client.call("diffs", name=FILTER))
+        if self._html is not None:
+            from shadowd.observe.report import render_html
+
+            write_text(self._html, render_html(data))
+            print(f"wrote {self._html}", file=sys.stderr)
+        return verdict
+
+
+def _ours(answer: object) -> Mapping[str, Any]:
+    """The trial's filter in an answer of ``ledger`` or ``status``."""
+    listed = answer.get("filters") if isinstance(answer, Mapping) else None
+    for one in mappings(listed):
+        if one.get("name") == FILTER:
+            return one
+    raise ShadowdError("the daemon does not know the trial's filter any more", "try again")
+
+
+def _last_words(daemon: Child) -> str:
+    """What it said last, in one line: its directory goes away."""
+    lines = [line.strip() for line in daemon.tail().splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing; run shadowctl doctor"
