@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_the_shadow_is_asked_for_whom_production_was_asked_for(tmp_path: Path, c
     context = certificate.client()
     production = Nginx(tmp_path / "now", certificate, "TLSv1.3")
     shadow = Nginx(tmp_path / "next", certificate, "TLSv1.3", named=True)
-    with running(tmp_path / "d") as daemon:
+    with closing(production), closing(shadow), running(tmp_path / "d") as daemon:
         url = f"https://127.0.0.1:{shadow.port}"
         daemon.add("shop", production.port, url, tls="decrypt", ca=str(certificate.chain))
         client = TlsClient(context, production.port)
@@ -168,8 +169,6 @@ def test_the_shadow_is_asked_for_whom_production_was_asked_for(tmp_path: Path, c
         client.close()
         daemon.settled("shop", lambda found: found["targets"][0]["mirrored"] == 6)
         assert shadow.requests[-1] == "GET /set HTTP/1.1 -"
-    production.close()
-    shadow.close()
 
 
 def _compared(daemon: Daemon, count: int) -> Any:
