@@ -61,6 +61,10 @@ def asyncio(made: TlsProgram) -> list[str]:
     return [sys.executable, "-m", "tests.tlsservers.recording", *made.given]
 
 
+def forking(made: TlsProgram) -> list[str]:
+    return [sys.executable, "-m", "tests.tlsservers.forking", *made.given]
+
+
 def openssl_3_5(made: TlsProgram) -> list[str]:
     """Python with the libraries of psycopg2-binary."""
     own = material.find("libssl-*.so.3").parent
