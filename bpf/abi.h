@@ -194,7 +194,7 @@ struct control {
 #define COUNT_DEAD 14             /* segments not looked at because the daemon no longer refreshes `alive_until` */
 #define COUNT_OTHER_LAYER 15      /* segments seen again on another interface of the same host */
 #define COUNT_SECRETS 16          /* secrets of TLS handshakes that were read */
-#define COUNT_SECRETS_LOST 17     /* copies of them that found no room: each worker's ring gets one */
+#define COUNT_SECRETS_LOST 17     /* copies of them that found no room in their part of a ring: each worker's gets one */
 #define COUNT_MAX 18
 
 struct counters {

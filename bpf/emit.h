@@ -10,6 +10,8 @@
 
 #define RB_NO_WAKEUP 1
 #define RB_FORCE_WAKEUP 2
+#define RB_AVAIL_DATA 0
+#define RB_RING_SIZE 1
 
 #define COUNT(n, index, amount) __sync_fetch_and_add(&(n)->value[index], amount)
 

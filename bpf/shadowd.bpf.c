@@ -460,6 +460,10 @@ inline_always int in_scope(u64 cgroup)
     return 0;
 }
 
+/* Half of each ring is for packets alone: a process in scope that calls the function in a loop costs others their
+ * secrets, and nobody a packet. The other half of 16 MB is 5,000 handshakes whose reader stands still. */
+#define SECRETS_SHARE 2
+
 /* Into every ring: which worker reads the connection is told by its addresses, which this process's registers do not
  * have; and in its own ring a secret stands before the first record that needs it. */
 inline_always void tell(struct secret *s, const struct control *c, struct counters *n)
@@ -471,7 +475,8 @@ inline_always void tell(struct secret *s, const struct control *c, struct counte
         if (i >= c->workers)
             break;
         void *to = rings.lookup(&worker);
-        if (!to || bpf_ringbuf_output(to, s, sizeof(*s), wake_flags(worker)))
+        if (!to || bpf_ringbuf_query(to, RB_AVAIL_DATA) > bpf_ringbuf_query(to, RB_RING_SIZE) / SECRETS_SHARE ||
+            bpf_ringbuf_output(to, s, sizeof(*s), wake_flags(worker)))
             COUNT(n, COUNT_SECRETS_LOST, 1);
     }
 }

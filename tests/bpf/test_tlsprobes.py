@@ -205,6 +205,46 @@ def test_every_worker_gets_every_secret(ready: Programs, attacher: Attacher, ser
         ring.close()
 
 
+def test_secrets_leave_half_of_a_ring_to_packets(root_user: None, folder: Path) -> None:
+    """Of a process in scope that never stops, while nobody reads the ring: packets have room, and all of it counts."""
+    size, handshakes = 1 << 20, 1000
+    programs = load(size, OWN_MARK, probes=True)
+    programs.keep_alive(time.monotonic_ns() + 600 * 10**9)
+    attacher = Attacher(programs)
+    try:
+        with tls_lab.cgroup("flooding") as place, tls_lab.server(folder, place) as server:
+            attacher.want("shop", server.ports, None)
+            keys = folder / "client.keys"
+            command = [sys.executable, "-m", "tests.bpf.tls_client", str(server.port), str(keys), str(handshakes)]
+            with tls_lab.process(None, *command) as asking:
+                assert asking.stdin is not None
+                assert asking.stdout is not None
+                print("go", file=asking.stdin, flush=True)
+                assert asking.stdout.readline() == "done\n"
+            told, lost = secrets(programs)
+            assert told == handshakes * SECRETS_OF_13
+            room = size // 2 // 328 + 1
+            assert (told - lost) in range(room - 1, room + 1)
+            programs.apply([Rule(0, [(server.port, server.port)])])
+            with attached(programs), connect(server.port, client()) as connection:
+                for _ in range(8):
+                    connection.sendall(b"x" * 10_000)
+                    left = 10_000
+                    while left:
+                        left -= len(connection.recv(left))
+            counted = programs.counters()
+            assert counted["ring_full"] == 0
+            assert counted["bytes"] > 8 * 2 * 10_000
+            seen = drained(programs.ring)
+            assert sum(len(one["payload"]) for one in seen.segments) == counted["bytes"]
+            assert len(seen.secrets) == told - lost
+            exchange(server.port, client())
+            assert len(drained(programs.ring).secrets) == SECRETS_OF_13, "who reads again has them again"
+    finally:
+        attacher.close()
+        programs.close()
+
+
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
