@@ -24,6 +24,8 @@ _FILTERED = {
     "encrypted": ("TLS cannot be read on the wire without its secrets", "capture behind the TLS terminator, or let "
                   "it be read: filter set NAME --tls decrypt, or the server's key log (--tls-keylog)"),
     "tls_suite": ("TLS 1.1 or older, or a suite without AEAD (CBC)", "let the server prefer TLS 1.3, or GCM suites"),
+    "tls_refused": ("the server did not take the client, most likely its certificate", "such requests were not served; "
+                    "nothing is missing"),
     "http2": ("HTTP/2 and gRPC are not mirrored yet", "let the proxy in front speak HTTP/1.1 to this service"),
     "not_http": ("it is another protocol", "--protocol raw --allow-writes with a tcp:// target, if the client speaks "
                  "first"),

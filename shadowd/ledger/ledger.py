@@ -43,6 +43,7 @@ FILTERED = frozenset(
         "mptcp",
         "writes",
         "tls_suite",  # a version or cipher suite that is not read: TLS 1.1 and older, CBC
+        "tls_refused",  # production's server did not take the client: nothing of what it sent was served
     }
 )
 LOST = frozenset(
@@ -298,6 +299,7 @@ _TLS_WORDS = {
     "tls_no_key": "TLS connections had no secret in time: does the server that serves them write the key log?",
     "tls_midstream": "TLS connections were older than this filter: who connects anew is read",
     "tls_undecryptable": "TLS connections could not be decrypted by the secrets that were told",
+    "tls_refused": "TLS connections were refused by production's server, and what was sent on them was not served",
     "tls_suite": "TLS connections use a version or cipher that is not read (CBC, TLS 1.1 or older)",
 }
 

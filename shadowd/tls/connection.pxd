@@ -14,6 +14,7 @@ cdef class Connection:
     cdef public object _secrets
     cdef public bytes _server_random
     cdef public object _suite
+    cdef public str admission
     cdef public Half client
     cdef public Half server
     cdef public object server_name

@@ -22,6 +22,7 @@ from shadowd.tls.schedule import (
     MissingKeyError,
     Opener,
     RecordError,
+    RefusedError,
     Suite,
     SuiteError,
     UnseenError,
@@ -47,6 +48,24 @@ _FOLLOWING = {
     "handshake": ((("finished",), "application"),),
 }
 
+#: Whether the server takes the client; until then what the client sends under its last keys is held. State → event →
+#: state; other events change nothing. Some servers (Go, BoringSSL) tell both traffic keys before they have looked at
+#: the client's certificate: a request behind one that they refuse was never served, and no shadow shall get it.
+#: Who was asked for a certificate is taken when the server answers: with data, or with a ticket, which depends on the
+#: client's Finished then (RFC 8446 §4.6.1). In TLS 1.2 the server's ChangeCipherSpec follows its checks.
+ADMISSION: dict[str, dict[str, str]] = {
+    "unknown": {
+        "certificate_request": "asked",
+        "gap": "asked",  # the request may be in it
+        "finished": "taken",
+        "change_cipher_spec": "taken",
+        "over": "refused",
+    },
+    "asked": {"answer": "taken", "change_cipher_spec": "taken", "over": "refused"},
+    "refused": {},
+    "taken": {},
+}
+
 
 class Candidate(NamedTuple):
     """Keys by which a direction may go on behind a gap, and what happened in it then."""
@@ -60,14 +79,16 @@ class Connection:
 
     __slots__ = (
         "_early", "_keyring", "_owner", "_pair", "_random", "_released", "_retried", "_secrets", "_server_random",
-        "_suite", "client", "server", "server_name", "version",
+        "_suite", "admission", "client", "server", "server_name", "version",
     )  # fmt: skip
 
     def __init__(self, keyring: Keyring, owner: Waiter) -> None:
         self._keyring = keyring
         self._owner = owner
         self.client = Half(CLIENT)
+        self.client.withheld = True
         self.server = Half(SERVER)
+        self.admission = "unknown"
         self.server_name = ""  # whom the client asked for
         self.version = 0  # as the server chose, 0 before
         self._suite: Suite | None = None  # of what follows the handshake's clear part
@@ -86,10 +107,24 @@ class Connection:
     def known(self) -> bool:
         return self._suite is not None
 
+    @property
+    def withholds(self) -> bool:
+        """What the client sends waits for the server, not for a key."""
+        return self.client.withheld and self.client.state == "application"
+
+    def admit(self, event: str) -> None:
+        """Something that the server did, or the connection's end."""
+        self.admission = ADMISSION[self.admission].get(event, self.admission)
+        self.client.withheld = self.admission != "taken"
+
     def read(self, half: Half, record: bytes, now: int) -> bytes | None:
         """The application data of a whole record, b"" if it has none; None: it waits for a key, or for what the server
         will say. Raises RecordError."""
         kind, opener = record[0], half.opener
+        if half.withheld and kind == APPLICATION_DATA and half.state == "application":
+            if self.admission == "refused":
+                raise RefusedError("the server did not take the client")
+            return None
         if half.state == "clear":
             return self._read_clear(half, kind, record, now)
         if kind != APPLICATION_DATA and self.version != TLS12:
@@ -107,14 +142,18 @@ class Connection:
             half.skipping = 0
         else:
             inside, content = opener.open_untrusted(record)
-        if inside == APPLICATION_DATA and half.state != "handshake":
+        if inside == APPLICATION_DATA and half.state != "handshake" and not self.client.withheld:
             return b"" if half.closed else content
         return self.take(half, inside, content)
 
     def take(self, half: Half, kind: int, content: bytes) -> bytes:
         """What an opened record holds: its application data, b"" if it is something else. Raises RecordError."""
         if kind == APPLICATION_DATA and half.state != "handshake":
-            return b"" if half.closed else content
+            if half.closed:
+                return b""
+            if content and self.client.withheld and half is self.server:
+                self.admit("answer")
+            return content
         if kind == HANDSHAKE:
             changed = False
             for message, body in half.messages.feed_untrusted(content):
@@ -126,6 +165,8 @@ class Connection:
             raise RecordError("a record of a kind that cannot be here")
         elif content[:1] == b"\2" or content[1:2] == b"\0":  # fatal, or close_notify
             half.closed = True
+            if half is self.server:
+                self.admit("over")
         return b""
 
     def release(self) -> None:
@@ -157,12 +198,14 @@ class Connection:
                     self._server_hello(body)
             return b""
         if kind == ALERT:
+            if half is self.server and record[HEAD : HEAD + 1] == b"\2":
+                self.admit("over")
             return b""
         if half.direction == CLIENT and not self.version:
             return None  # the server has not said what it speaks
         if kind == _CHANGE_CIPHER_SPEC:
             if self.version == TLS12:
-                half.move("change_cipher_spec")
+                self._move(half, "change_cipher_spec")
             return b""
         if half.skipping > 0:  # early data before a second ClientHello
             half.skipping -= len(record)
@@ -206,6 +249,11 @@ class Connection:
             self.client.move(event)
             self.client.skipping = MAX_SKIPPED
 
+    def _move(self, half: Half, event: str) -> None:
+        half.move(event)
+        if half is self.server:
+            self.admit(event)
+
     # --- messages that were ------------------------------------------------------------------------------------------
 
     def _protected(self, half: Half, message: int, body: bytes) -> None:
@@ -213,7 +261,11 @@ class Connection:
             if message in (hello.CLIENT_HELLO, hello.SERVER_HELLO):
                 raise RecordError("renegotiation")  # other keys follow, of a handshake that nobody can read
         elif message == hello.FINISHED:
-            half.move("finished")
+            self._move(half, "finished")
+        elif message == hello.CERTIFICATE_REQUEST and half is self.server:
+            self.admit("certificate_request")
+        elif message == hello.NEW_SESSION_TICKET and half is self.server:
+            self.admit("answer")
         elif message == hello.KEY_UPDATE and half.opener is not None:
             following = half.opener.updated()
             half.move("key_update")
@@ -264,6 +316,8 @@ class Connection:
 
     def lose(self, half: Half) -> None:
         """A gap in this direction: what was lost may have said something."""
+        if half is self.server and half.state != "application":
+            self.admit("gap")
         if half is self.server and self.client.state == "early" and self._early is None:
             # a key for early data was told: most likely the server took it, and the records will tell
             self._early = self._secrets is not None and self._secrets.get(_SECRETS_OF["early", CLIENT]) is not None
@@ -271,8 +325,11 @@ class Connection:
                 self._refuse_early("rejected")
 
     def candidates(self, half: Half) -> list[Candidate]:
-        """By which keys it may go on; none while one of them is not known. Raises MissingKeyError."""
+        """By which keys it may go on; none while one of them is not known, or the server has not taken the client.
+        Raises MissingKeyError."""
         direction, found = half.direction, []
+        if half.withheld and half.state != "early":
+            return []  # behind the gap may be what the server has not taken yet
         wanted: list[tuple[tuple[str, ...], str]]
         if self.version == TLS12:
             wanted = [(("change_cipher_spec",) if half.state == "clear" else (), "application")]
@@ -291,5 +348,5 @@ class Connection:
     def resume(self, half: Half, chosen: Candidate) -> None:
         """The direction goes on by these keys."""
         for event in chosen.events:
-            half.move(event)
+            self._move(half, event)
         half.opener = chosen.opener

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from shadowd.tls.schedule import TLS12, RecordError
 
-CLIENT_HELLO, SERVER_HELLO, END_OF_EARLY_DATA, ENCRYPTED_EXTENSIONS, FINISHED, KEY_UPDATE = 1, 2, 5, 8, 20, 24
+CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET, END_OF_EARLY_DATA = 1, 2, 4, 5
+ENCRYPTED_EXTENSIONS, CERTIFICATE_REQUEST, FINISHED, KEY_UPDATE = 8, 13, 20, 24
 _KEPT = frozenset({CLIENT_HELLO, SERVER_HELLO, ENCRYPTED_EXTENSIONS})
 #: Bytes of one message that is kept. Hellos are 300 B to some KB (post-quantum key shares), 64 KB if somebody tries.
 MAX_KEPT = 1 << 16

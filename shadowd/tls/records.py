@@ -61,8 +61,8 @@ class Half:
     """
 
     __slots__ = (
-        "at", "broken", "buffer", "closed", "direction", "idle", "lost", "messages", "opener", "skipping", "state",
-        "tries",
+        "at", "broken", "buffer", "closed", "direction", "idle", "keyless", "lost", "messages", "opener", "skipping",
+        "state", "tries", "withheld",
     )  # fmt: skip
 
     def __init__(self, direction: int) -> None:
@@ -75,9 +75,11 @@ class Half:
         self.idle = False  # the flow was at an idle point when the first byte of `buffer` came
         self.lost = 0
         self.tries = 0
+        self.keyless = 0  # time since when its place cannot be looked for, because nobody has told the keys; or 0
         self.broken = ""  # why what follows is not read
         self.closed = False  # close_notify or a fatal alert: what follows is nobody's (RFC 8446 §6.1)
         self.skipping = 0  # bytes of early data nobody wants that may still come
+        self.withheld = False  # the server has not taken who sends it yet
 
     def move(self, event: str) -> None:
         """Raises RecordError for an event that cannot be now."""

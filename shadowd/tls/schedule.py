@@ -43,6 +43,12 @@ class MissingKeyError(RecordError):
     reason = "tls_no_key"
 
 
+class RefusedError(RecordError):
+    """The server did not take the client: nothing of what it sent was served."""
+
+    reason = "tls_refused"
+
+
 class UnseenError(RecordError):
     """The handshake was not seen whole, so nobody can know its keys."""
 

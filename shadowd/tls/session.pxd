@@ -2,20 +2,11 @@ import cython
 
 from shadowd.stream.flow cimport Flow, FlowSink
 from shadowd.tls.connection cimport Connection
+from shadowd.tls.marks cimport Marks
 from shadowd.tls.records cimport Half
 
 cdef class PlainSink(FlowSink):
     pass
-
-cdef class _Held:
-    cdef public long long acked
-    cdef public long long end
-    cdef public object event
-    cdef public Half half
-    cdef public bint idle
-    cdef public object plain
-    cdef public long long size
-    cdef public long long time
 
 cdef class TlsSession(FlowSink):
     cdef public long long _acked
@@ -26,10 +17,10 @@ cdef class TlsSession(FlowSink):
     cdef public long long _held
     cdef public long long _idle
     cdef public object _keyring
-    cdef public object _marks
+    cdef public Marks _marks
     cdef public object _order
+    cdef public bint _over
     cdef public list _plain
-    cdef public long long _plain_acked
     cdef public str _reason
     cdef public object _unopened
     cdef public bint _waits

@@ -7,7 +7,7 @@ points are those of the plaintext. The keys come from a ``Keyring``, by the Clie
 client's Finished, and 0-RTT data waits until the server says whether it takes it. What cannot be opened yet is held,
 and with it whatever was captured later in either direction: answers must not come before their requests. Held are
 ``HOLD_BYTES`` at most, for ``PATIENCE``, within what the keyring allows all sessions; then the connection cannot be
-read (``tls_no_key``).
+read (``tls_no_key``). Held is also what the server has not taken yet (``connection.ADMISSION``), however long it takes.
 
 *Bytes.* Every byte told is in the plaintext that was handed on, in ``dropped("tls_framing")`` (heads, tags, handshake,
 alerts, padding), ``pending`` (a partial record, or held), or dropped for the reason for which it could not be read.
@@ -24,9 +24,11 @@ from collections.abc import Callable
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
 from shadowd.stream.flow import CLIENT, SERVER, Flow, FlowSink
 from shadowd.tls.connection import Connection
+from shadowd.tls.held import Held
 from shadowd.tls.keyring import Keyring
+from shadowd.tls.marks import Marks
 from shadowd.tls.records import MAX_RECORD, MIN_RECORD, Half
-from shadowd.tls.schedule import RecordError
+from shadowd.tls.schedule import MissingKeyError, RecordError, RefusedError
 
 #: What comes before the last key is there: the handshake's flight, and what both send until it is told. A server that
 #: writes its key log in the background (node) is some requests ahead of it: 64 KB were not enough for uploads of 100.
@@ -39,8 +41,6 @@ PATIENCE = 2_000_000_000
 _ITEM = 256
 #: Behind a gap, while nobody has told the keys: beyond it the connection cannot be read.
 _UNSOUGHT = 4 * MAX_RECORD
-#: Records of the server whose acknowledgement is not asked for yet; beyond it the last ones count as one.
-MAX_MARKS = 4096
 
 #: State → event → state. The first two are ``opening.TlsOpening``'s, the rest a session's; the directions of one have
 #: states of their own (``records.TRANSITIONS``).
@@ -64,35 +64,18 @@ class PlainSink(FlowSink):
 
     def unreadable(self, reason: str) -> None:
         """Nothing more of it can be read: ``tls_no_key``, ``tls_midstream``, ``tls_undecryptable``, ``tls_suite``,
-        ``memory``. ``closed`` follows all the same."""
+        ``tls_refused``, ``memory``. ``closed`` follows all the same."""
 
     def dropped(self, reason: str, length: int) -> None:
         """``length`` bytes of the flow are in no plaintext: ``tls_framing``, ``gap``, ``truncated``, or why."""
-
-
-class _Held:
-    """A record, or something that happened, which waits for its turn. ``idle``, ``acked``: what the flow said when it
-    was captured."""
-
-    __slots__ = ("acked", "end", "event", "half", "idle", "plain", "size", "time")
-
-    def __init__(self, half: Half | None, size: int, end: int, time: int) -> None:
-        self.half = half
-        self.size = size
-        self.end = end  # stream offset behind it
-        self.time = time
-        self.plain: bytes | None = None  # None: not opened yet
-        self.event: Callable[[], None] | None = None
-        self.idle = False
-        self.acked = 0
 
 
 class TlsSession(FlowSink):
     """See the module's head. ``start``: bytes of the client that stand before TLS and were handed on as they are."""
 
     __slots__ = (
-        "_acked", "_asking", "_charge", "_counted", "_flow", "_held", "_idle", "_keyring", "_marks", "_order", "_plain",
-        "_plain_acked", "_reason", "_unopened", "_waits", "connection", "inner", "state",
+        "_acked", "_asking", "_charge", "_counted", "_flow", "_held", "_idle", "_keyring", "_marks", "_order", "_over",
+        "_plain", "_reason", "_unopened", "_waits", "connection", "inner", "state",
     )  # fmt: skip
 
     def __init__(
@@ -103,8 +86,8 @@ class TlsSession(FlowSink):
         self.connection = Connection(keyring, self)
         self._flow = flow
         self._keyring, self._charge = keyring, Charge(budget)
-        self._order: deque[_Held] = deque()
-        self._unopened: tuple[deque[tuple[_Held, bytes]], ...] = (deque(), deque())
+        self._order: deque[Held] = deque()
+        self._unopened: tuple[deque[tuple[Held, bytes]], ...] = (deque(), deque())
         self._held = 0  # bytes of records in `_order`
         self._counted = 0  # what the keyring knows of it
         self._asking = False  # somebody is asked for keys
@@ -113,19 +96,15 @@ class TlsSession(FlowSink):
         self._plain = [start, 0]  # offsets of what was handed on, gaps included
         self._idle = -1  # of what is handed on, if it was held or came in pieces; -1: ask the flow
         self._acked = -1  # the same of what the client has acknowledged
-        self._marks: deque[tuple[int, int]] = deque()  # of the server's records: offset in the flow, in the plaintext
-        self._plain_acked = 0
+        self._marks = Marks()
+        self._over = False  # the flow is closed: nothing more comes
         self._reason = ""
 
     # --- the flow, in plaintext ---------------------------------------------------------------------------------------
 
     @property
     def client_acked(self) -> int:
-        acked = self._flow.client_acked if self._acked < 0 else self._acked
-        marks = self._marks
-        while marks and marks[0][0] <= acked:
-            self._plain_acked = marks.popleft()[1]
-        return self._plain_acked
+        return self._marks.acked(self._flow.client_acked if self._acked < 0 else self._acked)
 
     @property
     def idle_point(self) -> bool:
@@ -180,13 +159,17 @@ class TlsSession(FlowSink):
         self._drop_partial(self.connection.client)
         self._drop_partial(self.connection.server)
         self._happened(lambda: self._end(state, time), time)  # what waits may still be told its keys
+        self._over = True
+        if self.connection.withholds and not self._unopened[SERVER]:
+            self.connection.admit("over")
+            self._advance(time)
         if self._keyring.whole:
             self.refuse("tls_no_key")
 
     def _happened(self, event: Callable[[], None], time: int) -> None:
         """In its turn."""
         if self._order:
-            item = _Held(None, 0, 0, time)
+            item = Held(None, 0, 0, time)
             item.event = event
             self._order.append(item)
         else:
@@ -212,11 +195,24 @@ class TlsSession(FlowSink):
     def give_up(self, now: int) -> None:
         """What was waited for has not come; ``now`` is on the segments' clock."""
         self._waits = False
-        order = self._order
-        if order and now - order[0].time < PATIENCE:
-            self._wait(order[0].time)
-        elif self.state == "reading":
-            self.refuse("tls_no_key")
+        if self.state != "reading":
+            return
+        since = self._lacks_since()
+        if since and now - since < PATIENCE:
+            self._wait(since)
+        elif since or self._over:
+            self.refuse("tls_no_key" if since else RefusedError.reason)
+        elif self._order:
+            self._wait(now)  # for the server, however long it takes
+
+    def _lacks_since(self) -> int:
+        """The time of the oldest of what lacks a key; 0: nothing does."""
+        connection = self.connection
+        times = [half.keyless for half in (connection.client, connection.server) if half.keyless]
+        for direction, unopened in enumerate(self._unopened):
+            if unopened and not (direction == CLIENT and connection.withholds):
+                times.append(unopened[0][0].time)
+        return min(times, default=0)
 
     def _wait(self, since: int) -> None:
         if not self._waits:
@@ -291,7 +287,7 @@ class TlsSession(FlowSink):
         unopened = self._unopened[half.direction]
         for record in records[done:]:
             at += len(record)
-            item = _Held(half, len(record), at, time)
+            item = Held(half, len(record), at, time)
             if half.direction == CLIENT:
                 item.idle, item.acked = self._flow.idle_point, self._flow.client_acked
             unopened.append((item, record))
@@ -337,7 +333,7 @@ class TlsSession(FlowSink):
     def _too_much(self, time: int) -> None:
         """More is held than may be: whoever tells keys is asked once more."""
         if self._keyring.refresh is None or self._asking:
-            self.refuse("memory" if self._charge.exhausted else "tls_no_key")
+            self.refuse("tls_no_key" if self._lacks_since() and not self._charge.exhausted else "memory")
         else:
             self._asking = True
             self._ask(time)
@@ -368,7 +364,7 @@ class TlsSession(FlowSink):
             self.inner.dropped("tls_framing", framing)
         self._account()
         connection = self.connection
-        if not order and not (connection.client.lost or connection.server.lost):
+        if not order and not (connection.client.keyless or connection.server.keyless):
             self._rest()
 
     def _tell(self, direction: int, plain: bytes, end: int, time: int) -> None:
@@ -380,14 +376,7 @@ class TlsSession(FlowSink):
 
     def _mark(self, end: int) -> None:
         """The server's plaintext so far is acknowledged with the flow's bytes up to ``end``."""
-        marks = self._marks
-        if len(marks) >= MAX_MARKS:
-            acked = self._flow.client_acked
-            while marks and marks[0][0] <= acked:
-                self._plain_acked = marks.popleft()[1]
-            if len(marks) >= MAX_MARKS:
-                marks.pop()
-        marks.append((end, self._plain[SERVER]))
+        self._marks.add(end, self._plain[SERVER], self._flow.client_acked)
 
     def _account(self) -> None:
         connection = self.connection
@@ -438,11 +427,12 @@ class TlsSession(FlowSink):
         candidates = self.connection.candidates(half)
         if not candidates:
             if len(half.buffer) > _UNSOUGHT:
-                raise RecordError("nobody told the keys behind a gap")
-            self._wait(time)
+                raise MissingKeyError("nobody told the keys behind a gap")
+            if not half.withheld:
+                half.keyless = half.keyless or time
+                self._wait(time)
             return False
-        if not self._order:
-            self._rest()
+        half.keyless = 0
         skipped, found = half.seek_untrusted([candidate.opener for candidate in candidates])
         if skipped:
             self.inner.dropped("gap", skipped)
@@ -452,7 +442,7 @@ class TlsSession(FlowSink):
         plain = self.connection.take(half, found.kind, found.content)
         idle = half.idle and not skipped
         if self._order:
-            item = _Held(half, found.length, half.at, time)
+            item = Held(half, found.length, half.at, time)
             item.plain, item.idle, item.acked = plain, idle, self._flow.client_acked
             self._order.append(item)
             self._held += found.length
@@ -471,7 +461,7 @@ class TlsSession(FlowSink):
         if half.buffer:
             self.inner.dropped("gap" if half.lost else "truncated", len(half.buffer))
             half.at += len(half.buffer)
-            half.buffer = b""
+            half.buffer, half.keyless = b"", 0
             self._account()
 
     def refuse(self, reason: str, told: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Callable
 from typing import cast
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from shadowd.ledger.budget import Budget
 from shadowd.stream.flow import CLIENT, SERVER
-from shadowd.tls.connection import Connection
+from shadowd.tls.connection import ADMISSION, Connection
 from shadowd.tls.keyring import KeyLines, Keyring
 from shadowd.tls.records import MAX_RECORD
 from shadowd.tls.records import TRANSITIONS as DIRECTIONS
@@ -540,11 +541,199 @@ def test_a_handshake_that_was_not_seen_whole(make: Make) -> None:
         assert tap.reader.plain == [b"", b""]
 
 
+# --- whom the server takes ------------------------------------------------------------------------------------------
+
+
+class Asked(Talk):
+    """A server of TLS 1.3 that asks for the client's certificate, and a client that sends a request with its Finished.
+    The keys are the client's log: as those of a server that tells all of them with its own Finished (Go)."""
+
+    def ask(self, request: bytes) -> Asked:
+        for _ in range(2):
+            for side in (self.client, self.server):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+                if side is self.client and self.segments:
+                    break
+                self._flush()
+        self.client.write(request)
+        self.said[CLIENT] += request
+        self.turns.append((CLIENT, request))
+        self._flush()
+        return self
+
+    def look(self) -> Asked:
+        """What the server makes of it."""
+        with contextlib.suppress(ssl.SSLError):
+            self.server.do_handshake()
+        self._flush()
+        return self
+
+
+@pytest.fixture(params=[0, 2], ids=["no tickets", "tickets"])
+def asking(make: Make, certificate: Certificate, request: pytest.FixtureRequest) -> Callable[[bool], Contexts]:
+    def go(known: bool) -> Contexts:
+        def setup(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+            server.verify_mode = ssl.CERT_REQUIRED
+            server.load_verify_locations(certificate.chain)
+            server.num_tickets = request.param
+            if known:
+                client.load_cert_chain(certificate.chain, certificate.key)
+            client.keylog_filename, server.keylog_filename = server.keylog_filename, None
+
+        return make(setup=setup)
+
+    return go
+
+
+def test_what_the_server_refuses_reaches_nobody(asking: Callable[[bool], Contexts]) -> None:
+    contexts = asking(False)
+    talk = Asked(contexts).ask(b"request")
+    keyring = keyring_of(contexts.keys(), whole=False)
+    tap = Tap(keyring).send(talk.segments)
+    keyring.settle(tap.now + 10 * PATIENCE, PATIENCE)
+    assert not tap.reader.reasons
+    told = len(talk.segments)
+    tap.send(talk.look().segments[told:])
+    assert len(talk.segments) == told + 1, "an alert"
+    tap.check()
+    assert tap.reader.reasons == ["tls_refused"]
+    assert tap.reader.plain == [b"", b""]
+    assert tap.reader.dropped_bytes["tls_refused"] > len(b"request")
+    tap.finish()
+    tap.check()
+    assert tap.reader.ended[-1] == "closed"
+    assert not len(keyring)
+    assert not list(keyring.waiting)
+
+
+def test_who_is_taken_is_read_when_the_server_shows_it(asking: Callable[[bool], Contexts]) -> None:
+    contexts = asking(True)
+    talk = Asked(contexts).ask(b"request")
+    keyring = keyring_of(contexts.keys(), whole=False)
+    tap = Tap(keyring).send(talk.segments)
+    for _ in range(3):  # however long it takes
+        tap.now += 10 * PATIENCE
+        keyring.settle(tap.now, PATIENCE)
+    assert tap.reader.plain == [b"", b""]
+    told = len(talk.segments)
+    tap.send(talk.look().segments[told:])
+    tickets = len(talk.segments) - told
+    assert tap.reader.plain == [b"request" if tickets else b"", b""]
+    told = len(talk.segments)
+    assert talk.server.read(100) == b"request"
+    talk.say(SERVER, b"answer").say(CLIENT, b"more")
+    tap.send(talk.segments[told:]).finish()
+    check_all(tap, talk)
+    assert not list(keyring.waiting)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_server_that_goes_without_a_word_has_taken_nobody(asking: Callable[[bool], Contexts], late: bool) -> None:
+    contexts = asking(False)
+    talk = Asked(contexts).ask(b"request")
+    keyring = keyring_of(b"" if late else contexts.keys(), whole=False)
+    tap = Tap(keyring).send(talk.segments).finish()
+    if late:
+        KeyLines(keyring).feed_untrusted(contexts.keys(), 0)
+        keyring.settle(tap.now, PATIENCE)
+        keyring.settle(tap.now + PATIENCE, PATIENCE)
+    tap.check()
+    assert tap.reader.reasons == ["tls_refused"]
+    assert tap.reader.plain == [b"", b""]
+    assert tap.reader.ended[-1] == "closed"
+    assert not len(keyring)
+    assert not list(keyring.waiting)
+
+
+def test_no_more_of_who_is_not_taken_is_held_than_may_be(asking: Callable[[bool], Contexts]) -> None:
+    contexts = asking(True)
+    talk = Asked(contexts).ask(b"a" * HOLD_BYTES * 2)
+    tap = Tap(keyring_of(contexts.keys(), whole=False)).send(cut(talk.segments, [1460]))
+    assert tap.reader.reasons == ["memory"]
+    assert tap.reader.plain == [b"", b""]
+    tap.check()
+
+
+def test_an_asking_that_was_not_captured(asking: Callable[[bool], Contexts]) -> None:
+    """A gap in the server's flight: it may have asked."""
+    contexts = asking(False)
+    talk = Asked(contexts).ask(b"request")
+    number = next(i for i, (direction, _) in enumerate(talk.segments) if direction == SERVER)
+    flight = talk.segments[number][1]
+    tap = Tap(keyring_of(contexts.keys(), whole=False)).send(talk.segments[:number]).send([(SERVER, flight[:150])])
+    tap.send([(SERVER, flight[150:400])], lost=True).send([(SERVER, flight[400:])])
+    told = number + 1
+    tap.send(talk.look().segments[told:]).finish()
+    tap.check()
+    assert tap.reader.reasons == ["tls_refused"]
+    assert tap.reader.plain == [b"", b""]
+
+
+# --- waiting and gaps together --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_who_is_silent_behind_a_gap_lacks_no_key(make: Make, version: ssl.TLSVersion) -> None:
+    """Of the server's flight something was lost, the keys came late, and the client has nothing to ask for now."""
+    contexts = make(version)
+    talk = sizes(Talk(contexts).shake(), [10, 300])
+    first = next(i for i, (direction, _) in enumerate(talk.segments) if direction == SERVER)
+    flight = talk.segments[first][1]
+    keyring = Keyring()
+    tap = Tap(keyring).send(talk.segments[:first]).send([(SERVER, flight[:200])])
+    tap.send([(SERVER, flight[200:300])], lost=True).send([(SERVER, flight[300:400])])
+    tap.send([(CLIENT, b"")])  # which acknowledges what was not captured
+    KeyLines(keyring).feed_untrusted(contexts.keys(), 0)
+    for _ in range(3):
+        keyring.settle(tap.now, PATIENCE)
+        tap.now += 2 * PATIENCE
+    assert not tap.reader.reasons
+    tap.send([(SERVER, flight[400:]), *talk.segments[first + 1 :]]).finish()
+    tap.check()
+    assert not tap.reader.reasons
+    assert tap.reader.plain == talk.said
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.sampled_from([TLS12, TLS13]))
+def test_who_is_told_its_keys_in_time_is_never_without(
+    make: Make, data: st.DataObject, version: ssl.TLSVersion
+) -> None:
+    """Whatever is lost behind the hellos, in whatever order keys come, however long it is silent then."""
+    contexts, talk = once(make, version)
+    lines = [line + b"\n" for line in contexts.keys().split(b"\n") if line and line[:1] != b"#"]
+    lines = data.draw(st.permutations(lines))
+    segments = cut(talk.segments, data.draw(st.lists(st.integers(50, 400), min_size=1, max_size=5)))
+    known = next(i for i, (direction, _) in enumerate(segments) if direction == SERVER) + 3
+    lost = data.draw(st.sets(st.integers(known, min(len(segments) - 1, known + 20)), max_size=3))
+    told = sorted(data.draw(st.lists(st.integers(0, known + 10), min_size=len(lines), max_size=len(lines))))
+    silent = data.draw(st.sets(st.integers(0, min(len(segments), known + 20)), max_size=3))
+    keyring = Keyring()
+    tap = Tap(keyring)
+    for number, segment in enumerate([*segments, None]):
+        while told and told[0] <= number:
+            told.pop(0)
+            KeyLines(keyring).feed_untrusted(lines.pop(), 0)
+            keyring.settle(tap.now, PATIENCE)
+        if number in silent and not told:
+            tap.now += 2 * PATIENCE
+            keyring.settle(tap.now, PATIENCE)
+        if segment is not None:
+            tap.send([segment], lost=number in lost)
+            tap.check()
+    tap.finish()
+    tap.check()
+    assert "tls_no_key" not in tap.reader.reasons
+    assert keyring.held == 0
+    assert not list(keyring.waiting)
+
+
 # --- the tables -----------------------------------------------------------------------------------------------------
 
 
 def test_states_lead_somewhere_and_are_reached() -> None:
-    for table, first in ((TRANSITIONS, {"opening", "joining"}), (DIRECTIONS, {"clear"})):
+    for table, first in ((TRANSITIONS, {"opening", "joining"}), (DIRECTIONS, {"clear"}), (ADMISSION, {"unknown"})):
         ends = {state for events in table.values() for state in events.values()}
         assert ends <= table.keys()
         assert table.keys() <= ends | first

@@ -1,1 +1,0 @@
-"""Servers of TLS as people run them, each of which writes down what it was asked."""
