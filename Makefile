@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm lint bench bench-instructions bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall deb clean
 
 VM_ARGS ?=
 
@@ -46,6 +46,10 @@ test-kernels: ## the acceptance script under Debian's kernels 5.10, 6.1 and 6.12
 test-vm: ## the package where systemd is PID 1: a Debian guest in qemu (VM_ARGS=--keep keeps its disk; some 20 minutes)
 	@.ci/setup vm
 	@.venv/bin/python -m tests.vm.service $(VM_ARGS)
+
+tls-material: ## servers with other TLS libraries, for tests that skip without them: node, Envoy, grpcio, Go (300 MB, build/)
+	@.ci/setup test
+	@.venv/bin/python -m tests.material
 
 fuzz: ## libFuzzer on every parser, so long for each (FUZZ=60s); findings are left in build/fuzz
 	@.ci/setup dev

@@ -46,6 +46,8 @@ _NAMES = re.compile(rb"ssl_log_secret|_ZN4bssl14ssl_log_secretEPK6ssl_stPKc.*|_g
 #: What the kernel carries out itself instead of stepping production over it: push, nop, call, jmp, jcc
 #: (arch/x86/kernel/uprobes.c: branch_setup_xol_ops, push_setup_xol_ops).
 _EMULATED = re.compile(rb"[\x50-\x57\x90\xe8\xe9\xeb\x70-\x7f]|\x41[\x50-\x57]|\x0f[\x80-\x8f]")
+#: OpenSSL's own version, with its date. BoringSSL says "OpenSSL 1.1.1 (compatible; BoringSSL)"; node 24 has both names.
+_VERSION = re.compile(rb"OpenSSL (1\.1\.1|3\.\d+\.\d+)[^ \0]{0,20} {1,2}\d\d? [A-Z][a-z]{2} 20\d\d")
 #: lea rdx, [rdi or rax + 32 bits]: the client random, third argument of what ssl_log_secret goes on to
 _RANDOM = re.compile(rb"\x48\x8d[\x97\x90](..)\0\0", re.DOTALL)
 
@@ -172,6 +174,9 @@ def _unknown(data: Image, kind: str) -> LibraryError:
 
 def _kind(data: Image) -> str:
     """Whose code it is, by the words in it: for people, and for where the client random is looked for."""
+    version = _VERSION.search(data)
+    if version is not None:
+        return OPENSSL_1_1 if version[1] == b"1.1.1" else OPENSSL
     for sign, kind in (
         (b"BoringSSL", BORINGSSL),
         (b"boringssl/", BORINGSSL),

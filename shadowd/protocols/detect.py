@@ -13,6 +13,8 @@ from shadowd.protocols.proxy import ProxyError, looks_like_proxy, parse_untruste
 
 #: RFC 9113 §3.4.
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#: Type 4, no flags, stream 0 (RFC 9113 §4.1, §6.5).
+_SETTINGS = b"\x04\0\0\0\0\0"
 #: The longest registered method has 17 characters (UPDATEREDIRECTREF).
 MAX_METHOD = 32
 #: RFC 9112 §3 recommends at least 8,000; nginx and Apache stop at 8 KB. Most lines end within the first segment.
@@ -54,6 +56,12 @@ def identify(first: bytes) -> str | None:
     if b" " not in first[: MAX_METHOD + 1]:
         return None if len(first) <= MAX_METHOD and _METHOD.match(first) else "other"
     return None if _REQUEST_START.match(first) else "other"
+
+
+def speaks_http2(first: bytes) -> bool:
+    """Whether a server that speaks before its client does so with the preface of HTTP/2: SETTINGS of stream 0 (RFC 9113
+    §3.4). It may as soon as the connection stands, or the handshake of TLS."""
+    return len(first) >= 9 and first[3:9] == _SETTINGS and int.from_bytes(first[:3]) % 6 == 0
 
 
 def tls_start(opening: bytes) -> int | None:

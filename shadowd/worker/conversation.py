@@ -11,7 +11,7 @@ from zlib import crc32
 
 from shadowd.ledger.budget import Charge
 from shadowd.protocols.base import Codec, CodecSink, FlowView
-from shadowd.protocols.detect import identify
+from shadowd.protocols.detect import identify, speaks_http2
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
@@ -98,7 +98,8 @@ class Conversation(PlainSink):
                 if self._flow.spoke_unseen:
                     self._miss_opening()
                 else:
-                    self._settle_kind("other")  # the server speaks first: no HTTP
+                    # the server speaks first: no HTTP/1
+                    self._settle_kind("http2" if speaks_http2(data) else "other")
                     if self._opening:
                         self._release_opening(time)
             if not self._groups:

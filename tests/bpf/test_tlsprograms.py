@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
@@ -20,20 +19,11 @@ from tests.bpf import tls_lab
 from tests.bpf.test_tlsprobes import attacher, certified, folder, programs, ready
 from tests.bpf.tls_lab import client, connect, drained, key_log, randoms
 from tests.conftest import ROOT, need
+from tests.material import find, program
 from tests.netns.lab import wait_for
 from tests.ports import free_port
 
 __all__ = ["attacher", "certified", "folder", "programs", "ready"]  # fixtures
-
-MATERIAL = Path(os.environ.get("SHADOWD_TLS_MATERIAL", "/nonexistent"))
-
-
-def program(name: str) -> str:
-    """Of the system, or of what was fetched (docs/tls-probes.md)."""
-    found = shutil.which(name) or next((str(path) for path in MATERIAL.glob(f"**/{name}") if path.is_file()), None)
-    if found is None:
-        pytest.skip(f"no {name}: set SHADOWD_TLS_MATERIAL (docs/tls-probes.md)")
-    return found
 
 
 def nginx(folder: Path, port: int) -> list[str]:
@@ -48,31 +38,43 @@ def nginx(folder: Path, port: int) -> list[str]:
     return ["nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "log")]
 
 
-def node(folder: Path, port: int) -> list[str]:
+def node(folder: Path, port: int, program: Path) -> list[str]:
     (folder / "server.js").write_text(
         "const fs = require('fs');\nrequire('https').createServer({"
         f"key: fs.readFileSync('{folder}/key'), cert: fs.readFileSync('{folder}/certificate')}}, "
         f"(q, r) => r.end('hello')).listen({port}, '127.0.0.1');\n"
     )
-    return [program("node"), str(folder / "server.js")]
+    return [str(program), str(folder / "server.js")]
+
+
+def node_16(folder: Path, port: int) -> list[str]:
+    return node(folder, port, find("node-16/node"))
+
+
+def node_20(folder: Path, port: int) -> list[str]:
+    return node(folder, port, program("node"))
+
+
+def node_24(folder: Path, port: int) -> list[str]:
+    return node(folder, port, find("node-24/node"))
 
 
 def go_1_19(folder: Path, port: int) -> list[str]:
-    return [program("gosrv-stripped"), str(port), str(folder / "certificate"), str(folder / "key")]
+    return [str(find("gosrv-stripped")), str(port), str(folder / "certificate"), str(folder / "key")]
 
 
 def go_1_19_pie(folder: Path, port: int) -> list[str]:
-    return [program("gosrv-pie"), str(port), str(folder / "certificate"), str(folder / "key")]
+    return [str(find("gosrv-pie")), str(port), str(folder / "certificate"), str(folder / "key")]
 
 
 def go_1_26(folder: Path, port: int) -> list[str]:
     keys = [f"--certfile={folder}/certificate", f"--keyfile={folder}/key"]
-    return [program("esbuild"), f"--serve=127.0.0.1:{port}", f"--servedir={folder}", *keys]
+    return [str(find("esbuild/esbuild")), f"--serve=127.0.0.1:{port}", f"--servedir={folder}", *keys]
 
 
 def gnutls(folder: Path, port: int) -> list[str]:
     keys = ["--x509keyfile", str(folder / "key"), "--x509certfile", str(folder / "certificate")]
-    return [program("gnutls-serv"), "--http", "--port", str(port), *keys]
+    return [str(program("gnutls-serv")), "--http", "--port", str(port), *keys]
 
 
 def envoy(folder: Path, port: int) -> list[str]:
@@ -102,20 +104,20 @@ static_resources:
             virtual_hosts:
             - {{name: a, domains: ["*"], routes: [{{match: {{prefix: /}}, direct_response: {{status: 200}}}}]}}
 """)
-    return [program("envoy"), "-c", str(folder / "envoy.yaml"), "--use-dynamic-base-id", "-l", "error"]
+    return [str(find("_bin/envoy")), "-c", str(folder / "envoy.yaml"), "--use-dynamic-base-id", "-l", "error"]
 
 
 def openssl_3_5(folder: Path, port: int) -> list[str]:
     """Python, with the libraries of psycopg2-binary: OpenSSL 3.5, built with other flags than the distribution's."""
     for name in ("libssl", "libcrypto"):
-        (folder / f"{name}.so.3").symlink_to(program(f"{name}-*.so.3"))
-    own = Path(program("libssl-*.so.3")).parent
+        (folder / f"{name}.so.3").symlink_to(find(f"{name}-*.so.3"))
+    own = find("libssl-*.so.3").parent
     python = [sys.executable, "-m", "tests.bpf.tls_server", str(port), str(folder)]
     return ["env", f"LD_LIBRARY_PATH={folder}:{own}", *python]
 
 
 def grpc(folder: Path, port: int) -> list[str]:
-    packages = Path(program("cygrpc.cpython-3*-x86_64-linux-gnu.so")).parents[2]
+    packages = find("cygrpc.cpython-3*-x86_64-linux-gnu.so").parents[2]
     (folder / "server.py").write_text(
         "import grpc, concurrent.futures as f\n"
         f"read = lambda name: open('{folder}/' + name, 'rb').read()\n"
@@ -130,7 +132,9 @@ def grpc(folder: Path, port: int) -> list[str]:
 SERVERS: dict[str, tuple[Callable[[Path, int], list[str]], str]] = {
     "nginx": (nginx, tlslibs.OPENSSL),
     "OpenSSL 3.5": (openssl_3_5, tlslibs.OPENSSL),
-    "node": (node, tlslibs.OPENSSL),
+    "node 16": (node_16, tlslibs.OPENSSL_1_1),
+    "node 20": (node_20, tlslibs.OPENSSL),
+    "node 24": (node_24, tlslibs.OPENSSL),
     "Envoy": (envoy, tlslibs.BORINGSSL),
     "grpcio": (grpc, tlslibs.BORINGSSL),
     "Go 1.19": (go_1_19, tlslibs.GO),

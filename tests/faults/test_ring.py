@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -27,11 +27,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 class Uploads:
     """Clients that send requests no two of which are alike, in two writes each, and check every answer."""
 
-    def __init__(self, port: int, clients: int) -> None:
+    def __init__(self, port: int, clients: int, connect: Callable[[], HttpClient] | None = None) -> None:
         self.errors: list[str] = []
         self.answered = [0] * clients
         self._over = threading.Event()
-        self._port = port
+        self._connect = connect or (lambda: HttpClient("127.0.0.1", port))
         self._threads = [threading.Thread(target=self._upload, args=(n,), daemon=True) for n in range(clients)]
         for thread in self._threads:
             thread.start()
@@ -39,7 +39,7 @@ class Uploads:
     def _upload(self, index: int) -> None:
         dice = random.Random(index)
         try:
-            client = HttpClient("127.0.0.1", self._port)
+            client = self._connect()
             while not self._over.wait(0.001):
                 number = self.answered[index]
                 body = dice.randbytes(dice.randrange(1, BODY))

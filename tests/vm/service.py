@@ -19,7 +19,7 @@ from tests.vm.packages import CACHE, KEYRING, Apt, Missing, mirror, need_tools, 
 
 LIMIT = 3600.0  # seconds for the whole guest on an emulated processor
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-bpfcc", "libbpf1", "iproute2", "procps", "adduser",
-            "ca-certificates")  # fmt: skip
+            "ca-certificates", "openssl")  # fmt: skip
 DISK_MB = 3000
 MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "sch_ingress", "cls_bpf")
 MOUNT = """b mount -t ext4 /dev/vda /new || b poweroff -f

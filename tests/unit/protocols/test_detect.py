@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowd.protocols.detect import HTTP2_PREFACE, MAX_METHOD, MAX_REQUEST_LINE, identify
+from shadowd.protocols.detect import HTTP2_PREFACE, MAX_METHOD, MAX_REQUEST_LINE, identify, speaks_http2
 
 KNOWN = {
     b"GET / HTTP/1.1\r\n": "http",
@@ -70,3 +70,20 @@ def test_a_decision_is_never_revised(first: bytes, more: bytes) -> None:
 )
 def test_the_waiting_is_bounded(unit: bytes, start: bytes) -> None:
     assert identify(start + unit * (MAX_REQUEST_LINE // len(unit) + 1)) is not None
+
+
+@pytest.mark.parametrize(
+    ("first", "is_http2"),
+    [
+        (b"\0\0\0\4\0\0\0\0\0", True),
+        (b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64", True),
+        (b"\0\0\0\4\1\0\0\0\0", False),  # an acknowledgement of what nobody has said
+        (b"\0\0\5\4\0\0\0\0\0", False),
+        (b"\0\0\0\4\0\0\0\0\1", False),
+        (b"\0\0\0\4", False),
+        (b"220 mail ESMTP\r\n", False),
+        (b"", False),
+    ],
+)
+def test_a_server_that_speaks_first(first: bytes, is_http2: bool) -> None:
+    assert speaks_http2(first) is is_http2

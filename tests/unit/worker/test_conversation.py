@@ -176,6 +176,18 @@ def test_a_server_that_speaks_first(host: Host, shadow: Shadow, target: Target) 
     assert host.discards == {"filtered": len(wire.text[0]) + len(wire.text[1])}
 
 
+@pytest.mark.parametrize("sent", [0, 5, len(HTTP2_PREFACE)])
+def test_a_server_of_http_2_may_speak_first(host: Host, shadow: Shadow, target: Target, sent: int) -> None:
+    """grpcio's does, behind TLS: its SETTINGS are captured before the client's preface is whole."""
+    settings = b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64"
+    wire = Wire(host)
+    if sent:
+        wire.client(HTTP2_PREFACE[:sent])
+    wire.server(settings).client(HTTP2_PREFACE[sent:] + b"\0" * 30).close()
+    assert host.terms(host.filter) == {"seen": 1, "filtered http2": 1}
+    assert host.discards == {"filtered": len(wire.text[0]) + len(wire.text[1])}
+
+
 def test_a_server_that_speaks_into_the_first_line(host: Host, shadow: Shadow, target: Target) -> None:
     wire = Wire(host).client(b"GET /").server(b"hurry").client(b" HTTP/1.1\r\n\r\n").close()
     assert host.terms(host.filter) == {"seen": 1, "filtered not_http": 1}
