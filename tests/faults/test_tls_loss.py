@@ -63,12 +63,12 @@ def test_a_full_ring(tmp_path: Path, certificate: Certificate, version: str) -> 
         before = wait_for("some are mirrored", lambda: _mirrored(daemon.ledger("shop")) > 20 and daemon.ledger("shop"))
         assert not before["lost"]
         daemon.halt()
-        uploads.more(3 * RING // (BODY // 2))  # three times what the ring holds
+        uploads.more(2 * RING // (BODY // 2))  # twice what the ring holds
         briefly(context, production.port, 20)
         daemon.go_on()
         wait_for(
             "open connections are read behind the hole",
-            lambda: _mirrored(daemon.ledger("shop")) >= _mirrored(before) + 200,
+            lambda: _mirrored(daemon.ledger("shop")) >= _mirrored(before) + 50,
         )
         uploads.more(40)
         uploads.stop()

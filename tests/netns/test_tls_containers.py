@@ -15,7 +15,7 @@ import pytest
 from tests.bpf.test_tlsprobes import library
 from tests.netns.lab import Daemon, Server, running, sh, wait_for
 from tests.netns.test_tls import TlsClient, post
-from tests.netns.test_tls_programs import VERSIONS, ask, certificate, probed, shadow
+from tests.netns.test_tls_programs import ask, certificate, probed, shadow
 from tests.tlsservers import recording, servers
 from tests.tlsservers.servers import Start, TlsProgram, serving
 from tests.unit.certificates import Certificate
@@ -127,12 +127,9 @@ def test_a_library_that_is_upgraded_under_a_running_service(
         assert errors == []
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_server_that_forks_with_a_connection(
-    tmp_path: Path, certificate: Certificate, shadow: Server, version: str
-) -> None:
+def test_a_server_that_forks_with_a_connection(tmp_path: Path, certificate: Certificate, shadow: Server) -> None:
     """The one who made the handshake is not the one who writes."""
-    made, context = TlsProgram(tmp_path / "server", certificate, version), certificate.client()
+    made, context = TlsProgram(tmp_path / "server", certificate, "1.3"), certificate.client()
     with serving(servers.forking, made), running(tmp_path / "d") as daemon:
         daemon.add("shop", made.port, shadow.url, methods="any", tls="decrypt", max_lag=600)
         for number in range(5):

@@ -27,6 +27,7 @@ class TlsProgram:
         self.port, self.log = free_port(), folder / "log"
         self.keys = folder / "keys" if key_log else None
         self.upstream: Server | None = None  # who writes down for a proxy
+        self.directives = ""  # more of them, for nginx
 
     @property
     def given(self) -> list[str]:
@@ -92,7 +93,7 @@ def nginx(made: TlsProgram) -> list[str]:
         f"events {{}}\nhttp {{ access_log off; client_max_body_size 0;\n{places}"
         f"upstream up {{ server 127.0.0.1:{made.upstream.port}; keepalive 8; }}\n"
         f"server {{ listen 127.0.0.1:{made.port} ssl backlog=512; ssl_protocols TLSv{made.version};\n"
-        f"ssl_certificate {made.certificate.chain}; ssl_certificate_key {made.certificate.key};\n"
+        f"ssl_certificate {made.certificate.chain}; ssl_certificate_key {made.certificate.key}; {made.directives}\n"
         "location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ''; } } }\n"
     )
     return [
