@@ -182,6 +182,40 @@ def test_go_does_not_tell_of_what_it_resumes_by_tls_1_2(
         assert len(first) == 3 * len(SIZES)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["Go", "Envoy"])
+def test_whom_the_server_refuses_is_not_mirrored(
+    tmp_path: Path, certificate: Certificate, shadow: Server, name: str, version: str
+) -> None:
+    """Go and BoringSSL tell their keys before they have looked at the client's certificate."""
+    (tmp_path / "stranger").mkdir()
+    stranger = Certificate(tmp_path / "stranger")
+    made = TlsProgram(tmp_path / "server", certificate, version)
+    made.clients = certificate.chain
+    with serving(PROGRAMS[name], made), running(tmp_path / "d") as daemon:
+        daemon.add("shop", made.port, shadow.url, methods="any", tls="decrypt", max_lag=600)
+        for number in range(6):
+            context, known = certificate.client(), number % 2 == 0
+            whose = certificate if known else stranger
+            context.load_cert_chain(whose.chain, whose.key)
+            try:
+                client = TlsClient(context, made.port)
+                post(client, f"/{number}", b"of a stranger" * number)
+            except (OSError, AssertionError):
+                assert not known
+            else:
+                client.close()
+
+        def all_is_told(found: dict[str, Any]) -> bool:  # in TLS 1.2 nothing is sent before the server has looked
+            return found["targets"][0]["mirrored"] >= 3 and (version == "1.2" or "tls_refused" in found["filtered"])
+
+        ledger = daemon.settled("shop", all_is_told)
+        assert ledger["targets"][0]["mirrored"] == len(made.requests) == 3, ledger
+        assert sorted(map(recording.recorded, shadow.requests)) == made.requests
+        assert set(ledger["filtered"]) <= {"tls_refused"}
+        assert not ledger["lost"]
+
+
 LOGGING: dict[str, Start] = {
     "node 16 (OpenSSL 1.1.1)": servers.node_16,
     "node 20": servers.node_20,

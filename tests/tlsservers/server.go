@@ -1,11 +1,13 @@
-// A server of crypto/tls: server PORT CERTIFICATE KEY [LOG [VERSION]]. Without a log it says hello; with one it writes
-// down what it was asked and answers as tests/tlsservers/recording.py does. VERSION is 1.2 or 1.3.
+// A server of crypto/tls: server PORT CERTIFICATE KEY [LOG [VERSION [CLIENTS]]]. Without a log it says hello; with one it
+// writes down what it was asked and answers as tests/tlsservers/recording.py does. VERSION is 1.2 or 1.3; CLIENTS is whose
+// certificates its clients need.
 package main
 
 import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -44,6 +46,14 @@ func main() {
 		if os.Args[5] == "1.2" {
 			config.MinVersion, config.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 		}
+	}
+	if len(os.Args) > 6 {
+		pem, err := os.ReadFile(os.Args[6])
+		if err != nil {
+			panic(err)
+		}
+		config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+		config.ClientCAs.AppendCertsFromPEM(pem)
 	}
 	server := &http.Server{Addr: "127.0.0.1:" + port, Handler: http.HandlerFunc(answer), TLSConfig: config}
 	panic(server.ListenAndServeTLS(certificate, key))

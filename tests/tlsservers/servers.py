@@ -28,6 +28,7 @@ class TlsProgram:
         self.keys = folder / "keys" if key_log else None
         self.upstream: Server | None = None  # who writes down for a proxy
         self.directives = ""  # more of them, for nginx
+        self.clients: Path | None = None  # whose certificates clients need
 
     @property
     def given(self) -> list[str]:
@@ -75,7 +76,7 @@ def openssl_3_5(made: TlsProgram) -> list[str]:
 
 
 def go(made: TlsProgram, name: str = "gosrv-stripped") -> list[str]:
-    return [str(material.find(name)), *made.given]
+    return [str(material.find(name)), *made.given, *([str(made.clients)] if made.clients else [])]
 
 
 def go_pie(made: TlsProgram) -> list[str]:
@@ -111,6 +112,7 @@ def envoy(made: TlsProgram) -> list[str]:
     made.upstream = Server(answer=lambda number, head, body: recording.answer(head, body))
     version = f"TLSv{made.version.replace('.', '_')}"
     logged = f"key_log: {{path: {made.keys}}}" if made.keys else ""
+    clients = f"validation_context: {{trusted_ca: {{filename: {made.clients}}}}}" if made.clients else ""
     extension = "type.googleapis.com/envoy.extensions"
     manager = f"{extension}.filters.network.http_connection_manager.v3.HttpConnectionManager"
     (made.folder / "envoy.yaml").write_text(f"""
@@ -122,12 +124,14 @@ static_resources:
         name: tls
         typed_config:
           "@type": {extension}.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: {str(made.clients is not None).lower()}
           common_tls_context:
             tls_params: {{tls_minimum_protocol_version: {version}, tls_maximum_protocol_version: {version}}}
             tls_certificates:
             - certificate_chain: {{filename: {made.certificate.chain}}}
               private_key: {{filename: {made.certificate.key}}}
             {logged}
+            {clients}
       filters:
       - name: http
         typed_config:
