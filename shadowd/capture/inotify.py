@@ -8,6 +8,7 @@ import os
 import struct
 
 _MODIFY = 0x2
+_OVERFLOW = 0x4000  # IN_Q_OVERFLOW: more was written to than the kernel keeps (16,384 events)
 _NONBLOCK_CLOEXEC = 0o2004000  # IN_NONBLOCK | IN_CLOEXEC
 _EVENT = struct.Struct("=iIII")  # watch, mask, cookie, length of the name that follows
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -29,9 +30,9 @@ class Writes:
     def remove(self, watch: int) -> None:
         _libc.inotify_rm_watch(self.descriptor, watch)
 
-    def read(self) -> set[int]:
-        """Watches whose files were written to since."""
-        found = set()
+    def read(self) -> tuple[set[int], bool]:
+        """Watches whose files were written to since, and whether some may be missing."""
+        found, missing = set(), False
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.descriptor, 4096):
                 at = 0
@@ -39,8 +40,9 @@ class Writes:
                     watch, mask, _, length = _EVENT.unpack_from(data, at)
                     if mask & _MODIFY:
                         found.add(watch)
+                    missing = missing or bool(mask & _OVERFLOW)
                     at += _EVENT.size + length
-        return found
+        return found, missing
 
 
 def _checked(result: int) -> int:

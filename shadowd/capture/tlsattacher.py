@@ -140,17 +140,16 @@ def _serve(channel: socket.socket) -> int:
 
 def _wait(channel: socket.socket, probes: Probes) -> None:
     """Until there is a request, or the daemon has ended. Meanwhile probes go with containers and from changed files."""
-    pause = 0.0
     while True:
+        pause = probes.look_again()
         waiting = select.poll()
-        waiting.register(channel, select.POLLIN)
-        waiting.register(probes.writes, select.POLLIN)
-        for descriptor in () if pause else probes.watched():
+        for descriptor in (channel.fileno(), probes.writes, *probes.watched()):
             waiting.register(descriptor, select.POLLIN)
-        ready = [descriptor for descriptor, _ in waiting.poll(pause * 1000 if pause else None)]
+        ready = [descriptor for descriptor, _ in waiting.poll(None if pause is None else pause * 1000)]
         if channel.fileno() in ready:
             return
-        pause = max((probes.happened(descriptor, time.monotonic()) for descriptor in ready), default=0.0)
+        for descriptor in ready:
+            probes.happened(descriptor, time.monotonic())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from shadowd.capture import abi, bytecode, tlsdiscovery, uprobes
 from shadowd.capture.bpf import Map
 from shadowd.capture.inotify import Writes
 from shadowd.capture.preflight import kernel_release
-from shadowd.capture.tlsexamine import Key, examine, identity
+from shadowd.capture.tlsexamine import Examiner, Key, changed, identity
 from shadowd.capture.tlslibs import ABI_GO, UNKNOWN, Finding, LibraryError, Place, usual_places
 from shadowd.errors import ShadowdError
 
@@ -38,6 +38,8 @@ LOOK_SECONDS = 30.0
 MAX_ATTACHED = 256
 #: Seconds between two looks that nobody asked for: a service whose processes come and go shall not cost ever more.
 OWN_LOOKS = 1.0
+#: Seconds from a write to a library to the look for what it is now: who writes goes on for some time.
+WRITTEN = 5.0
 #: Seconds that a probe stays on a file that no process of its filter has: a service that is restarted has it again. Of
 #: the host's own file systems alone: the kernel's link holds the mount that a file is on, and others, those of
 #: containers, shall be able to go with their last process.
@@ -52,6 +54,7 @@ class Attached(NamedTuple):
     way: str
     keep: float  # seconds: KEEP or 0
     watch: int  # of writes to the file
+    file: int  # a descriptor of it
 
 
 class Want:
@@ -85,6 +88,8 @@ class Probes:
         self._until = 0.0  # of this look
         self._last_number = 0
         self._writes = Writes()
+        self._examiner = Examiner((self._writes.descriptor, self._heed))
+        self._due: dict[str, float] = {}  # looks that nobody asks for, and when
         self.way = self._choose()
         self._write_places(0, usual_places(UNKNOWN))
         for key in list(self._scope.keys()):  # of an attacher before this one
@@ -127,6 +132,8 @@ class Probes:
             return {"error": "no such filter reads TLS"}
         now = want.looked = time.monotonic()
         self._until = now + LOOK_SECONDS
+        self._due.pop(name, None)
+        self._take_out_written()
         pids = tlsdiscovery.processes(want.ports, want.cgroups)
         # first the scope: what a probe hits from its first moment on is wanted
         want.scope = set(want.cgroups) if want.cgroups is not None else tlsdiscovery.cgroups_of(pids)
@@ -150,7 +157,7 @@ class Probes:
         }
 
     def watched(self) -> list[int]:
-        """Descriptors: when one becomes readable, ``happened`` must be told."""
+        """Descriptors: when one becomes readable, ``happened`` must be told. Each tells once."""
         return [descriptor for want in self._wants.values() for descriptor in want.watched.values()]
 
     @property
@@ -158,27 +165,52 @@ class Probes:
         """Likewise, and always."""
         return self._writes.descriptor
 
-    def happened(self, descriptor: int, now: float) -> float:
-        """After a write the file's probe goes. After a process's end: look, or say in how many seconds to ask again."""
+    def happened(self, descriptor: int, now: float) -> None:
+        """A write, or a process's end: what that means is seen by ``look_again``."""
         if descriptor == self.writes:
-            written = self._writes.read()
-            for key in [key for key, one in self._attached.items() if one.watch in written]:
-                self._detach(key)
-            return 0.0
+            self._heed()
+            return
         for name, want in self._wants.items():
             for key, watched in want.watched.items():
                 if watched == descriptor:
-                    if now - want.looked < OWN_LOOKS:
-                        return want.looked + OWN_LOOKS - now
                     del want.watched[key]
                     os.close(descriptor)
-                    with contextlib.suppress(OSError):  # it is looked again when somebody asks
-                        self.look(name)
-                    return 0.0
-        return 0.0
+                    self._due.setdefault(name, max(now, want.looked + OWN_LOOKS))
+                    return
+
+    def look_again(self) -> float | None:
+        """Look where it is due. In how many seconds it is the next time; None: not that is known."""
+        for name, when in sorted(self._due.items(), key=lambda one: one[1]):
+            if when <= time.monotonic():
+                del self._due[name]
+                with contextlib.suppress(OSError):  # it is looked again when somebody asks
+                    self.look(name)
+        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+
+    def _heed(self) -> None:
+        """Take out the probes of files that were written to. They are looked at again when that is over."""
+        written, missing = self._writes.read()
+        for key in [key for key, one in self._attached.items() if one.watch in written]:
+            self._take_out(key)
+        if missing:
+            self._take_out_written()
+
+    def _take_out_written(self) -> None:
+        """Of files that are others than when they were looked into: who writes through a mapping is not told of
+        (inotify(7)), nor is everybody where many write."""
+        for key in [key for key, one in self._attached.items() if changed(key, os.fstat(one.file))]:
+            self._take_out(key)
+
+    def _take_out(self, key: Key) -> None:
+        self._detach(key)
+        self._known.pop(key, None)
+        for name, want in self._wants.items():
+            if key in want.seen:
+                self._due[name] = time.monotonic() + WRITTEN
 
     def forget(self, name: str) -> dict[str, Any]:
         want = self._wants.pop(name, None)
+        self._due.pop(name, None)
         for descriptor in want.watched.values() if want is not None else ():
             os.close(descriptor)
         self._write_scope()
@@ -244,7 +276,7 @@ class Probes:
             )
             return None
         try:
-            found = self._known.pop(key, None) or examine(descriptor, status.st_size)
+            found = self._known.pop(key, None) or self._examiner.examine(descriptor, status.st_size)
         except OSError as error:  # no descriptor, or no process, for the reader
             _note(problems, path, "", f"it cannot be looked at: {error.strerror}", "raise LimitNOFILE and TasksMax")
             return None
@@ -269,22 +301,38 @@ class Probes:
         return key
 
     def _attach(self, descriptor: int, key: Key, found: Finding, path: str) -> Attached:
-        watch = self._writes.add(descriptor)
-        if identity(descriptor, os.fstat(descriptor)) != key:
-            raise OSError(errno.EBUSY, "it is being written to")
-        number = self._free_number()
-        if number:
-            self._write_places(number, found.places)
+        file, watch = os.dup(descriptor), -1
+        try:
+            watch = self._writes.add(descriptor)
+            self._heed()  # now, and not when all files have been looked at
+            if identity(descriptor, os.fstat(descriptor)) != key:
+                raise OSError(errno.EBUSY, "it is being written to")
+            number = self._free_number()
+            if number:
+                self._write_places(number, found.places)
+            links = self._link(descriptor, found, number)
+        except BaseException:
+            os.close(file)
+            self._unwatch(watch)
+            raise
+        keep = KEEP if _is_the_hosts(descriptor) else 0
+        return Attached(found, path, number, links, self.way, keep, watch, file)
+
+    def _link(self, descriptor: int, found: Finding, number: int) -> list[int]:
         go = found.abi == ABI_GO
         try:
-            links = uprobes.attach(self._program(go, self.way), descriptor, found.offset, number, self.way)
+            return uprobes.attach(self._program(go, self.way), descriptor, found.offset, number, self.way)
         except OSError:
             if self.way == uprobes.PERF:
                 raise
             # a kernel that loads such programs may still be built without the links
             links = uprobes.attach(self._program(go, uprobes.PERF), descriptor, found.offset, number, uprobes.PERF)
             self.way = uprobes.PERF
-        return Attached(found, path, number, links, self.way, KEEP if _is_the_hosts(descriptor) else 0, watch)
+            return links
+
+    def _unwatch(self, watch: int) -> None:
+        if watch >= 0 and watch not in {one.watch for one in self._attached.values()}:
+            self._writes.remove(watch)
 
     def _free_number(self) -> int:
         """Not used now, and as long ago as can be; 0, with the usual places, where all are."""
@@ -304,10 +352,9 @@ class Probes:
 
     def _detach(self, key: Key) -> None:
         one = self._attached.pop(key)
-        for descriptor in one.descriptors:
+        for descriptor in (*one.descriptors, one.file):
             os.close(descriptor)
-        if one.watch not in {other.watch for other in self._attached.values()}:
-            self._writes.remove(one.watch)
+        self._unwatch(one.watch)
 
     def _write_scope(self) -> None:
         wanted = {one for want in self._wants.values() for one in want.scope}
