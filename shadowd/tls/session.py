@@ -438,8 +438,12 @@ class TlsSession(FlowSink):
             self.inner.dropped("gap", skipped)
         if found is None:
             return False
-        self.connection.resume(half, candidates[found.key])
-        plain = self.connection.take(half, found.kind, found.content)
+        try:
+            self.connection.resume(half, candidates[found.key])
+            plain = self.connection.take(half, found.kind, found.content)
+        except RecordError as error:
+            self.inner.dropped(error.reason, found.length)
+            raise
         idle = half.idle and not skipped
         if self._order:
             item = Held(half, found.length, half.at, time)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgpack
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shadowd.capture.frames import FrameReader
 from shadowd.capture.tlslibs import LibraryError
@@ -44,7 +45,8 @@ from shadowd.runs.exposition import ExpositionError, parse_untrusted
 from shadowd.stream.flow import Flow
 from shadowd.tls.keyring import LABELS, KeyLines, Keyring
 from shadowd.tls.opening import TlsOpening
-from shadowd.tls.session import PlainSink
+from shadowd.tls.schedule import expand_label
+from shadowd.tls.session import PATIENCE, PlainSink
 from shadowd.worker.comparer import ReplyError, replied_untrusted
 from tests import elf_sample
 
@@ -219,6 +221,21 @@ class _Read(PlainSink):
         self.plain += data
 
 
+class _Told(_Read):
+    """By direction."""
+
+    def __init__(self) -> None:
+        self.of = [b"", b""]
+        self.accounted = 0
+
+    def data(self, direction: int, data: bytes, time: int) -> None:
+        self.of[direction] += data
+        self.accounted += len(data)
+
+    def dropped(self, reason: str, length: int) -> None:
+        self.accounted += length
+
+
 TLS_RANDOM, TLS_SECRET = bytes(range(32)), bytes(range(48))
 
 
@@ -258,6 +275,85 @@ def tls(data: bytes) -> None:
         raise AssertionError("plaintext of what nobody encrypted")
 
 
+class _Sealer:
+    """Encrypts one direction as TLS 1.3 does, with keys that follow what it sends."""
+
+    def __init__(self) -> None:
+        self.secret = TLS_SECRET
+        self.number = 0
+
+    def seal(self, kind: int, content: bytes) -> bytes:
+        key, iv = (expand_label(self.secret, label, size, "sha384") for label, size in ((b"key", 32), (b"iv", 12)))
+        nonce = iv[:4] + (int.from_bytes(iv[4:], "big") ^ self.number).to_bytes(8, "big")
+        head = b"\x17\x03\x03" + (len(content) + 17).to_bytes(2, "big")
+        self.number += 1
+        if kind == 22 and content[:1] == b"\x14":  # Finished: all secrets of this connection are the same
+            self.number = 0
+        if kind == 22 and content[:1] == b"\x18":  # KeyUpdate
+            self.number, self.secret = 0, expand_label(self.secret, b"traffic upd", 48, "sha384")
+        return head + AESGCM(key).encrypt(nonce, content + bytes([kind]), head)
+
+
+#: Handshake messages and alerts that change something, and some that do not.
+_CONTENTS = (
+    b"\x08\0\0\x02\0\0", b"\x08\0\0\x06\0\x04\0\x2a\0\0", b"\x0d\0\0\x03\0\0\0", b"\x0b\0\0\x04\0\0\0\0",
+    b"\x14\0\0\x02ab", b"\x18\0\0\x01\0", b"\x04\0\0\x01a", b"\x05\0\0\0", b"\x01\0\0\x01a",
+    b"\x14\0\0\x02ab\x18\0\0\x01\0",
+)  # fmt: skip
+
+
+def tls_sealed(data: bytes) -> None:
+    """Two bytes a step: records of one direction or the other under the right keys, whole, lost or cut, and keys that
+    are told late. What comes out is a part of what was said, in its order, and every byte has its place."""
+    choice = data[0] if data else 0
+    keyring = Keyring()
+    flow, read = Flow(False), _Told()
+    budget = Budget(1 << 20)
+    flow.sink = TlsOpening(flow, keyring, read, tls_start, budget=budget)
+    given = 0
+    early = b"\x00\x04\x00\x2a\x00\x00" if choice & 1 else b"\x00\x00"
+    hello = handshake_record(1, b"\x03\x03" + TLS_RANDOM + b"\x00\x00\x02\x13\x02\x01\x00" + early)
+    answer = handshake_record(2, b"\x03\x03" + TLS_RANDOM + b"\x00\x13\x02\x00\x00\x06\x00\x2b\x00\x02\x03\x04")
+    labels = sorted(LABELS)
+    if choice & 2:
+        for label in labels:
+            keyring.add(TLS_RANDOM, label, TLS_SECRET, 0)
+    for direction, record in ((0, hello), (1, answer)):
+        flow.sink.data(direction, record, 1)
+        given += len(record)
+    sealers, said = (_Sealer(), _Sealer()), [b"", b""]
+    for now, (what, how) in enumerate(zip(data[1::2], data[2::2], strict=False), 2):
+        direction = what & 1
+        if what >= 0xF0:
+            keyring.add(TLS_RANDOM, labels[how % len(labels)], TLS_SECRET, now)
+            keyring.settle(now << (how >> 3), PATIENCE)
+            continue
+        if what & 2:
+            content = bytes([65 + len(said[direction]) % 26]) * (1 + how)
+            said[direction] += content
+            record = sealers[direction].seal(23, content)
+        elif what & 4:
+            record = sealers[direction].seal(21, bytes([1 + (how & 1), how >> 1]))
+        else:
+            record = sealers[direction].seal(22, _CONTENTS[how % len(_CONTENTS)])
+        lost = len(record) if what & 24 == 24 else 5 if what & 24 == 16 else 0
+        if lost:
+            flow.sink.gap(direction, lost, now)
+        if record[lost:]:
+            flow.sink.data(direction, record[lost:], now)
+            given += len(record) - lost
+    if flow.sink is not read:
+        flow.sink.closed("closed", 1 << 30)
+        keyring.settle(1 << 50, PATIENCE)
+        keyring.settle(1 << 51, PATIENCE)
+    if read.accounted != given or budget.used or keyring.held or len(keyring) > 1 or list(keyring.waiting):
+        raise AssertionError("bytes without a place, or something is held for ever")
+    for direction in (0, 1):
+        rest = iter(said[direction])
+        if not all(byte in rest for byte in read.of[direction]):
+            raise AssertionError("plaintext that nobody said")
+
+
 TARGETS: dict[str, Target] = {
     "requests": requests,
     "responses": responses,
@@ -272,10 +368,18 @@ TARGETS: dict[str, Target] = {
     "libraries": libraries,
     "evidence": evidence,
     "tls": tls,
+    "tls_sealed": tls_sealed,
 }
 
 #: What a fuzzer begins with: a whole one of each kind.
 SEEDS: dict[str, list[bytes]] = {
+    "tls_sealed": [
+        bytes([choice]) + b"".join(map(bytes, [
+            *(((3, 9),) if choice & 1 else ()), (1, choice & 1), *(((1, 2),) if choice & 4 else ()), (1, 3), (1, 4),
+            (0, 4), (2, 5), *((0xF0, number) for number in range(6)), (3, 200), (1, 6), (18, 7), (2, 5), (27, 9),
+            (3, 7), (1, 5), (3, 4), (5, 0),
+        ])) for choice in range(8)
+    ],
     "tls": [
         *(bytes([choice]) + b"\x14\x03\x03\x00\x01\x01\x17\x03\x03\x00\x20" + bytes(32) for choice in range(32)),
         *(bytes([choice]) + b"\x16\x03\x03\x00\x04\x0e\0\0\0\x07\x17\x03\x03\x00\x11" + bytes(99) for choice in (0, 2)),
