@@ -9,10 +9,11 @@ from typing import Any
 from shadowd.cli.capture_file import CaptureFile
 from shadowd.cli.keylogs import decrypted
 from shadowd.exchange.exchange import Exchange, Request, Response
-from shadowd.protocols.base import CodecSink, FlowView
+from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.content_digest import content_of
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
+from shadowd.protocols.http2 import Http2Codec
 from shadowd.protocols.proxy import ProxyError, looks_like_proxy, parse_untrusted
 from shadowd.stream.flow import CLIENT, Flow
 from shadowd.tls.keyring import Keyring
@@ -54,7 +55,7 @@ class Connection(PlainSink, CodecSink):
         self._flow: FlowView = flow
         self._midstream = midstream
         self._found = found
-        self._codec: Http1Codec | None = None
+        self._codec: Codec | None = None
         self._opening = b""
         self._opened = 0  # time of its first byte
         self._skipped = False  # a PROXY header stood before the first request
@@ -111,8 +112,10 @@ class Connection(PlainSink, CodecSink):
             self._other = True
             self.filtered(reason)
 
-    def _note_cut(self, codec: Http1Codec, direction: int) -> None:
-        """What may be given up now: as far as it came, it is told all the same."""
+    def _note_cut(self, codec: Codec, direction: int) -> None:
+        """What may be given up now: as far as it came, it is told all the same. Of HTTP/2 what is whole is told."""
+        if not isinstance(codec, Http1Codec):
+            return
         if direction:
             self._cut_response = codec.responses.so_far()
         else:
@@ -144,8 +147,12 @@ class Connection(PlainSink, CodecSink):
             opening, self._opening = self._opening, b""
             self._begin(Http1Codec(self, self._flow, body_limit=_MAX_BODY, max_body=_MAX_BODY))
             self.data(CLIENT, opening, self._opened)
+        elif kind == "http2":
+            opening, self._opening = self._opening, b""
+            self._begin(Http2Codec(self, self._flow, body_limit=_MAX_BODY, max_body=_MAX_BODY))
+            self.data(CLIENT, opening, self._opened)
         elif kind is not None or len(self._opening) >= _OPENING:
-            self._is_other({"tls": "TLS", "http2": "HTTP/2"}.get(kind or "", "unknown"))
+            self._is_other("TLS" if kind == "tls" else "unknown")
 
     def _begin_midstream(self, server: int, gap: int, direction: int) -> None:
         """``server`` and ``gap`` bytes have been counted by the flow, and are still to be told."""
@@ -154,7 +161,7 @@ class Connection(PlainSink, CodecSink):
         self._opening = b""
         self._begin(Http1Codec(self, self._flow, True, _MAX_BODY, max_body=_MAX_BODY, start=start))
 
-    def _begin(self, codec: Http1Codec) -> None:
+    def _begin(self, codec: Codec) -> None:
         self._codec = codec
         if self._urgent >= 0:
             codec.urgent(self._urgent)

@@ -35,7 +35,10 @@ Sample = Annotated[Text, _option("--sample", "Share of connections, 0.1 or 10% (
 Protocol = Annotated[Text, _option("--protocol", "auto (default), http or raw.", "NAME")]
 Tls = Annotated[Text, _option("--tls", "decrypt: read TLS by probes on the service's library (default off).", "WHAT")]
 TlsKeylog = Annotated[Text, _option("--tls-keylog", "Read TLS by the secrets in this key log (NSS format).", "FILE")]
-To = Annotated[Texts, _option("--to", "Replay to http://, https:// or tcp://HOST[:PORT]. Repeatable.", "URL")]
+To = Annotated[Texts, _option("--to", "Replay to http, https, h2c, h2 or tcp://HOST[:PORT]. Repeatable.", "URL")]
+ToProtocol = Annotated[
+    Text, _option("--to-protocol", "What targets are asked in: auto (default: as production), http1, http2.", "NAME")
+]
 Baseline = Annotated[
     Texts, _option("--baseline", "A target that runs production's version, to measure noise. Repeatable.", "URL")
 ]
@@ -162,6 +165,7 @@ OPTIONS: dict[str, Any] = {
     "allow_self": AllowSelf,
     "proxy_protocol": ProxyProtocol,
     "order": Order,
+    "to_protocol": ToProtocol,
     "baseline": Baseline,
     "ca": Ca,
     "insecure": Insecure,

@@ -40,7 +40,7 @@ from shadowd.config.fields import (
     text,
     texts,
 )
-from shadowd.config.target import TLS_OPTIONS, TargetSpec
+from shadowd.config.target import TLS_OPTIONS, TLS_SCHEMES, TargetSpec
 from shadowd.policy.jsonedit import MAX_EDITS, JsonEdit
 
 MAX_TARGETS = 16  # of one filter: a candidate, a baseline and a few more; every one costs connections
@@ -227,8 +227,9 @@ class FilterSpec(CompareFields):
     @classmethod
     def expand(cls, value: object) -> object:
         """``to``, ``baseline``: URLs that replace the targets of that role (one that stays keeps its TLS options);
-        ``ca``, ``insecure``, ``client_cert``, ``client_key``, ``server_name``: for every https target."""
-        shorts = ("to", "baseline", *TLS_OPTIONS)
+        ``ca``, ``insecure``, ``client_cert``, ``client_key``, ``server_name``: for every https target;
+        ``to_protocol``: for every target."""
+        shorts = ("to", "baseline", "to_protocol", *TLS_OPTIONS)
         if not isinstance(value, Mapping) or not any(key in value for key in shorts):
             return value
         table = {key: item for key, item in value.items() if key not in shorts}
@@ -242,7 +243,10 @@ class FilterSpec(CompareFields):
                 urls = value[short] if isinstance(value[short], (list, tuple)) else [value[short]]
                 tables = _replaced(tables, [url for url in urls if url != ""], role)
         options = {key: value[key] for key in TLS_OPTIONS if key in value}
-        https = [target for target in tables if str(target.get("url")).lower().startswith("https:")]
+        if "to_protocol" in value:
+            for target in tables:
+                target["to_protocol"] = value["to_protocol"] or "auto"
+        https = [target for target in tables if str(target.get("url")).lower().partition(":")[0] in TLS_SCHEMES]
         for target in https or tables:  # without any the fault is told by the target
             target.update(options)
         return {**table, "targets": tables}

@@ -21,13 +21,14 @@ from shadowd.config.fields import (
     text,
 )
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443, "h2c": 80, "h2": 443}
+TLS_SCHEMES = ("https", "h2")
 TLS_OPTIONS = ("ca", "insecure", "client_cert", "client_key", "server_name")
 # RFC 1123 §2.1 and RFC 1035 §2.3.4; the underscore is not a host name's but is common in container networks
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_FORM = "write it as http://host:port, https://host:port or tcp://host:port"
+_FORM = "write it as http://host:port, https://host:port, h2c://host:port, h2://host:port or tcp://host:port"
 _HOST_LIMIT = 253  # RFC 1035 §2.3.4, without the leading length and the trailing root label
 
 
@@ -38,7 +39,7 @@ def parse_url(value: object) -> tuple[str, str, int]:
     if not found:
         raise fault(f"{shown(url)} is not a URL", _FORM)
     scheme, rest = found[1].lower(), found[2]
-    if scheme not in ("http", "https", "tcp"):
+    if scheme not in (*DEFAULT_PORTS, "tcp"):
         raise fault(f"scheme {shown(scheme)} is not known", _FORM)
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:  # not repeated: it holds a password
@@ -99,6 +100,7 @@ class TargetSpec(Strict):
     insecure: Annotated[bool, BeforeValidator(boolean)] = False
     client_cert: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
     client_key: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
+    to_protocol: Annotated[str, BeforeValidator(choice("auto", "http1", "http2"))] = "auto"
     server_name: Annotated[str | None, BeforeValidator(optional(text))] = Field(default=None, validate_default=True)
 
     @classmethod
@@ -118,7 +120,12 @@ class TargetSpec(Strict):
         """Runs as the last field, whatever became of the others: ``info.data`` holds those that are well."""
         given = info.data
         faults = []
-        if not given.get("url", "https:").startswith("https:"):
+        scheme = given.get("url", "").partition(":")[0]
+        if given.get("to_protocol") == "http1" and scheme in ("h2", "h2c"):
+            faults.append(Fault("to_protocol", f"http1 is not what {scheme}:// speaks", "write http:// or https://"))
+        if given.get("to_protocol", "auto") != "auto" and scheme == "tcp":
+            faults.append(Fault("to_protocol", "says nothing to a tcp:// target", "remove it"))
+        if given.get("url", "https:").partition(":")[0] not in TLS_SCHEMES:
             used = [key for key in TLS_OPTIONS if given.get(key)] + (["server_name"] if name else [])
             faults += [Fault(key, "is for https:// targets only", "remove it or use https://") for key in used]
         if given.get("client_key") and "client_cert" in given and not given["client_cert"]:
@@ -146,6 +153,9 @@ class TargetSpec(Strict):
 
     def to_wire(self) -> dict[str, Any]:
         """Plain values; what is not set is left out."""
-        return {"url": self.url, "role": self.role} | {
-            key: getattr(self, key) for key in TLS_OPTIONS if getattr(self, key)
-        }
+        spoken = {} if self.to_protocol == "auto" else {"to_protocol": self.to_protocol}
+        return (
+            {"url": self.url, "role": self.role}
+            | spoken
+            | {key: getattr(self, key) for key in TLS_OPTIONS if getattr(self, key)}
+        )

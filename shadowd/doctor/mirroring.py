@@ -26,10 +26,12 @@ _FILTERED = {
     "tls_suite": ("TLS 1.1 or older, or a suite without AEAD (CBC)", "let the server prefer TLS 1.3, or GCM suites"),
     "tls_refused": ("the server did not take the client, most likely its certificate", "such requests were not served; "
                     "nothing is missing"),
-    "http2": ("HTTP/2 and gRPC are not mirrored yet", "let the proxy in front speak HTTP/1.1 to this service"),
+    "upgraded": ("CONNECT makes a tunnel, and what is in one is not read", ""),
+    "cancelled": ("HTTP/2 clients, or the service, gave requests up before they were whole", ""),
+    "goaway": ("the service refused HTTP/2 requests unread; their clients ask again", ""),
     "not_http": ("it is another protocol", "--protocol raw --allow-writes with a tcp:// target, if the client speaks "
                  "first"),
-    "unparsable": ("what came is no valid HTTP/1", "shadowctl pcap streams on a capture shows where"),
+    "unparsable": ("what came is no valid HTTP", "shadowctl pcap streams on a capture shows where"),
     "mptcp": ("Multipath TCP carries a stream over several connections", "switch it off for this service"),
     "writes": ("raw replay may write", "--allow-writes, if the shadow may be written to"),
 }  # fmt: skip

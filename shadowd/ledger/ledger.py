@@ -37,11 +37,13 @@ FILTERED = frozenset(
         "header",
         "loop",
         "encrypted",
-        "http2",
         "not_http",
         "unparsable",
         "mptcp",
         "writes",
+        "upgraded",  # a tunnel: CONNECT, or a stream that turns into another protocol
+        "cancelled",  # HTTP/2: the client took a request back, or the server its attention, before it was whole
+        "goaway",  # HTTP/2: production refused it unlooked-at, so that its client asks again elsewhere
         "tls_suite",  # a version or cipher suite that is not read: TLS 1.1 and older, CBC
         "tls_refused",  # production's server did not take the client: nothing of what it sent was served
     }
@@ -266,8 +268,6 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
             " (--tls-keylog reads them)"
         )
     words += [f"{count} {what}" for reason, what in _TLS_WORDS.items() if (count := _count(account, reason))]
-    if filtered["http2"]:
-        words.append(f"{filtered['http2']} connections speak HTTP/2, which is not mirrored yet")
     if filtered["not_http"]:
         words.append(
             f"{filtered['not_http']} connections do not speak HTTP (raw needs a tcp:// target and allow_writes)"

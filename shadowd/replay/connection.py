@@ -55,9 +55,7 @@ class Connection:
         self.target = target
         self.owner: Lane | None = owner
         self.in_flight: deque[Leg] = deque()
-        self.keep_alive = True
-        self.answered = 0
-        self.idle_since = 0
+        self.keep_alive, self.answered, self.idle_since = True, 0, 0
         limit = engine.body_limit
         self._answers: HttpAnswers | RawAnswers = (
             RawAnswers(limit, engine.budget) if raw else HttpAnswers(limit, engine.budget)
@@ -85,7 +83,8 @@ class Connection:
             raise
         if target.tls is not None:
             self._tls_in, self._tls_out = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self._tls = target.tls.wrap_bio(self._tls_in, self._tls_out, server_hostname=self.server_name)
+            context = target.tls_streams or target.tls if owner.http2 else target.tls
+            self._tls = context.wrap_bio(self._tls_in, self._tls_out, server_hostname=self.server_name)
         self.state = CONNECTING
         self.connect_deadline = now + target.limits.connect_timeout
         target.connections += 1
@@ -249,14 +248,14 @@ class Connection:
             self._answer(responses, now)
             if spoilt and self.in_flight:
                 self._unreadable(data, now)
-        elif self._received - self.in_flight[0].received_before > self._answer_limit():
+        elif self._received - self.in_flight[0].received_before > self._answer_limit(self.in_flight[0]):
             self.fail("own_limit" if self._as_long(self.in_flight[0].exchange) else "malformed", now)
 
-    def _answer_limit(self) -> int:
-        """Bytes of the oldest answer that are read: far more than production's, where that is known."""
+    def _answer_limit(self, leg: Leg) -> int:
+        """Bytes of its answer that are read: far more than production's, where that is known."""
         most = self.target.answer_limit
-        production = self.in_flight[0].exchange.response
-        if production is None or not self.in_flight[0].exchange.answered:
+        production = leg.exchange.response
+        if production is None or not leg.exchange.answered:
             return most
         return min(most, max(FLOOD, FLOOD_TIMES * production.body_length))
 
@@ -319,11 +318,8 @@ class Connection:
         if not self.in_flight or self.in_flight[0].deadline > now:
             return
         leg, timeout = self.in_flight[0], self.target.limits.timeout
-        stalled = self._engine.stalls.within(leg.sent_at, now)
-        if stalled and leg.deadline < leg.sent_at + timeout + stalled:  # the answer may have come while we stood still
-            leg.deadline = leg.sent_at + timeout + stalled
-            if leg.deadline > now:
-                return
+        if not self._overdue(leg, now):
+            return
         if self._answers.in_time(leg, now, timeout):  # raw: production was silent as long itself
             leg.deadline = min(now + timeout, max(now, stream_ends(leg)))
             return
@@ -333,6 +329,13 @@ class Connection:
             self._answer((response,), now)
         if self.in_flight:
             self.fail("timeout", now)
+
+    def _overdue(self, leg: Leg, now: int) -> bool:
+        """It is late, and not because we stood still while its answer may have come."""
+        stalled = self._engine.stalls.within(leg.sent_at, now)
+        if stalled:
+            leg.deadline = max(leg.deadline, leg.sent_at + self.target.limits.timeout + stalled)
+        return leg.deadline <= now
 
     def _ended(self, now: int) -> None:
         """The shadow's FIN. Completes a close-delimited answer; what else is in flight was cut off."""

@@ -20,6 +20,7 @@ from shadowd.evidence.trial import Side
 from shadowd.ledger.budget import Budget
 from shadowd.protocols.content_digest import drop_body
 from shadowd.replay.connection import CLOSED, CONNECTING, HANDSHAKE, Connection
+from shadowd.replay.http2 import Http2Connection
 from shadowd.replay.lateness import Stalls
 from shadowd.replay.leg import Leg
 from shadowd.replay.target import IDLE_KEEP, SECOND, Target
@@ -390,7 +391,8 @@ class Engine:
         target = lane.target
         while (address := target.next_address(now)) is not None:
             try:
-                connection = Connection(self, target, lane, address, lane.raw, now)
+                kind = Http2Connection if lane.http2 else Connection
+                connection = kind(self, target, lane, address, lane.raw, now)
             except OSError as error:
                 lacking = error.errno in OWN_LIMITS
                 if not lacking or (error.errno == errno.EADDRNOTAVAIL and len(target.addresses) > 1):

@@ -13,6 +13,7 @@ cdef class Lane:
     cdef public object _engine
     cdef public bint finished
     cdef public object given_up
+    cdef public bint http2
     cdef public long long _opened_at
     cdef public bytes preamble
     cdef public object queue

@@ -72,6 +72,7 @@ class Lane:
         "connection",
         "finished",
         "given_up",
+        "http2",
         "preamble",
         "queue",
         "raw",
@@ -79,6 +80,8 @@ class Lane:
         "spread",
         "target",
     )
+
+    streams = False  # production's connection has streams: HTTP/2
 
     def __init__(
         self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"", auto: bool = False,
@@ -89,6 +92,7 @@ class Lane:
         self.raw = raw
         self.preamble = preamble
         self.server_name = server_name
+        self.http2 = target.speaks_http2(self.streams)
         self.auto = auto and not raw and not preamble
         self.queue: deque[Leg] = deque()
         self.connection: Connection | None = None
@@ -168,7 +172,7 @@ class Lane:
         """A connection for the head of the queue: an idle one, a new one, or none now."""
         target = self.target
         # a request that met a connection the shadow had closed goes to a new one: the others may be closed as well
-        while target.idle and not self.raw and not self.preamble and not self.queue[0].retried:
+        while target.idle and not self.http2 and not self.raw and not self.preamble and not self.queue[0].retried:
             connection = target.take_idle(self.server_name)
             if connection is None:
                 break

@@ -61,4 +61,4 @@ class Leg(Side):
 
     @property
     def encrypted(self) -> bool:
-        return self.target.scheme == "https"
+        return self.target.tls is not None

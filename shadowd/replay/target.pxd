@@ -28,6 +28,7 @@ cdef class Target:
     cdef public object _failures
     cdef public object host
     cdef public bytes host_header
+    cdef public bint http1_only
     cdef public dict idle
     cdef public object itself
     cdef public TargetLimits limits
@@ -35,6 +36,7 @@ cdef class Target:
     cdef public bint pinned
     cdef public object port
     cdef public LatencySketch production_latency
+    cdef public object protocol
     cdef public object _rated
     cdef public object _rated_at
     cdef public bint removed
@@ -50,6 +52,7 @@ cdef class Target:
     cdef public long long timed
     cdef public object tls
     cdef public object tls_error
+    cdef public object tls_streams
     cdef public object _tokens
     cdef public object _tokens_at
     cdef public long long _untimed

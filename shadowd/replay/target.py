@@ -94,12 +94,14 @@ class Target:
         "connections",
         "host",
         "host_header",
+        "http1_only",
         "idle",
         "itself",
         "limits",
         "pinned",
         "port",
         "production_latency",
+        "protocol",
         "removed",
         "resolve_error",
         "role",
@@ -112,6 +114,7 @@ class Target:
         "timed",
         "tls",
         "tls_error",
+        "tls_streams",
         "unwelcome",
         "url",
     )
@@ -138,9 +141,12 @@ class Target:
         self.tls = tls
         self.server_name = server_name or host  # its own
         self.pinned = False  # it is asked by its own name alone, whatever production's clients ask for
+        self.protocol = "auto"  # what is spoken to it: http1, http2, or what production speaks
+        self.http1_only = False  # asked for HTTP/2 or HTTP/1, it chose the latter
+        self.tls_streams: ssl.SSLContext | None = None  # the same as `tls`, which asks for HTTP/2 first
         self.unwelcome: set[str] = set()  # names for which it has no certificate
         shown = f"[{host}]" if ":" in host else host
-        default = {"http": 80, "https": 443}.get(scheme)
+        default = {"http": 80, "h2c": 80, "https": 443, "h2": 443}.get(scheme)
         self.host_header = (shown if port == default else f"{shown}:{port}").encode()
         self.addresses: list[Address] = []
         self.resolve_error = ""
@@ -200,6 +206,17 @@ class Target:
     def call(self, wanted: str = "", name: str = "") -> None:
         """How TLS to it begins: ``wanted`` is the operator's word for its name, ``name`` what the URL says."""
         self.server_name, self.pinned = wanted or name, bool(wanted)
+
+    def speak(self, protocol: str) -> None:
+        """What the operator wants spoken to it."""
+        if protocol != self.protocol:
+            self.protocol, self.http1_only = protocol, False
+
+    def speaks_http2(self, streams: bool) -> bool:
+        """Whether a connection to it is to be HTTP/2; ``streams``: production's is."""
+        if self.protocol == "http2" or self.scheme in ("h2", "h2c"):
+            return True
+        return streams and self.protocol != "http1" and not self.http1_only
 
     def name_for(self, asked: str) -> str:
         """By which name a connection asks (SNI), and whose its certificate must be: the one that production's client

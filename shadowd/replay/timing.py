@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from bisect import bisect_left
 from collections import deque
 
 #: Segments remembered a direction: a flood of small ones between two answers is nobody's latency.
@@ -64,6 +65,24 @@ class SegmentTimes:
             return None
         return begun - sent, ended - sent
 
+    def around(self, sent_end: int, first: int, last: int) -> tuple[int, int, int] | None:
+        """When the bytes before these three offsets passed (ns): of a connection whose answers come in any order, so
+        that nothing may be forgotten for one of them. None if not all was seen."""
+        sent = _look_up(self.departures, sent_end)
+        begun, ended = _look_up(self.arrivals, first), _look_up(self.arrivals, last)
+        if sent is None or begun is None or ended is None:
+            return None
+        return sent, begun, ended
+
+    def arrived(self, offset: int) -> int | None:
+        """When the byte before ``offset`` came."""
+        return _look_up(self.arrivals, offset)
+
+    def forget(self, sent: int, received: int) -> None:
+        """Nobody will ask for bytes that left before ``sent``, or came before ``received``."""
+        _time_at(self.departures, sent)
+        _time_at(self.arrivals, received)
+
     def pieces(self, first: int, last: int) -> list[tuple[int, int]]:
         """(stream offset after it, when it came) of every segment from the byte before ``first`` to the one before
         ``last``: to be asked before ``between``, which forgets them."""
@@ -86,6 +105,18 @@ class SegmentTimes:
             self._rtt = 0 if micros == 0xFFFFFFFF else micros * 1000
         self._measured += 1
         return self._rtt
+
+
+def _look_up(seen: deque[tuple[int, int]], offset: int) -> int | None:
+    """The same, and earlier times stay."""
+    at = bisect_left(seen, offset, key=_offset_of)
+    if at == len(seen) or (not at and len(seen) >= _REMEMBERED):
+        return None  # not seen, or forgotten for want of room
+    return seen[at][1]
+
+
+def _offset_of(segment: tuple[int, int]) -> int:
+    return segment[0]
 
 
 def _time_at(seen: deque[tuple[int, int]], offset: int) -> int | None:

@@ -28,7 +28,7 @@ from shadowd.policy.policy import Policy
 from shadowd.replay.target import Target
 from shadowd.runs.embedding import check_model
 from shadowd.service.crew import Crew
-from shadowd.worker.building import limits_of, make_filter, make_policy, make_target, run_by, tls_context
+from shadowd.worker.building import limits_of, make_filter, make_policy, make_target, run_by, tls_contexts
 from shadowd.worker.entry import Entry, wanted_by
 from shadowd.worker.filters import Filter
 
@@ -212,7 +212,8 @@ class Roster:
                 target = make_target(running, wanted, limits_of(spec))
                 self._crew.adopt(target)
             target.limits = limits_of(spec)
-            target.tls = contexts[wanted.url, wanted.role]
+            target.tls, target.tls_streams = contexts[wanted.url, wanted.role]
+            target.speak(wanted.to_protocol)
             target.call(wanted.server_name or "", wanted.host)
             target.role = wanted.role
             kept.append(target)
@@ -223,7 +224,7 @@ class Roster:
             self._crew.drop(target)
             running.account.targets.remove(target.account)
 
-    def _contexts(self, spec: FilterSpec) -> dict[tuple[str, str], ssl.SSLContext | None]:
+    def _contexts(self, spec: FilterSpec) -> dict[tuple[str, str], tuple[ssl.SSLContext | None, ssl.SSLContext | None]]:
         """Of every target by its URL and role. Where nothing but the file went away since, what was loaded stays in
         use: a filter can be paused without its certificates."""
         entry = self.entries.get(spec.name)
@@ -232,12 +233,12 @@ class Roster:
         contexts = {}
         for wanted in spec.targets:
             try:
-                contexts[wanted.url, wanted.role] = tls_context(wanted)
+                contexts[wanted.url, wanted.role] = tls_contexts(wanted)
             except UsageError:
                 if entry is None or wanted not in entry.spec.targets:
                     raise
                 contexts[wanted.url, wanted.role] = next(
-                    target.tls
+                    (target.tls, target.tls_streams)
                     for target in entry.filter.targets
                     if (target.url, target.role) == (wanted.url, wanted.role)
                 )

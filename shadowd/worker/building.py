@@ -6,6 +6,7 @@ import ssl
 from typing import Any
 
 from shadowd.config.document import FilterSpec, TargetSpec
+from shadowd.config.target import TLS_SCHEMES
 from shadowd.errors import UsageError
 from shadowd.policy.jsonedit import JsonEdit
 from shadowd.policy.policy import Policy, loop_value
@@ -76,9 +77,14 @@ def limits_of(spec: FilterSpec) -> TargetLimits:
     )
 
 
-def tls_context(wanted: TargetSpec) -> ssl.SSLContext | None:
-    """Verification is on unless the operator turned it off."""
-    if wanted.scheme != "https":
+def tls_contexts(wanted: TargetSpec) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """``Target.tls`` and ``Target.tls_streams``."""
+    return _tls_context(wanted, False), _tls_context(wanted, True)
+
+
+def _tls_context(wanted: TargetSpec, streams: bool) -> ssl.SSLContext | None:
+    """Verification is on unless the operator turned it off. ``streams``: HTTP/2 is asked for, if it can be had."""
+    if wanted.scheme not in TLS_SCHEMES:
         return None
     try:
         context = ssl.create_default_context(cafile=wanted.ca)
@@ -88,6 +94,8 @@ def tls_context(wanted: TargetSpec) -> ssl.SSLContext | None:
         raise UsageError(
             f"{wanted.url}: a certificate file cannot be used: {error}", "give readable PEM files"
         ) from None
+    http1 = [] if wanted.scheme == "h2" else ["http/1.1"]
+    context.set_alpn_protocols(["h2", *http1] if streams else ["http/1.1"])
     if wanted.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -4,6 +4,8 @@ from shadowd.tls.session cimport PlainSink
 from shadowd.worker.group cimport Group
 
 cdef class Conversation(PlainSink):
+    cdef public object _ahead
+    cdef public object _ahead_time
     cdef public object _charge
     cdef public object client
     cdef public unsigned long long filters

@@ -13,6 +13,7 @@ from shadowd.ledger.budget import Charge
 from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.detect import identify, speaks_http2
 from shadowd.protocols.http1 import Http1Codec
+from shadowd.protocols.http2 import Http2Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
 from shadowd.replay.target import Target
@@ -34,6 +35,8 @@ class Conversation(PlainSink):
     """See the module's head."""
 
     __slots__ = (
+        "_ahead",
+        "_ahead_time",
         "_charge",
         "_flow",
         "_given_up",
@@ -64,6 +67,8 @@ class Conversation(PlainSink):
         self._members = outer.filters_of(filters)
         self._groups: dict[str, Group] = {}
         self._opening = bytearray()
+        self._ahead = b""  # what an HTTP/2 server said before the client's first bytes
+        self._ahead_time = 0
         self._charge = Charge(outer.engine.budget)
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
@@ -97,9 +102,12 @@ class Conversation(PlainSink):
                     return
                 if self._flow.spoke_unseen:
                     self._miss_opening()
+                elif not self._opening and (self._ahead or speaks_http2(data)) and len(self._ahead) < OPENING_LIMIT:
+                    self._ahead, self._ahead_time = self._ahead + data, time
+                    self._charge.hold(len(self._ahead))
+                    return
                 else:
-                    # the server speaks first: no HTTP/1
-                    self._settle_kind("http2" if speaks_http2(data) else "other")
+                    self._settle_kind("other")  # the server speaks first: no HTTP
                     if self._opening:
                         self._release_opening(time)
             if not self._groups:
@@ -126,7 +134,7 @@ class Conversation(PlainSink):
 
     def eof(self, direction: int, time: int) -> None:
         try:
-            if not self._kind and self._opening:
+            if not self._kind and (self._opening or self._ahead):
                 self._settle_kind("other")
                 self._release_opening(time)
             for group in self._groups.values():
@@ -152,7 +160,7 @@ class Conversation(PlainSink):
             member.older -= 1
         self._older = []
         try:
-            if not self._kind and self._opening:
+            if not self._kind and (self._opening or self._ahead):
                 self._settle_kind("other")
                 self._release_opening(time)
             for group in self._groups.values():
@@ -176,10 +184,7 @@ class Conversation(PlainSink):
         if self._kind in _UNREAD:
             return
         groups, self._groups, self._kind, self._only = self._groups, {}, "unreadable", None
-        if self._opening:
-            self._outer.discarded(reason, len(self._opening))
-            self._opening = bytearray()
-            self._charge.hold(0)
+        self._drop_opening(reason)
         for member in self._members:
             if not member.decrypts:
                 continue
@@ -192,6 +197,13 @@ class Conversation(PlainSink):
         for group in groups.values():
             group.end(self._outer.now)
 
+    def _drop_opening(self, reason: str) -> None:
+        held = len(self._opening) + len(self._ahead)
+        if held:
+            self._outer.discarded(reason, held)
+            self._opening, self._ahead = bytearray(), b""
+            self._charge.hold(0)
+
     def _came_too_late(self, member: Filter) -> None:
         member.account.lose("tls_midstream")
         member.older += 1
@@ -203,11 +215,9 @@ class Conversation(PlainSink):
     def _miss_opening(self) -> None:
         """The first bytes are gone: as if seen from the middle."""
         self._midstream = True
-        if self._opening:
-            self._start = (self._start[0] + len(self._opening), 0)
-            self._outer.discarded("gap", len(self._opening))
-            self._opening = bytearray()
-            self._charge.hold(0)
+        if self._opening or self._ahead:
+            self._start = (self._start[0] + len(self._opening), len(self._ahead))
+            self._drop_opening("gap")
         self._settle_kind("http")
 
     # --- what the flow speaks -----------------------------------------------------------------------------------------
@@ -259,24 +269,29 @@ class Conversation(PlainSink):
         data = bytes(self._opening)
         self._opening = bytearray()
         self._charge.hold(0)
+        if not data:
+            return
         for group in self._groups.values():
             group.codec.client_data(data, time)
         if not self._groups:
             self._outer.discarded("filtered", len(data))
 
     def _settle_kind(self, kind: str) -> None:
-        self._kind = kind
+        ahead, self._ahead = self._ahead, b""
+        self._kind = "other" if ahead and kind != "http2" else kind
         for member in self._members:
             self._join(member)
+        if ahead:
+            for group in self._groups.values():
+                group.codec.server_data(ahead, self._ahead_time)
+            if not self._groups:
+                self._outer.discarded("filtered", len(ahead))
 
     def multipath(self) -> None:
         """Both ends agreed on MPTCP: this is one subflow of several, so nothing in it can be trusted to be whole."""
         if self._kind not in _UNREAD:
             self._kind = "mptcp"
-            if self._opening:
-                self._outer.discarded("mptcp", len(self._opening))
-                self._opening = bytearray()
-                self._charge.hold(0)
+            self._drop_opening("mptcp")
             groups, self._groups, self._only = self._groups, {}, None
             for group in groups.values():
                 group.end(self._outer.now)
@@ -302,9 +317,10 @@ class Conversation(PlainSink):
         group = self._groups.get(mode)
         if group is None:
             draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
+            make = self._make_http2 if mode == "http2" else self._make_raw if raw else self._make_http
             group = Group(
                 self._outer,
-                self._make_raw if raw else self._make_http,
+                make,
                 raw,
                 self._preamble,
                 draw,
@@ -323,6 +339,12 @@ class Conversation(PlainSink):
             sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget
         )
 
+    def _make_http2(self, sink: CodecSink) -> Codec:
+        limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
+        return Http2Codec(
+            sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget
+        )
+
     def _make_raw(self, sink: CodecSink) -> Codec:
         limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
         return RawCodec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget)
@@ -333,10 +355,7 @@ class Conversation(PlainSink):
         if self._kind == "fault":
             return
         groups, self._groups, self._kind, self._only = self._groups, {}, "fault", None
-        if self._opening:
-            self._outer.discarded("fault", len(self._opening))
-            self._opening = bytearray()
-            self._charge.hold(0)
+        self._drop_opening("fault")
         for member in self._members:
             member.account.lose("fault")
         for group in groups.values():

@@ -7,6 +7,7 @@ from shadowd.ledger.ledger import FilterAccount
 from shadowd.policy.policy import Policy
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
+from shadowd.replay.streams import StreamLane
 from shadowd.replay.target import Target
 
 #: Of one filter with ``--order none``, where clients may ask for any name; beyond it targets are asked by their own.
@@ -66,18 +67,22 @@ class Filter:
         """For a flow whose first client bytes are of ``kind``: (codec, "") or ("", reason to filter the flow)."""
         if self.protocol == "raw":
             return "raw", ""
-        if kind == "http":
-            return "http", ""
+        if kind in ("http", "http2"):
+            return kind, ""
         if kind == "tls":
             return "", "encrypted"
-        if kind == "http2":
-            return "", "http2"
         if self.protocol == "auto" and self.allow_writes and any(target.scheme == "tcp" for target in self.targets):
             return "raw", ""
         return "", "not_http"
 
-    def lane(self, target: Target, engine: Engine, raw: bool, preamble: bytes, server_name: str = "") -> Lane | Pool:
-        """Where a flow's requests for ``target`` go. ``server_name``: whom its client asked for, by TLS."""
+    def lane(
+        self, target: Target, engine: Engine, raw: bool, preamble: bytes, server_name: str = "", streams: bool = False
+    ) -> Lane | Pool:
+        """Where a flow's requests for ``target`` go. ``server_name``: whom its client asked for, by TLS; ``streams``:
+        it is HTTP/2, where order is nobody's wish."""
+        if streams:
+            forwarded = preamble if self.forward_proxy_header else b""
+            return StreamLane(engine, target, preamble=forwarded, server_name=server_name)
         if self.order != "none" or raw:
             forwarded = preamble if self.forward_proxy_header else b""
             return Lane(engine, target, raw, forwarded, auto=self.order == "auto", server_name=server_name)

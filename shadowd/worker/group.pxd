@@ -22,6 +22,7 @@ cdef class Group:
     cdef public list participants
     cdef public bytes _preamble
     cdef public bint _raw
+    cdef public bint _streams
     @cython.locals(engine=Engine, participant=Participant, chosen=Filter, account=FilterAccount, reason=str, lanes=list, now='long long')
     cpdef request(self, Exchange exchange)
     @cython.locals(chosen=Filter, lanes=list, trial=Trial, side=Side)

@@ -10,6 +10,7 @@ from shadowd.evidence.trial import Side, Trial
 from shadowd.exchange.exchange import Exchange
 from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.http1 import Http1Codec
+from shadowd.protocols.http2 import Http2Codec
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.leg import Leg
@@ -47,7 +48,18 @@ class Participant:
 class Group:
     """The filters of a flow that share a codec: its ``CodecSink``."""
 
-    __slots__ = ("_draw", "_flow", "_on_fault", "_outer", "_preamble", "_raw", "codec", "http", "participants")
+    __slots__ = (
+        "_draw",
+        "_flow",
+        "_on_fault",
+        "_outer",
+        "_preamble",
+        "_raw",
+        "_streams",
+        "codec",
+        "http",
+        "participants",
+    )
 
     def __init__(
         self, outer: Surroundings, make: Callable[[CodecSink], Codec], raw: bool, preamble: bytes, draw: int,
@@ -61,6 +73,7 @@ class Group:
         self._preamble = preamble
         self.participants: list[Participant] = []
         self.codec = make(self)
+        self._streams = isinstance(self.codec, Http2Codec)
         self.http = self.codec if isinstance(self.codec, Http1Codec) else None  # the common case
 
     def request(self, exchange: Exchange) -> None:
@@ -155,7 +168,7 @@ class Group:
                     lane.given_up = "before_target"
 
     def _lane(self, chosen: Filter, target: Target) -> Lane | Pool:
-        return chosen.lane(target, self._outer.engine, self._raw, self._preamble, self._flow.server_name)
+        return chosen.lane(target, self._outer.engine, self._raw, self._preamble, self._flow.server_name, self._streams)
 
     def response(self, exchange: Exchange) -> None:
         exchange.answered = True

@@ -19,8 +19,8 @@ from shadowd.ledger.ledger import FAILED, SHED
 TRIAL, WRITE, WRITTEN = "trial", "write", "written"
 
 _INT, _BYTES, _BOOL = int, bytes, bool
-_REQUEST = (_BYTES, _BYTES, _BYTES, _BYTES, _INT, _INT, _INT, _INT)
-_RESPONSE = (_INT, _BYTES, _INT, _BYTES, _INT, _INT, _INT, _INT, _BOOL, _BOOL)
+_REQUEST = (_BYTES, _BYTES, _BYTES, _BYTES, _BYTES, _INT, _INT, _INT, _INT)
+_RESPONSE = (_INT, _BYTES, _INT, _BYTES, _INT, _INT, _INT, _INT, _BOOL, _BOOL, _BYTES)
 _SIDE = (str, str, _INT, _INT, _INT, _BOOL, _BYTES, _BOOL)
 _ENDS = ("", "reset", "truncated")  # of production's answer
 _LONGEST = 1 << 62  # of times and offsets: sums of two stay within 64 bits
@@ -75,8 +75,8 @@ def report_of_answer(exchange: Exchange, run: int) -> list[Any]:
 
 def _request(request: Request) -> list[Any]:
     return [
-        request.method, request.target, request.head, request.body, request.begin, request.end, request.started,
-        request.ended,
+        request.method, request.target, request.head, request.body, request.trailers, request.begin, request.end,
+        request.started, request.ended,
     ]  # fmt: skip
 
 
@@ -87,7 +87,8 @@ def _response(response: Response | None, same: bytes | None) -> list[Any] | None
     body = None if same is not None and response.body == same else response.body
     return [
         response.status, response.head, response.body_length, response.digest, response.begin, response.end,
-        response.first_byte, response.last_byte, response.loose, response.open, body, response.marks,
+        response.first_byte, response.last_byte, response.loose, response.open, response.trailers, body,
+        response.marks,
     ]  # fmt: skip
 
 
@@ -151,23 +152,25 @@ def _exchange(request: Any, response: Any, body: bytes) -> Exchange:
 
 
 def _read_request(told: Any) -> Request:
-    if type(told) is not list or tuple(map(type, told)) != _REQUEST or not _in_bounds(told[4:]):
+    if type(told) is not list or tuple(map(type, told)) != _REQUEST or not _in_bounds(told[5:]):
         raise ReportError("no request")
-    return Request(*told)
+    request = Request(*told[:4], *told[5:])
+    request.trailers = told[4]
+    return request
 
 
 def _read_response(told: Any, same: bytes) -> Response | None:
     if told is None:
         return None
-    if type(told) is not list or len(told) != 12 or tuple(map(type, told[:10])) != _RESPONSE:
+    if type(told) is not list or len(told) != 13 or tuple(map(type, told[:11])) != _RESPONSE:
         raise ReportError("no response")
-    status, head, length, digest, begin, end, first, last, loose, still_open, body, marks = told
+    status, head, length, digest, begin, end, first, last, loose, still_open, trailers, body, marks = told
     if not 0 <= status <= 999 or not _in_bounds((length, begin, end, first, last)):
         raise ReportError("no status, or no time")
     response = Response(status, head, begin, first)
     response.body = same if body is None else _body(body)
     response.body_length, response.digest, response.end, response.last_byte = length, digest, end, last
-    response.loose, response.open = loose, still_open
+    response.loose, response.open, response.trailers = loose, still_open, trailers
     response.marks = None if marks is None else _marks(marks)
     return response
 

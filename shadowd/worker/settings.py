@@ -18,7 +18,7 @@ from shadowd.evidence.examiner import asks_twice
 from shadowd.exchange.exchange import Request
 from shadowd.replay.target import Target
 from shadowd.worker.accounts import Counts, filter_counts, target_counts, told
-from shadowd.worker.building import limits_of, make_filter, make_policy, make_target, run_by, tls_context
+from shadowd.worker.building import limits_of, make_filter, make_policy, make_target, run_by, tls_contexts
 from shadowd.worker.filters import Filter
 from shadowd.worker.page import BUSY, USES, Page
 from shadowd.worker.pump import Pump
@@ -145,11 +145,12 @@ class InForce:
                 self._pump.engine.targets.append(target)
             target.limits = limits_of(spec)
             target.call(wanted.server_name or "", wanted.host)
+            target.speak(wanted.to_protocol)
             target.role = wanted.role
             place = f"certificates of {target.url}"
             self.problems.pop(place, None)
             try:
-                target.tls = tls_context(wanted)
+                target.tls, target.tls_streams = tls_contexts(wanted)
             except ShadowdError as error:  # a file went away since the filter was added: what was loaded stays in use
                 if target.tls is None:
                     self.problems[place] = str(error)

@@ -183,14 +183,17 @@ def test_why_nothing_is_mirrored(daemon: Daemon, server: Server, shadow: Server)
     daemon.call("filter.rm", name="why")
 
 
-def test_what_is_encrypted_or_http2_or_not_there(daemon: Daemon, server: Server, shadow: Server) -> None:
+def test_what_is_encrypted_or_unreadable_or_not_there(daemon: Daemon, server: Server, shadow: Server) -> None:
     daemon.add("how", server.port, shadow.url)
-    for opening in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+    for opening in (
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
+    ):
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(opening)
     daemon.settled("how", lambda ledger: ledger["seen"] >= 2)
     _, found = asked(daemon.socket, "--filter", "how")
-    assert {"filtered_encrypted", "filtered_http2"} <= set(found)
+    assert {"filtered_encrypted", "filtered_unparsable"} <= set(found)
     daemon.call("filter.rm", name="how")
 
     daemon.call("filter.add", spec={"name": "gone", "process": "no-such-service", "to": shadow.url})

@@ -268,15 +268,16 @@ def test_gnutls(tmp_path: Path, certificate: Certificate, shadow: Server, versio
         assert sorted(asked) == sorted(told)
 
 
-def test_grpc_is_read_as_far_as_http_2_is(tmp_path: Path, certificate: Certificate, shadow: Server) -> None:
+def test_grpc_is_mirrored(tmp_path: Path, certificate: Certificate, shadow: Server) -> None:
     """Its library is statically linked and stripped; a wrong plaintext would not begin as HTTP/2 does."""
     made = TlsProgram(tmp_path / "server", certificate, "1.3")
     with serving(servers.grpcio, made), running(tmp_path / "d") as daemon:
-        daemon.add("shop", made.port, shadow.url, methods="any", tls="decrypt")
+        daemon.add("shop", made.port, shadow.url, methods="any", tls="decrypt", to_protocol="http1")
         for _ in range(3):
             subprocess.run([*servers.grpcio(made), "call", "20"], check=True, timeout=60, capture_output=True)
         assert len(made.requests) == 60
-        ledger = daemon.settled("shop", lambda found: found["seen"] >= 3)
-        assert ledger["filtered"] == {"http2": 3}
+        ledger = daemon.settled("shop", lambda found: found["targets"][0]["mirrored"] == 60)
+        assert not ledger["filtered"]
         assert not ledger["lost"]
-        assert shadow.requests == []
+        assert len(shadow.requests) == 60
+        assert all(b"application/grpc" in request for request in shadow.requests)

@@ -155,7 +155,7 @@ def test_a_view_shows_only_what_happened() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "word"),
-    [("encrypted", "TLS"), ("http2", "HTTP/2"), ("not_http", "do not speak HTTP"), ("method", "filtered by method")],
+    [("encrypted", "TLS"), ("not_http", "do not speak HTTP"), ("method", "filtered by method")],
 )
 def test_words_for_what_people_ask(reason: str, word: str) -> None:
     account = FilterAccount("shop")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from shadowd.policy.policy import Policy
-from shadowd.protocols.detect import HTTP2_PREFACE
 from shadowd.replay.target import Target
 from shadowd.stream.flow import FlowSink
 from shadowd.worker.filters import Filter
@@ -155,7 +154,6 @@ def test_a_flow_seen_from_the_middle_whose_first_byte_was_lost(host: Host, shado
     ("opening", "reason"),
     [
         (HELLO, "encrypted"),
-        (HTTP2_PREFACE + b"\0" * 30, "http2"),
         (b"SSH-2.0-x\r\n", "not_http"),
         (b"\0\1", "not_http"),
     ],

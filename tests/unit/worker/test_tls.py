@@ -10,6 +10,8 @@ import pytest
 
 from shadowd.policy.policy import Policy
 from shadowd.protocols.detect import HTTP2_PREFACE, tls_start
+from shadowd.protocols.hpack import encode
+from shadowd.protocols.http2_frames import header_block, settings
 from shadowd.replay.target import Target
 from shadowd.stream.flow import Flow, FlowSink
 from shadowd.tls.keyring import KeyLines, Keyring
@@ -215,13 +217,14 @@ def test_a_proxy_header_stands_before_tls(
     assert host.discards["proxy_header"] == len(header)
 
 
-def test_http2_inside_is_filtered(host: TlsHost, target: Target, contexts: Callable[..., Contexts]) -> None:
+def test_http2_inside_is_read(host: TlsHost, target: Target, contexts: Callable[..., Contexts]) -> None:
     made = contexts()
     sealed = Sealed(host, made)
     host.tell(made.keys())
-    sealed.client(HTTP2_PREFACE + bytes(50)).server(bytes(40))
-    assert host.terms(host.filter) == {"seen": 1, "filtered http2": 1}
-    assert host.discards["filtered"] == len(HTTP2_PREFACE) + 90
+    headers = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/inside"), (b":authority", b"shop")]
+    opening = HTTP2_PREFACE + settings({}) + header_block(1, encode(headers), end=True)
+    sealed.client(opening).server(settings({}) + header_block(1, encode([(b":status", b"204")]), end=True))
+    assert host.terms(host.filter)["seen"] == 1
 
 
 def test_raw_is_raw_of_the_plaintext(host: TlsHost, contexts: Callable[..., Contexts]) -> None:

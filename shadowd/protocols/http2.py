@@ -1,0 +1,499 @@
+"""HTTP/2 on one flow, read by somebody who says nothing: streams become exchanges (sans-IO; RFC 9113).
+
+Each direction is cut into frames, and *every* header block goes through the direction's HPACK decoder in the order of
+the capture, also those of streams that nobody wants, of trailers and of promises: one that is missed makes the rest
+unreadable. So a direction has two states:
+
+==========  ===================================================  ===================================================
+direction   what its bytes do                                    leaves it
+==========  ===================================================  ===================================================
+``READ``    are frames                                           a hole that is not within DATA, a frame or a block
+                                                                 that cannot be, the end → DONE
+``DONE``    are discarded                                        never: there is no place to start again
+==========  ===================================================  ===================================================
+
+The states of a stream are in ``http2_streams``. Heads are handed on in HTTP/1 form (``http2_heads``).
+
+*Causality.* Answers end out of order, so each gets a ``rank`` when production's client has acknowledged its last byte,
+and a request's ``after`` is how many had one when its first byte was sent.
+
+Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending. Reasons: ``http2_control`` (SETTINGS,
+PING, windows, priorities, resets, what follows the end of a stream), ``http2_push``, ``interim``, ``upgraded``
+(CONNECT, also extended), ``cancelled``, ``goaway``, and those of HTTP/1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import cast
+
+from shadowd.exchange.exchange import UNRANKED, Exchange, Response
+from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
+from shadowd.protocols.base import CodecSink, FlowView
+from shadowd.protocols.hpack import HpackError
+from shadowd.protocols.http1_reader import MAX_BODY
+from shadowd.protocols.http2_frames import (
+    CONTINUATION,
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    NO_ERROR,
+    PUSH_PROMISE,
+    REFUSED_STREAM,
+    RST_STREAM,
+    Frame,
+    FrameError,
+)  # fmt: skip
+from shadowd.protocols.http2_heads import (
+    HeadError,
+    request_head_untrusted,
+    response_head_untrusted,
+    trailer_lines_untrusted,
+)  # fmt: skip
+from shadowd.protocols.http2_side import CLIENT, SERVER, Block, Side
+from shadowd.protocols.http2_streams import COMING, LEFT, NONE, TOLD, Stream
+
+#: Streams that are open at once: servers allow 100 (nginx 128, Envoy 100 to 1,000), some (gRPC) any number.
+MAX_STREAMS = 2048
+#: What an open stream costs beside its bytes.
+_STREAM_BYTES = 512
+_BLOCKS = frozenset({HEADERS, CONTINUATION, PUSH_PROMISE})
+
+
+class Http2Codec:
+    """A ``Codec``. ``midstream``: the flow was first seen in its middle, where nothing can be read: an index of HPACK
+    may name what was said before. ``body_limit``: bytes kept of an answer's body; ``max_body``: a request whose body
+    is longer is ``lost("too_large")``; ``start``: offsets of the first bytes."""
+
+    __slots__ = (
+        "_body_limit", "_charge", "_client", "_ends", "_eof", "_flow", "_held", "_index", "_latest",
+        "_max_body", "_ranked", "_server", "_sink", "_streams", "_waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self, sink: CodecSink, flow: FlowView, midstream: bool = False, body_limit: int = 0, max_body: int = MAX_BODY,
+        start: tuple[int, int] = (0, 0), budget: Budget = UNBOUNDED,
+    ) -> None:  # fmt: skip
+        self._sink = sink
+        self._flow = flow
+        self._body_limit = body_limit
+        self._max_body = max_body
+        self._charge = Charge(budget)
+        self._client, self._server = Side(CLIENT, start[0]), Side(SERVER, start[1])
+        self._streams: dict[int, Stream] = {}
+        self._latest = 0  # the highest number of a stream that the client opened
+        self._index = 0
+        self._held = 0  # bytes kept of requests and answers that are not whole
+        self._waiting = [0, 0]  # bytes of each direction that belong to streams and that nobody was told of
+        self._ends: deque[tuple[int, Exchange]] = deque()  # whole answers that the client has not acknowledged
+        self._ranked = 0  # how many it has
+        self._eof = False
+        if midstream:
+            self._client.reason = self._server.reason = "midstream"
+            sink.lost("midstream")
+
+    @property
+    def client_pending(self) -> int:
+        """Client bytes in no exchange yet and not discarded."""
+        return self._client.pending + self._waiting[CLIENT]
+
+    @property
+    def server_pending(self) -> int:
+        """Server bytes in no exchange yet and not discarded."""
+        return self._server.pending + self._waiting[SERVER]
+
+    # --- bytes --------------------------------------------------------------------------------------------------------
+
+    def client_data(self, data: bytes, time: int) -> None:
+        ends = self._ends
+        if ends:
+            acked = self._flow.client_acked
+            while ends and ends[0][0] <= acked:
+                ends.popleft()[1].rank = self._ranked
+                self._ranked += 1
+        self._feed(self._client, data, time)
+
+    def server_data(self, data: bytes, time: int) -> None:
+        self._feed(self._server, data, time)
+
+    def _feed(self, side: Side, data: bytes, time: int) -> None:
+        if side.reason:
+            self._sink.discarded(side.reason, len(data))
+            return
+        try:
+            frames = side.reader.feed_untrusted(data)
+        except FrameError:
+            frames = []
+        for frame in frames:
+            self._frame(side, frame, time)
+        if side.reader.error is not None:
+            self._lose_side(side, "unparsable")
+        self._hold()
+
+    def _hold(self) -> None:
+        pending = self._client.pending + self._server.pending
+        self._charge.hold(self._held + pending + _STREAM_BYTES * len(self._streams))
+
+    def client_gap(self, length: int, time: int) -> None:
+        self._gap(self._client, length, time)
+
+    def server_gap(self, length: int, time: int) -> None:
+        self._gap(self._server, length, time)
+
+    def _gap(self, side: Side, length: int, time: int) -> None:
+        if side.reason:
+            return
+        reader = side.reader
+        if length > reader.content_left:
+            self._lose_side(side, "gap")
+            return
+        counted = reader.lose_content(length)
+        stream = self._streams.get(reader.stream)
+        if stream is None:
+            self._sink.discarded("http2_control", counted)
+            return
+        self._count(stream, side.direction, counted)
+        if side.direction == CLIENT:
+            if stream.request == COMING:
+                self._sink.lost("gap")
+                self._leave(stream, "gap")
+        else:
+            self._spoil(stream)
+        self._forget(stream)
+
+    def urgent(self, direction: int) -> None:
+        """A byte was taken out: nothing behind it can be trusted to be frames."""
+        side = self._server if direction else self._client
+        if not side.reason:
+            self._lose_side(side, "urgent")
+
+    def client_eof(self, time: int) -> None:
+        if not self._client.reason:
+            self._lose_side(self._client, "truncated", quiet=True)
+
+    def server_eof(self, time: int) -> None:
+        self._eof = True
+        if not self._server.reason:
+            self._lose_side(self._server, "truncated")
+
+    def closed(self, time: int) -> None:
+        if not self._client.reason:
+            self._lose_side(self._client, "truncated", quiet=True)
+        if not self._server.reason:
+            self._lose_side(self._server, "truncated")
+        for stream in list(self._streams.values()):
+            if stream.request == COMING:
+                self._leave(stream, "truncated")
+            self._spoil(stream)
+        self._streams.clear()
+        self._hold()
+
+    def close_book(self, exchange: Exchange) -> None:
+        """Take what has come of a streamed answer that goes on; the rest is discarded."""
+        for stream in self._streams.values():
+            if stream.exchange is exchange and stream.response == COMING and stream.marks is not None:
+                assert stream.answer is not None
+                stream.answer.open = True
+                self._end_answer(stream, stream.answer.last_byte, -1)
+                stream.reason = "open"
+                break
+
+    # --- a direction ends ---------------------------------------------------------------------------------------------
+
+    def _lose_side(self, side: Side, reason: str, quiet: bool = False) -> None:
+        """Nothing more of it can be read. ``quiet``: nothing is known to be missing unless a request is."""
+        pending = side.end(reason)
+        if pending:
+            self._sink.discarded(reason, pending)
+        counted = quiet
+        for stream in list(self._streams.values()):
+            if side.direction == CLIENT:
+                if stream.request == COMING:
+                    counted = True
+                    self._tell_lost(reason)
+                    self._leave(stream, reason)
+            elif stream.response in (NONE, COMING):
+                if self._eof and reason == "truncated":  # production's own failure, unlike an end we only assume
+                    stream.failure = "truncated" if stream.response == COMING else "reset"
+                self._spoil(stream)
+            self._forget(stream)
+        if side.direction == CLIENT and not counted:
+            self._tell_lost(reason)
+
+    def _tell_lost(self, reason: str) -> None:
+        if reason == "unparsable":
+            self._sink.filtered(reason)
+        else:
+            self._sink.lost(reason)
+
+    # --- a stream's ends ----------------------------------------------------------------------------------------------
+
+    def _leave(self, stream: Stream, reason: str) -> None:
+        """It is no exchange: what it was counted as has been told."""
+        stream.request, stream.reason = LEFT, reason
+        self._release(stream, CLIENT, reason)
+        self._held -= len(stream.body)
+        stream.body = bytearray()
+        if stream.response != LEFT:
+            self._drop_answer(stream, reason)
+
+    def _release(self, stream: Stream, direction: int, reason: str) -> None:
+        """Its bytes of one direction are nobody's."""
+        size = stream.answered_size if direction else stream.size
+        if size:
+            self._waiting[direction] -= size
+            self._sink.discarded(reason, size)
+            if direction:
+                stream.answered_size = 0
+            else:
+                stream.size = 0
+
+    def _drop_answer(self, stream: Stream, reason: str) -> None:
+        self._release(stream, SERVER, reason)
+        self._held -= stream.kept
+        stream.drop_answer()
+
+    def _spoil(self, stream: Stream) -> None:
+        """Production's answer will never be known whole."""
+        if stream.response in (TOLD, LEFT):
+            return
+        stream.response = LEFT
+        self._drop_answer(stream, stream.reason or "truncated")
+        exchange = stream.exchange
+        if exchange is not None:
+            exchange.failure = stream.failure
+            exchange.uncomparable = True
+            self._sink.response(exchange)
+
+    def _forget(self, stream: Stream) -> None:
+        if stream.request in (TOLD, LEFT) and stream.response in (TOLD, LEFT):
+            self._streams.pop(stream.number, None)
+
+    def _count(self, stream: Stream, direction: int, size: int) -> None:
+        """Bytes of a frame that belongs to it."""
+        own = stream.response if direction else stream.request
+        if own in (TOLD, LEFT) or stream.request == LEFT:
+            self._sink.discarded(stream.reason or "http2_control", size)
+        elif direction:
+            stream.answered_size += size
+            self._waiting[SERVER] += size
+        else:
+            stream.size += size
+            self._waiting[CLIENT] += size
+
+    # --- frames -------------------------------------------------------------------------------------------------------
+
+    def _frame(self, side: Side, frame: Frame, time: int) -> None:
+        if side.reason:  # since the frame before
+            self._sink.discarded(side.reason, frame.size)
+        elif frame.kind == DATA:
+            self._data(side, frame, time)
+        elif frame.kind in _BLOCKS:
+            try:
+                block = side.block_untrusted(frame, time)
+            except HpackError:
+                self._lose_side(side, "unparsable")
+            else:
+                if block is not None:
+                    self._block(side, block, time)
+        else:
+            self._control(side, frame)
+
+    def _control(self, side: Side, frame: Frame) -> None:
+        self._sink.discarded("http2_control", frame.size)
+        payload = frame.payload
+        if frame.kind == RST_STREAM:
+            stream = self._streams.get(frame.stream)
+            if stream is not None:
+                self._reset(stream, side.direction, int.from_bytes(payload, "big"))
+        elif frame.kind == GOAWAY and side.direction == SERVER and len(payload) >= 8:
+            last = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
+            for stream in [one for one in self._streams.values() if one.number > last and one.response == NONE]:
+                self._refuse(stream, "goaway")
+
+    def _refuse(self, stream: Stream, reason: str) -> None:
+        """Production has not looked at it: its client asks again, elsewhere."""
+        if stream.request == COMING:
+            self._sink.filtered(reason)
+            self._leave(stream, reason)
+            stream.response = LEFT
+        else:
+            self._spoil(stream)
+        self._streams.pop(stream.number, None)
+
+    def _reset(self, stream: Stream, direction: int, code: int) -> None:
+        if direction == CLIENT:  # it does not want the answer any more
+            if stream.request == COMING:
+                self._leave_filtered(stream, "cancelled")
+            self._spoil(stream)
+        elif code == REFUSED_STREAM and stream.response == NONE:
+            self._refuse(stream, "goaway")
+            return
+        else:
+            if stream.response in (NONE, COMING):
+                stream.failure = "truncated" if stream.response == COMING else "reset"
+            if stream.request == COMING:
+                if code == NO_ERROR:  # it has answered, and does not read on: RFC 9113 §8.1
+                    self._sink.lost("truncated")
+                    self._leave(stream, "truncated")
+                else:
+                    self._leave_filtered(stream, "cancelled")
+            self._spoil(stream)
+        self._streams.pop(stream.number, None)
+
+    def _block(self, side: Side, block: Block, time: int) -> None:
+        if block.promise or block.stream % 2 == 0:
+            self._sink.discarded("http2_push", block.size)
+            return
+        stream = self._streams.get(block.stream)
+        if stream is not None:
+            if side.direction == CLIENT:
+                self._count(stream, CLIENT, block.size)
+                if stream.request == COMING:
+                    self._trailers(stream, block, time)
+            else:
+                self._answer_block(stream, block, time)
+        elif side.direction == CLIENT and block.stream > self._latest:
+            self._begin(block, time)
+        else:  # what follows the end of a stream
+            self._sink.discarded("http2_control", block.size)
+
+    # --- the client's direction ---------------------------------------------------------------------------------------
+
+    def _begin(self, block: Block, time: int) -> None:
+        """A request's head."""
+        number = self._latest = block.stream
+        if len(self._streams) >= MAX_STREAMS or self._charge.exhausted:
+            self._sink.lost("memory")
+            self._sink.discarded("memory", block.size)
+            return
+        stream = self._streams[number] = Stream(number, self._ranked, block.begin, block.time)
+        self._count(stream, CLIENT, block.size)
+        try:
+            stream.head = head = request_head_untrusted(block.fields)
+        except HeadError:
+            self._leave_filtered(stream, "unparsable")
+            return
+        if block.oversized:
+            self._sink.lost("too_large")
+            self._leave(stream, "too_large")
+        elif head.tunnel:
+            self._leave_filtered(stream, "upgraded")
+        elif block.ends_stream:
+            self._tell(stream, time)
+
+    def _leave_filtered(self, stream: Stream, reason: str) -> None:
+        self._sink.filtered(reason)
+        self._leave(stream, reason)
+
+    def _trailers(self, stream: Stream, block: Block, time: int) -> None:
+        try:
+            if not block.ends_stream:
+                raise HeadError("a second head")
+            stream.trailers = trailer_lines_untrusted(block.fields)
+        except HeadError:
+            self._leave_filtered(stream, "unparsable")
+            return
+        self._tell(stream, time)
+
+    def _data(self, side: Side, frame: Frame, time: int) -> None:
+        stream = self._streams.get(frame.stream)
+        if stream is None:
+            self._sink.discarded("http2_control" if frame.stream % 2 else "http2_push", frame.size)
+            return
+        self._count(stream, side.direction, frame.size)
+        ends = frame.whole and bool(frame.flags & END_STREAM)
+        if side.direction == SERVER:
+            if stream.response == COMING:
+                self._answer_data(stream, frame, time, ends)
+        elif stream.request == COMING:
+            payload = frame.payload
+            stream.body += payload
+            self._held += len(payload)
+            over = len(stream.body) > self._max_body
+            if over or self._charge.exhausted:
+                reason = "too_large" if over else "memory"
+                self._sink.lost(reason)
+                self._leave(stream, reason)
+            elif ends:
+                self._tell(stream, time)
+
+    def _tell(self, stream: Stream, time: int) -> None:
+        """A request is whole."""
+        self._held -= len(stream.body)
+        exchange = stream.exchange = Exchange(self._index, stream.request_of(time), stream.after, self)
+        exchange.rank = UNRANKED
+        self._index += 1
+        self._waiting[CLIENT] -= stream.size
+        stream.size = 0
+        stream.request = TOLD
+        self._sink.request(exchange)
+        if stream.response == TOLD:  # before the request was whole
+            self._pair(stream, cast(Response, stream.answer))
+        elif stream.response == LEFT or self._server.reason:
+            stream.response = NONE
+            self._spoil(stream)
+        self._forget(stream)
+
+    # --- the server's direction ---------------------------------------------------------------------------------------
+
+    def _answer_block(self, stream: Stream, block: Block, time: int) -> None:
+        """A head, interim or final, or trailers."""
+        status = 0
+        try:
+            if stream.response == NONE:
+                status, head = response_head_untrusted(block.fields)
+                if status < 200 and not block.ends_stream:
+                    self._sink.discarded("interim", block.size)
+                    return
+                self._count(stream, SERVER, block.size)
+                if status < 200 or block.oversized:
+                    raise HeadError("an answer that ends with an interim head, or a head that nobody reads")
+                stream.begin_answer(status, head, block.begin, block.time, self._body_limit)
+            else:
+                self._count(stream, SERVER, block.size)
+                if stream.response != COMING:
+                    return
+                if not block.ends_stream or block.oversized:
+                    raise HeadError("a second head, or trailers that nobody reads")
+                cast(Response, stream.answer).trailers = trailer_lines_untrusted(block.fields)
+        except HeadError:
+            if not status and stream.response == NONE:
+                self._sink.discarded("unparsable", block.size)
+            self._spoil(stream)
+            self._forget(stream)
+            return
+        if block.ends_stream:
+            self._end_answer(stream, time, block.end)
+
+    def _answer_data(self, stream: Stream, frame: Frame, time: int, ends: bool) -> None:
+        if self._body_limit and stream.request != LEFT:
+            self._held += stream.keep_answer(frame.payload, time, self._body_limit, self._charge.exhausted)
+        else:
+            cast(Response, stream.answer).body_length += len(frame.payload)
+        if ends:
+            self._end_answer(stream, time, frame.end)
+
+    def _end_answer(self, stream: Stream, time: int, end: int) -> None:
+        """An answer is whole; ``end``: the stream offset behind it, -1 if it goes on."""
+        self._held -= stream.kept
+        answer = stream.answer_of(time)
+        exchange = stream.exchange
+        if exchange is not None:
+            if end >= 0:
+                self._ends.append((end, exchange))
+            self._pair(stream, answer)
+        elif stream.request == COMING:
+            stream.answer = answer  # early: it waits for its request
+        else:
+            self._release(stream, SERVER, stream.reason)
+        self._forget(stream)
+
+    def _pair(self, stream: Stream, answer: Response) -> None:
+        exchange = cast(Exchange, stream.exchange)
+        self._waiting[SERVER] -= stream.answered_size
+        stream.answered_size = 0
+        stream.answer = None
+        exchange.response = answer
+        self._sink.response(exchange)

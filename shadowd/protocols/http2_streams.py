@@ -1,0 +1,137 @@
+"""One stream of an HTTP/2 connection: what has come of its request and of production's answer (sans-IO).
+
+Its two directions have a state each (``Stream.request``, ``Stream.response``), which the codec moves:
+
+==========  ===================================================  ===================================================
+request     what it is                                           leaves it
+==========  ===================================================  ===================================================
+``COMING``  its head is known                                    END_STREAM → TOLD; a head that makes none, too long,
+                                                                 a hole, a reset, the direction's end → LEFT
+``TOLD``    an exchange                                          never
+``LEFT``    none: counted once as filtered or lost; what comes   never
+            of it is discarded
+==========  ===================================================  ===================================================
+
+==========  ===================================================  ===================================================
+response    what it is                                           leaves it
+==========  ===================================================  ===================================================
+``NONE``    nothing, or interim responses                        a final head → COMING
+``COMING``  its head is known                                    END_STREAM → TOLD; a hole, a reset, the direction's
+                                                                 end, a head that makes none → LEFT
+``TOLD``    whole; told with the request, or after it            never
+``LEFT``    never to be known whole: uncomparable                never
+==========  ===================================================  ===================================================
+
+It is forgotten when both have ended. What is kept is counted: methods that keep something return the bytes by which
+more is held.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+from shadowd.exchange import octets
+from shadowd.exchange.exchange import Exchange, Request, Response
+from shadowd.protocols.content_digest import ContentDigest
+from shadowd.protocols.http1_response import MARK_BYTES, MAX_MARKS
+from shadowd.protocols.http2_heads import RequestHead
+
+NONE, COMING, TOLD, LEFT = range(4)
+_STREAMED = re.compile(rb"\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
+
+
+class Stream:
+    """``size``, ``answered_size``: bytes of the client and of the server that belong to it, and that nobody was told of
+    yet. ``after``: answers that the client had when it began this request."""
+
+    __slots__ = (
+        "after", "answer", "answer_body", "answered_size", "began", "begin", "body", "digest", "ended", "exchange",
+        "failure", "head", "marks", "number", "reason", "request", "response", "size", "started", "trailers",
+    )  # fmt: skip
+
+    def __init__(self, number: int, after: int, begin: int, started: int) -> None:
+        self.number = number
+        self.after = after
+        self.begin = begin
+        self.started = self.ended = started
+        self.request = COMING
+        self.response = NONE
+        self.reason = ""  # why it is LEFT
+        self.failure = ""  # why production's answer is
+        self.head: RequestHead | None = None
+        self.body = bytearray()
+        self.trailers = b""
+        self.size = 0
+        self.exchange: Exchange | None = None
+        self.answer: Response | None = None
+        self.answer_body = bytearray()
+        self.digest: ContentDigest | None = None
+        self.marks: list[tuple[int, int]] | None = None
+        self.began = 0  # stream offset of the answer's head
+        self.answered_size = 0
+
+    @property
+    def kept(self) -> int:
+        """Bytes held of production's answer."""
+        return len(self.answer_body) + MARK_BYTES * len(self.marks or ())
+
+    def request_of(self, time: int) -> Request:
+        """The request, whose last byte came at ``time``."""
+        head = cast(RequestHead, self.head)
+        begin = self.begin
+        request = Request(
+            head.method, head.target, head.head, bytes(self.body), begin, begin + self.size, self.started, time
+        )
+        request.trailers = self.trailers
+        request.lowered = octets.lower(head.head)
+        self.body = bytearray()
+        return request
+
+    def begin_answer(self, status: int, head: bytes, begin: int, time: int, body_limit: int) -> None:
+        self.response = COMING
+        self.answer = Response(status, head, begin, time)
+        if body_limit and _STREAMED.search(octets.lower(head)):
+            self.marks = []
+
+    def keep_answer(self, piece: bytes, time: int, body_limit: int, exhausted: bool) -> int:
+        """More of the answer's content. Returns the bytes by which more is held."""
+        answer = cast(Response, self.answer)
+        answer.last_byte = time
+        answer.body_length += len(piece)
+        before = len(self.answer_body)
+        if self.digest is None:
+            room = 0 if exhausted else body_limit - before
+            self.answer_body += piece[:room]
+            piece = piece[room:]
+            if piece:  # too long to keep, or no memory to keep it in
+                self.digest = ContentDigest(chunked=False)
+                self.digest.update_untrusted(bytes(self.answer_body))
+        if self.digest is not None and piece:
+            self.digest.update_untrusted(piece)
+        held = len(self.answer_body) - before
+        marks = self.marks
+        if marks is not None:
+            mark = (answer.begin + len(answer.head) + answer.body_length, time)
+            if len(marks) < MAX_MARKS and not exhausted:
+                marks.append(mark)
+                held += MARK_BYTES
+            else:
+                marks[-1:] = [mark]
+        return held
+
+    def answer_of(self, time: int) -> Response:
+        """The answer, whose last byte came at ``time``. Nothing of it is held any more."""
+        answer = cast(Response, self.answer)
+        answer.last_byte = time
+        answer.body = bytes(self.answer_body)
+        if self.digest is not None:
+            answer.digest = self.digest.digest()
+        answer.marks = self.marks
+        answer.end = answer.begin + self.answered_size
+        self.drop_answer()
+        self.response = TOLD
+        return answer
+
+    def drop_answer(self) -> None:
+        self.answer_body, self.marks, self.answer, self.digest = bytearray(), None, None, None
