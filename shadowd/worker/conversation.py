@@ -11,7 +11,7 @@ from zlib import crc32
 
 from shadowd.ledger.budget import Charge
 from shadowd.protocols.base import Codec, CodecSink, FlowView
-from shadowd.protocols.detect import identify, speaks_http2
+from shadowd.protocols.detect import HTTP2_PREFACE, identify, speaks_http2
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.http2 import Http2Codec
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
@@ -102,7 +102,7 @@ class Conversation(PlainSink):
                     return
                 if self._flow.spoke_unseen:
                     self._miss_opening()
-                elif not self._opening and (self._ahead or speaks_http2(data)) and len(self._ahead) < OPENING_LIMIT:
+                elif self._greets(data):
                     self._ahead, self._ahead_time = self._ahead + data, time
                     self._charge.hold(len(self._ahead))
                     return
@@ -119,6 +119,12 @@ class Conversation(PlainSink):
                     group.codec.server_data(data, time)
         except Exception as error:
             self.give_up(error)
+
+    def _greets(self, data: bytes) -> bool:
+        """An HTTP/2 server may speak before its client's preface is whole."""
+        if not HTTP2_PREFACE.startswith(self._opening) or len(self._ahead) >= OPENING_LIMIT:
+            return False
+        return bool(self._ahead) or speaks_http2(data)
 
     def gap(self, direction: int, length: int, time: int) -> None:
         try:

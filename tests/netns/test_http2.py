@@ -158,7 +158,7 @@ def test_streams_side_by_side_with_bodies(daemon: Daemon, nginx: Callable[..., N
     assert shadow.asked == production.asked
     assert (shadow.folder / "up" / "file").read_bytes() == body.read_bytes()
     found = wait_for("the difference is seen", lambda: daemon.call("diffs", name="shop")["differences"])
-    assert {(one["where"], one["path"]) for one in found} == {("body", "$.version")}
+    assert ("body", "$.version") in {(one["where"], one["path"]) for one in found}
 
 
 def test_http1_of_production_asks_a_shadow_in_http2(daemon: Daemon, nginx: Callable[..., Nginx]) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from shadowd.policy.policy import Policy
+from shadowd.protocols.detect import HTTP2_PREFACE
+from shadowd.protocols.hpack import encode
+from shadowd.protocols.http2_frames import header_block
 from shadowd.replay.target import Target
 from shadowd.stream.flow import FlowSink
 from shadowd.worker.filters import Filter
@@ -181,9 +184,12 @@ def test_a_server_of_http_2_may_speak_first(host: Host, shadow: Shadow, target: 
     wire = Wire(host)
     if sent:
         wire.client(HTTP2_PREFACE[:sent])
-    wire.server(settings).client(HTTP2_PREFACE[sent:] + b"\0" * 30).close()
-    assert host.terms(host.filter) == {"seen": 1, "filtered http2": 1}
-    assert host.discards == {"filtered": len(wire.text[0]) + len(wire.text[1])}
+    headers = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/0"), (b":authority", b"shop")]
+    asked = header_block(1, encode(headers), end=True)
+    wire.server(settings).client(HTTP2_PREFACE[sent:] + settings + asked)
+    wire.server(header_block(1, encode([(b":status", b"204")]), end=True)).close()
+    assert host.terms(host.filter)["seen"] == 1
+    assert host.discards == {"http2_control": len(HTTP2_PREFACE) + 2 * len(settings)}
 
 
 def test_a_server_that_speaks_into_the_first_line(host: Host, shadow: Shadow, target: Target) -> None:
