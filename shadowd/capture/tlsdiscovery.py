@@ -9,6 +9,7 @@ have TLS in it) and its libraries.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ MAX_SOCKETS = 20_000
 #: Descriptors of one process that are looked at: 10 us each.
 MAX_DESCRIPTORS = 20_000
 DELETED = " (deleted)"
+#: ioctl_ns(2): the user namespace around one, and who made it.
+_NS_GET_PARENT, _NS_GET_OWNER_UID = 0xB702, 0xB704
+_MAX_NESTING = 33  # user_namespaces(7): 32 levels
 
 
 class Mapped(NamedTuple):
@@ -87,6 +91,29 @@ def processes(ports: Ranges, cgroups: Sequence[int] | None) -> set[int]:
         found, hidden = owners(ports)
         return found if found or not hidden else members_of(_listening_cgroups(ports))
     return members_of(set(cgroups))
+
+
+def responsible(pid: int) -> int:
+    """The user, in our user namespace, whose a process is: in a namespace of its own (a container without root) who
+    made that, whatever it calls itself there. Raises OSError."""
+    own = os.stat("/proc/self/ns/user").st_ino
+    namespace, owner = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), -1
+    try:
+        for _ in range(_MAX_NESTING):
+            if os.fstat(namespace).st_ino == own:
+                break
+            owner = int.from_bytes(fcntl.ioctl(namespace, _NS_GET_OWNER_UID, bytes(4)), "little")
+            inner, namespace = namespace, fcntl.ioctl(namespace, _NS_GET_PARENT)
+            os.close(inner)
+    finally:
+        os.close(namespace)
+    return owner if owner >= 0 else _real_user(pid)
+
+
+def _real_user(pid: int) -> int:
+    """Not the owner of its folder in /proc, which is root where a process does not want to be looked into."""
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines:
+        return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), 0)
 
 
 def members_of(wanted: set[int]) -> set[int]:

@@ -34,8 +34,12 @@ MAX_WANTS = abi.MAX_FILTERS
 #: Files that are looked at for the first time in one look: whoever listens on a port may map many, and large ones. The
 #: rest has its turn with the next look.
 LOOK_SECONDS = 30.0
-#: A probe is two descriptors; a host has some ten libraries that speak TLS, and an image of each version.
+#: Of these, for the files of one user who is not root: whoever listens on a port of a filter, at another address or in
+#: a namespace of his own, counts as the service, and shall leave the others their turn.
+USERS_SECONDS = LOOK_SECONDS / 4
+#: A probe is three descriptors; a host has some ten libraries that speak TLS, and an image of each version.
 MAX_ATTACHED = 256
+MAX_OF_USER = MAX_ATTACHED // 4  # likewise
 #: Seconds between two looks that nobody asked for: a service whose processes come and go shall not cost ever more.
 OWN_LOOKS = 1.0
 #: Seconds from a write to a library to the look for what it is now: who writes goes on for some time.
@@ -55,6 +59,7 @@ class Attached(NamedTuple):
     keep: float  # seconds: KEEP or 0
     watch: int  # of writes to the file
     file: int  # a descriptor of it
+    user: int  # whose process had it first
 
 
 class Want:
@@ -86,6 +91,7 @@ class Probes:
         self._wants: dict[str, Want] = {}
         self._in_scope: set[int] = set()
         self._until = 0.0  # of this look
+        self._spent: dict[int, float] = {}  # seconds of it, by user
         self._last_number = 0
         self._writes = Writes()
         self._examiner = Examiner((self._writes.descriptor, self._heed))
@@ -132,6 +138,7 @@ class Probes:
             return {"error": "no such filter reads TLS"}
         now = want.looked = time.monotonic()
         self._until = now + LOOK_SECONDS
+        self._spent.clear()
         self._due.pop(name, None)
         self._take_out_written()
         pids = tlsdiscovery.processes(want.ports, want.cgroups)
@@ -225,6 +232,7 @@ class Probes:
     ) -> None:  # fmt: skip
         try:
             files = tlsdiscovery.mapped_by(pid)
+            user = tlsdiscovery.responsible(pid)
             namespace = os.stat(f"/proc/{pid}/ns/mnt").st_ino  # a path means one file there
         except OSError as error:
             if isinstance(error, PermissionError):
@@ -249,7 +257,7 @@ class Probes:
                           "restart the process")  # fmt: skip
                 continue
             try:
-                key = self._file(descriptor, mapped.path, fresh, problems)
+                key = self._file(descriptor, mapped.path, user, fresh, problems)
             finally:
                 os.close(descriptor)
             if key is not None:
@@ -262,7 +270,9 @@ class Probes:
             with contextlib.suppress(OSError):  # it has ended: the next look sees that
                 want.watched[key] = os.pidfd_open(pid)
 
-    def _file(self, descriptor: int, path: str, fresh: list[Key], problems: dict[str, dict[str, str]]) -> Key | None:
+    def _file(
+        self, descriptor: int, path: str, user: int, fresh: list[Key], problems: dict[str, dict[str, str]]
+    ) -> Key | None:  # fmt: skip
         """The file's key if a probe is on it now."""
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -270,13 +280,15 @@ class Probes:
         key = identity(descriptor, status)
         if key in self._attached:
             return key
-        if key not in self._known and time.monotonic() > self._until:
+        began, spent = time.monotonic(), self._spent.get(user, 0.0)
+        if key not in self._known and (began > self._until or (user and spent > USERS_SECONDS)):
             _note(
                 problems, "files that nobody has looked at yet", "", "a look takes no longer", "they come with the next"
             )
             return None
         try:
             found = self._known.pop(key, None) or self._examiner.examine(descriptor, status.st_size)
+            self._spent[user] = spent + time.monotonic() - began
         except OSError as error:  # no descriptor, or no process, for the reader
             _note(problems, path, "", f"it cannot be looked at: {error.strerror}", "raise LimitNOFILE and TasksMax")
             return None
@@ -290,8 +302,11 @@ class Probes:
         if len(self._attached) >= MAX_ATTACHED:
             _note(problems, path, found.kind, f"there are {MAX_ATTACHED} probes already", "take filters away")
             return None
+        if user and sum(one.user == user for one in self._attached.values()) >= MAX_OF_USER:
+            _note(problems, path, found.kind, f"user {user} has {MAX_OF_USER} probes already", "select by cgroup")
+            return None
         try:
-            self._attached[key] = self._attach(descriptor, key, found, path)
+            self._attached[key] = self._attach(descriptor, key, found, path, user)
         except (OSError, ShadowdError, bytecode.BytecodeError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             _note(problems, path, found.kind, f"no probe can be put on it: {reason}",
@@ -300,7 +315,7 @@ class Probes:
         fresh.append(key)
         return key
 
-    def _attach(self, descriptor: int, key: Key, found: Finding, path: str) -> Attached:
+    def _attach(self, descriptor: int, key: Key, found: Finding, path: str, user: int) -> Attached:
         file, watch = os.dup(descriptor), -1
         try:
             watch = self._writes.add(descriptor)
@@ -316,7 +331,7 @@ class Probes:
             self._unwatch(watch)
             raise
         keep = KEEP if _is_the_hosts(descriptor) else 0
-        return Attached(found, path, number, links, self.way, keep, watch, file)
+        return Attached(found, path, number, links, self.way, keep, watch, file, user)
 
     def _link(self, descriptor: int, found: Finding, number: int) -> list[int]:
         go = found.abi == ABI_GO

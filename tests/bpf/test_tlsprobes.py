@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from shadowd.capture import abi, bytecode, tlslibs, uprobes
+from shadowd.capture import abi, bytecode, tlslibs, tlsprobes, uprobes
 from shadowd.capture.preflight import cgroup_id, check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.capture.rules import Rule
@@ -507,6 +507,45 @@ def test_a_port_that_nobody_serves(attacher: Attacher) -> None:
     assert (report.processes, report.libraries, report.problems) == (0, (), ())
     with pytest.raises(PlatformError, match="no such filter reads TLS"):
         attacher.look("another")
+
+
+LISTENING = """
+import ctypes, os, socket, sys
+for path in sys.argv[2:]:
+    ctypes.CDLL(path)
+os.setresuid(12345, 12345, 12345)
+with socket.create_server(("127.0.0.2", int(sys.argv[1]))):
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_who_listens_elsewhere_takes_no_probe_from_the_service(
+    ready: Programs, folder: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any user may listen on the service's port at another address, with as many libraries as he likes."""
+    monkeypatch.setattr(tlsprobes, "MAX_OF_USER", 2)
+    copies = [folder / f"libssl-{number}.so.3" for number in range(5)]
+    for number, copy in enumerate(copies):
+        copy.write_bytes(library.read_bytes() + bytes(number))
+    probes = tlsprobes.Probes(dict(ready.probes), ready.probe_maps())
+    try:
+        with contextlib.ExitStack() as stack:
+            place, elsewhere = (stack.enter_context(tls_lab.cgroup(name)) for name in ("service", "elsewhere"))
+            server = stack.enter_context(tls_lab.server(folder, place))
+            command = [sys.executable, "-c", LISTENING, str(server.port), *map(str, copies)]
+            with tls_lab.process(elsewhere, *command):
+                report = probes.want("shop", server.ports, None)
+                assert report["processes"] == 2
+                paths = [one["path"] for one in report["libraries"]]
+                assert sum(path.startswith(str(folder)) for path in paths) <= 2
+                assert any("user 12345 has 2 probes already" in one["problem"] for one in report["problems"])
+                drained(ready.ring)
+                exchange(server.port, client())
+                assert len(drained(ready.ring).secrets) == SECRETS_OF_13
+    finally:
+        probes.forget("shop")
 
 
 def test_programs_without_probes_are_refused(loaded: Programs) -> None:

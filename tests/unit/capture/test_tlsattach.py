@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -191,6 +192,23 @@ def test_who_listens() -> None:
         assert tlsdiscovery.owners(((port, port),))[0] == {os.getpid()}
     assert tlsdiscovery.owners(((port, port),))[0] == set()
     assert tlsdiscovery.owners(())[0] == set(), "no port is not every port"
+
+
+@pytest.mark.parametrize("nested", [0, 1, 2])
+def test_whose_a_process_is(root_user: None, nested: int) -> None:
+    """A user may have namespaces of his own, and be root in there."""
+    command = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+    command += ["unshare", "--user", "--map-root-user"] * nested
+    with subprocess.Popen([*command, "sh", "-c", "id -u; read _"], stdin=-1, stdout=-1, text=True) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        said = running.stdout.readline()
+        if nested and not said:
+            pytest.skip("users may have no namespaces here")
+        assert said == ("0\n" if nested else "12345\n")
+        assert tlsdiscovery.responsible(running.pid) == 12345
+        assert tlsdiscovery.responsible(os.getpid()) == os.getuid()
+        running.stdin.close()
 
 
 #: examine() forks; the process that it is for has no threads, and pytest-xdist's has.
