@@ -171,6 +171,36 @@ def test_one_that_decrypts_and_comes_later(
     assert host.terms(plain) == {"seen": 1, "filtered encrypted": 1}
 
 
+def test_what_the_server_refuses_reaches_no_shadow(
+    host: TlsHost, shadow: Shadow, target: Target, tmp_path: Path
+) -> None:
+    """The client has no certificate, and sends a request with its Finished; its keys are told, as Go would."""
+
+    def asking(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+        server.verify_mode = ssl.CERT_REQUIRED
+        client.keylog_filename, server.keylog_filename = server.keylog_filename, None
+
+    made = Contexts(Certificate(tmp_path), tmp_path, setup=asking)
+    talk, wire = Talk(made), Wire(host, 0, ALL)
+    for side in (talk.client, talk.server):
+        with pytest.raises(ssl.SSLWantReadError):
+            side.do_handshake()
+        talk._flush()
+    talk.client.do_handshake()
+    talk.client.write(get(0))
+    talk._flush()
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE"):
+        talk.server.do_handshake()
+    talk._flush()
+    host.tell(made.keys())
+    for direction, data in talk.segments:
+        (wire.server if direction else wire.client)(data)
+    wire.close()
+    assert host.terms(host.filter) == {"seen": 1, "filtered tls_refused": 1}
+    assert host.ledger() == {}
+    assert host.discards["tls_refused"] > len(get(0))
+
+
 def test_no_key(host: TlsHost, shadow: Shadow, target: Target, contexts: Callable[..., Contexts]) -> None:
     made = contexts()
     sealed = Sealed(host, made)
