@@ -39,7 +39,6 @@ func main() {
 			w.Header().Set("Content-Type", "text/plain")
 			w.Write(said)
 		}
-		config.NextProtos = []string{"http/1.1"}
 	}
 	if len(os.Args) > 5 {
 		config.MinVersion, config.MaxVersion = tls.VersionTLS13, tls.VersionTLS13

@@ -4,9 +4,9 @@ const fs = require('fs');
 
 const [port, certificate, key, log, version] = process.argv.slice(2);
 const options = {
-  cert: fs.readFileSync(certificate), key: fs.readFileSync(key), minVersion: `TLSv${version}`, maxVersion: `TLSv${version}`,
+  allowHTTP1: true, cert: fs.readFileSync(certificate), key: fs.readFileSync(key), minVersion: `TLSv${version}`, maxVersion: `TLSv${version}`,
 };
-require('https').createServer(options, (request, response) => {
+require('http2').createSecureServer(options, (request, response) => {
   const parts = [];
   request.on('data', part => parts.push(part));
   request.on('end', () => {

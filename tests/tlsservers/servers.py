@@ -93,7 +93,7 @@ def nginx(made: TlsProgram) -> list[str]:
         f"daemon off; pid {folder}/pid; error_log {folder}/error; worker_processes 2; user root;\n"
         f"events {{}}\nhttp {{ access_log off; client_max_body_size 0;\n{places}"
         f"upstream up {{ server 127.0.0.1:{made.upstream.port}; keepalive 8; }}\n"
-        f"server {{ listen 127.0.0.1:{made.port} ssl backlog=512; ssl_protocols TLSv{made.version};\n"
+        f"server {{ listen 127.0.0.1:{made.port} ssl http2 backlog=512; ssl_protocols TLSv{made.version};\n"
         f"ssl_certificate {made.certificate.chain}; ssl_certificate_key {made.certificate.key}; {made.directives}\n"
         "location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ''; } } }\n"
     )
@@ -126,6 +126,7 @@ static_resources:
           "@type": {extension}.transport_sockets.tls.v3.DownstreamTlsContext
           require_client_certificate: {str(made.clients is not None).lower()}
           common_tls_context:
+            alpn_protocols: [h2, http/1.1]
             tls_params: {{tls_minimum_protocol_version: {version}, tls_maximum_protocol_version: {version}}}
             tls_certificates:
             - certificate_chain: {{filename: {made.certificate.chain}}}
