@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from shadowd.errors import UsageError
+
 
 def demo(
     seconds: Annotated[
-        float | None, typer.Option(help="How long the load runs, 1 to 3600 s (default 30; with --ai 90).")
+        float | None,
+        typer.Option(help="How long the load runs, 1 to 3600 s (default 30; --ai 90, --grpc 45)."),
     ] = None,
     rate: Annotated[
         float | None,
@@ -28,6 +31,9 @@ def demo(
     ] = False,
     ai: Annotated[
         bool, typer.Option("--ai", help="Generated answers: a chat service, and one with a changed prompt.")
+    ] = False,
+    grpc: Annotated[
+        bool, typer.Option("--grpc", help="A gRPC shop instead of one that speaks HTTP/1 (needs the package grpcio).")
     ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the HTML report goes (default: a temporary file).")
@@ -50,16 +56,25 @@ def demo(
 
         sudo shadowctl demo --ai --report ai.html
 
+        sudo shadowctl demo --grpc
+
         sudo shadowctl demo --seconds 10 --rate 1000 --json
     """
     # not at the top: every other command starts without them
     from shadowd.cli.verdicts import show_verdict
 
+    if ai and grpc:
+        raise UsageError("--ai and --grpc are two demonstrations", "give one of them")
     if ai:
         from shadowd.demo.chat_run import run_chat_demo
 
         chosen = (90.0 if seconds is None else seconds, 33.0 if rate is None else rate)
         raise typer.Exit(run_chat_demo(*chosen, as_json, keep, identical, report, show=show_verdict))
+    if grpc:
+        from shadowd.demo.grpc_run import run_grpc_demo
+
+        chosen = (45.0 if seconds is None else seconds, 200.0 if rate is None else rate)
+        raise typer.Exit(run_grpc_demo(*chosen, as_json, keep, identical, baseline, report, show=show_verdict))
     from shadowd.demo.run import run_demo
 
     chosen = (30.0 if seconds is None else seconds, 500.0 if rate is None else rate)

@@ -51,6 +51,7 @@ def compare_answers(
         production.body == candidate.body
         and production.body_length == candidate.body_length
         and production.digest == candidate.digest
+        and production.trailers == candidate.trailers
     )
     if bodies_equal and not heads and production.open == candidate.open and candidate.loose <= production.loose:
         return NONE
@@ -140,10 +141,16 @@ def _compare_bodies(production: Response, candidate: Response, options: Options,
         found = _compare_problems(p, c, options, alike)
     else:
         found = NONE if p.data == c.data else compare_contents(p, c, options, alike)
+    p.trailers, c.trailers = _trailers(production, p), _trailers(candidate, c)
     if p.trailers != c.trailers:
         trailers = compare_trailers(p.trailers, c.trailers, options, alike)
         found = _joined(found, trailers, options.max_differences)
     return found
+
+
+def _trailers(response: Response, content: Content) -> bytes:
+    """Of HTTP/2 beside the content, of HTTP/1 behind its chunks."""
+    return b"\r\n" + response.trailers if response.trailers else content.trailers
 
 
 def _whole(response: Response) -> bool:

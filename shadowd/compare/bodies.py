@@ -39,8 +39,10 @@ from shadowd.compare.forms import (
     single,
     table_document_untrusted,
 )
+from shadowd.compare.grpc import compare_messages, is_grpc
 from shadowd.compare.jsondiff import JsonError, Unbounded, decoded, diff_documents, parse_text_untrusted
 from shadowd.compare.markup import Markup, MarkupError, diff_markup, html_untrusted, xml_untrusted
+from shadowd.compare.protobuf import PROTOBUF, documents
 from shadowd.compare.textdiff import diff_texts
 from shadowd.protocols.content_digest import DIGEST_BYTES
 
@@ -79,6 +81,9 @@ def compare_contents(p: Content, c: Content, options: Options, alike: Alike | No
     """Differences of two decoded contents that are not equal."""
     if values(p.data) + values(c.data) > MOST:
         return by_digest(p.data, c.data, "more values than are compared")
+    messages = _compare_messages(p, c, options, alike)
+    if messages is not None:
+        return messages
     ours, theirs = look(p), look(c)
     if ours != theirs:
         ours, theirs = _looked_again(p, ours), _looked_again(c, theirs)
@@ -96,6 +101,19 @@ def compare_contents(p: Content, c: Content, options: Options, alike: Alike | No
     if BYTES in kinds:
         return by_digest(p.data, c.data)
     return _compare_markup(p, c, options, alike) if kinds == {XML, HTML} else _compare_texts(p, c, options, alike)
+
+
+def _compare_messages(p: Content, c: Content, options: Options, alike: Alike | None) -> Differences | None:
+    """Of gRPC or Protocol Buffers; None where they are none."""
+    try:
+        if is_grpc(p.media_type) and is_grpc(c.media_type):
+            return compare_messages((p.media_type, c.media_type), p.data, c.data, options, alike)
+        if p.media_type in PROTOBUF and c.media_type in PROTOBUF:
+            pair = documents(p.data, c.data)
+            return None if pair is None else diff_documents(*pair, options, alike=alike)
+    except Unbounded as error:
+        return by_digest(p.data, c.data, str(error))
+    return None
 
 
 def look(content: Content) -> str:

@@ -11,8 +11,8 @@ JSON-RPC, MCP     ``error`` beside ``jsonrpc`` or ``id``, also in a   −32700, 
                   batch or an event; ``isError`` of a tool            application's own, tools
 Redis             ``-ERR``, ``-WRONGTYPE`` … anywhere in the turn     the command's               LOADING, OOM, READONLY
                                                                                                   and other states
-gRPC-web          ``grpc-status`` in a trailer frame or the head;     CANCELLED, INVALID_…,       UNKNOWN, INTERNAL,
-                  Connect's end of a stream                           NOT_FOUND, PERMISSION_… …   UNAVAILABLE … (5xx)
+gRPC, gRPC-web    ``grpc-status`` in trailers, a trailer frame or     CANCELLED, INVALID_…,       UNKNOWN, INTERNAL,
+                  the head; Connect's end of a stream                 NOT_FOUND, PERMISSION_… …   UNAVAILABLE … (5xx)
 event streams     ``event: error``, data with ``error``               a status or code of 4xx     the rest
 SOAP, XML-RPC     ``Fault``, ``<fault>``                              Client, Sender              Server, Receiver, rest
 ================  ==================================================  ==========================  ====================
@@ -83,6 +83,7 @@ def in_band_errors_untrusted(
     """Of both sides. Equal answers are looked at once, and only where errors come with a good status: in turns, in
     answers to POST and to GraphQL's GET, in event streams. Never raises."""
     equal = production.body == candidate.body and production.status == candidate.status
+    equal = equal and production.trailers == candidate.trailers
     if equal and request.method == b"GET" and b"event-stream" not in production.head and b"uery" not in request.target:
         return NEITHER
     ours = in_band_error_untrusted(production)
@@ -98,7 +99,7 @@ def in_band_error_untrusted(response: Response, most: int = BODY) -> InBand | No
         return None
     head, body = response.head, response.body
     if b"grpc" in head:  # a status of its own, also without a body
-        for fields in (head, body[-TRAILERS:]):  # of a chunked body the trailers are kept
+        for fields in (response.trailers, head, body[-TRAILERS:]):  # of a chunked body the trailers are kept
             status = GRPC_STATUS.search(fields)
             if status is not None:
                 return grpc_status(int(status[1]), fields)

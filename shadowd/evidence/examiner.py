@@ -43,6 +43,7 @@ from shadowd.evidence.talking import TalkEvidence
 from shadowd.evidence.timing import Timing
 from shadowd.evidence.trial import Trial
 from shadowd.exchange.exchange import Exchange, Request, Response
+from shadowd.policy.rpc import reads
 from shadowd.protocols.llm import Ask
 from shadowd.talk.llm import MAX_GROUPS, group_name, recognise
 
@@ -58,7 +59,7 @@ def asks_twice(request: Request, draw: float, twin: float, needy: Collection[str
     """The rule of ``Examiner.wants_twin``, for whoever stands for one in another process."""
     if draw >= twin and not (needy and draw < NEEDY_TWIN and twin):
         return False
-    if request.method not in _SAFE:
+    if request.method not in _SAFE and not reads(request):
         return False
     return draw < twin or names.name_of(request) in needy
 
@@ -206,7 +207,7 @@ class Examiner:
         if self.held is not None:
             self.held.told.append((self.note_write, request))
             return
-        if request.method not in _SAFE:
+        if request.method not in _SAFE and not reads(request):
             self.drift.wrote(request)
 
     def note_written(self, exchange: Exchange) -> None:

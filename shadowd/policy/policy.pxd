@@ -10,6 +10,7 @@ cdef class Policy:
     cdef public list _match_headers
     cdef public object _match_path
     cdef public object _methods
+    cdef public bint _reads
     cdef public bint _preserve_host
     cdef public list _removed
     cdef public bytes _tail

@@ -20,6 +20,7 @@ from shadowd.exchange import octets
 from shadowd.exchange.exchange import Request
 from shadowd.exchange.patterns import compiled
 from shadowd.policy.jsonedit import JsonEdit, edit_request
+from shadowd.policy.rpc import reads
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # safe in RFC 9110 §9.2.1, TRACE left out: it echoes secrets
 LOOP_HEADER = b"X-Shadowd"
@@ -73,8 +74,8 @@ def header_line(name: bytes) -> re.Pattern[bytes]:
 class Policy:
     """Decides and rewrites for one filter.
 
-    ``methods``: None admits any. ``match_headers``: (name, regex) pairs, all of which must hold. ``set_headers`` come
-    after the others, replacing what was there.
+    ``methods``: None admits any; ``SAFE_METHODS`` also calls of gRPC that only read. ``match_headers``: (name, regex)
+    pairs, all of which must hold. ``set_headers`` come after the others, replacing what was there.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class Policy:
         "_match_path",
         "_methods",
         "_preserve_host",
+        "_reads",
         "_removed",
         "_tail",
         "unedited",
@@ -106,6 +108,7 @@ class Policy:
         self._json_edits = list(json_edits)
         self.unedited = 0  # requests with a body in which not all edits could be made: sent as they were
         self._methods = None if methods is None else frozenset(methods)
+        self._reads = methods is SAFE_METHODS
         self._match_path = compiled(match_path.encode()) if match_path else None
         self._exclude_path = compiled(exclude_path.encode()) if exclude_path else None
         self._match_headers = [(header_line(name.encode()), compiled(value.encode())) for name, value in match_headers]
@@ -117,7 +120,8 @@ class Policy:
 
     def refuse(self, request: Request) -> str:
         """The reason in ``ledger.FILTERED`` for which this request is not mirrored, or ""."""
-        if self._methods is not None and request.method not in self._methods:
+        methods = self._methods
+        if methods is not None and request.method not in methods and not (self._reads and reads(request)):
             return "method"
         if self._match_path is not None and not self._match_path.search(path_and_query(request.target)):
             return "path"
