@@ -1,0 +1,7 @@
+import cython
+
+cdef class RequestHead:
+    cdef public bytes head
+    cdef public bytes method
+    cdef public bytes target
+    cdef public bint tunnel
