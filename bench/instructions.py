@@ -15,6 +15,7 @@ post        POST of 10 KB, answered with 1 KB, compared
 chunked     as compare, the answer in four chunks
 pipelined   as compare, four requests in a segment
 tls         as compare, over TLS 1.3 (AES-256-GCM)
+http2       as compare, each exchange a stream of HTTP/2 on both sides
 shed        as compare, and each came too late to be sent
 =========== ============================================================================================
 
@@ -53,6 +54,17 @@ from shadowd.evidence.rules import Rules
 from shadowd.evidence.settings import Settings
 from shadowd.ledger.budget import Budget
 from shadowd.policy.policy import Policy, loop_value
+from shadowd.protocols.hpack import encode
+from shadowd.protocols.http2_frames import (
+    DATA,
+    END_STREAM,
+    HEADERS,
+    PREFACE_BYTES,
+    FrameReader,
+    frame,
+    header_block,
+    settings,
+)  # fmt: skip
 from shadowd.replay.connection import Connection
 from shadowd.replay.engine import Engine
 from shadowd.replay.target import Target, TargetLimits
@@ -60,9 +72,10 @@ from shadowd.stream.table import FlowLimits
 from shadowd.worker.filters import Filter
 from shadowd.worker.pump import Pump
 
-MODES = ("mirror", "compare", "twin", "browser", "post", "chunked", "pipelined", "tls", "shed")
+MODES = ("mirror", "compare", "twin", "browser", "post", "chunked", "pipelined", "tls", "http2", "shed")
 FLOWS = 16
 WARM, ROUNDS = 40, 20  # batches of an exchange on each flow
+MOST_BATCHES = 500
 _SIZE = 16 << 20
 _PAGE = mmap.PAGESIZE
 _SECOND = 1_000_000_000
@@ -107,11 +120,41 @@ def answer_of(mode: str) -> bytes:
     return head + b"Content-Length: 1024\r\n\r\n" + _BODY
 
 
+def stream_of(number: int) -> tuple[bytes, bytes]:
+    """A plain exchange as a stream of HTTP/2: what the client sends, and what servers answer."""
+    asked = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/orders/1"), (b":authority", b"shop.example")]
+    said = [(b":status", b"200"), (b"server", b"shop"), (b"date", b"Thu, 26 Nov 2026 12:00:00 GMT")]
+    said += [(b"content-type", b"text/plain"), (b"etag", b'"5f1d-400"'), (b"content-length", b"1024")]
+    request = header_block(number, encode([*asked, (b"user-agent", b"load")]), end=True)
+    return request, header_block(number, encode(said), end=False) + frame(DATA, END_STREAM, number, _BODY)
+
+
+def serve_streams(report: Callable[[int], object]) -> None:
+    """``serve`` for HTTP/2."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    report(listener.getsockname()[1])
+
+    def attend(client: socket.socket) -> None:
+        reader = FrameReader(client=True)
+        with client:
+            client.sendall(settings({}))
+            while data := client.recv(1 << 16):
+                asked = [one.stream for one in reader.feed_untrusted(data) if one.kind == HEADERS]
+                if asked:
+                    client.sendall(b"".join(stream_of(number)[1] for number in asked))
+
+    while True:
+        client, _ = listener.accept()
+        threading.Thread(target=attend, args=(client,), daemon=True).start()
+
+
 # --- the shadow, in a process of its own ------------------------------------------------------------------------------
 
 
 def serve(mode: str, report: Callable[[int], object]) -> None:
     """Answers until the process is ended. All requests of a mode have one length, but for what a shadow is sent."""
+    if mode == "http2":
+        serve_streams(report)
     listener = socket.create_server(("127.0.0.1", 0))
     report(listener.getsockname()[1])
     ending = b"\r\n\r\n"
@@ -252,7 +295,7 @@ class World:
     """A pump with one filter and one target, and what feeds it."""
 
     def __init__(self, mode: str, port: int, sealed: str = "-") -> None:
-        self.request, self.answer = request_of(mode), answer_of(mode)
+        self.request, self.answer = stream_of(1) if mode == "http2" else (request_of(mode), answer_of(mode))
         self.each = 4 if mode == "pipelined" else 1
         self.kernel = Kernel()
         ring = Ring(self.kernel.descriptor, _SIZE, SimpleNamespace(update=lambda key, value: None))  # type: ignore[arg-type]
@@ -279,6 +322,9 @@ class World:
         self.filter = chosen
         self._told: dict[Connection, list[int]] = {}
         self._ready: dict[int, int] = {}
+        if mode == "http2":
+            shake = [(0, PREFACE_BYTES + settings({})), (1, settings({}))]
+            said = [(shake, [stream_of(number) for number in range(2 * MOST_BATCHES - 1, 0, -2)]) for _ in range(FLOWS)]
         self.flows = [Flow(number, said[number]) for number in range(FLOWS)]
         for flow in self.flows:
             self._segment(flow, 0, b"", 2)

@@ -189,6 +189,7 @@ def _string(block: bytes, at: int, strings: dict[bytes, bytes]) -> tuple[bytes, 
 # --- the sending side -------------------------------------------------------------------------------------------------
 
 _WHOLE = {field: bytes([0x80 | index]) for index, field in enumerate(STATIC, 1) if field[1]}
+_encoded: dict[Field, bytes] = dict(_WHOLE)  # as they are sent, of those that were
 _NAMES: dict[bytes, int] = {}
 for _index, (_name, _) in enumerate(STATIC, 1):
     _NAMES.setdefault(_name, _index)
@@ -198,21 +199,26 @@ _SECRET = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"set-
 
 def encode(fields: list[Field]) -> bytes:
     """A header block that says all of it anew: nothing enters a table, so that blocks may be sent in any order."""
+    return b"".join([_encoded.get(field) or _encode(field) for field in fields])
+
+
+def _encode(field: Field) -> bytes:
+    name, value = field
     block = bytearray()
-    for field in fields:
-        known = _WHOLE.get(field)
-        if known is not None:
-            block += known
-            continue
-        name, value = field
-        index = _NAMES.get(name, 0)
-        _put(block, 0x10 if name in _SECRET else 0, 0x0F, index)
-        if not index:
-            _put(block, 0, 0x7F, len(name))
-            block += name
-        _put(block, 0, 0x7F, len(value))
-        block += value
-    return bytes(block)
+    index = _NAMES.get(name, 0)
+    _put(block, 0x10 if name in _SECRET else 0, 0x0F, index)
+    if not index:
+        _put(block, 0, 0x7F, len(name))
+        block += name
+    _put(block, 0, 0x7F, len(value))
+    block += value
+    found = bytes(block)
+    if len(found) <= _MEMORABLE and name not in _SECRET:
+        if len(_encoded) >= _REMEMBERED:
+            _encoded.clear()
+            _encoded.update(_WHOLE)
+        _encoded[field] = found
+    return found
 
 
 def _put(block: bytearray, flags: int, mask: int, value: int) -> None:

@@ -1,24 +1,33 @@
+from shadowd.protocols.http2_side cimport Side
+from shadowd.protocols.http2_streams cimport Stream
+
 cdef class _Unsent:
-    cdef public object at
-    cdef public object body
-    cdef public object trailers
-    cdef public object window
+    cdef public long long at
+    cdef public bytes body
+    cdef public list trailers
+    cdef public long long window
 
 cdef class Http2Client:
-    cdef public object _body_limit
+    cdef public long long _body_limit
     cdef public object _charge
-    cdef public object _frame_size
-    cdef public object _held
-    cdef public object _idle
-    cdef public object _initial
-    cdef public object _next
-    cdef public object _received
-    cdef public object _side
-    cdef public object _streams
-    cdef public object _unsent
-    cdef public object _window
+    cdef public long long _frame_size
+    cdef public long long _held
+    cdef public long long _idle
+    cdef public long long _initial
+    cdef public long long _next
+    cdef public long long _received
+    cdef public Side _side
+    cdef public dict _streams
+    cdef public dict _unsent
+    cdef public long long _window
     cdef public object error
-    cdef public object going
-    cdef public object limit
-    cdef public object out
-    cdef public object sent
+    cdef public bint going
+    cdef public long long limit
+    cdef public bytearray out
+    cdef public list sent
+    cpdef list feed_untrusted(self, bytes data, long long now)
+    cpdef _frame(self, object one, list ended, long long now)
+    cpdef _data(self, object one, list ended, long long now)
+    cpdef _block(self, object block, list ended, long long now)
+    cpdef _end(self, Stream stream, long long end, list ended, long long now)
+    cpdef _close(self, long long number)

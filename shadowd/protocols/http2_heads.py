@@ -22,6 +22,9 @@ _AUTHORITY = re.compile(rb"[^\x00-\x20\x7f/?#]+\Z")
 _STATUS = re.compile(rb"[1-9][0-9][0-9]\Z")
 #: §8.2.2: of a connection, and no business of a stream's.
 CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+#: Lines of fields that were seen, and how long they may be: most are said again with the next request.
+_REMEMBERED, _MEMORABLE = 2048, 256
+_lines: dict[Field, bytes] = {}
 _OF_REQUESTS = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 
 
@@ -54,7 +57,7 @@ def request_head_untrusted(fields: Iterable[Field]) -> RequestHead:
                 raise HeadError("a pseudo-header field that cannot be here")
             pseudo[name] = value
             continue
-        _check(name, value)
+        line = _line((name, value))
         if name == b"cookie":  # §8.2.3: one field, which was cut for the compression's sake
             if place < 0:
                 place = len(lines)
@@ -62,7 +65,7 @@ def request_head_untrusted(fields: Iterable[Field]) -> RequestHead:
         elif name == b"host":
             host = host or value
         else:
-            lines.append(name + b": " + value + b"\r\n")
+            lines.append(line)
     method = pseudo.get(b":method", b"")
     path, authority = pseudo.get(b":path"), pseudo.get(b":authority") or host
     if not _METHOD.match(method) or (authority and not _AUTHORITY.match(authority)):
@@ -93,8 +96,7 @@ def response_head_untrusted(fields: Iterable[Field]) -> tuple[int, bytes]:
                 raise HeadError("a pseudo-header field that cannot be here")
             status = value
             continue
-        _check(name, value)
-        lines.append(name + b": " + value + b"\r\n")
+        lines.append(_line((name, value)))
     if not status:
         raise HeadError("a response without a status")
     return int(status), b"".join((b"HTTP/2 ", status, b"\r\n", *lines, b"\r\n"))
@@ -104,16 +106,26 @@ def trailer_lines_untrusted(fields: Iterable[Field]) -> bytes:
     """Of the header block that ends a stream. Raises HeadError."""
     lines = []
     for name, value in fields:
-        _check(name, value)
-        lines.append(name + b": " + value + b"\r\n")
+        lines.append(_line((name, value)))
     return b"".join(lines)
 
 
-def _check(name: bytes, value: bytes) -> None:
+def _line(field: Field) -> bytes:
+    """A field as HTTP/1 writes it. Raises HeadError."""
+    known = _lines.get(field)
+    if known is not None:
+        return known
+    name, value = field
     if not _NAME.match(name) or not _VALUE.match(value) or name in CONNECTION_FIELDS:
         raise HeadError("a field that cannot be")
     if name == b"te" and value != b"trailers":
         raise HeadError("a field that cannot be")
+    line = name + b": " + value + b"\r\n"
+    if len(line) <= _MEMORABLE:
+        if len(_lines) >= _REMEMBERED:
+            _lines.clear()
+        _lines[field] = line
+    return line
 
 
 # --- and back ---------------------------------------------------------------------------------------------------------
