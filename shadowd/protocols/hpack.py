@@ -197,6 +197,10 @@ for _index, (_name, _) in enumerate(STATIC, 1):
 _SECRET = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"})
 
 
+#: §6.3: the dynamic table has no room; said first in a block.
+NO_TABLE = b"\x20"
+
+
 def encode(fields: list[Field]) -> bytes:
     """A header block that says all of it anew: nothing enters a table, so that blocks may be sent in any order."""
     return b"".join([_encoded.get(field) or _encode(field) for field in fields])

@@ -56,8 +56,8 @@ from shadowd.protocols.http2_streams import COMING, LEFT, NONE, TOLD, Stream
 
 #: Streams that are open at once: servers allow 100 (nginx 128, Envoy 100 to 1,000), some (gRPC) any number.
 MAX_STREAMS = 2048
-#: What an open stream costs beside its bytes.
-_STREAM_BYTES = 512
+#: A head so long is charged at once: ten bytes on the wire may name 256 KB that were said before.
+_LONG_HEAD = 8 << 10
 _BLOCKS = frozenset({HEADERS, CONTINUATION, PUSH_PROMISE})
 
 
@@ -84,7 +84,7 @@ class Http2Codec:
         self._streams: dict[int, Stream] = {}
         self._latest = 0  # the highest number of a stream that the client opened
         self._index = 0
-        self._held = 0  # bytes kept of requests and answers that are not whole
+        self._held = 0  # bytes kept of streams that are not over
         self._waiting = [0, 0]  # bytes of each direction that belong to streams and that nobody was told of
         self._ends: deque[tuple[int, Exchange]] = deque()  # whole answers that the client has not acknowledged
         self._ranked = 0  # how many it has
@@ -132,8 +132,7 @@ class Http2Codec:
         self._hold()
 
     def _hold(self) -> None:
-        pending = self._client.pending + self._server.pending
-        self._charge.hold(self._held + pending + _STREAM_BYTES * len(self._streams))
+        self._charge.hold(self._held + self._client.pending + self._server.pending)
 
     def client_gap(self, length: int, time: int) -> None:
         self._gap(self._client, length, time)
@@ -186,7 +185,7 @@ class Http2Codec:
             if stream.request == COMING:
                 self._leave(stream, "truncated")
             self._spoil(stream)
-        self._streams.clear()
+            self._drop(stream)
         self._hold()
 
     def close_book(self, exchange: Exchange) -> None:
@@ -268,7 +267,18 @@ class Http2Codec:
 
     def _forget(self, stream: Stream) -> None:
         if stream.request in (TOLD, LEFT) and stream.response in (TOLD, LEFT):
-            self._streams.pop(stream.number, None)
+            self._drop(stream)
+
+    def _drop(self, stream: Stream) -> None:
+        if self._streams.pop(stream.number, None) is not None:
+            self._held -= stream.weight
+
+    def _weigh(self, stream: Stream, head: bytes) -> None:
+        """A head is kept as long as its stream."""
+        stream.weight += len(head)
+        self._held += len(head)
+        if len(head) > _LONG_HEAD:
+            self._hold()
 
     def _count(self, stream: Stream, direction: int, size: int) -> None:
         """Bytes of a frame that belongs to it."""
@@ -320,7 +330,7 @@ class Http2Codec:
             stream.response = LEFT
         else:
             self._spoil(stream)
-        self._streams.pop(stream.number, None)
+        self._drop(stream)
 
     def _reset(self, stream: Stream, direction: int, code: int) -> None:
         if direction == CLIENT:  # it does not want the answer any more
@@ -340,7 +350,7 @@ class Http2Codec:
                 else:
                     self._leave_filtered(stream, "cancelled")
             self._spoil(stream)
-        self._streams.pop(stream.number, None)
+        self._drop(stream)
 
     def _block(self, side: Side, block: Block, time: int) -> None:
         if block.promise or block.stream % 2 == 0:
@@ -369,12 +379,14 @@ class Http2Codec:
             self._sink.discarded("memory", block.size)
             return
         stream = self._streams[number] = Stream(number, self._ranked, block.begin, block.time)
+        self._held += stream.weight
         self._count(stream, CLIENT, block.size)
         try:
             stream.head = head = request_head_untrusted(block.fields)
         except HeadError:
             self._leave_filtered(stream, "unparsable")
             return
+        self._weigh(stream, head.head)
         if block.oversized:
             self._sink.lost("too_large")
             self._leave(stream, "too_large")
@@ -451,6 +463,7 @@ class Http2Codec:
                 if status < 200 or block.oversized:
                     raise HeadError("an answer that ends with an interim head, or a head that nobody reads")
                 stream.begin_answer(status, head, block.begin, block.time, self._body_limit)
+                self._weigh(stream, head)
             else:
                 self._count(stream, SERVER, block.size)
                 if stream.response != COMING:

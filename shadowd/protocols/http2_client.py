@@ -23,7 +23,7 @@ from typing import NamedTuple, cast
 
 from shadowd.exchange.exchange import Response
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
-from shadowd.protocols.hpack import MAX_LIST, Field, HpackError, encode
+from shadowd.protocols.hpack import DEFAULT_TABLE, MAX_LIST, NO_TABLE, Field, HpackError, encode
 from shadowd.protocols.http2_frames import (
     ACK,
     CANCEL,
@@ -35,6 +35,7 @@ from shadowd.protocols.http2_frames import (
     END_STREAM,
     FRAME_HEAD,
     GOAWAY,
+    HEADER_TABLE_SIZE,
     HEADERS,
     INITIAL_WINDOW_SIZE,
     LARGEST_WINDOW,
@@ -66,6 +67,10 @@ from shadowd.protocols.http2_streams import COMING, NONE, Stream
 USUAL_STREAMS = 100
 #: Frames in a row that bring no stream on: 10,000 PINGs or empty DATA are a flood, not a conversation.
 MAX_IDLE_FRAMES = 10_000
+#: What we send may be taken note of (a window opened, a PING to measure with) this often without being a flood.
+_BYTES_A_FRAME = 512
+#: Bytes of heads in one feed (64 KB), and of a head when no memory is left: HPACK names 256 KB by ten bytes.
+MAX_HEADS, _SMALL_HEAD = 16 << 20, 16 << 10
 #: Bytes of the shadow after which the connection's window is opened again: half of it.
 _REOPEN = 1 << 30
 _BLOCKS = frozenset({HEADERS, CONTINUATION})
@@ -76,7 +81,8 @@ class Http2Error(ValueError):
 
 
 class Answer(NamedTuple):
-    """How a stream ended: with a response, or why not (``refused``, ``reset``, ``truncated``, ``malformed``)."""
+    """How a stream ended: with a response, or why not (``refused``, ``reset``, ``truncated``, ``malformed``;
+    ``own_limit``: no memory)."""
 
     stream: int
     response: Response | None
@@ -97,11 +103,11 @@ class _Unsent:
 
 class Http2Client:
     """See the module's head. ``out`` is for the wire, and emptied by whoever writes it; ``sent`` has the streams whose
-    requests are whole in it."""
+    requests are whole in it. ``replies``: bytes put there because the shadow asked for them."""
 
     __slots__ = (
-        "_body_limit", "_charge", "_frame_size", "_held", "_idle", "_initial", "_next", "_received", "_side",
-        "_streams", "_unsent", "_window", "error", "going", "limit", "out", "sent",
+        "_body_limit", "_charge", "_frame_size", "_heads", "_held", "_idle", "_initial", "_next", "_received", "_side",
+        "_streams", "_table_update", "_unsent", "_window", "error", "going", "limit", "out", "replies", "sent",
     )  # fmt: skip
 
     def __init__(self, body_limit: int = 0, budget: Budget = UNBOUNDED) -> None:
@@ -115,7 +121,10 @@ class Http2Client:
         self._frame_size = DEFAULT_FRAME_SIZE
         self._received = 0  # of what the connection's window counts, since it was opened last
         self._held = 0
-        self._idle = 0
+        self._idle = 0  # frames in a row that bring no stream on, less what our own let expect
+        self._heads = 0  # bytes of heads in this feed
+        self._table_update = False  # the next block is to say that no table is used: the shadow made its smaller
+        self.replies = 0
         self.limit = USUAL_STREAMS
         self.going = False  # it wants no more streams
         self.error: Http2Error | None = None
@@ -142,15 +151,23 @@ class Http2Client:
         """A request; the number of its stream."""
         number = self._next
         self._next += 2
-        self._streams[number] = Stream(number, 0, 0, now)
+        stream = self._streams[number] = Stream(number, 0, 0, now)
+        self._held += stream.weight
         whole = not body and not trailers
-        self.out += header_block(number, encode(fields), whole, self._frame_size)
+        self.out += header_block(number, self._encoded(fields), whole, self._frame_size)
         if whole:
             self.sent.append(number)
         else:
             self._unsent[number] = _Unsent(body, trailers, self._initial)
             self._send()
         return number
+
+    def _encoded(self, fields: list[Field]) -> bytes:
+        block = encode(fields)
+        if self._table_update:  # RFC 7541 §4.2: nghttp2, Envoy and h2 refuse a block that does not begin with it
+            self._table_update = False
+            return NO_TABLE + block
+        return block
 
     def cancel(self, stream: int) -> None:
         """Nobody waits for its answer any more."""
@@ -185,6 +202,7 @@ class Http2Client:
         """Streams that have ended by what the shadow said. Raises Http2Error; those that ended before the error are
         returned first, then ``error`` is set."""
         ended: list[Answer] = []
+        self._heads = 0
         try:
             for one in self._side.reader.feed_untrusted(data):
                 self._frame(one, ended, now)
@@ -192,13 +210,16 @@ class Http2Client:
                 raise self._side.reader.error
         except (FrameError, HpackError, Http2Error) as error:
             self.error = Http2Error(str(error))
-            if not ended:
-                raise self.error from None
+            if not ended:  # another: one that was raised refers to this frame, and nobody would be freed
+                raise Http2Error(str(error)) from None
         if self._received >= _REOPEN:
             self.out += window_update(0, self._received)
             self._received = 0
-        self._charge.hold(self._held + self._side.pending)
+        self._hold()
         return ended
+
+    def _hold(self) -> None:
+        self._charge.hold(self._held + self._side.pending)
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -219,11 +240,12 @@ class Http2Client:
         unsent.at += size
         unsent.window -= size
         self._window -= size
+        self._idle -= 1 + size // _BYTES_A_FRAME
         if piece:
             self.out += frame(DATA, END_STREAM if last and not unsent.trailers else 0, number, piece)
         if last:
             if unsent.trailers:
-                self.out += header_block(number, encode(unsent.trailers), True, self._frame_size)
+                self.out += header_block(number, self._encoded(unsent.trailers), True, self._frame_size)
             del self._unsent[number]
             self.sent.append(number)
 
@@ -251,7 +273,7 @@ class Http2Client:
             if kind == SETTINGS and not one.flags & ACK:
                 self._settings(one.payload)
             elif kind == PING and not one.flags & ACK:
-                self.out += frame(PING, ACK, 0, one.payload)
+                self._reply(frame(PING, ACK, 0, one.payload))
             elif kind == WINDOW_UPDATE:
                 self._open_window(one)
 
@@ -261,10 +283,16 @@ class Http2Client:
         if self._idle > MAX_IDLE_FRAMES:
             raise Http2Error("a flood of frames that say nothing")
 
+    def _reply(self, data: bytes) -> None:
+        self.replies += len(data)
+        self.out += data
+
     def _settings(self, payload: bytes) -> None:
         said = settings_of_untrusted(payload)
         self.limit = said.get(MAX_CONCURRENT_STREAMS, self.limit)
         self._frame_size = said.get(MAX_FRAME_SIZE, self._frame_size)
+        if said.get(HEADER_TABLE_SIZE, DEFAULT_TABLE) < DEFAULT_TABLE:
+            self._table_update = True
         initial = said.get(INITIAL_WINDOW_SIZE)
         if initial is not None:  # §6.9.2: streams that are open, too
             for unsent in self._unsent.values():
@@ -272,7 +300,7 @@ class Http2Client:
                 if unsent.window > LARGEST_WINDOW:
                     raise Http2Error("a window beyond all measure")
             self._initial = initial
-        self.out += frame(SETTINGS, ACK, 0)
+        self._reply(frame(SETTINGS, ACK, 0))
         self._send()
 
     def _open_window(self, one: Frame) -> None:
@@ -292,10 +320,10 @@ class Http2Client:
         """The stream is over."""
         stream = self._streams.pop(number, None)
         if stream is not None:
-            self._held -= stream.kept
+            self._held -= stream.kept + stream.weight
             stream.drop_answer()
         self._unsent.pop(number, None)
-        self._idle = 0
+        self._idle = min(self._idle, 0)
 
     def _fail(self, number: int, reason: str, ended: list[Answer]) -> None:
         self._close(number)
@@ -341,6 +369,7 @@ class Http2Client:
                     self._rest()
                     return
                 stream.begin_answer(status, head, block.begin, now, self._body_limit)
+                self._weigh(stream, head)
             elif not block.ends_stream:
                 raise HeadError("a second head")
             else:
@@ -349,9 +378,22 @@ class Http2Client:
             self.cancel(block.stream)
             ended.append(Answer(block.stream, None, "malformed"))
             return
-        self._idle = 0
+        if self._charge.exhausted and stream.weight > _SMALL_HEAD:
+            self.cancel(block.stream)
+            ended.append(Answer(block.stream, None, "own_limit"))
+            return
+        self._idle = min(self._idle, 0)
         if block.ends_stream:
             self._end(stream, block.end, ended, now)
+
+    def _weigh(self, stream: Stream, head: bytes) -> None:
+        stream.weight += len(head)
+        self._held += len(head)
+        self._heads += len(head)
+        if len(head) > _SMALL_HEAD:
+            self._hold()
+        if self._heads > MAX_HEADS:
+            raise Http2Error("heads beyond all measure")
 
     def _data(self, one: Frame, ended: list[Answer], now: int) -> None:
         stream = self._streams.get(one.stream)
@@ -365,7 +407,7 @@ class Http2Client:
             self.cancel(one.stream)
             ended.append(Answer(one.stream, None, "malformed"))
             return
-        self._idle = 0
+        self._idle = min(self._idle, 0)
         if self._body_limit:  # a piece's mark is where it ends on the wire: the kernel knows when that came
             self._held += stream.keep_answer(one.payload, one.end, self._body_limit, self._charge.exhausted)
         else:

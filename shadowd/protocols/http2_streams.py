@@ -38,16 +38,18 @@ from shadowd.protocols.http1_response import MARK_BYTES, MAX_MARKS
 from shadowd.protocols.http2_heads import RequestHead
 
 NONE, COMING, TOLD, LEFT = range(4)
+#: What an open stream costs beside its bytes.
+_BYTES = 512
 _STREAMED = re.compile(rb"\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
 
 
 class Stream:
     """``size``, ``answered_size``: bytes of the client and of the server that belong to it, and that nobody was told of
-    yet. ``after``: answers that the client had when it began this request."""
+    yet. ``after``: answers that the client had when it began this request. ``weight``: what it costs beside content."""
 
     __slots__ = (
         "after", "answer", "answer_body", "answered_size", "began", "begin", "body", "digest", "ended", "exchange",
-        "failure", "head", "marks", "number", "reason", "request", "response", "size", "started", "trailers",
+        "failure", "head", "marks", "number", "reason", "request", "response", "size", "started", "trailers", "weight",
     )  # fmt: skip
 
     def __init__(self, number: int, after: int, begin: int, started: int) -> None:
@@ -70,6 +72,7 @@ class Stream:
         self.marks: list[tuple[int, int]] | None = None
         self.began = 0  # stream offset of the answer's head
         self.answered_size = 0
+        self.weight = _BYTES
 
     @property
     def kept(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -89,7 +90,7 @@ class Talk:
 class Reading:
     """A codec, what it told, and whether every byte is somewhere after each step."""
 
-    def __init__(self, midstream: bool = False, **limits: int) -> None:
+    def __init__(self, midstream: bool = False, **limits: Any) -> None:
         self.client_acked = 0
         self.idle_point = False
         self.spoke_unseen = False

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shadowd.ledger.budget import Budget
 from shadowd.protocols import http2_frames as frames
 from shadowd.protocols.hpack import encode
-from shadowd.protocols.http2_client import MAX_IDLE_FRAMES, Answer, Http2Client, Http2Error
+from shadowd.protocols.http2_client import MAX_HEADS, MAX_IDLE_FRAMES, Answer, Http2Client, Http2Error
 from shadowd.protocols.http2_frames import frame
 
 OK = [(b":status", b"200")]
@@ -244,3 +245,66 @@ def test_noise(pieces: list[bytes]) -> None:
             client.feed_untrusted(frame(kind, piece[1] if len(piece) > 1 else 0, len(piece) % 8, piece), 1)
     except Http2Error:
         pass
+
+
+def test_a_shadow_without_a_compression_table_is_told_that_none_is_used() -> None:
+    """h2 and nghttp2 refuse the next block otherwise, trailers too (RFC 7541 §4.2)."""
+    client = Http2Client(body_limit=100)
+    shadow = Shadow(client, header_table_size=0)
+    for body, trailers in ((b"", []), (b"x", [(b"x-t", b"1")]), (b"", [])):
+        number = client.open(fields(b"/", b"POST"), body, trailers, 0)
+        shadow.talk()
+        shadow.answer(number)
+    shadow.peer.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: 100})
+    shadow.talk()
+    number = client.open(fields(), b"", [], 0)
+    shadow.talk()
+    shadow.answer(number)
+    assert [one.failure for one in shadow.ended] == [""] * 4
+
+
+def test_windows_opened_in_small_steps_are_no_flood() -> None:
+    """A hundred uploads of 200 KB, whose server notes each KB twice before it answers any."""
+    client = Http2Client(body_limit=100)
+    shadow = Shadow(client, initial_window_size=1 << 20)
+    shadow.windows = False
+    shadow.peer.increment_flow_control_window((1 << 31) - 1 - 65_535)
+    shadow.talk()
+    numbers = [client.open(fields(b"/", b"POST"), b"x" * 200_000, [], 0) for _ in range(100)]
+    client.out.clear()
+    for _ in range(190):
+        said = b"".join(frames.window_update(number, 1024) + frames.window_update(0, 1024) for number in numbers)
+        client.feed_untrusted(said, 1)
+    assert client.feed_untrusted(frames.header_block(numbers[0], encode(OK), end=True), 1)[0].response is not None
+
+
+def bomb(numbers: list[int]) -> bytes:
+    """Heads of 240 KB, each by some seventy bytes: what they name has been put into the table before."""
+    fill = encode(OK) + b"\x40\x01x\x7f\x80\x1e" + b"v" * 3967
+    again = encode(OK) + b"\xbe" * 60
+    blocks = [frames.header_block(number, again if index else fill, end=False) for index, number in enumerate(numbers)]
+    return frames.settings({}) + b"".join(blocks)
+
+
+def test_heads_that_a_few_bytes_name_end_the_connection() -> None:
+    budget = Budget()
+    client = Http2Client(100, budget)
+    said = bomb([client.open(fields(), b"", [], 0) for _ in range(100)])
+    try:
+        assert client.feed_untrusted(said, 1) is None
+    except Http2Error as error:
+        assert str(error) == "heads beyond all measure"  # noqa: PT017
+    assert MAX_HEADS < budget.used < MAX_HEADS + (1 << 20)
+    del client
+    assert budget.used == 0
+
+
+def test_heads_that_no_memory_is_left_for_are_no_fault_of_the_shadow() -> None:
+    budget = Budget(1 << 20)
+    client = Http2Client(100, budget)
+    numbers = [client.open(fields(), b"", [], 0) for _ in range(20)]
+    ended = client.feed_untrusted(bomb(numbers), 1)
+    assert {one.failure for one in ended} == {"own_limit"}
+    assert len(ended) > 10
+    assert budget.used < (1 << 20) + 300_000
+    assert [one.failure for one in client.feed_untrusted(frame(frames.DATA, 1, numbers[0], b"x"), 1)] == [""]
