@@ -8,7 +8,7 @@ A stream ends by itself: one that is late is reset, and the others go on. Where 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from shadowd.protocols.content_digest import content_of
 from shadowd.protocols.http2_client import Answer, Http2Client, Http2Error
@@ -20,21 +20,23 @@ if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
     from shadowd.replay.lane import Lane
     from shadowd.replay.leg import Leg
+    from shadowd.replay.streams import StreamLane
     from shadowd.replay.target import Address, Target
 
 #: Bytes that wait for a shadow which does not read: beyond it no stream is opened.
 _UNREAD = 1 << 20
+#: Bytes of replies (to PING, SETTINGS) that a shadow may let wait before it reads again: 60,000 PINGs.
+_UNREAD_REPLIES = 1 << 20
 
 
 class Http2Connection(Connection):
     """See the module's head. ``full``: no request can be sent now."""
 
-    __slots__ = ("_client", "_ends", "_legs", "_unmeasured")
+    __slots__ = ("_client", "_legs", "_unmeasured")
 
     def __init__(self, engine: Engine, target: Target, owner: Lane, address: Address, raw: bool, now: int) -> None:
         self._client = Http2Client(engine.body_limit, engine.budget)
         self._legs: dict[int, Leg] = {}
-        self._ends: list[tuple[int, int]] = []  # TLS: (plaintext offset, ciphertext offset) after each read
         self._unmeasured = 0  # answers whose times will be asked for
         super().__init__(engine, target, owner, address, raw, now)
 
@@ -120,6 +122,10 @@ class Http2Connection(Connection):
             if client.received(stream) > self._answer_limit(leg):
                 self._give_up(stream, leg, "own_limit" if self._as_long(leg.exchange) else "malformed")
         self._push(now)
+        if not self._out:
+            client.replies = 0
+        elif client.replies > _UNREAD_REPLIES:
+            self.fail("malformed", now)
         if self.state != CLOSED:
             self._go_on(retry, bool(ended), now)
 
@@ -143,6 +149,8 @@ class Http2Connection(Connection):
                 self.answered += 1
                 self._unmeasured += 1
                 self._engine.answered(leg)
+            elif failure == "own_limit":
+                self._engine.shed(leg, failure)
             elif failure == "refused" and not leg.retried and leg.wire:
                 leg.retried = True
                 retry.append(leg)
@@ -156,6 +164,8 @@ class Http2Connection(Connection):
             self.keep_alive = False
             if not self.in_flight:
                 self.close(now)
+            elif owner is not None and owner.streams:
+                cast("StreamLane", owner).leave(self)
         if owner is None:
             return
         owner.queue.extendleft(reversed(retry))
@@ -213,13 +223,6 @@ class Http2Connection(Connection):
 
     # --- kernel times -------------------------------------------------------------------------------------------------
 
-    def _decrypt(self, data: bytes, now: int) -> None:
-        super()._decrypt(data, now)
-        if self._marks:  # kept whole: answers are measured in any order
-            self._ends.extend(self._marks)
-            self._marks.clear()
-            del self._ends[:-4096]
-
     def measure(self, leg: Leg) -> None:
         """As for HTTP/1, of answers in any order."""
         self._unmeasured -= 1
@@ -247,8 +250,9 @@ class Http2Connection(Connection):
         """Of the ciphertext, with TLS."""
         if self._tls is None:
             return plain
-        at = bisect_left(self._ends, plain, key=lambda mark: mark[0])
-        return self._ends[at][1] if at < len(self._ends) and (at or len(self._ends) < 4096) else 1 << 62
+        marks = self._marks
+        at = bisect_left(marks, plain, key=lambda mark: mark[0])
+        return marks[at][1] if at < len(marks) and (at or len(marks) < 4096) else 1 << 62
 
 
 def framed_for_http1(wire: bytes, trailers: bytes) -> bytes:

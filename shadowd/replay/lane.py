@@ -33,7 +33,7 @@ lets ``GROWTH`` go, an answer one; and while we catch up after a long stall of o
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from shadowd.replay.connection import OPEN, Connection
 from shadowd.replay.lateness import STALL
@@ -41,6 +41,7 @@ from shadowd.replay.leg import Leg
 
 if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
+    from shadowd.replay.http2 import Http2Connection
     from shadowd.replay.target import Target
 
 #: A request that leaves so much later than it could through us (ns) met another moment of the shadow.
@@ -131,7 +132,11 @@ class Lane:
                 break
             leg = queue[0]
             waits = connection.in_flight
-            if waits and (waits[0].exchange.index < leg.exchange.after or not connection.keep_alive):
+            if waits and (
+                waits[0].exchange.index < leg.exchange.after
+                or not connection.keep_alive
+                or (self.http2 and cast("Http2Connection", connection).full)
+            ):
                 if self.auto and now - leg.queued_at > BEHIND and self._waits_for_the_shadow(leg, now):
                     self.spread = Spread(self._engine, self)
                     self.spread.advance(now)
@@ -268,16 +273,19 @@ class Lane:
         self.finished = True
         connection, self.connection = self.connection, None
         if connection is not None:
-            legs, connection.in_flight = connection.in_flight, deque()
-            connection.close(now)
-            for leg in legs:
-                self._engine.shed(leg, reason)
+            self._let_go(connection, reason, now)
         self.shed_all(reason)
         spread, self.spread = self.spread, None
         if spread is not None:
             spread.abandon_branches(reason, now)
         self.target.blocked.discard(self)
         self.target.starved.pop(self, None)
+
+    def _let_go(self, connection: Connection, reason: str, now: int) -> None:
+        legs, connection.in_flight = connection.in_flight, deque()
+        connection.close(now)
+        for leg in legs:
+            self._engine.shed(leg, reason)
 
     def _release(self, now: int) -> None:
         connection = self.connection

@@ -4,20 +4,25 @@ A request waits while one is unanswered whose answer production's client had ack
 (``Exchange.rank`` below ``Exchange.after``), and nothing else. To a shadow that speaks HTTP/2 all go over one
 connection, opened in production's order, as many at once as it allows. To one that speaks HTTP/1 each goes alone over a
 connection of its own while it lasts: streams are no pipeline, and one that is slow holds up nobody.
+
+A shadow that says GOAWAY finishes what it has (a stream of events may take minutes) and takes nothing new: its
+connection *leaves*, and what comes goes to the next one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
-from shadowd.replay.connection import OPEN
+from shadowd.replay.connection import CLOSED, OPEN
 from shadowd.replay.http2 import Http2Connection, framed_for_http1
 from shadowd.replay.lane import LATE, Branch, Fan, Lane
 
 if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
     from shadowd.replay.leg import Leg
+    from shadowd.replay.target import Target
 
 
 def caused_by(leg: Leg, under_way: Iterable[Leg]) -> bool:
@@ -29,8 +34,12 @@ def caused_by(leg: Leg, under_way: Iterable[Leg]) -> bool:
 class StreamLane(Lane):
     """See the module's head."""
 
-    __slots__ = ()
+    __slots__ = ("_leaving",)
     streams = True
+
+    def __init__(self, engine: Engine, target: Target, preamble: bytes = b"", server_name: str = "") -> None:
+        super().__init__(engine, target, preamble=preamble, server_name=server_name)
+        self._leaving: list[Http2Connection] = []
 
     def advance(self, now: int) -> None:
         """Send what may be sent."""
@@ -41,12 +50,14 @@ class StreamLane(Lane):
             self.spread.advance(now)
             return
         queue = self.queue
+        if self._leaving:
+            self._leaving = [one for one in self._leaving if one.state != CLOSED]
         while queue:
             connection = cast("Http2Connection | None", self.connection) or self._begin(now)
             if connection is None or connection.state != OPEN:
                 break
             leg = queue[0]
-            if connection.full or not connection.keep_alive or caused_by(leg, connection.in_flight):
+            if connection.full or not connection.keep_alive or caused_by(leg, self._under_way(connection)):
                 break
             queue.popleft()
             if now - leg.since > LATE and not self.in_time(leg, now):
@@ -56,6 +67,30 @@ class StreamLane(Lane):
 
     def _begin(self, now: int) -> Http2Connection | None:
         return cast("Http2Connection | None", self.connect(now))
+
+    def _under_way(self, connection: Http2Connection) -> Iterable[Leg]:
+        if not self._leaving:
+            return connection.in_flight
+        return chain(connection.in_flight, *(one.in_flight for one in self._leaving))
+
+    def leave(self, connection: Http2Connection) -> None:
+        """It takes no more streams; it closes itself behind its last answer."""
+        if self.connection is connection:
+            self.connection = None
+            self._leaving.append(connection)
+
+    def disconnected(self, retry: list[Leg], now: int) -> None:
+        if self.connection is None or self.connection.state == CLOSED:
+            super().disconnected(retry, now)
+            return
+        self.queue.extendleft(reversed(retry))  # it was one that left
+        self.advance(now)
+
+    def abandon(self, reason: str, now: int) -> None:
+        leaving, self._leaving = self._leaving, []
+        for connection in leaving:
+            self._let_go(connection, reason, now)
+        super().abandon(reason, now)
 
 
 class Streams(Fan):
