@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 
 import h2.config
@@ -17,10 +18,12 @@ from shadowd.protocols.http2_client import MAX_IDLE_FRAMES
 from shadowd.protocols.http2_frames import frame
 from shadowd.replay.lane import Lane
 from shadowd.replay.streams import StreamLane
-from shadowd.replay.target import SECOND, TargetLimits
+from shadowd.replay.target import SECOND, Target, TargetLimits
+from tests.unit.certificates import Certificate
 from tests.unit.loopback import Mirror, Peer, Shadow, ok
 
 OK = [(b":status", b"200")]
+MS = 1_000_000
 HELLO = frames.settings({})
 
 
@@ -82,6 +85,9 @@ def asks(mirror: Mirror, to: Lane, index: int, after: int = 0, rank: int | None 
     """``rank``: how many answers production's client had acknowledged before this one's."""
     exchange = mirror.exchange(index, after)
     exchange.rank = index if rank is None else rank
+    if to.streams:
+        request = exchange.request
+        request.head = request.head.replace(b" HTTP/1.1\r\n", b" HTTP/2\r\n")
     return mirror.submit(answered(mirror, exchange), to)
 
 
@@ -152,6 +158,97 @@ def test_requests_of_http1_are_streams_that_respect_the_limit(mirror: Mirror, sh
         speaker.answer(done)
     speaker.until(lambda: mirror.ledger() == {"mirrored": 4})
     assert not speaker.resets
+
+
+# --- TLS and times ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+def secured(mirror: Mirror, peer: Peer, certificate: Certificate, *spoken: str) -> None:
+    """The shadow's side of the handshake: it speaks these (ALPN)."""
+    context = certificate.server()
+    context.set_alpn_protocols(list(spoken))
+    sock = peer.sock = context.wrap_socket(peer.sock, server_side=True, do_handshake_on_connect=False)
+
+    def shake() -> bool:
+        try:
+            sock.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    mirror.until(shake, "a handshake")
+
+
+def sealed_target(mirror: Mirror, shadow: Shadow, certificate: Certificate) -> Target:
+    target = mirror.target(shadow.port, tls=certificate.client())
+    target.tls_streams = certificate.client()
+    target.tls_streams.set_alpn_protocols(["h2", "http/1.1"])
+    return target
+
+
+def test_times_over_tls_are_those_of_the_segments(mirror: Mirror, shadow: Shadow, certificate: Certificate) -> None:
+    """Offsets are of the ciphertext; answers come in another order than requests, each in reads of its own."""
+    target = sealed_target(mirror, shadow, certificate)
+    to = StreamLane(mirror.engine, target)
+    asks(mirror, to, 0)
+    secured(mirror, mirror.peer(shadow), certificate, "h2")
+    speaker = Speaker(mirror, shadow)
+    speaker.hears(0)
+    speaker.answer(0)
+    speaker.until(lambda: mirror.ledger() == {"mirrored": 1})
+    mirror.turn()
+    ((cookie, _),) = mirror.timed.items()
+    connection = to.connection
+    assert connection is not None
+    seen = [connection._written, connection._received]
+    mirror.engine.timing(cookie, 0, 0xFFFFFFFF, 0, 2, 1)
+    mirror.engine.timing(cookie, 1, 0xFFFFFFFF, 0, 18, 2)
+
+    def passed(direction: int, at: int) -> None:
+        """All that is on the wire by now, and was not before, was in one segment."""
+        end = (connection._written, connection._received)[direction]
+        mirror.engine.timing(cookie, direction, seen[direction], end - seen[direction], 16, at * MS)
+        seen[direction] = end
+
+    mirror.filter.account.seen += 4
+    legs = []
+    for index in range(1, 5):
+        exchange = answered(mirror, mirror.exchange(index))
+        exchange.rank = index
+        legs.append(mirror.engine.submit(exchange, mirror.filter.policy, to, mirror.now))
+        passed(0, 100 + index)
+    speaker.hears(0, 1, 2, 3, 4)
+    for done, (index, at) in enumerate([(3, 113), (1, 151), (4, 174), (2, 222)]):
+        speaker.answer(index, body=b"x" * 3000 * index)
+        speaker.until(lambda goal=done + 2: mirror.ledger().get("mirrored") == goal)
+        passed(1, at)
+        mirror.turn()
+    assert [round(leg.first_byte / MS) for leg in legs] == [50, 120, 10, 70]
+
+
+def test_a_shadow_that_chooses_http1_is_asked_in_it(mirror: Mirror, shadow: Shadow, certificate: Certificate) -> None:
+    """Side by side, each over a connection of its own, and the next time at once."""
+    target = sealed_target(mirror, shadow, certificate)
+    to = StreamLane(mirror.engine, target)
+    asks(mirror, to, 0)
+    asks(mirror, to, 1)
+    secured(mirror, mirror.peer(shadow), certificate, "http/1.1")
+    for number in (1, 2):
+        peer = mirror.peer(shadow, number)
+        secured(mirror, peer, certificate, "http/1.1")
+        mirror.arrives(peer, number - 1)
+    mirror.answer(shadow.peers[2], ok())
+    mirror.answer(shadow.peers[1], ok())
+    assert mirror.ledger() == {"mirrored": 2}
+    again = StreamLane(mirror.engine, target)
+    asks(mirror, again, 2)
+    mirror.until(lambda: any("2" in peer.paths for peer in shadow.peers[1:]))
+    assert len(shadow.accept_all()) == 3
 
 
 # --- the shadow says goodbye, or no -----------------------------------------------------------------------------------
