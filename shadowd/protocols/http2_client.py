@@ -207,7 +207,7 @@ class Http2Client:
             for one in self._side.reader.feed_untrusted(data):
                 self._frame(one, ended, now)
             if self._side.reader.error is not None:
-                raise self._side.reader.error
+                raise FrameError(str(self._side.reader.error))
         except (FrameError, HpackError, Http2Error) as error:
             self.error = Http2Error(str(error))
             if not ended:  # another: one that was raised refers to this frame, and nobody would be freed
@@ -220,6 +220,14 @@ class Http2Client:
 
     def _hold(self) -> None:
         self._charge.hold(self._held + self._side.pending)
+
+    def end(self) -> None:
+        """The connection is over: nothing is held any more."""
+        self._side.end("over")
+        self._streams.clear()
+        self._unsent.clear()
+        self._held = 0
+        self._charge.hold(0)
 
     # --- sending ------------------------------------------------------------------------------------------------------
 

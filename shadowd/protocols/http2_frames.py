@@ -118,7 +118,8 @@ class FrameReader:
         try:
             self._feed(data, base, frames)
         except FrameError as error:
-            self._state, self.error = _BROKEN, error
+            # another: one that was raised refers to its frames, and what they hold would be freed late
+            self._state, self.error = _BROKEN, FrameError(str(error))
             self._uncounted += self.offset - self._position
             if not frames:
                 raise

@@ -221,6 +221,10 @@ class Http2Connection(Connection):
                 self._engine.failed(leg, "truncated")
         super().fail(reason, now)
 
+    def close(self, now: int) -> None:
+        super().close(now)
+        self._client.end()  # who asks for its times may hold on to it
+
     # --- kernel times -------------------------------------------------------------------------------------------------
 
     def measure(self, leg: Leg) -> None:

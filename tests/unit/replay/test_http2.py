@@ -410,6 +410,7 @@ def test_a_shadow_that_means_no_good_ends_its_connection_and_no_other(
     peer.send(HOSTILE[kind])
     mirror.until(lambda: mirror.ledger().get("failed malformed") == 2, kind)
     mirror.until(lambda: (peer.receive() or True) and peer.ended)
+    assert mirror.engine.budget.used < 10_000  # the requests that the neighbour still has to answer
     neighbour.answer(0, 1)
     neighbour.until(lambda: mirror.ledger(1) == {"mirrored": 2})
     ask_both(2)
