@@ -33,13 +33,11 @@ from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.hpack import HpackError
 from shadowd.protocols.http1_reader import MAX_BODY
 from shadowd.protocols.http2_frames import (
-    CONTINUATION,
+    BLOCKS,
     DATA,
     END_STREAM,
     GOAWAY,
-    HEADERS,
     NO_ERROR,
-    PUSH_PROMISE,
     REFUSED_STREAM,
     RST_STREAM,
     Frame,
@@ -56,9 +54,6 @@ from shadowd.protocols.http2_streams import COMING, LEFT, NONE, TOLD, Stream
 
 #: Streams that are open at once: servers allow 100 (nginx 128, Envoy 100 to 1,000), some (gRPC) any number.
 MAX_STREAMS = 2048
-#: A head so long is charged at once: ten bytes on the wire may name 256 KB that were said before.
-_LONG_HEAD = 8 << 10
-_BLOCKS = frozenset({HEADERS, CONTINUATION, PUSH_PROMISE})
 
 
 class Http2Codec:
@@ -273,13 +268,6 @@ class Http2Codec:
         if self._streams.pop(stream.number, None) is not None:
             self._held -= stream.weight
 
-    def _weigh(self, stream: Stream, head: bytes) -> None:
-        """A head is kept as long as its stream."""
-        stream.weight += len(head)
-        self._held += len(head)
-        if len(head) > _LONG_HEAD:
-            self._hold()
-
     def _count(self, stream: Stream, direction: int, size: int) -> None:
         """Bytes of a frame that belongs to it."""
         own = stream.response if direction else stream.request
@@ -299,7 +287,7 @@ class Http2Codec:
             self._sink.discarded(side.reason, frame.size)
         elif frame.kind == DATA:
             self._data(side, frame, time)
-        elif frame.kind in _BLOCKS:
+        elif frame.kind in BLOCKS:
             try:
                 block = side.block_untrusted(frame, time)
             except HpackError:
@@ -312,13 +300,12 @@ class Http2Codec:
 
     def _control(self, side: Side, frame: Frame) -> None:
         self._sink.discarded("http2_control", frame.size)
-        payload = frame.payload
         if frame.kind == RST_STREAM:
             stream = self._streams.get(frame.stream)
             if stream is not None:
-                self._reset(stream, side.direction, int.from_bytes(payload, "big"))
-        elif frame.kind == GOAWAY and side.direction == SERVER and len(payload) >= 8:
-            last = int.from_bytes(payload[:4], "big") & 0x7FFFFFFF
+                self._reset(stream, side.direction, int.from_bytes(frame.payload, "big"))
+        elif frame.kind == GOAWAY and side.direction == SERVER and len(frame.payload) >= 8:
+            last = int.from_bytes(frame.payload[:4], "big") & 0x7FFFFFFF
             for stream in [one for one in self._streams.values() if one.number > last and one.response == NONE]:
                 self._refuse(stream, "goaway")
 
@@ -374,6 +361,7 @@ class Http2Codec:
     def _begin(self, block: Block, time: int) -> None:
         """A request's head."""
         number = self._latest = block.stream
+        self._hold()  # each: ten bytes on the wire may name 256 KB that were said before
         if len(self._streams) >= MAX_STREAMS or self._charge.exhausted:
             self._sink.lost("memory")
             self._sink.discarded("memory", block.size)
@@ -386,7 +374,7 @@ class Http2Codec:
         except HeadError:
             self._leave_filtered(stream, "unparsable")
             return
-        self._weigh(stream, head.head)
+        self._held += stream.weigh(head.head)
         if block.oversized:
             self._sink.lost("too_large")
             self._leave(stream, "too_large")
@@ -463,7 +451,7 @@ class Http2Codec:
                 if status < 200 or block.oversized:
                     raise HeadError("an answer that ends with an interim head, or a head that nobody reads")
                 stream.begin_answer(status, head, block.begin, block.time, self._body_limit)
-                self._weigh(stream, head)
+                self._held += stream.weigh(head)
             else:
                 self._count(stream, SERVER, block.size)
                 if stream.response != COMING:

@@ -11,6 +11,7 @@ cdef class Http2Client:
     cdef public long long _body_limit
     cdef public object _charge
     cdef public long long _frame_size
+    cdef public long long _heads
     cdef public long long _held
     cdef public long long _idle
     cdef public long long _initial
@@ -18,12 +19,14 @@ cdef class Http2Client:
     cdef public long long _received
     cdef public Side _side
     cdef public dict _streams
+    cdef public bint _table_update
     cdef public dict _unsent
     cdef public long long _window
     cdef public object error
     cdef public bint going
     cdef public long long limit
     cdef public bytearray out
+    cdef public long long replies
     cdef public list sent
     cpdef list feed_untrusted(self, bytes data, long long now)
     cpdef _frame(self, object one, list ended, long long now)

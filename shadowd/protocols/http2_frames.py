@@ -49,6 +49,8 @@ _PREFACE, _HEAD, _WHOLE, _PIECES, _PADDING, _BROKEN = range(6)
 _LENGTHS = {PRIORITY: 5, RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
 #: Kinds that belong to a stream, and those that belong to none (§5.1.1).
 _OF_STREAM = frozenset({DATA, HEADERS, PRIORITY, RST_STREAM, PUSH_PROMISE, CONTINUATION})
+#: What carries a header block.
+BLOCKS = frozenset({HEADERS, CONTINUATION, PUSH_PROMISE})
 _OF_NONE = frozenset({SETTINGS, PING, GOAWAY})
 
 

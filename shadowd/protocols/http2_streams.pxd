@@ -22,6 +22,7 @@ cdef class Stream:
     cdef public long long size
     cdef public long long started
     cdef public bytes trailers
+    cdef public long long weight
     cpdef Request request_of(self, long long time)
     cpdef begin_answer(self, long long status, bytes head, long long begin, long long time, long long body_limit)
     cpdef long long keep_answer(self, bytes piece, long long time, long long body_limit, bint exhausted) except -1

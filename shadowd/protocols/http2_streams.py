@@ -91,6 +91,11 @@ class Stream:
         self.body = bytearray()
         return request
 
+    def weigh(self, head: bytes) -> int:
+        """A head is kept as long as the stream. Returns its bytes."""
+        self.weight += len(head)
+        return len(head)
+
     def begin_answer(self, status: int, head: bytes, begin: int, time: int, body_limit: int) -> None:
         self.response = COMING
         self.answer = Response(status, head, begin, time)

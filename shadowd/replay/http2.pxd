@@ -4,7 +4,6 @@ from shadowd.replay.leg cimport Leg
 
 cdef class Http2Connection(Connection):
     cdef public Http2Client _client
-    cdef public list _ends
     cdef public dict _legs
     cdef public long long _unmeasured
     cpdef _deliver(self, bytes data, long long now)
