@@ -20,7 +20,7 @@ from tests.vm.packages import CACHE, RELEASES, Apt, Missing, need_tools, run
 PAGE = ROOT / "docs" / "kernels.md"
 LIMIT = 1800.0  # seconds for one guest: an emulated processor takes five minutes
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-_STEPS = ("start", "socket IPv4", "socket IPv6", "tc IPv4", "tc IPv6", "stop", "TLS probes")
+_STEPS = ("start", "socket IPv4", "socket IPv6", "tc IPv4", "tc IPv6", "stop", "TLS probes", "TLS key log")
 
 
 def try_kernel(release: str, show: bool) -> list[dict[str, Any]]:
@@ -36,6 +36,7 @@ def try_kernel(release: str, show: bool) -> list[dict[str, Any]]:
         f"cd {ROOT}; export SHADOWD_ACCEPTANCE_LIMIT=240 PYTHONDONTWRITEBYTECODE=1; "
         f'{sys.executable} {script} --loader prebuilt >/dev/ttyS1 2>&1; echo "exit $?" >/dev/ttyS1; '
         f"{sys.executable} -m tests.vm.tls_probes >/dev/ttyS1 2>&1; "
+        f"{sys.executable} -m tests.vm.tls_keylog >/dev/ttyS1 2>&1; "
         "sync; busybox poweroff -f"
     )
     make_initramfs(kernel, folder / "initramfs", over_this_machine(command))
