@@ -1,13 +1,14 @@
 """A connection to a shadow that speaks HTTP/2: every request is a stream, and answers come in any order.
 
 What is said on it is ``protocols.http2_client``'s; here are the socket's events, deadlines, and which leg a stream is.
-A stream ends by itself: one that is late is reset, and the others go on. Where TLS was to say whether HTTP/2 is spoken
-(ALPN) and the shadow chose HTTP/1, the target is remembered as one that does, and asked anew.
+A stream ends by itself: one that is late is reset, and the others go on. A shadow that chose HTTP/1 where TLS was to
+say what is spoken (ALPN), or answers the preface in HTTP/1, is remembered as one that speaks that, and asked anew.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from shadowd.protocols.content_digest import content_of
@@ -51,7 +52,7 @@ class Http2Connection(Connection):
 
     def _opened(self, now: int) -> None:
         if self._tls is not None and self._tls.selected_alpn_protocol() != "h2":
-            if self.target.scheme == "h2" or self.target.protocol == "http2":
+            if not self._may_speak_http1():
                 self._engine.note_tls_error(self.target, ConnectionError("it does not speak HTTP/2 (ALPN)"))
                 self.state = OPEN
                 self.target.connect_failed(self.address, now)
@@ -60,14 +61,22 @@ class Http2Connection(Connection):
                 if owner is not None:
                     owner.connect_failed("tls", now)
                 return
-            self.target.http1_only = True
-            owner = self.owner
-            self.close(now)
-            if owner is not None:
-                owner.disconnected([], now)
+            self._ask_in_http1(now)
             return
         self._push(now)
         super()._opened(now)
+
+    def _may_speak_http1(self) -> bool:
+        return self.target.protocol == "auto" and self.target.scheme in ("http", "https")
+
+    def _ask_in_http1(self, now: int) -> None:
+        """HTTP/1 is all that it speaks: nothing that was sent here was understood."""
+        self.target.http1_only = True
+        owner = self.owner
+        legs, self.in_flight = list(self.in_flight), deque()
+        self.close(now)
+        if owner is not None:
+            owner.disconnected(legs, now)
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -112,7 +121,10 @@ class Http2Connection(Connection):
         try:
             ended = client.feed_untrusted(data, now)
         except Http2Error:
-            self.fail("malformed", now)
+            if data.startswith(b"HTTP/1.") and not self.answered and self._may_speak_http1():
+                self._ask_in_http1(now)
+            else:
+                self.fail("malformed", now)
             return
         retry = self._settle(ended)
         if client.error is not None:

@@ -161,6 +161,16 @@ def test_streams_side_by_side_with_bodies(daemon: Daemon, nginx: Callable[..., N
     assert ("body", "$.version") in {(one["where"], one["path"]) for one in found}
 
 
+def test_a_shadow_that_speaks_http1_alone_is_asked_in_it(daemon: Daemon, nginx: Callable[..., Nginx]) -> None:
+    """Nobody said so: it answers the first connection's preface with 400."""
+    production, shadow = nginx("now"), nginx("next", http2=False)
+    daemon.add("shop", production.port, f"http://127.0.0.1:{shadow.port}")
+    h2load(production.port, 200, "-c", "4", "-m", "5", "--rps", "100")
+    ledger = daemon.settled("shop", lambda found: found["seen"] == 200)
+    assert ledger["targets"][0]["mirrored"] == 200, str(ledger["targets"])
+    assert Counter({one: count for one, count in shadow.asked.items() if one[0] == "GET"}) == production.asked
+
+
 def test_http1_of_production_asks_a_shadow_in_http2(daemon: Daemon, nginx: Callable[..., Nginx]) -> None:
     production, shadow = nginx("now", http2=False), nginx("next")
     daemon.add("shop", production.port, f"h2c://127.0.0.1:{shadow.port}", methods="any")
