@@ -186,8 +186,9 @@ OVERLOOKED = frozenset(
         "x-elapsed-time", "x-execution-time", "x-duration", "x-envoy-upstream-service-time", "x-upstream-response-time",
         "x-kong-upstream-latency", "x-kong-proxy-latency", "x-kong-response-latency", "x-took", "x-generated-at",
         # requests and traces
-        "request-id", "correlation-id", "trace-id", "requestid", "x-requestid", "x-req-id", "x-transaction-id",
-        "traceparent", "tracestate", "traceresponse", "x-trace", "x-trace-id", "x-span-id", "x-cloud-trace-context",
+        "mcp-session-id", "request-id", "correlation-id", "trace-id", "requestid", "x-requestid", "x-req-id",
+        "x-transaction-id", "traceparent", "tracestate", "traceresponse", "x-trace", "x-trace-id", "x-span-id",
+        "x-cloud-trace-context",
         "x-amzn-trace-id", "uber-trace-id", "b3", "cf-ray", "x-amz-cf-id", "x-amz-id-2", "x-azure-ref", "x-vercel-id",
         "x-ms-activity-id", "x-guploader-uploadid", "x-sentry-trace", "sentry-trace", "x-unique-id", "x-akamai-edge",
     }

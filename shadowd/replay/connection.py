@@ -57,10 +57,8 @@ class Connection:
         self.in_flight: deque[Leg] = deque()
         self.keep_alive, self.answered, self.idle_since = True, 0, 0
         limit = engine.body_limit
-        self._answers: HttpAnswers | RawAnswers = (
-            RawAnswers(limit, engine.budget) if raw else HttpAnswers(limit, engine.budget)
-        )
-        answers = self._answers
+        answers = RawAnswers(limit, engine.budget) if raw else HttpAnswers(limit, engine.budget)
+        self._answers: HttpAnswers | RawAnswers = answers
         self._http = answers.reader if isinstance(answers, HttpAnswers) else None  # the common case
         self._out = bytearray()
         self._written = 0  # stream bytes handed to the socket or waiting in _out (ciphertext with TLS)
@@ -362,6 +360,8 @@ class Connection:
             http.expect(leg.exchange.request.method)
         else:
             self._answers.sent(leg)
+        if self.target.sessions is not None:
+            leg.wire = self.target.sessions.replaced(leg.wire)
         self.in_flight.append(leg)
         leg.connection = self
         leg.received_before = self._received

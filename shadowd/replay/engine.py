@@ -301,6 +301,7 @@ class Engine:
             target.account.twins["answered"] += 1
         else:
             target.account.mirrored += 1
+            target.learn_session(leg.exchange, leg.response)  # before the client's next request goes out
         self._ended.append(leg)  # its latency is known when the next drain of the ring has brought the times
 
     def failed(self, leg: Leg, reason: str) -> None:
@@ -378,6 +379,7 @@ class Engine:
         if exchange.uncomparable or primary is None or answer is None:
             target.account.uncomparable += exchange.uncomparable
             return
+        target.learn_session(exchange, answer)  # it may have answered before production did
         if primary.status != answer.status:
             target.status_differences += 1
         if leg.first_byte >= 0:

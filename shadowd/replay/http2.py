@@ -82,6 +82,8 @@ class Http2Connection(Connection):
 
     def send(self, leg: Leg, now: int) -> None:
         """Open a stream for a request, whose wire form is that of HTTP/1."""
+        if self.target.sessions is not None:
+            leg.wire = self.target.sessions.replaced(leg.wire)
         at = leg.wire.find(b"\r\n\r\n") + 4
         head, body = leg.wire[:at], leg.wire[at:]
         request = leg.exchange.request

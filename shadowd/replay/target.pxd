@@ -1,6 +1,7 @@
 import cython
 
 from shadowd.evidence.latency cimport LatencySketch
+from shadowd.exchange.exchange cimport Exchange, Response
 from shadowd.ledger.ledger cimport TargetAccount
 
 cdef class TargetLimits:
@@ -45,6 +46,7 @@ cdef class Target:
     cdef public object role
     cdef public object scheme
     cdef public object server_name
+    cdef public object sessions
     cdef public LatencySketch shadow_latency
     cdef public long long short_until
     cdef public dict starved
@@ -58,5 +60,6 @@ cdef class Target:
     cdef public long long _untimed
     cdef public object unwelcome
     cdef public object url
+    cpdef learn_session(self, Exchange exchange, Response answer)
     @cython.locals(limits=TargetLimits)
     cpdef str admits(self, long long size, long long now)

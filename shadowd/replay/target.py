@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from shadowd.evidence.latency import LatencySketch
 from shadowd.ledger.ledger import TargetAccount
+from shadowd.replay.sessions import Sessions, session_of
 
 if TYPE_CHECKING:
+    from shadowd.exchange.exchange import Exchange, Response
     from shadowd.replay.connection import Connection
     from shadowd.replay.lane import Lane, Pool
 
@@ -107,6 +109,7 @@ class Target:
         "role",
         "scheme",
         "server_name",
+        "sessions",
         "shadow_latency",
         "short_until",
         "starved",
@@ -144,6 +147,7 @@ class Target:
         self.protocol = "auto"  # what is spoken to it: http1, http2, or what production speaks
         self.http1_only = False  # asked for HTTP/2 or HTTP/1, it chose the latter
         self.tls_streams: ssl.SSLContext | None = None  # the same as `tls`, which asks for HTTP/2 first
+        self.sessions: Sessions | None = None  # once it has given an id of its own
         self.unwelcome: set[str] = set()  # names for which it has no certificate
         shown = f"[{host}]" if ":" in host else host
         default = {"http": 80, "h2c": 80, "https": 443, "h2": 443}.get(scheme)
@@ -206,6 +210,18 @@ class Target:
     def call(self, wanted: str = "", name: str = "") -> None:
         """How TLS to it begins: ``wanted`` is the operator's word for its name, ``name`` what the URL says."""
         self.server_name, self.pinned = wanted or name, bool(wanted)
+
+    def learn_session(self, exchange: Exchange, answer: Response | None) -> None:
+        """Both answers to a request that may have begun a session: each may say an id of its own."""
+        production = exchange.response
+        if exchange.request.method != b"POST" or production is None or answer is None:
+            return
+        theirs = session_of(production.head)
+        given = session_of(answer.head) if theirs else b""
+        if given:
+            if self.sessions is None:
+                self.sessions = Sessions()
+            self.sessions.learn(theirs, given)
 
     def speak(self, protocol: str) -> None:
         """What the operator wants spoken to it."""
