@@ -37,6 +37,7 @@ USUAL = 120.0  # seconds: a verdict needs 60 of evidence
 READY_LIMIT = 60.0  # seconds for the daemon: compiling the programs on a small, busy machine
 ADD_LIMIT = 60.0  # seconds for the filter: the first names, probes on large TLS libraries
 DRAIN_LIMIT = 15.0  # seconds until nothing is in flight: longer than the replay's usual timeout
+LONG_PATH = 60  # bytes of a folder in which the socket's path may grow too long: unix(7) allows 107
 REFRESH = 0.5  # seconds between two tables
 VERDICT_EACH = 2.0  # seconds between two looks at the verdict
 LINE_EACH = 5.0  # seconds between two lines where there is no terminal
@@ -121,7 +122,8 @@ class Trying:
         from shadowd.control.client import Client
         from shadowd.demo.children import Child
 
-        directory = Path(tempfile.mkdtemp(prefix="shadowd-try-"))
+        usual = tempfile.gettempdir()
+        directory = Path(tempfile.mkdtemp(prefix="shadowd-try-", dir=usual if len(usual) < LONG_PATH else "/tmp"))
         self._ends.callback(shutil.rmtree, directory, ignore_errors=True)
         path = directory / "control.sock"
         words = ["run", "--socket", str(path), "--state-dir", str(directory / "state"), "--http", ""]

@@ -38,6 +38,7 @@ from shadowd.protocols.http1_response import MARK_BYTES, MAX_MARKS
 from shadowd.protocols.http2_heads import RequestHead
 
 NONE, COMING, TOLD, LEFT = range(4)
+_LONG_HEAD = 8 << 10
 #: What an open stream costs beside its bytes.
 _BYTES = 512
 _STREAMED = re.compile(rb"\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
@@ -87,7 +88,8 @@ class Stream:
             head.method, head.target, head.head, bytes(self.body), begin, begin + self.size, self.started, time
         )
         request.trailers = self.trailers
-        request.lowered = octets.lower(head.head)
+        if len(head.head) <= _LONG_HEAD:  # a longer one is made lower where somebody asks, and not kept twice
+            request.lowered = octets.lower(head.head)
         self.body = bytearray()
         return request
 

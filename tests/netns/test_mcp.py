@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -76,8 +77,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def converse(port: int, tool: str, calls: int) -> None:
-    """A session: begun on one connection, gone on with on another."""
+def converse(port: int, tool: str, calls: int, known: Callable[[], object]) -> None:
+    """A session: begun on one connection, gone on with on another. ``known`` returns when both sides know it."""
     first, second = HTTPConnection("127.0.0.1", port), HTTPConnection("127.0.0.1", port)
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     session = ""
@@ -93,6 +94,7 @@ def converse(port: int, tool: str, calls: int) -> None:
 
     assert ask(first, {"id": 1, "method": "initialize", "params": {}}) == 200
     assert ask(first, {"method": "notifications/initialized"}) == 202
+    known()
     for number in range(calls):
         call = {"id": number + 2, "method": "tools/call", "params": {"name": tool, "arguments": {}}}
         assert ask(first if number % 2 else second, call) == 200
@@ -119,16 +121,19 @@ def test_the_shadow_is_asked_in_its_own_sessions(daemon: Daemon, servers: list[M
     urls = [f"http://127.0.0.1:{one.port}" for one in (same, dearer)]
     daemon.add("tools", production.port, *urls, methods="any")
     for number in range(12):
-        converse(production.port, "anvil" if number % 2 else "rope", 10)
-        # the second connection of a client may be before the first at the shadow: nobody orders them
-        daemon.settled("tools", lambda found, seen=12 * (number + 1): found["seen"] == seen)
+
+        def seen(count: int) -> object:
+            return daemon.settled("tools", lambda found: found["seen"] == count)
+
+        # nobody orders what comes on another connection: the shadow knows the session before
+        converse(production.port, "anvil" if number % 2 else "rope", 10, partial(seen, 12 * number + 2))
+        seen(12 * (number + 1))
     ledger = daemon.settled("tools", lambda found: found["seen"] == 144)
     assert [target["mirrored"] for target in ledger["targets"]] == [144, 144]
     assert production.unknown == 0
     for shadow in (same, dearer):
-        # the first call on the other connection may come before the answer to initialize has: once a session
-        assert shadow.unknown <= 12, "sessions of production's were said to the shadow"
-        assert shadow.called >= 108
+        assert shadow.unknown == 0, "sessions of production's were said to the shadow"
+        assert shadow.called == 120
         assert not shadow.sessions & production.sessions
     wait_for("it is compared", lambda: daemon.call("verdict", name="tools", target=urls[1])["compared"] >= 100)
 

@@ -386,7 +386,6 @@ HOSTILE = {
     "promise": HELLO + frame(frames.PUSH_PROMISE, frames.END_HEADERS, 1, (2).to_bytes(4, "big") + encode(OK)),
     "window": HELLO + frames.window_update(0, frames.LARGEST_WINDOW),
     "table": HELLO + frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff"),
-    "http1": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
 }
 
 
