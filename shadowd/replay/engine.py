@@ -35,15 +35,11 @@ if TYPE_CHECKING:
 #: How often queues are looked through for lag and silence, connections for time-outs: a fiftieth of the shortest
 #: default. Looking costs less than keeping a list of deadlines, which would hold on to what ended long before.
 SWEEP = SECOND // 20
-
 #: Bytes that one round of reading answers takes: the ring is not to wait longer for a shadow that floods. The costliest
 #: (chunks of one byte) take some 10 ms, ordinary ones a tenth of a millisecond.
 DISPATCH = 64 << 10
-
 #: Bytes of production's answers kept for shadows that are slower; above it answers are compared by digest.
 MAX_KEPT = 32 << 20
-
-
 #: What this host lacks, not the target: descriptors, ephemeral ports, memory of the kernel.
 OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 #: How long no more connections are opened beside those that order needs when this host lacked something for one.
@@ -347,6 +343,9 @@ class Engine:
         """Production's answer is over; trials whose sides are too can be examined."""
         if exchange.early is not None:
             early, exchange.early = exchange.early, None
+            for leg in self._ended:  # not settled yet, and the client's next request may be read before it is
+                if leg.exchange is exchange and not leg.twin:
+                    leg.target.learn_session(exchange, leg.response)
             for leg in early:
                 if leg.done:
                     self.pair(leg)

@@ -213,12 +213,16 @@ class Target:
 
     def learn_session(self, exchange: Exchange, answer: Response | None) -> None:
         """Both answers to a request that may have begun a session: each may say an id of its own."""
+        given = session_of(answer.head) if answer is not None and exchange.request.method == b"POST" else b""
+        if not given:
+            return
         production = exchange.response
-        if exchange.request.method != b"POST" or production is None or answer is None:
+        if production is None:
+            if exchange.early is None and not exchange.answered:
+                exchange.early = []  # so that the engine is told of production's answer, as soon as it is read
             return
         theirs = session_of(production.head)
-        given = session_of(answer.head) if theirs else b""
-        if given:
+        if theirs:
             if self.sessions is None:
                 self.sessions = Sessions()
             self.sessions.learn(theirs, given)
