@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.netns.lab import Daemon, running, wait_for
+from tests.netns.lab import WORKERS, Daemon, running, wait_for
+
+pytestmark = pytest.mark.skipif(
+    WORKERS != "1", reason="sessions are known to the worker that saw them begin: workers = 1"
+)
 
 
 class McpServer(ThreadingHTTPServer):
