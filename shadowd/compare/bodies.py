@@ -7,7 +7,8 @@ JSON           ``{`` or ``[``, also behind ``)]}'`` and    structurally (``jsond
                the like, or in ``callback(...)``;
                anything that is labelled so
 lines of JSON  JSON that goes on after its end             as an array of documents
-events         lines ``data:``, ``event:`` ...             by event, and JSON within (``event_bodies``)
+events         lines ``data:``, ``event:`` ...             by event, and JSON within (``event_bodies``); messages of
+                                                           JSON-RPC by what they answer (``jsonrpc``)
 form, table,   the label; a form also by ``a=1&b=2``       by field, column, part (``forms``)
 parts
 XML, HTML      ``<``                                       by structure (``markup``), else by lines
@@ -41,6 +42,7 @@ from shadowd.compare.forms import (
 )
 from shadowd.compare.grpc import compare_messages, is_grpc
 from shadowd.compare.jsondiff import JsonError, Unbounded, decoded, diff_documents, parse_text_untrusted
+from shadowd.compare.jsonrpc import in_order, streams
 from shadowd.compare.markup import Markup, MarkupError, diff_markup, html_untrusted, xml_untrusted
 from shadowd.compare.protobuf import PROTOBUF, documents
 from shadowd.compare.textdiff import diff_texts
@@ -250,7 +252,7 @@ def _compare_json(p: Content, c: Content, options: Options, alike: Alike | None)
         if any(faults) and all(not fault or fault.startswith("Extra data") for fault in faults):
             as_lines = [lines_document_untrusted(read.text, options.max_nodes, strict) for read in (ours, theirs)]
             if all(not count for _, count in as_lines):
-                return diff_documents(as_lines[0][0], as_lines[1][0], options, alike=alike)
+                return _diff(as_lines[0][0], as_lines[1][0], options, alike)
         if all(faults):
             if not (is_text(p, "") and is_text(c, "")):
                 return by_digest(p.data, c.data, "malformed JSON")
@@ -260,10 +262,10 @@ def _compare_json(p: Content, c: Content, options: Options, alike: Alike | None)
         if any(faults):
             texts = [fault or "well-formed JSON" for fault in faults]
             return Differences((Difference("body", "$", "malformed", *texts),))
-        found = diff_documents(documents[0], documents[1], options, alike=alike)
+        found = _diff(documents[0], documents[1], options, alike)
         if not found and _unlike(ours.text, theirs.text):
             repeated = [parse_text_untrusted(read.text, strict, repeated=True) for read in (ours, theirs)]
-            found = diff_documents(repeated[0], repeated[1], options, alike=alike)
+            found = _diff(repeated[0], repeated[1], options, alike)
     except Unbounded as error:
         return by_digest(p.data, c.data, str(error))
     if ours.around != theirs.around:
@@ -273,6 +275,10 @@ def _compare_json(p: Content, c: Content, options: Options, alike: Alike | None)
         texts = [read.fault or "well-formed JSON" for read in (ours, theirs)]
         found = Differences.of((*found, Difference("body", "$", "malformed", *texts)), found.more)
     return found
+
+
+def _diff(production: Any, candidate: Any, options: Options, alike: Alike | None) -> Differences:
+    return diff_documents(production, in_order(production, candidate), options, alike=alike)
 
 
 def _unlike(production: str, candidate: str) -> bool:
@@ -289,7 +295,7 @@ def _compare_lines(p: Content, c: Content, options: Options, alike: Alike | None
             faults.append(count)
         if all(count == len(made) for count, made in zip(faults, documents, strict=True)):
             return annotated(_compare_texts(p, c, options, alike), "malformed JSON: compared as text")
-        return diff_documents(documents[0], documents[1], options, alike=alike)
+        return _diff(documents[0], documents[1], options, alike)
     except Unbounded as error:
         return by_digest(p.data, c.data, str(error))
 
@@ -301,7 +307,8 @@ def _compare_events(p: Content, c: Content, options: Options, alike: Alike | Non
     try:
         most, strict = options.max_nodes, options.json_types_strict
         documents = [events_document_untrusted(content.text(), most, strict) for content in (p, c)]
-        found = diff_documents(documents[0], documents[1], options, alike=alike)
+        ours, theirs = streams(documents[0], documents[1]) or documents
+        found = diff_documents(ours, theirs, options, alike=alike)
     except Unbounded as error:
         return annotated(_compare_texts(p, c, options, alike), f"{error}: compared as text")
     return found
