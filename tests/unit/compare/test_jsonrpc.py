@@ -149,3 +149,7 @@ def test_events_that_are_no_messages_are_compared_as_events() -> None:
         assert ("$.events", "length") in found(ours, ours + more, EVENTS)
     assert ("$['(cut)']", "extra") in found(ours, ours + "data: {", EVENTS)
     assert found(stream(1), stream(2), EVENTS) == {("$.events[*].message.data", "value")}  # never was one of JSON-RPC
+
+
+def test_a_stream_where_the_other_answers_at_once_is_another_type() -> None:
+    assert found(json.dumps(response(1)), stream(response(1)), "") == {("$", "type")}
