@@ -29,6 +29,7 @@ from typing import cast
 
 from shadowd.exchange.exchange import UNRANKED, Exchange, Response
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
+from shadowd.protocols import http2_heads as heads
 from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.hpack import HpackError
 from shadowd.protocols.http1_reader import MAX_BODY
@@ -42,12 +43,6 @@ from shadowd.protocols.http2_frames import (
     RST_STREAM,
     Frame,
     FrameError,
-)  # fmt: skip
-from shadowd.protocols.http2_heads import (
-    HeadError,
-    request_head_untrusted,
-    response_head_untrusted,
-    trailer_lines_untrusted,
 )  # fmt: skip
 from shadowd.protocols.http2_side import CLIENT, SERVER, Block, Side
 from shadowd.protocols.http2_streams import COMING, LEFT, NONE, TOLD, Stream
@@ -172,8 +167,7 @@ class Http2Codec:
             self._lose_side(self._server, "truncated")
 
     def closed(self, time: int) -> None:
-        if not self._client.reason:
-            self._lose_side(self._client, "truncated", quiet=True)
+        self.client_eof(time)
         if not self._server.reason:
             self._lose_side(self._server, "truncated")
         for stream in list(self._streams.values()):
@@ -370,8 +364,8 @@ class Http2Codec:
         self._held += stream.weight
         self._count(stream, CLIENT, block.size)
         try:
-            stream.head = head = request_head_untrusted(block.fields)
-        except HeadError:
+            stream.head = head = heads.request_head_untrusted(block.fields)
+        except heads.HeadError:
             self._leave_filtered(stream, "unparsable")
             return
         self._held += stream.weigh(head.head)
@@ -390,9 +384,9 @@ class Http2Codec:
     def _trailers(self, stream: Stream, block: Block, time: int) -> None:
         try:
             if not block.ends_stream:
-                raise HeadError("a second head")
-            stream.trailers = trailer_lines_untrusted(block.fields)
-        except HeadError:
+                raise heads.HeadError("a second head")
+            stream.trailers = heads.trailer_lines_untrusted(block.fields)
+        except heads.HeadError:
             self._leave_filtered(stream, "unparsable")
             return
         self._tell(stream, time)
@@ -408,9 +402,8 @@ class Http2Codec:
             if stream.response == COMING:
                 self._answer_data(stream, frame, time, ends)
         elif stream.request == COMING:
-            payload = frame.payload
-            stream.body += payload
-            self._held += len(payload)
+            stream.body += frame.payload
+            self._held += len(frame.payload)
             over = len(stream.body) > self._max_body
             if over or self._charge.exhausted:
                 reason = "too_large" if over else "memory"
@@ -421,6 +414,9 @@ class Http2Codec:
 
     def _tell(self, stream: Stream, time: int) -> None:
         """A request is whole."""
+        if not stream.has_its_length:
+            self._leave_filtered(stream, "unparsable")
+            return
         self._held -= len(stream.body)
         exchange = stream.exchange = Exchange(self._index, stream.request_of(time), stream.after, self)
         exchange.rank = UNRANKED
@@ -443,13 +439,13 @@ class Http2Codec:
         status = 0
         try:
             if stream.response == NONE:
-                status, head = response_head_untrusted(block.fields)
+                status, head = heads.response_head_untrusted(block.fields)
                 if status < 200 and not block.ends_stream:
                     self._sink.discarded("interim", block.size)
                     return
                 self._count(stream, SERVER, block.size)
                 if status < 200 or block.oversized:
-                    raise HeadError("an answer that ends with an interim head, or a head that nobody reads")
+                    raise heads.HeadError("an answer that ends with an interim head, or a head that nobody reads")
                 stream.begin_answer(status, head, block.begin, block.time, self._body_limit)
                 self._held += stream.weigh(head)
             else:
@@ -457,9 +453,9 @@ class Http2Codec:
                 if stream.response != COMING:
                     return
                 if not block.ends_stream or block.oversized:
-                    raise HeadError("a second head, or trailers that nobody reads")
-                cast(Response, stream.answer).trailers = trailer_lines_untrusted(block.fields)
-        except HeadError:
+                    raise heads.HeadError("a second head, or trailers that nobody reads")
+                cast(Response, stream.answer).trailers = heads.trailer_lines_untrusted(block.fields)
+        except heads.HeadError:
             if not status and stream.response == NONE:
                 self._sink.discarded("unparsable", block.size)
             self._spoil(stream)

@@ -20,6 +20,8 @@ _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _TARGET = re.compile(rb"[^\x00-\x20\x7f]+\Z")
 _AUTHORITY = re.compile(rb"[^\x00-\x20\x7f/?#]+\Z")
 _STATUS = re.compile(rb"[1-9][0-9][0-9]\Z")
+#: Beyond 18 digits no content is.
+_LENGTH = re.compile(rb"[0-9]{1,18}\Z")
 #: §8.2.2: of a connection, and no business of a stream's.
 CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 #: Lines of fields that were seen, and how long they may be: most are said again with the next request.
@@ -33,15 +35,17 @@ class HeadError(ValueError):
 
 
 class RequestHead:
-    """``head`` in HTTP/1 form; ``tunnel``: CONNECT, extended (RFC 8441) or not."""
+    """``head`` in HTTP/1 form; ``tunnel``: CONNECT, extended (RFC 8441) or not; ``length``: of the content in bytes, as
+    Content-Length says, -1 if it is not there."""
 
-    __slots__ = ("head", "method", "target", "tunnel")
+    __slots__ = ("head", "length", "method", "target", "tunnel")
 
-    def __init__(self, method: bytes, target: bytes, head: bytes, tunnel: bool) -> None:
+    def __init__(self, method: bytes, target: bytes, head: bytes, tunnel: bool, length: int = -1) -> None:
         self.method = method
         self.target = target
         self.head = head
         self.tunnel = tunnel
+        self.length = length
 
 
 def request_head_untrusted(fields: Iterable[Field]) -> RequestHead:
@@ -50,7 +54,7 @@ def request_head_untrusted(fields: Iterable[Field]) -> RequestHead:
     lines: list[bytes] = []
     cookies: list[bytes] = []
     host = b""
-    place = -1
+    place = length = -1
     for name, value in fields:
         if name[:1] == b":":
             if lines or cookies or host or name not in _OF_REQUESTS or name in pseudo:
@@ -65,6 +69,11 @@ def request_head_untrusted(fields: Iterable[Field]) -> RequestHead:
         elif name == b"host":
             host = host or value
         else:
+            if name == b"content-length":
+                # said twice, readers of HTTP/1 differ in which they believe
+                if length >= 0 or not _LENGTH.match(value):
+                    raise HeadError("a length that cannot be")
+                length = int(value)
             lines.append(line)
     method = pseudo.get(b":method", b"")
     path, authority = pseudo.get(b":path"), pseudo.get(b":authority") or host
@@ -83,7 +92,7 @@ def request_head_untrusted(fields: Iterable[Field]) -> RequestHead:
         lines.insert(place, b"cookie: " + b"; ".join(cookies) + b"\r\n")
     first = method + b" " + path + b" HTTP/2\r\n"
     named = b"host: " + authority + b"\r\n" if authority else b""
-    return RequestHead(method, path, b"".join((first, named, *lines, b"\r\n")), tunnel)
+    return RequestHead(method, path, b"".join((first, named, *lines, b"\r\n")), tunnel, length)
 
 
 def response_head_untrusted(fields: Iterable[Field]) -> tuple[int, bytes]:

@@ -80,6 +80,13 @@ class Stream:
         """Bytes held of production's answer."""
         return len(self.answer_body) + MARK_BYTES * len(self.marks or ())
 
+    @property
+    def has_its_length(self) -> bool:
+        """Whether the request's content is as long as its head says; if not it is malformed (RFC 9113 §8.1.1). A shadow
+        that speaks HTTP/1 would take what is beyond for another request, which no policy has looked at."""
+        said = cast(RequestHead, self.head).length
+        return said < 0 or said == len(self.body)
+
     def request_of(self, time: int) -> Request:
         """The request, whose last byte came at ``time``."""
         head = cast(RequestHead, self.head)

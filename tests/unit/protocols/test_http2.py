@@ -231,6 +231,9 @@ def test_pushes_are_read_for_their_tables_and_left() -> None:
         asked(b"/", b"GET", (b"x", b"1"), (b":path", b"/again")), asked(b"/", b"GET", (b":path", b"/again")),
         [(b":method", b"GET"), (b":path", b"/")], [(b":status", b"200")], asked(b"/", b"GET", (b"te", b"gzip")),
         asked(b"/", b"GET", (b":protocol", b"websocket")), [(b":method", b"CONNECT"), (b":scheme", b"http")],
+        asked(b"/", b"GET", (b"content-length", b"0"), (b"content-length", b"0")),
+        asked(b"/", b"GET", (b"content-length", b"-1")), asked(b"/", b"GET", (b"content-length", b"0, 0")),
+        asked(b"/", b"GET", (b"content-length", b"9" * 5000)), asked(b"/", b"GET", (b"content-length", b"")),
     ],
 )  # fmt: skip
 def test_heads_that_make_none_are_unparsable_and_inject_nothing(headers: Headers) -> None:
