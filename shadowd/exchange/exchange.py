@@ -117,8 +117,8 @@ class Exchange:
 
     ``index`` counts the requests of the flow from 0. ``after`` is how many of the flow's responses production's client
     had received (ACK numbers tell) before it began to send this request: the shadow is sent this request only when
-    it has answered those among them that were mirrored to it. ``rank`` is the place of its own answer among those that
-    production's client received: its index where answers come in order, ``UNRANKED`` until then where they do not.
+    it has answered those among them that were mirrored to it. ``rank`` is the place of its own answer among the
+    flow's, by their ends: its index where answers come in order; else ``UNRANKED`` until production's answer is whole.
     """
 
     __slots__ = (

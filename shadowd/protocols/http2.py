@@ -14,8 +14,8 @@ direction   what its bytes do                                    leaves it
 
 The states of a stream are in ``http2_streams``. Heads are handed on in HTTP/1 form (``http2_heads``).
 
-*Causality.* Answers end out of order, so each gets a ``rank`` when production's client has acknowledged its last byte,
-and a request's ``after`` is how many had one when its first byte was sent.
+*Causality.* Answers end out of order: the place of one among the ends is its ``rank``, and a request's ``after`` is
+how many of these ends production's client had acknowledged when its first byte was sent.
 
 Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending. Reasons: ``http2_control`` (SETTINGS,
 PING, windows, priorities, resets, what follows the end of a stream), ``http2_push``, ``interim``, ``upgraded``
@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections import deque
 from typing import cast
 
-from shadowd.exchange.exchange import UNRANKED, Exchange, Response
+from shadowd.exchange.exchange import Exchange, Response
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
 from shadowd.protocols import http2_heads as heads
 from shadowd.protocols.base import CodecSink, FlowView
@@ -76,7 +76,7 @@ class Http2Codec:
         self._index = 0
         self._held = 0  # bytes kept of streams that are not over
         self._waiting = [0, 0]  # bytes of each direction that belong to streams and that nobody was told of
-        self._ends: deque[tuple[int, Exchange]] = deque()  # whole answers that the client has not acknowledged
+        self._ends: deque[int] = deque()  # of whole answers that the client has not acknowledged
         self._ranked = 0  # how many it has
         self._eof = False
         if midstream:
@@ -99,8 +99,8 @@ class Http2Codec:
         ends = self._ends
         if ends:
             acked = self._flow.client_acked
-            while ends and ends[0][0] <= acked:
-                ends.popleft()[1].rank = self._ranked
+            while ends and ends[0] <= acked:
+                ends.popleft()
                 self._ranked += 1
         self._feed(self._client, data, time)
 
@@ -145,8 +145,7 @@ class Http2Codec:
         self._count(stream, side.direction, counted)
         if side.direction == CLIENT:
             if stream.request == COMING:
-                self._sink.lost("gap")
-                self._leave(stream, "gap")
+                self._leave_lost(stream, "gap")
         else:
             self._spoil(stream)
         self._forget(stream)
@@ -225,6 +224,15 @@ class Http2Codec:
         stream.body = bytearray()
         if stream.response != LEFT:
             self._drop_answer(stream, reason)
+        self._forget(stream)  # its answer may have been whole before
+
+    def _leave_filtered(self, stream: Stream, reason: str) -> None:
+        self._sink.filtered(reason)
+        self._leave(stream, reason)
+
+    def _leave_lost(self, stream: Stream, reason: str) -> None:
+        self._sink.lost(reason)
+        self._leave(stream, reason)
 
     def _release(self, stream: Stream, direction: int, reason: str) -> None:
         """Its bytes of one direction are nobody's."""
@@ -306,8 +314,7 @@ class Http2Codec:
     def _refuse(self, stream: Stream, reason: str) -> None:
         """Production has not looked at it: its client asks again, elsewhere."""
         if stream.request == COMING:
-            self._sink.filtered(reason)
-            self._leave(stream, reason)
+            self._leave_filtered(stream, reason)
             stream.response = LEFT
         else:
             self._spoil(stream)
@@ -326,8 +333,7 @@ class Http2Codec:
                 stream.failure = "truncated" if stream.response == COMING else "reset"
             if stream.request == COMING:
                 if code == NO_ERROR:  # it has answered, and does not read on: RFC 9113 §8.1
-                    self._sink.lost("truncated")
-                    self._leave(stream, "truncated")
+                    self._leave_lost(stream, "truncated")
                 else:
                     self._leave_filtered(stream, "cancelled")
             self._spoil(stream)
@@ -370,16 +376,11 @@ class Http2Codec:
             return
         self._held += stream.weigh(head.head)
         if block.oversized:
-            self._sink.lost("too_large")
-            self._leave(stream, "too_large")
+            self._leave_lost(stream, "too_large")
         elif head.tunnel:
             self._leave_filtered(stream, "upgraded")
         elif block.ends_stream:
             self._tell(stream, time)
-
-    def _leave_filtered(self, stream: Stream, reason: str) -> None:
-        self._sink.filtered(reason)
-        self._leave(stream, reason)
 
     def _trailers(self, stream: Stream, block: Block, time: int) -> None:
         try:
@@ -388,6 +389,9 @@ class Http2Codec:
             stream.trailers = heads.trailer_lines_untrusted(block.fields)
         except heads.HeadError:
             self._leave_filtered(stream, "unparsable")
+            return
+        if block.oversized:
+            self._leave_lost(stream, "too_large")
             return
         self._tell(stream, time)
 
@@ -406,9 +410,7 @@ class Http2Codec:
             self._held += len(frame.payload)
             over = len(stream.body) > self._max_body
             if over or self._charge.exhausted:
-                reason = "too_large" if over else "memory"
-                self._sink.lost(reason)
-                self._leave(stream, reason)
+                self._leave_lost(stream, "too_large" if over else "memory")
             elif ends:
                 self._tell(stream, time)
 
@@ -419,7 +421,7 @@ class Http2Codec:
             return
         self._held -= len(stream.body)
         exchange = stream.exchange = Exchange(self._index, stream.request_of(time), stream.after, self)
-        exchange.rank = UNRANKED
+        exchange.rank = stream.rank
         self._index += 1
         self._waiting[CLIENT] -= stream.size
         stream.size = 0
@@ -477,12 +479,14 @@ class Http2Codec:
         self._held -= stream.kept
         answer = stream.answer_of(time)
         exchange = stream.exchange
+        if end >= 0 and stream.request != LEFT:
+            stream.rank = self._ranked + len(self._ends)
+            self._ends.append(end)
         if exchange is not None:
-            if end >= 0:
-                self._ends.append((end, exchange))
+            exchange.rank = stream.rank
             self._pair(stream, answer)
         elif stream.request == COMING:
-            stream.answer = answer  # early: it waits for its request
+            self._held += stream.keep_early(answer)
         else:
             self._release(stream, SERVER, stream.reason)
         self._forget(stream)

@@ -6,7 +6,6 @@ cdef class Stream:
     cdef public Response answer
     cdef public bytearray answer_body
     cdef public long long answered_size
-    cdef public long long began
     cdef public long long begin
     cdef public bytearray body
     cdef public object digest
@@ -16,6 +15,7 @@ cdef class Stream:
     cdef public RequestHead head
     cdef public object marks
     cdef public long long number
+    cdef public long long rank
     cdef public str reason
     cdef public long long request
     cdef public long long response

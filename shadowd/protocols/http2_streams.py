@@ -32,7 +32,7 @@ import re
 from typing import cast
 
 from shadowd.exchange import octets
-from shadowd.exchange.exchange import Exchange, Request, Response
+from shadowd.exchange.exchange import UNRANKED, Exchange, Request, Response
 from shadowd.protocols.content_digest import ContentDigest
 from shadowd.protocols.http1_response import MARK_BYTES, MAX_MARKS
 from shadowd.protocols.http2_heads import RequestHead
@@ -49,8 +49,8 @@ class Stream:
     yet. ``after``: answers that the client had when it began this request. ``weight``: what it costs beside content."""
 
     __slots__ = (
-        "after", "answer", "answer_body", "answered_size", "began", "begin", "body", "digest", "ended", "exchange",
-        "failure", "head", "marks", "number", "reason", "request", "response", "size", "started", "trailers", "weight",
+        "after", "answer", "answer_body", "answered_size", "begin", "body", "digest", "ended", "exchange", "failure",
+        "head", "marks", "number", "rank", "reason", "request", "response", "size", "started", "trailers", "weight",
     )  # fmt: skip
 
     def __init__(self, number: int, after: int, begin: int, started: int) -> None:
@@ -71,7 +71,7 @@ class Stream:
         self.answer_body = bytearray()
         self.digest: ContentDigest | None = None
         self.marks: list[tuple[int, int]] | None = None
-        self.began = 0  # stream offset of the answer's head
+        self.rank = UNRANKED  # of the answer, once it is whole
         self.answered_size = 0
         self.weight = _BYTES
 
@@ -100,10 +100,10 @@ class Stream:
         self.body = bytearray()
         return request
 
-    def weigh(self, head: bytes) -> int:
-        """A head is kept as long as the stream. Returns its bytes."""
-        self.weight += len(head)
-        return len(head)
+    def weigh(self, kept: bytes) -> int:
+        """A head, or an answer that is early, is kept as long as the stream. Returns its bytes."""
+        self.weight += len(kept)
+        return len(kept)
 
     def begin_answer(self, status: int, head: bytes, begin: int, time: int, body_limit: int) -> None:
         self.response = COMING
@@ -149,6 +149,11 @@ class Stream:
         self.drop_answer()
         self.response = TOLD
         return answer
+
+    def keep_early(self, answer: Response) -> int:
+        """It is whole before its request, and waits for that. Returns the bytes by which more is held."""
+        self.answer = answer
+        return self.weigh(answer.body)
 
     def drop_answer(self) -> None:
         self.answer_body, self.marks, self.answer, self.digest = bytearray(), None, None, None

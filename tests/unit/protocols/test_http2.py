@@ -132,7 +132,7 @@ def test_a_request_waits_for_what_its_client_had_read() -> None:
         seen.feed(direction, piece)
     assert [one.after for one in seen.exchanges] == [0, 0, 0, 2]
     assert [one.rank for one in seen.exchanges[:2]] == [1, 0]
-    assert seen.exchanges[2].rank == UNRANKED
+    assert seen.exchanges[2].rank == 2  # the last to end: waited for by what comes after three acknowledged ends
 
 
 def test_what_is_not_acknowledged_is_not_waited_for() -> None:
