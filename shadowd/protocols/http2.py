@@ -49,6 +49,8 @@ from shadowd.protocols.http2_streams import COMING, LEFT, NONE, TOLD, Stream
 
 #: Streams that are open at once: servers allow 100 (nginx 128, Envoy 100 to 1,000), some (gRPC) any number.
 MAX_STREAMS = 2048
+#: A request that is left for one of these is filtered; for others it is lost.
+_FILTERED = frozenset({"unparsable", "upgraded", "cancelled", "goaway"})
 
 
 class Http2Codec:
@@ -140,12 +142,12 @@ class Http2Codec:
         counted = reader.lose_content(length)
         stream = self._streams.get(reader.stream)
         if stream is None:
-            self._sink.discarded("http2_control", counted)
+            self._discard("http2_control", counted)
             return
         self._count(stream, side.direction, counted)
         if side.direction == CLIENT:
             if stream.request == COMING:
-                self._leave_lost(stream, "gap")
+                self._give_up(stream, "gap")
         else:
             self._spoil(stream)
         self._forget(stream)
@@ -198,21 +200,22 @@ class Http2Codec:
             if side.direction == CLIENT:
                 if stream.request == COMING:
                     counted = True
-                    self._tell_lost(reason)
-                    self._leave(stream, reason)
+                    self._give_up(stream, reason)
             elif stream.response in (NONE, COMING):
                 if self._eof and reason == "truncated":  # production's own failure, unlike an end we only assume
                     stream.failure = "truncated" if stream.response == COMING else "reset"
                 self._spoil(stream)
             self._forget(stream)
         if side.direction == CLIENT and not counted:
-            self._tell_lost(reason)
+            self._tell_left(reason)
 
-    def _tell_lost(self, reason: str) -> None:
-        if reason == "unparsable":
-            self._sink.filtered(reason)
-        else:
-            self._sink.lost(reason)
+    def _tell_left(self, reason: str) -> None:
+        tell = self._sink.filtered if reason in _FILTERED else self._sink.lost
+        tell(reason)
+
+    def _discard(self, reason: str, size: int) -> None:
+        if size:  # of what ends a frame whose rest is in a hole nothing is left
+            self._sink.discarded(reason, size)
 
     # --- a stream's ends ----------------------------------------------------------------------------------------------
 
@@ -226,12 +229,9 @@ class Http2Codec:
             self._drop_answer(stream, reason)
         self._forget(stream)  # its answer may have been whole before
 
-    def _leave_filtered(self, stream: Stream, reason: str) -> None:
-        self._sink.filtered(reason)
-        self._leave(stream, reason)
-
-    def _leave_lost(self, stream: Stream, reason: str) -> None:
-        self._sink.lost(reason)
+    def _give_up(self, stream: Stream, reason: str) -> None:
+        """As ``_leave``, and it is counted."""
+        self._tell_left(reason)
         self._leave(stream, reason)
 
     def _release(self, stream: Stream, direction: int, reason: str) -> None:
@@ -274,7 +274,7 @@ class Http2Codec:
         """Bytes of a frame that belongs to it."""
         own = stream.response if direction else stream.request
         if own in (TOLD, LEFT) or stream.request == LEFT:
-            self._sink.discarded(stream.reason or "http2_control", size)
+            self._discard(stream.reason or "http2_control", size)
         elif direction:
             stream.answered_size += size
             self._waiting[SERVER] += size
@@ -286,7 +286,7 @@ class Http2Codec:
 
     def _frame(self, side: Side, frame: Frame, time: int) -> None:
         if side.reason:  # since the frame before
-            self._sink.discarded(side.reason, frame.size)
+            self._discard(side.reason, frame.size)
         elif frame.kind == DATA:
             self._data(side, frame, time)
         elif frame.kind in BLOCKS:
@@ -314,7 +314,7 @@ class Http2Codec:
     def _refuse(self, stream: Stream, reason: str) -> None:
         """Production has not looked at it: its client asks again, elsewhere."""
         if stream.request == COMING:
-            self._leave_filtered(stream, reason)
+            self._give_up(stream, reason)
             stream.response = LEFT
         else:
             self._spoil(stream)
@@ -323,7 +323,7 @@ class Http2Codec:
     def _reset(self, stream: Stream, direction: int, code: int) -> None:
         if direction == CLIENT:  # it does not want the answer any more
             if stream.request == COMING:
-                self._leave_filtered(stream, "cancelled")
+                self._give_up(stream, "cancelled")
             self._spoil(stream)
         elif code == REFUSED_STREAM and stream.response == NONE:
             self._refuse(stream, "goaway")
@@ -333,9 +333,9 @@ class Http2Codec:
                 stream.failure = "truncated" if stream.response == COMING else "reset"
             if stream.request == COMING:
                 if code == NO_ERROR:  # it has answered, and does not read on: RFC 9113 §8.1
-                    self._leave_lost(stream, "truncated")
+                    self._give_up(stream, "truncated")
                 else:
-                    self._leave_filtered(stream, "cancelled")
+                    self._give_up(stream, "cancelled")
             self._spoil(stream)
         self._drop(stream)
 
@@ -372,13 +372,13 @@ class Http2Codec:
         try:
             stream.head = head = heads.request_head_untrusted(block.fields)
         except heads.HeadError:
-            self._leave_filtered(stream, "unparsable")
+            self._give_up(stream, "unparsable")
             return
         self._held += stream.weigh(head.head)
         if block.oversized:
-            self._leave_lost(stream, "too_large")
+            self._give_up(stream, "too_large")
         elif head.tunnel:
-            self._leave_filtered(stream, "upgraded")
+            self._give_up(stream, "upgraded")
         elif block.ends_stream:
             self._tell(stream, time)
 
@@ -388,17 +388,17 @@ class Http2Codec:
                 raise heads.HeadError("a second head")
             stream.trailers = heads.trailer_lines_untrusted(block.fields)
         except heads.HeadError:
-            self._leave_filtered(stream, "unparsable")
+            self._give_up(stream, "unparsable")
             return
         if block.oversized:
-            self._leave_lost(stream, "too_large")
+            self._give_up(stream, "too_large")
             return
         self._tell(stream, time)
 
     def _data(self, side: Side, frame: Frame, time: int) -> None:
         stream = self._streams.get(frame.stream)
         if stream is None:
-            self._sink.discarded("http2_control" if frame.stream % 2 else "http2_push", frame.size)
+            self._discard("http2_control" if frame.stream % 2 else "http2_push", frame.size)
             return
         self._count(stream, side.direction, frame.size)
         ends = frame.whole and bool(frame.flags & END_STREAM)
@@ -410,14 +410,14 @@ class Http2Codec:
             self._held += len(frame.payload)
             over = len(stream.body) > self._max_body
             if over or self._charge.exhausted:
-                self._leave_lost(stream, "too_large" if over else "memory")
+                self._give_up(stream, "too_large" if over else "memory")
             elif ends:
                 self._tell(stream, time)
 
     def _tell(self, stream: Stream, time: int) -> None:
         """A request is whole."""
         if not stream.has_its_length:
-            self._leave_filtered(stream, "unparsable")
+            self._give_up(stream, "unparsable")
             return
         self._held -= len(stream.body)
         exchange = stream.exchange = Exchange(self._index, stream.request_of(time), stream.after, self)

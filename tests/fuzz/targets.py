@@ -49,6 +49,7 @@ from shadowd.tls.schedule import expand_label
 from shadowd.tls.session import PATIENCE, PlainSink
 from shadowd.worker.comparer import ReplyError, replied_untrusted
 from tests import elf_sample
+from tests.fuzz import http2
 
 Target = Callable[[bytes], None]
 
@@ -369,6 +370,7 @@ TARGETS: dict[str, Target] = {
     "evidence": evidence,
     "tls": tls,
     "tls_sealed": tls_sealed,
+    **http2.TARGETS,
 }
 
 #: What a fuzzer begins with: a whole one of each kind.
@@ -428,4 +430,5 @@ SEEDS: dict[str, list[bytes]] = {
     "libraries": [elf_sample.library(), elf_sample.library(kind=b"crypto/tls.(*Config).writeKeyLog\0")],
 }  # fmt: skip
 SEEDS["exchanges"] = SEEDS["answers"]
+SEEDS.update(http2.SEEDS)
 SEEDS["evidence"] = [msgpack.packb(EVIDENCE.write(_value("one", status)), use_bin_type=True) for status in (200, 500)]

@@ -136,3 +136,18 @@ def test_a_request_that_is_left_behind_its_answer_is_forgotten(how: str) -> None
     assert budget.used == 0
     assert set(seen.told[2:]) == {"lost too_large" if rest else "filtered unparsable"}
     seen.close()
+
+
+def test_a_hole_that_ends_with_its_frame_leaves_nothing_to_discard() -> None:
+    """Of a stream that nobody follows; what comes behind it is read."""
+    talk = Talk()
+    talk.answer(talk.ask(asked(b"/1")), OK, b"fine")
+    seen = Reading().read(talk.wire)
+    head = frame(frames.DATA, frames.END_STREAM, 1, b"x" * 50)
+    seen.feed(SERVER, head[:19])
+    seen.codec.server_gap(40, seen.time)
+    at = len(talk.wire)
+    talk.answer(talk.ask(asked(b"/2")), OK, b"fine")
+    seen.read(talk.wire[at:]).close()
+    assert seen.gone["http2_control"] >= 19
+    assert seen.told[-1] == "response /2 200"
