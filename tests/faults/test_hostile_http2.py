@@ -137,3 +137,26 @@ def test_a_client_that_attacks_production_bloats_nothing(daemon: Daemon, nginx: 
     h2load(production.port, 100, "-c", "2", "-m", "5", "--rps", "50")
     ledger = daemon.settled("shop", lambda found: found["seen"] == before["seen"] + 100)
     assert ledger["targets"][0]["mirrored"] == mirrored + 100
+
+
+def test_no_request_hides_in_the_content_of_another(daemon: Daemon, nginx: Any) -> None:
+    """A GET that says it has no content, and has some: to a shadow of HTTP/1 the rest would be a DELETE of its own."""
+    production, shadow = nginx("now"), nginx("next", http2=False)
+    daemon.add("shop", production.port, f"http://127.0.0.1:{shadow.port}", to_protocol="http1")
+    fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/item/1"), (b":authority", b"shop")]
+    asked = encode([*fields, (b"content-length", b"0")])
+    hidden = b"DELETE /item/2 HTTP/1.1\r\nHost: shop\r\n\r\n"
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", production.port)) as client:
+            client.settimeout(5)
+            said = frames.header_block(1, asked, end=False) + frame(frames.DATA, frames.END_STREAM, 1, hidden)
+            with contextlib.suppress(OSError):
+                client.sendall(PREFACE_BYTES + HELLO + said)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(65_536):
+                    pass
+    h2load(production.port, 50, "-c", "2", "-m", "5", "--rps", "50")
+    ledger = daemon.settled("shop", lambda found: found["seen"] == 60)
+    assert ledger["filtered"] == {"unparsable": 10}
+    assert ledger["targets"][0]["mirrored"] == 50, ledger
+    assert {method for method, *_ in shadow.asked} == {"GET"}
