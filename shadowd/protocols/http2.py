@@ -145,11 +145,10 @@ class Http2Codec:
             self._discard("http2_control", counted)
             return
         self._count(stream, side.direction, counted)
-        if side.direction == CLIENT:
-            if stream.request == COMING:
-                self._give_up(stream, "gap")
-        else:
+        if side.direction == SERVER:
             self._spoil(stream)
+        elif stream.request == COMING:
+            self._give_up(stream, "gap")
         self._forget(stream)
 
     def urgent(self, direction: int) -> None:
@@ -210,8 +209,7 @@ class Http2Codec:
             self._tell_left(reason)
 
     def _tell_left(self, reason: str) -> None:
-        tell = self._sink.filtered if reason in _FILTERED else self._sink.lost
-        tell(reason)
+        (self._sink.filtered if reason in _FILTERED else self._sink.lost)(reason)
 
     def _discard(self, reason: str, size: int) -> None:
         if size:  # of what ends a frame whose rest is in a hole nothing is left
@@ -324,7 +322,6 @@ class Http2Codec:
         if direction == CLIENT:  # it does not want the answer any more
             if stream.request == COMING:
                 self._give_up(stream, "cancelled")
-            self._spoil(stream)
         elif code == REFUSED_STREAM and stream.response == NONE:
             self._refuse(stream, "goaway")
             return
@@ -332,11 +329,9 @@ class Http2Codec:
             if stream.response in (NONE, COMING):
                 stream.failure = "truncated" if stream.response == COMING else "reset"
             if stream.request == COMING:
-                if code == NO_ERROR:  # it has answered, and does not read on: RFC 9113 §8.1
-                    self._give_up(stream, "truncated")
-                else:
-                    self._give_up(stream, "cancelled")
-            self._spoil(stream)
+                # without an error it has answered, and does not read on: RFC 9113 §8.1
+                self._give_up(stream, "truncated" if code == NO_ERROR else "cancelled")
+        self._spoil(stream)
         self._drop(stream)
 
     def _block(self, side: Side, block: Block, time: int) -> None:
@@ -403,7 +398,9 @@ class Http2Codec:
         self._count(stream, side.direction, frame.size)
         ends = frame.whole and bool(frame.flags & END_STREAM)
         if side.direction == SERVER:
-            if stream.response == COMING:
+            if stream.request == LEFT and ends:
+                self._drop(stream)
+            elif stream.request != LEFT and stream.response == COMING:
                 self._answer_data(stream, frame, time, ends)
         elif stream.request == COMING:
             stream.body += frame.payload
@@ -438,6 +435,11 @@ class Http2Codec:
 
     def _answer_block(self, stream: Stream, block: Block, time: int) -> None:
         """A head, interim or final, or trailers."""
+        if stream.request == LEFT:
+            self._count(stream, SERVER, block.size)
+            if block.ends_stream:
+                self._drop(stream)
+            return
         status = 0
         try:
             if stream.response == NONE:
@@ -467,7 +469,7 @@ class Http2Codec:
             self._end_answer(stream, time, block.end)
 
     def _answer_data(self, stream: Stream, frame: Frame, time: int, ends: bool) -> None:
-        if self._body_limit and stream.request != LEFT:
+        if self._body_limit:
             self._held += stream.keep_answer(frame.payload, time, self._body_limit, self._charge.exhausted)
         else:
             cast(Response, stream.answer).body_length += len(frame.payload)
@@ -479,16 +481,14 @@ class Http2Codec:
         self._held -= stream.kept
         answer = stream.answer_of(time)
         exchange = stream.exchange
-        if end >= 0 and stream.request != LEFT:
+        if end >= 0:
             stream.rank = self._ranked + len(self._ends)
             self._ends.append(end)
         if exchange is not None:
             exchange.rank = stream.rank
             self._pair(stream, answer)
-        elif stream.request == COMING:
-            self._held += stream.keep_early(answer)
         else:
-            self._release(stream, SERVER, stream.reason)
+            self._held += stream.keep_early(answer)
         self._forget(stream)
 
     def _pair(self, stream: Stream, answer: Response) -> None:

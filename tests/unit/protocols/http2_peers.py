@@ -106,13 +106,13 @@ class Reading:
 
     def request(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
-        self.told.append(f"request {exchange.request.target.decode()}")
+        self.told.append(f"request {exchange.request.target.decode(errors='backslashreplace')}")
 
     def response(self, exchange: Exchange) -> None:
         assert exchange not in self.answered
         self.answered.append(exchange)
         what = "unknown" if exchange.uncomparable else str(exchange.response and exchange.response.status)
-        self.told.append(f"response {exchange.request.target.decode()} {what}")
+        self.told.append(f"response {exchange.request.target.decode(errors='backslashreplace')} {what}")
 
     def filtered(self, reason: str) -> None:
         self.told.append(f"filtered {reason}")

@@ -151,3 +151,32 @@ def test_a_hole_that_ends_with_its_frame_leaves_nothing_to_discard() -> None:
     seen.read(talk.wire[at:]).close()
     assert seen.gone["http2_control"] >= 19
     assert seen.told[-1] == "response /2 200"
+
+
+@pytest.mark.parametrize("how", ["hole", "too_large", "trailers"])
+@pytest.mark.parametrize("ends", ["content", "trailers"])
+def test_a_request_that_is_left_while_its_answer_comes(how: str, ends: str) -> None:
+    """A server of gRPC sends its head before the client has said all. The other streams are read as before."""
+    talk = Talk()
+    ok = encode(OK)
+    talk.answer(talk.ask(asked(b"/1")), OK, b"fine")
+    seen = Reading(max_body=1000).read(talk.wire)
+    seen.feed(CLIENT, frames.header_block(3, encode(asked(b"/up", b"POST")), end=False))
+    seen.feed(SERVER, frames.header_block(3, ok, end=False) + frame(frames.DATA, 0, 3, b"early"))
+    if how == "hole":
+        seen.feed(CLIENT, frame(frames.DATA, 0, 3, b"x" * 50)[:19])
+        seen.codec.client_gap(40, seen.time)
+    elif how == "too_large":
+        seen.feed(CLIENT, frame(frames.DATA, 0, 3, b"x" * 1001))
+    else:
+        seen.feed(CLIENT, frames.header_block(3, encode([(b":late", b"1")]), end=True))
+    seen.feed(SERVER, frame(frames.DATA, 0, 3, b"more"))
+    if ends == "content":
+        seen.feed(SERVER, frame(frames.DATA, frames.END_STREAM, 3, b"last"))
+    else:
+        seen.feed(SERVER, frames.header_block(3, encode([(b"grpc-status", b"0")]), end=True))
+    seen.feed(CLIENT, frames.header_block(5, encode(asked(b"/2")), end=True))
+    seen.feed(SERVER, frames.header_block(5, ok, end=True))
+    left = {"hole": "lost gap", "too_large": "lost too_large", "trailers": "filtered unparsable"}[how]
+    assert seen.told[2:] == [left, "request /2", "response /2 200"]
+    seen.close()
