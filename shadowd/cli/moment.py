@@ -11,26 +11,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from shadowd.cli.output import mappings, number, plain, strings
+from shadowd.cli.output import counts, mappings, number, plain, strings
+from shadowd.cli.status import total
+from shadowd.demo.table import milliseconds
 
 #: Findings that are shown while it runs: the verdict has all.
 SHOWN_FINDINGS = 5
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-
-
-def _total(counts: object) -> int:
-    return sum(int(count) for count in counts.values()) if isinstance(counts, Mapping) else 0
-
-
-def _words(counts: object) -> str:
-    listed = sorted(counts.items()) if isinstance(counts, Mapping) else []
-    return ", ".join(f"{reason} {count:,}" for reason, count in listed if count)
-
-
-def _milliseconds(value: object) -> str:
-    if not isinstance(value, int | float):
-        return "–"
-    return f"{value:.2f} ms" if value < 100 else f"{value:,.0f} ms"
 
 
 class Moment:
@@ -84,21 +71,21 @@ class Moment:
         table.add_column("", style="dim")
         account = self.account
         table.add_row("per second", f"{self.rate:,.0f}", f"seen {self.seen:,}")
-        table.add_row("filtered", f"{_total(account.get('filtered')):,}", _words(account.get("filtered")))
-        table.add_row("lost", f"{_total(account.get('lost')):,}", _words(account.get("lost")))
+        table.add_row("filtered", f"{total(account.get('filtered')):,}", counts(account.get("filtered")))
+        table.add_row("lost", f"{total(account.get('lost')):,}", counts(account.get("lost")))
         latencies = {str(one.get("url")): one.get("latency_ms") for one in mappings(self.view.get("targets"))}
         for target in mappings(account.get("targets")):
             table.add_section()
             url = str(target.get("url", "?"))
             table.add_row(Text(plain(url)), "", str(target.get("role", "")))
             table.add_row("  mirrored", f"[green]{number(target, 'mirrored'):,}[/]", "sent whole, answered whole")
-            table.add_row("  shed", f"{_total(target.get('shed')):,}", _words(target.get("shed")))
-            table.add_row("  failed", f"{_total(target.get('failed')):,}", _words(target.get("failed")))
+            table.add_row("  shed", f"{total(target.get('shed')):,}", counts(target.get("shed")))
+            table.add_row("  failed", f"{total(target.get('failed')):,}", counts(target.get("failed")))
             table.add_row("  in flight", f"{number(target, 'in_flight'):,}", "")
             latency = latencies.get(url) or {}
             for side, name in (("production", "  production"), ("shadow", "  shadow")):
                 points = latency.get(side) or {}
-                table.add_row(name, _milliseconds(points.get("p50")), f"p50; p99 {_milliseconds(points.get('p99'))}")
+                table.add_row(name, milliseconds(points.get("p50")), f"p50; p99 {milliseconds(points.get('p99'))}")
         if self.word:
             table.add_section()
             colour = _COLOURS.get(self.word, "")
@@ -112,14 +99,14 @@ class Moment:
         """The same in a line, for a log."""
         targets = mappings(self.account.get("targets"))
         mirrored = sum(int(number(target, "mirrored")) for target in targets)
-        sums = {word: sum(_total(target.get(word)) for target in targets) for word in ("shed", "failed")}
+        sums = {word: sum(total(target.get(word)) for target in targets) for word in ("shed", "failed")}
         parts = [
             f"{self.seconds:5.0f} s",
             f"{self.rate:,.0f} requests/s",
             f"seen {self.seen:,}",
             f"mirrored {mirrored:,}",
         ]
-        parts += [f"{word} {_total(self.account.get(word)):,}" for word in ("filtered", "lost")]
+        parts += [f"{word} {total(self.account.get(word)):,}" for word in ("filtered", "lost")]
         parts += [f"{word} {count:,}" for word, count in sums.items()]
         if self.word:
             parts.append(f"{self.word}: {self._state()}")

@@ -106,7 +106,8 @@ def strings(data: object) -> list[str]:
 
 def counts(data: object) -> str:
     """``3 gap, 1 midstream`` of a map of reasons."""
-    return ", ".join(f"{count} {reason}" for reason, count in data.items()) if isinstance(data, Mapping) else ""
+    listed = data.items() if isinstance(data, Mapping) else ()
+    return ", ".join(f"{count} {reason}" for reason, count in listed if count)
 
 
 def run(app: typer.Typer, program: str) -> NoReturn:

@@ -87,18 +87,18 @@ def ledger(
     rows: list[tuple[object, ...]] = []
     reasons = []
     for account in mappings(table.get("filters")):
-        filtered, lost = _total(account.get("filtered")), _total(account.get("lost"))
+        filtered, lost = total(account.get("filtered")), total(account.get("lost"))
         balanced = {True: "yes", False: "NO"}.get(account.get("balanced", ""), "?")
         told = [("filtered", account.get("filtered")), ("lost", account.get("lost"))]
         for target in mappings(account.get("targets")) or [{}]:
-            shed, failed = _total(target.get("shed")), _total(target.get("failed"))
+            shed, failed = total(target.get("shed")), total(target.get("failed"))
             rows.append(
                 (account.get("name", "?"), target.get("url", "-"), number(account, "seen"), number(target, "mirrored"),
                  filtered, shed, lost, failed, number(target, "in_flight"), balanced)
             )  # fmt: skip
             url = target.get("url", "")
             told += [(f"{url} shed", target.get("shed")), (f"{url} failed", target.get("failed"))]
-        reasons += [f"{account.get('name', '?')}: {what}: {counts(why)}" for what, why in told if _total(why)]
+        reasons += [f"{account.get('name', '?')}: {what}: {counts(why)}" for what, why in told if total(why)]
     if rows:
         print_table(
             ("NAME", "TARGET", "SEEN", "MIRRORED", "FILTERED", "SHED", "LOST", "FAILED", "IN FLIGHT", "BALANCED"), rows
@@ -121,7 +121,8 @@ def _word(value: object) -> str:
     return str(value) if value else ""
 
 
-def _total(reasons: object) -> int:
+def total(reasons: object) -> int:
+    """Of a map of reasons."""
     return sum(count for count in reasons.values() if isinstance(count, int)) if isinstance(reasons, Mapping) else 0
 
 

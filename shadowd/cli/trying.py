@@ -24,7 +24,7 @@ from shadowd.cli.files import check_writable, write_text
 from shadowd.cli.filteroptions import filter_options
 from shadowd.cli.filters import given_options, summary
 from shadowd.cli.output import AsJson, mappings, print_json
-from shadowd.cli.verdicts import EXIT_CODES, seconds, show_verdict
+from shadowd.cli.verdicts import COULD_NOT_ASK, EXIT_CODES, seconds, show_verdict
 from shadowd.errors import ShadowdError, UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def try_(
     except UsageError:
         raise
     except ShadowdError as error:
-        error.exit_code = 4
+        error.exit_code = COULD_NOT_ASK
         raise
     return EXIT_CODES.get(str(view.get("verdict")), 3)
 

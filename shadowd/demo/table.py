@@ -20,7 +20,7 @@ def _words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {number:,}" for reason, number in sorted(counts.items()) if number)
 
 
-def _milliseconds(value: float | None) -> str:
+def milliseconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} ms" if value < 100 else f"{value:,.0f} ms"
 
 
@@ -101,7 +101,7 @@ def live_table(sample: Sample) -> Table:
     table.add_section()
     for side, name in (("production", "production (v1)"), ("shadow", "shadow")):
         points = sample.latency[side]
-        table.add_row(name, _milliseconds(points["p50"]), f"p50; p99 {_milliseconds(points['p99'])}")
+        table.add_row(name, milliseconds(points["p50"]), f"p50; p99 {milliseconds(points['p99'])}")
     table.add_row("other status", f"[yellow]{sample.differences:,}[/]", "answers whose status differs")
     table.add_row("production errors", f"{sample.production_errors:,}", f"of {sample.load.get('sent', 0):,} requests")
     return table
@@ -115,8 +115,8 @@ def plain_line(sample: Sample) -> str:
     words = "  ".join(f"{name} {number:,}" for name, number in counts.items())
     return (
         f"{sample.seconds:5.1f} s  {sample.rate:,.0f} requests/s  {words}"
-        f"  production p50/p99 {_milliseconds(production['p50'])}/{_milliseconds(production['p99'])}"
-        f"  shadow p50/p99 {_milliseconds(shadow['p50'])}/{_milliseconds(shadow['p99'])}"
+        f"  production p50/p99 {milliseconds(production['p50'])}/{milliseconds(production['p99'])}"
+        f"  shadow p50/p99 {milliseconds(shadow['p50'])}/{milliseconds(shadow['p99'])}"
     )
 
 
@@ -149,7 +149,7 @@ def summary(sample: Sample) -> list[str]:
         lines.append("THE LEDGER DOES NOT BALANCE: requests are unaccounted for. This is a bug in shadowd.")
     lines.append(f"{sample.differences:,} answers of the shadow had another status than production's.")
     lines.append(
-        f"Latency: production p50 {_milliseconds(production['p50'])}, p99 {_milliseconds(production['p99'])}; "
-        f"shadow p50 {_milliseconds(shadow['p50'])}, p99 {_milliseconds(shadow['p99'])}."
+        f"Latency: production p50 {milliseconds(production['p50'])}, p99 {milliseconds(production['p99'])}; "
+        f"shadow p50 {milliseconds(shadow['p50'])}, p99 {milliseconds(shadow['p99'])}."
     )
     return lines

@@ -9,7 +9,6 @@ cdef class Stream:
     cdef public long long begin
     cdef public bytearray body
     cdef public object digest
-    cdef public long long ended
     cdef public Exchange exchange
     cdef public str failure
     cdef public RequestHead head

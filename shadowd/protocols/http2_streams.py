@@ -49,7 +49,7 @@ class Stream:
     yet. ``after``: answers that the client had when it began this request. ``weight``: what it costs beside content."""
 
     __slots__ = (
-        "after", "answer", "answer_body", "answered_size", "begin", "body", "digest", "ended", "exchange", "failure",
+        "after", "answer", "answer_body", "answered_size", "begin", "body", "digest", "exchange", "failure",
         "head", "marks", "number", "rank", "reason", "request", "response", "size", "started", "trailers", "weight",
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ class Stream:
         self.number = number
         self.after = after
         self.begin = begin
-        self.started = self.ended = started
+        self.started = started
         self.request = COMING
         self.response = NONE
         self.reason = ""  # why it is LEFT

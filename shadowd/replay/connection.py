@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from shadowd.exchange.exchange import Exchange, Response
 from shadowd.protocols.http1_reader import ProtocolError
 from shadowd.replay.answers import HttpAnswers, RawAnswers, stream_ends
-from shadowd.replay.timing import SegmentTimes
+from shadowd.replay.timing import MAX_MARKS, SegmentTimes
 
 if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
@@ -218,7 +218,7 @@ class Connection:
         if plain:
             before = self._marks[-1][0] if self._marks else 0
             self._marks.append((before + len(plain), self._received))
-            if len(self._marks) > 4096:
+            if len(self._marks) > MAX_MARKS:
                 self._marks.popleft()
             self._deliver(bytes(plain), now)
         if over and self.state != CLOSED:

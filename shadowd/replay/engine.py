@@ -343,9 +343,10 @@ class Engine:
         """Production's answer is over; trials whose sides are too can be examined."""
         if exchange.early is not None:
             early, exchange.early = exchange.early, None
-            for leg in self._ended:  # not settled yet, and the client's next request may be read before it is
-                if leg.exchange is exchange and not leg.twin:
-                    leg.target.learn_session(exchange, leg.response)
+            if exchange.request.method == b"POST":  # its client's next request may be read before `_ended` is settled
+                for leg in self._ended:
+                    if leg.exchange is exchange and not leg.twin:
+                        leg.target.learn_session(exchange, leg.response)
             for leg in early:
                 if leg.done:
                     self.pair(leg)

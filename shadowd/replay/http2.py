@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 from shadowd.protocols.content_digest import content_of
 from shadowd.protocols.http2_client import Answer, Http2Client, Http2Error
 from shadowd.protocols.http2_heads import request_fields, trailer_fields
 from shadowd.replay.answers import stream_ends
-from shadowd.replay.connection import CLOSED, OPEN, Connection
+from shadowd.replay.connection import CLOSED, FLOOD, OPEN, Connection
+from shadowd.replay.timing import MAX_MARKS
 
 if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
@@ -54,7 +56,6 @@ class Http2Connection(Connection):
         if self._tls is not None and self._tls.selected_alpn_protocol() != "h2":
             if not self._may_speak_http1():
                 self._engine.note_tls_error(self.target, ConnectionError("it does not speak HTTP/2 (ALPN)"))
-                self.state = OPEN
                 self.target.connect_failed(self.address, now)
                 owner = self.owner
                 self.close(now)
@@ -147,8 +148,10 @@ class Http2Connection(Connection):
         """Some answer may be beyond its limit: the oldest has had so many bytes since it was asked for."""
         if not self.in_flight:
             return False
-        oldest = self.in_flight[0]
-        return self._received - oldest.received_before > min(self._answer_limit(leg) for leg in self.in_flight)
+        had = self._received - self.in_flight[0].received_before
+        if had <= min(FLOOD, self.target.answer_limit):  # below every limit
+            return False
+        return had > min(map(self._answer_limit, self.in_flight))
 
     def _settle(self, ended: list[Answer]) -> list[Leg]:
         """Streams that ended; those to ask again."""
@@ -269,8 +272,8 @@ class Http2Connection(Connection):
         if self._tls is None:
             return plain
         marks = self._marks
-        at = bisect_left(marks, plain, key=lambda mark: mark[0])
-        return marks[at][1] if at < len(marks) and (at or len(marks) < 4096) else 1 << 62
+        at = bisect_left(marks, plain, key=itemgetter(0))
+        return marks[at][1] if at < len(marks) and (at or len(marks) < MAX_MARKS) else 1 << 62
 
 
 def framed_for_http1(wire: bytes, trailers: bytes) -> bytes:

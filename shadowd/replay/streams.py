@@ -11,13 +11,13 @@ connection *leaves*, and what comes goes to the next one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from shadowd.replay.connection import CLOSED, OPEN
 from shadowd.replay.http2 import Http2Connection, framed_for_http1
-from shadowd.replay.lane import LATE, Branch, Fan, Lane
+from shadowd.replay.lane import LATE, Fan, Lane
 
 if TYPE_CHECKING:
     from shadowd.replay.engine import Engine
@@ -96,12 +96,11 @@ class StreamLane(Lane):
 class Streams(Fan):
     """The streams of a lane whose target speaks HTTP/1."""
 
-    __slots__ = ("_lane", "_under_way")
+    __slots__ = ("_lane",)
 
     def __init__(self, engine: Engine, lane: StreamLane) -> None:
         super().__init__(engine, lane.target, lane.server_name)
         self._lane = lane
-        self._under_way: dict[Branch, Leg] = {}
 
     def advance(self, now: int, permits: int = 1) -> None:
         """As many as may: what orders them is causality, not pace."""
@@ -111,7 +110,7 @@ class Streams(Fan):
         queue = lane.queue
         while queue:
             leg = queue[0]
-            if caused_by(leg, self._under_way.values()):
+            if caused_by(leg, self._under_way()):
                 break
             if now - leg.since > LATE and not lane.in_time(leg, now):
                 queue.popleft()
@@ -124,15 +123,8 @@ class Streams(Fan):
             self._branch(leg, now)
         lane.rest(now)
 
-    def _branch(self, leg: Leg, now: int) -> None:
-        branch = leg.lane = Branch(self._engine, self)
-        self._branches.add(branch)
-        self._under_way[branch] = leg
-        self.target.branches += 1
-        self._sending = True
-        branch.submit(leg, now)
-        self._sending = False
-
-    def returned(self, branch: Branch, now: int) -> None:
-        self._under_way.pop(branch, None)
-        super().returned(branch, now)
+    def _under_way(self) -> Iterator[Leg]:
+        for branch in self._branches:
+            yield from branch.queue
+            if branch.connection is not None:
+                yield from branch.connection.in_flight

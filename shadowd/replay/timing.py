@@ -10,9 +10,12 @@ import socket
 import sys
 from bisect import bisect_left
 from collections import deque
+from operator import itemgetter
 
 #: Segments remembered a direction: a flood of small ones between two answers is nobody's latency.
 _REMEMBERED = 8192
+#: TLS: pieces of plaintext whose place in the ciphertext is remembered; of what came before nobody knows the time.
+MAX_MARKS = 4096
 _MIN_RTT_AT = 148  # offset of tcpi_min_rtt in struct tcp_info (linux/tcp.h, Linux 4.6), µs
 _RTT_EVERY = 64  # measurements between two looks at it: it changes when the route does
 
@@ -109,14 +112,10 @@ class SegmentTimes:
 
 def _look_up(seen: deque[tuple[int, int]], offset: int) -> int | None:
     """The same, and earlier times stay."""
-    at = bisect_left(seen, offset, key=_offset_of)
+    at = bisect_left(seen, offset, key=itemgetter(0))
     if at == len(seen) or (not at and len(seen) >= _REMEMBERED):
         return None  # not seen, or forgotten for want of room
     return seen[at][1]
-
-
-def _offset_of(segment: tuple[int, int]) -> int:
-    return segment[0]
 
 
 def _time_at(seen: deque[tuple[int, int]], offset: int) -> int | None:

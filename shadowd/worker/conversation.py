@@ -27,6 +27,8 @@ CLIENT = 0
 OPENING_LIMIT = 96 << 10
 
 
+#: By mode; every other is raw.
+_CODECS: dict[str, type[Http1Codec | Http2Codec | RawCodec]] = {"http": Http1Codec, "http2": Http2Codec}
 #: Kinds of a connection of which nothing is read.
 _UNREAD = frozenset({"mptcp", "fault", "unreadable"})
 
@@ -323,37 +325,20 @@ class Conversation(PlainSink):
         group = self._groups.get(mode)
         if group is None:
             draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
-            make = self._make_http2 if mode == "http2" else self._make_raw if raw else self._make_http
-            group = Group(
-                self._outer,
-                make,
-                raw,
-                self._preamble,
-                draw,
-                self.give_up,
-                self._flow,
-            )
+            codec = _CODECS.get(mode, RawCodec)
+
+            def make(sink: CodecSink) -> Codec:
+                return codec(
+                    sink, self._flow, midstream=self._midstream, body_limit=self._outer.engine.body_limit,
+                    start=self._start, budget=self._outer.engine.budget,
+                )  # fmt: skip
+
+            group = Group(self._outer, make, raw, self._preamble, draw, self.give_up, self._flow)
             self._groups[mode] = group
             if self._urgent >= 0:
                 group.codec.urgent(self._urgent)
             self._only = group if len(self._groups) == 1 and self._kind else None
         group.participants.append(Participant(member))
-
-    def _make_http(self, sink: CodecSink) -> Codec:
-        limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
-        return Http1Codec(
-            sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget
-        )
-
-    def _make_http2(self, sink: CodecSink) -> Codec:
-        limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
-        return Http2Codec(
-            sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget
-        )
-
-    def _make_raw(self, sink: CodecSink) -> Codec:
-        limit, budget = self._outer.engine.body_limit, self._outer.engine.budget
-        return RawCodec(sink, self._flow, midstream=self._midstream, body_limit=limit, start=self._start, budget=budget)
 
     def give_up(self, error: Exception) -> None:
         """A fault of ours: what was sent to shadows goes on, and nothing more of this connection is read."""

@@ -80,11 +80,10 @@ class Filter:
     ) -> Lane | Pool:
         """Where a flow's requests for ``target`` go. ``server_name``: whom its client asked for, by TLS; ``streams``:
         it is HTTP/2, where order is nobody's wish."""
+        forwarded = preamble if self.forward_proxy_header else b""
         if streams:
-            forwarded = preamble if self.forward_proxy_header else b""
             return StreamLane(engine, target, preamble=forwarded, server_name=server_name)
         if self.order != "none" or raw:
-            forwarded = preamble if self.forward_proxy_header else b""
             return Lane(engine, target, raw, forwarded, auto=self.order == "auto", server_name=server_name)
         server_name = target.name_for(server_name) if target.tls is not None and len(self.pools) < MAX_POOLS else ""
         pool = self.pools.get((target, server_name))
