@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.unit.certificates import Certificate
 
 # CI looks at the same examples every time, so that a run judges the change and not the draw; elsewhere they are drawn
 # anew, and what is found there becomes an @example. How long an example takes is no verdict anywhere.
@@ -68,6 +72,19 @@ def _is_unit(item: pytest.Item) -> bool:
 @pytest.fixture(scope="session")
 def root_user() -> None:
     need(os.geteuid() == 0, "needs root")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    from tests.unit.certificates import Certificate
+
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def probed() -> None:
+    """Secrets can be had from a library of this host."""
+    need(os.uname().machine == "x86_64", "probes are for x86-64")
 
 
 @pytest.fixture(scope="session")

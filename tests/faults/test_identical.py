@@ -137,7 +137,8 @@ def weathered(made: World, weather: Callable[[World], None]) -> None:
         assert ledger["lost"].get("gap", 0) + target["shed"].get("own_lag", 0) > 0
     elif weather is restarted_shadow:
         assert verdict["outages"]["candidate"]["exchanges"] >= 5
-        assert sum(target["failed"].values()) >= 5
+        # five in a row open the circuit, of which some may be the twin's and in no account
+        assert target["failed"]["connect"] > 0
         assert target["shed"]["circuit_open"] > 0
     elif weather is restarted_production:
         assert made.traffic.cuts >= CONNECTIONS

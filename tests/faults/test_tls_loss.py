@@ -18,10 +18,8 @@ from tests.conftest import need
 from tests.faults.test_ring import BODY, RING, Uploads
 from tests.netns.lab import Server, in_namespace, namespaces, ok, running, sh, wait_for
 from tests.netns.test_mirror import unmarked
-from tests.netns.test_tls import VERSIONS, TlsClient, TlsServer, certificate, post, told
+from tests.netns.test_tls import VERSIONS, TlsClient, TlsServer, post, told
 from tests.unit.certificates import Certificate
-
-__all__ = ["certificate"]  # a fixture
 
 pytestmark = pytest.mark.usefixtures("root_user")
 

@@ -1,4 +1,4 @@
-"""Services for tests of the comparison, ended with the test."""
+"""What live tests share: services that end with the test."""
 
 from __future__ import annotations
 

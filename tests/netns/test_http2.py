@@ -197,29 +197,40 @@ def test_a_shadow_that_says_goodbye_and_one_that_takes_one_at_a_time(
     assert shadow.asked == production.asked
 
 
-@pytest.mark.parametrize("next_http2", [True, False])
+@pytest.mark.parametrize(
+    ("scheme", "spoken", "http2", "version"),
+    [
+        ("https", "auto", True, "HTTP/2.0"), ("https", "auto", False, "HTTP/1.1"), ("h2", "auto", True, "HTTP/2.0"),
+        ("https", "http1", True, "HTTP/1.1"), ("https", "http2", True, "HTTP/2.0"), ("h2", "auto", False, ""),
+    ],
+)  # fmt: skip
 def test_over_tls_both_agree_on_what_they_speak(
-    daemon: Daemon, nginx: Callable[..., Nginx], tmp_path: Path, next_http2: bool
-) -> None:
-    """ALPN of production is h2; the shadow's is asked for, and HTTP/1 taken where that is all it has."""
-    certificate = Certificate(tmp_path)
+    daemon: Daemon, nginx: Callable[..., Nginx], certificate: Certificate, tmp_path: Path, scheme: str, spoken: str,
+    http2: bool, version: str,
+) -> None:  # fmt: skip
+    """ALPN of production is h2. The shadow's is asked for, and HTTP/1 taken where that is all it has, unless somebody
+    has said that it must be HTTP/2."""
     production = nginx("now", certificate=certificate)
-    shadow = nginx("next", certificate=certificate, http2=next_http2)
+    shadow = nginx("next", certificate=certificate, http2=http2)
     keys = tmp_path / "keys"
-    daemon.add(
-        "shop", production.port, f"https://localhost:{shadow.port}", tls_keylog=str(keys), ca=str(certificate.chain)
-    )
-    url = f"https://localhost:{production.port}"
-    urls = [word for number in range(40) for word in ("-o", "/dev/null", f"{url}/item/{number}")]
+    url = f"{scheme}://localhost:{shadow.port}"
+    daemon.add("shop", production.port, url, tls_keylog=str(keys), ca=str(certificate.chain), to_protocol=spoken)
+    asked = f"https://localhost:{production.port}"
+    urls = [word for number in range(40) for word in ("-o", "/dev/null", f"{asked}/item/{number}")]
     done = subprocess.run(
         ["curl", "-sS", "--http2", "--cacert", str(certificate.chain), "--parallel", *urls], capture_output=True,
         env={"SSLKEYLOGFILE": str(keys), "PATH": "/usr/bin:/bin"}, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ledger = daemon.settled("shop", lambda found: found["seen"] == 40)
+    if not version:
+        target = ledger["targets"][0]
+        assert set(target["failed"]) == {"tls"}
+        assert target["failed"]["tls"] + target["shed"].get("circuit_open", 0) == 40
+        return
     assert ledger["targets"][0]["mirrored"] == 40, ledger
     assert shadow.asked == production.asked
-    assert {line[2] for line in shadow.log} == {"HTTP/2.0" if next_http2 else "HTTP/1.1"}
+    assert {line[2] for line in shadow.log} == {version}
 
 
 def test_a_connection_that_is_older_than_the_filter_is_counted_and_not_guessed(

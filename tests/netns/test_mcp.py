@@ -122,24 +122,31 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 def test_the_shadow_is_asked_in_its_own_sessions(daemon: Daemon, servers: list[McpServer]) -> None:
     production, same, dearer = servers
-    urls = [f"http://127.0.0.1:{one.port}" for one in (same, dearer)]
-    daemon.add("tools", production.port, *urls, methods="any")
+    for name, one in (("same", same), ("dearer", dearer)):
+        daemon.add(name, production.port, f"http://127.0.0.1:{one.port}", methods="any")
     for number in range(12):
 
         def seen(count: int) -> object:
-            return daemon.settled("tools", lambda found: found["seen"] == count)
+            return [daemon.settled(name, lambda found: found["seen"] == count) for name in ("same", "dearer")]
 
         # nobody orders what comes on another connection: the shadow knows the session before
         converse(production.port, "anvil" if number % 2 else "rope", 10, partial(seen, 12 * number + 2))
         seen(12 * (number + 1))
-    ledger = daemon.settled("tools", lambda found: found["seen"] == 144)
-    assert [target["mirrored"] for target in ledger["targets"]] == [144, 144]
+    for name in ("same", "dearer"):
+        assert daemon.ledger(name)["targets"][0]["mirrored"] == 144
     assert production.unknown == 0
     for shadow in (same, dearer):
         assert shadow.unknown == 0, "sessions of production's were said to the shadow"
         assert shadow.called == 120
         assert not shadow.sessions & production.sessions
-    wait_for("it is compared", lambda: daemon.call("verdict", name="tools", target=urls[1])["compared"] >= 100)
+    for name in ("same", "dearer"):
+        wait_for("all are compared", lambda name=name: daemon.call("verdict", name=name)["compared"] == 144)
+    assert daemon.call("diffs", name="same")["differences"] == []
+    assert daemon.call("verdict", name="same")["verdict"] != "fail"
+    found = daemon.call("diffs", name="dearer")["differences"]
+    assert {(one["endpoint"], one["where"]) for one in found} == {
+        (f"POST /mcp tools/call {tool}", "body") for tool in ("anvil", "rope")
+    }
 
 
 def test_sessions_are_forgotten_in_their_order() -> None:

@@ -46,11 +46,6 @@ class TlsClient(HttpClient):
         self.sock = context.wrap_socket(self.sock, server_hostname="localhost", session=session)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("certificate"))
-
-
 @pytest.fixture
 def serve(certificate: Certificate, tmp_path: Path) -> Iterator[Callable[..., TlsServer]]:
     made: list[TlsServer] = []

@@ -15,12 +15,14 @@ import pytest
 from tests.bpf.test_tlsprobes import library
 from tests.netns.lab import Daemon, Server, running, sh, wait_for
 from tests.netns.test_tls import TlsClient, post
-from tests.netns.test_tls_programs import ask, certificate, probed, shadow
+from tests.netns.test_tls_programs import ask, shadow
 from tests.tlsservers import recording, servers
 from tests.tlsservers.servers import Start, TlsProgram, serving
 from tests.unit.certificates import Certificate
 
-__all__ = ["certificate", "library", "probed", "shadow"]  # fixtures
+__all__ = ["library", "shadow"]  # fixtures
+
+pytestmark = pytest.mark.usefixtures("probed")
 
 #: A mount namespace in which /mnt is an overlay of an image's folder ($1), that nobody outside sees.
 CONTAINER = (

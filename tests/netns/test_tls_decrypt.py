@@ -29,14 +29,7 @@ from tests.unit.certificates import Certificate
 VERSIONS = ["TLSv1.2", "TLSv1.3"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def probed() -> None:
-    need(os.uname().machine == "x86_64", "probes are for x86-64")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("certificate"))
+pytestmark = pytest.mark.usefixtures("probed")
 
 
 class Nginx:

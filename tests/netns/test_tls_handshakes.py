@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.netns.lab import Server, running, wait_for
-from tests.netns.test_tls_programs import SIZES, ask, certificate, probed, shadow
+from tests.netns.test_tls_programs import SIZES, ask, shadow
 from tests.tlsservers import recording, servers
 from tests.tlsservers.servers import TlsProgram, serving
 from tests.unit.certificates import Certificate
 
-__all__ = ["certificate", "probed", "shadow"]  # fixtures
+__all__ = ["shadow"]  # a fixture
+
+pytestmark = pytest.mark.usefixtures("probed")
 
 
 @pytest.fixture

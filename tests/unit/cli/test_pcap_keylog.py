@@ -38,11 +38,6 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return go
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Certificate:
-    return Certificate(tmp_path)
-
-
 def packets(segments: list[tuple[int, bytes]], number: int) -> Packets:
     """As a capture has them, in segments of 1,460 bytes."""
     made = Packets(client=("10.0.0.9", 20_000 + number), server=("10.0.0.2", 443)).shake()

@@ -487,6 +487,8 @@ def test_frames_of_noise(pieces: list[bytes]) -> None:
         flags, stream = piece[1] if len(piece) > 1 else 0, piece[2] % 4 if len(piece) > 2 else 0
         seen.feed(number % 2, frame(kind, flags, stream, piece))
     seen.close()
+    assert seen.codec._held == 0
+    assert len(seen.answered) == len(seen.exchanges), "each request's answer is told, if only that it is unknown"
 
 
 def bomb(first: int, count: int) -> bytes:

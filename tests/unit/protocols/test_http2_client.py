@@ -239,12 +239,17 @@ def test_noise(pieces: list[bytes]) -> None:
     client = begun()
     for _ in range(3):
         client.open(fields(), b"abc", [], 0)
+    ended: list[Answer] = []
     try:
         for piece in pieces:
             kind = piece[0] % 11 if piece else 0
-            client.feed_untrusted(frame(kind, piece[1] if len(piece) > 1 else 0, len(piece) % 8, piece), 1)
+            ended += client.feed_untrusted(frame(kind, piece[1] if len(piece) > 1 else 0, len(piece) % 8, piece), 1)
     except Http2Error:
-        pass
+        assert client.error is not None
+    assert len({one.stream for one in ended}) == len(ended), "a stream ends once"
+    assert len(ended) + len(client._streams) <= 3
+    client.end()
+    assert client._held == 0
 
 
 def test_a_shadow_without_a_compression_table_is_told_that_none_is_used() -> None:

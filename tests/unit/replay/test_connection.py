@@ -19,11 +19,6 @@ from tests.unit.loopback import Mirror, Peer, Shadow, ok
 MS = SECOND // 1000
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("certificate"))
-
-
 # --- the shadow fails -------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from shadowd.protocols import http2_frames as frames
 from shadowd.protocols.hpack import encode
 from shadowd.protocols.http2_client import MAX_IDLE_FRAMES
 from shadowd.protocols.http2_frames import frame
+from shadowd.replay.connection import OPEN
 from shadowd.replay.lane import Lane
 from shadowd.replay.streams import StreamLane
 from shadowd.replay.target import SECOND, Target, TargetLimits
@@ -111,6 +112,8 @@ def test_streams_go_side_by_side_and_are_answered_in_any_order(mirror: Mirror, s
     speaker.until(lambda: mirror.ledger() == {"mirrored": 5})
     to.finish(mirror.now)
     speaker.until(lambda: speaker.wire.ended)
+    assert len(shadow.accept_all()) == 1
+    assert not speaker.resets
 
 
 def test_a_request_waits_for_the_answer_that_caused_it_and_for_no_other(mirror: Mirror, shadow: Shadow) -> None:
@@ -122,50 +125,32 @@ def test_a_request_waits_for_the_answer_that_caused_it_and_for_no_other(mirror: 
     speaker = Speaker(mirror, shadow)
     speaker.hears(0, 1)
     mirror.still()
-    speaker.hears(0, 1)
+    speaker.hear()
+    assert list(speaker.asked.values()) == ["0", "1"], "the third is not sent yet"
     speaker.answer(1)
     speaker.hears(0, 1, 2)
     speaker.answer(2, 0)
     speaker.until(lambda: mirror.ledger() == {"mirrored": 3})
 
 
-def test_no_more_streams_than_the_shadow_allows(mirror: Mirror, shadow: Shadow) -> None:
-    to = lane(mirror, shadow)
+@pytest.mark.parametrize(("limit", "streams"), [(2, True), (1, True), (1, False)])
+def test_no_more_streams_than_the_shadow_allows(mirror: Mirror, shadow: Shadow, limit: int, streams: bool) -> None:
+    """Of production's HTTP/2, and of HTTP/1 that is pipelined, so that none waits for another."""
+    to = lane(mirror, shadow, streams=streams)
     asks(mirror, to, 0)
-    speaker = Speaker(mirror, shadow, max_concurrent_streams=2)
+    speaker = Speaker(mirror, shadow, max_concurrent_streams=limit)
     speaker.hears(0)
     mirror.still()
     for index in range(1, 6):
         asks(mirror, to, index)
-    for done in range(5):
-        speaker.hears(*range(min(done + 2, 6)))
+    for done in range(6):
+        speaker.hears(*range(min(done + limit, 6)))
         speaker.answer(done)
-    speaker.answer(5)
     speaker.until(lambda: mirror.ledger() == {"mirrored": 6})
-
-
-def test_requests_of_http1_are_streams_that_respect_the_limit(mirror: Mirror, shadow: Shadow) -> None:
-    """Pipelined, so that none waits for another: the shadow takes one at a time."""
-    to = lane(mirror, shadow, streams=False)
-    asks(mirror, to, 0)
-    speaker = Speaker(mirror, shadow, max_concurrent_streams=1)
-    speaker.hears(0)
-    mirror.still()
-    for index in range(1, 4):
-        asks(mirror, to, index)
-    for done in range(4):
-        speaker.hears(*range(done + 1))
-        speaker.answer(done)
-    speaker.until(lambda: mirror.ledger() == {"mirrored": 4})
     assert not speaker.resets
 
 
 # --- TLS and times ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("certificate"))
 
 
 def secured(mirror: Mirror, peer: Peer, certificate: Certificate, *spoken: str) -> None:
@@ -329,6 +314,8 @@ def test_who_is_refused_is_asked_once_more(mirror: Mirror, shadow: Shadow) -> No
     speaker.until(lambda: list(speaker.asked.values()) == ["0", "0"])
     speaker.peer.reset_stream(3, frames.REFUSED_STREAM)
     speaker.until(lambda: mirror.ledger() == {"failed reset": 1})
+    assert list(speaker.asked.values()) == ["0", "0"], "and not a third time"
+    assert to.target.connections == 1
 
 
 def test_a_stream_that_is_reset_fails_alone(mirror: Mirror, shadow: Shadow) -> None:
@@ -342,6 +329,8 @@ def test_a_stream_that_is_reset_fails_alone(mirror: Mirror, shadow: Shadow) -> N
     speaker.peer.reset_stream(1, frames.INTERNAL_ERROR)
     speaker.answer(2)
     speaker.until(lambda: mirror.ledger() == {"mirrored": 1, "failed reset": 1, "failed truncated": 1})
+    assert to.connection is not None
+    assert to.connection.state == OPEN
 
 
 def test_a_stream_that_is_late_is_reset_and_its_neighbours_go_on(mirror: Mirror, shadow: Shadow) -> None:

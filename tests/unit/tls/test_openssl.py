@@ -127,11 +127,6 @@ class Client(Piped):
             self.process.communicate()
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("certificate"))
-
-
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Client]]:
     clients: list[Client] = []

@@ -27,11 +27,6 @@ SIZES = [1, 2, 17, 300, 16384, 16385, 70000]
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture(scope="module")
 def make(certificate: Certificate, tmp_path_factory: pytest.TempPathFactory) -> Make:
     def go(version: ssl.TLSVersion = TLS13, ciphers: str = "", **given: object) -> Contexts:
         return Contexts(certificate, tmp_path_factory.mktemp("keys"), version, ciphers, **given)  # type: ignore[arg-type]
