@@ -31,6 +31,10 @@ def commands(request: Mapping[str, Any], bases: Mapping[str, str]) -> list[str]:
     method = "".join(_TOKEN.findall(given))
     if not method:
         raise ShadowdError("this is no HTTP exchange", "look at the example without --curl")
+    if method == "WEBSOCKET":
+        raise ShadowdError(
+            "this was said on a WebSocket, which curl does not speak", "look at the example without --curl"
+        )
     body = str(request.get("body") or "")
     words, left_out = _headers(str(request.get("head") or ""))
     if method == "HEAD":

@@ -194,6 +194,9 @@ class Connection(PlainSink, CodecSink):
         else:
             self.filtered(reason)
 
+    def switched(self, codec: Codec) -> None:
+        self._codec = codec
+
     def discarded(self, reason: str, length: int) -> None:
         """Of no exchange."""
 

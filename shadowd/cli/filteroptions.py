@@ -50,6 +50,7 @@ ServerName = Annotated[Text, _option("--server-name", "Name for SNI and verifica
 Methods = Annotated[
     Text, _option("--methods", "safe (default: GET, HEAD, OPTIONS), any, or a list: GET,POST.", "METHODS")
 ]
+Websocket = Annotated[Flag, typer.Option(help="Mirror what is said on WebSockets: nobody can tell what of it writes.")]
 MatchPath = Annotated[Text, _option("--match-path", "Only request targets that match.", "REGEX")]
 ExcludePath = Annotated[Text, _option("--exclude-path", "No request targets that match.", "REGEX")]
 MatchHeader = Annotated[Texts, _option("--match-header", "Only with a header that matches. Repeatable.", "'K: REGEX'")]
@@ -153,6 +154,7 @@ OPTIONS: dict[str, Any] = {
     "tls": Tls,
     "tls_keylog": TlsKeylog,
     "methods": Methods,
+    "websocket": Websocket,
     "match_path": MatchPath,
     "exclude_path": ExcludePath,
     "match_header": MatchHeader,

@@ -63,7 +63,7 @@ def compare_answers(
     status = production.status
     if production.open or candidate.open:
         found = _joined(heads, _compare_ends(production, candidate), options.max_differences)
-    elif bodies_equal or 0 < status < 200 or status == 204 or status == 304:
+    elif bodies_equal or (0 < status < 200 and status != 101) or status == 204 or status == 304:
         found = heads
     elif not status:
         return _compare_turns(production, candidate, options, alike)

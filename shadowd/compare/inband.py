@@ -14,6 +14,8 @@ Redis             ``-ERR``, ``-WRONGTYPE`` … anywhere in the turn     the comm
 gRPC, gRPC-web    ``grpc-status`` in trailers, a trailer frame or     CANCELLED, INVALID_…,       UNKNOWN, INTERNAL,
                   the head; Connect's end of a stream                 NOT_FOUND, PERMISSION_… …   UNAVAILABLE … (5xx)
 event streams     ``event: error``, data with ``error``               a status or code of 4xx     the rest
+WebSocket         ``Close`` with a code (RFC 6455 §7.4.1)             1002…1003, 1007…1010, the   1006, 1011…1015
+                                                                      application's own
 SOAP, XML-RPC     ``Fault``, ``<fault>``                              Client, Sender              Server, Receiver, rest
 ================  ==================================================  ==========================  ====================
 
@@ -38,6 +40,7 @@ from shadowd.compare.inband_wire import (
     InBand,
     grpc_status,
     made,
+    of_close,
     of_frames,
     of_turn,
     of_xml,
@@ -91,13 +94,15 @@ def in_band_errors_untrusted(
 
 
 def in_band_error_untrusted(response: Response, most: int = BODY) -> InBand | None:
-    """The worst error inside an answer of status 2xx, or inside a turn (status 0); ``most`` bytes of a body are looked
-    at. Never raises."""
+    """The worst error inside an answer of status 2xx, or inside a turn (status 0; of a WebSocket 101); ``most`` bytes
+    of a body are looked at. Never raises."""
     if not response.status:
         return of_turn(response.body)
-    if not 200 <= response.status < 300:
-        return None
     head, body = response.head, response.body
+    if response.status == 101 and (closed := of_close(body)) is not None:
+        return closed
+    if not 200 <= response.status < 300 and response.status != 101:
+        return None
     if b"grpc" in head:  # a status of its own, also without a body
         for fields in (response.trailers, head, body[-TRAILERS:]):  # of a chunked body the trailers are kept
             status = GRPC_STATUS.search(fields)

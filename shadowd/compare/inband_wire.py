@@ -1,4 +1,5 @@
-"""Errors in messages that are not JSON: gRPC-web's frames, SOAP's and XML-RPC's faults, Redis's replies (sans-IO)."""
+"""Errors in messages that are not JSON: gRPC-web's frames, SOAP's and XML-RPC's faults, Redis's replies, a WebSocket's
+Close (sans-IO)."""
 
 from __future__ import annotations
 
@@ -40,6 +41,9 @@ _GRPC_MESSAGE = re.compile(rb"(?im)^grpc-message:[ \t]*([^\r\n]{0,500})")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _ERROR_LINE = re.compile(rb"-([A-Z][A-Z0-9_]{1,30}(?: [^\r\n]{0,500})?)\r\n")
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,30}\Z")
+#: Codes of a Close (RFC 6455 §7.4.1): no error, and the server's fault or its end; the rest is the client's fault.
+_CLOSED_WELL, _CLOSED_BADLY = frozenset({1000, 1001, 1005}), frozenset({1006, *range(1011, 1016)})
+_CLOSE = b"event: close\ndata: "
 FAULT = 64 << 10  # bytes of XML in which a fault is looked for: it is all that such an answer has
 _FAULT = re.compile(rb"<(?:[\w.-]{1,40}:)?Fault\b")
 _FAULT_CODE = re.compile(r"<(?:[\w.-]{1,40}:)?(?:faultcode|Value)\b[^<>]{0,200}>\s{0,100}([^<]{1,100})")
@@ -74,6 +78,24 @@ def worst(found: Iterable[InBand | None]) -> InBand | None:
             if one.rank == FAILED:
                 break
     return highest
+
+
+# --- WebSocket --------------------------------------------------------------------------------------------------------
+
+
+def of_close(body: bytes) -> InBand | None:
+    """Of an answer as ``protocols.websocket_events`` writes it, which a Close ends."""
+    at = body.rfind(_CLOSE)
+    if at < 0 or (at and body[at - 1 : at] != b"\n"):
+        return None
+    try:
+        said = json.loads(body[at + len(_CLOSE) :])
+    except ValueError:
+        return None
+    code = said.get("code")
+    if code in _CLOSED_WELL:
+        return None
+    return made(FAILED if code in _CLOSED_BADLY else REFUSED, "websocket closed", code, str(said.get("reason", "")))
 
 
 # --- XML --------------------------------------------------------------------------------------------------------------

@@ -194,6 +194,7 @@ class FilterSpec(CompareFields):
     protocol: Annotated[str, BeforeValidator(choice("auto", "http", "raw"))] = "auto"
     targets: Annotated[tuple[TargetSpec, ...], BeforeValidator(_targets)] = ()
     methods: Annotated[str | tuple[str, ...], BeforeValidator(_methods)] = "safe"
+    websocket: Annotated[bool, BeforeValidator(boolean)] = False
     match_path: Paths = None
     exclude_path: Paths = None
     match_header: Annotated[tuple[str, ...], BeforeValidator(header_lines(_regex_value))] = ()
@@ -318,7 +319,7 @@ def _protocol_faults(given: dict[str, Any]) -> list[Fault]:
         )
     if protocol == "raw":
         http_only = ("match_path", "exclude_path", "match_header", "set_header", "remove_header", "set_json",
-                     "preserve_host")  # fmt: skip
+                     "preserve_host", "websocket")  # fmt: skip
         used = [key for key in http_only if given.get(key)] + ["methods"] * (given.get("methods", "safe") != "safe")
         faults += [Fault(key, "works on HTTP requests only", "leave it out with protocol raw") for key in used]
     return faults

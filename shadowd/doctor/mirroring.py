@@ -26,7 +26,7 @@ _FILTERED = {
     "tls_suite": ("TLS 1.1 or older, or a suite without AEAD (CBC)", "let the server prefer TLS 1.3, or GCM suites"),
     "tls_refused": ("the server did not take the client, most likely its certificate", "such requests were not served; "
                     "nothing is missing"),
-    "upgraded": ("CONNECT makes a tunnel, and what is in one is not read", ""),
+    "upgraded": ("CONNECT makes a tunnel (a WebSocket over HTTP/2 too), and what is in one is not read", ""),
     "cancelled": ("HTTP/2 clients, or the service, gave requests up before they were whole", ""),
     "goaway": ("the service refused HTTP/2 requests unread; their clients ask again", ""),
     "not_http": ("it is another protocol", "--protocol raw --allow-writes with a tcp:// target, if the client speaks "
@@ -64,6 +64,10 @@ _FAILED = {
     "reset": ("the target ends connections without an answer", "look into its log"),
     "truncated": ("the target ends connections within an answer", "look into its log"),
     "tls": ("no TLS with the target", "check --ca, --server-name, --insecure, and that the port speaks TLS"),
+    "refused": (
+        "the target agrees to no WebSocket, so that nothing can be said to it",
+        "is it the right path and port?",
+    ),
     "malformed": ("what the target answers is not HTTP/1, and production's answer is", "is it the right port?"),
 }
 _SHED = {

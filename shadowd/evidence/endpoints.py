@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 
 from shadowd.errors import UsageError
 from shadowd.evidence.operations import operation_of
-from shadowd.exchange.exchange import Request
+from shadowd.exchange.exchange import WEBSOCKET, Request
 
 #: Names of one place before they are data. REST collections name fewer verbs and sub-resources than this.
 CHILDREN = 20
@@ -102,7 +102,7 @@ class Endpoints:
                 if len(target) <= MEMO_TARGET:
                     self._urls[target] = name
             return name
-        if method == b"POST":
+        if method == b"POST" or method == WEBSOCKET:
             return self._with_operation(request)
         return self.name(method, target) if method else raw_name(request.body)
 

@@ -9,6 +9,8 @@ GraphQL, persisted           ``operationName`` or a hash, no query     ``query G
 JSON-RPC 2.0, 1.0, MCP       ``method`` beside ``jsonrpc`` or ``id``   ``eth_call``; ``tools/call search``
 SOAP                         SOAPAction, or the first child of Body    ``GetPrice``
 XML-RPC                      ``<methodName>``                          ``cart.add``
+WebSocket                    its turns                                 as above, else ``type`` or ``event`` of a JSON
+                                                                       object; ``(pushed)``
 AWS                          ``X-Amz-Target``, or ``Action=`` of a     ``GetItem``
                              form that has ``Version=``
 ===========================  ========================================  ===========================================
@@ -25,7 +27,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from shadowd.compare.content import content_untrusted
-from shadowd.exchange.exchange import Request
+from shadowd.exchange.exchange import WEBSOCKET, Request
+from shadowd.protocols.websocket_events import name_of
 
 #: A request's body, decompressed: contexts of models are longer, but they have no operation. Some 3 ms as JSON.
 BODY = 256 << 10
@@ -60,6 +63,8 @@ def operation_of(request: Request) -> str:
     is. Never raises."""
     if request.method == b"POST":
         return _printable(_posted(request)) if request.body else ""
+    if request.method == WEBSOCKET:
+        return _printable(_said(request))
     target = request.target
     if request.method == b"GET" and b"uery" in target:  # query=, or persistedQuery among the extensions
         return _printable(_asked_by_url(target))
@@ -106,6 +111,16 @@ def _posted(request: Request) -> str:
         if b"query=" in data:
             return _of_pairs(data[:DOCUMENT])
     return ""
+
+
+def _said(request: Request) -> str:
+    """On a WebSocket: of several messages the first one's; what is no operation is called by what it says it is."""
+    body = request.body
+    if not body:
+        return "(pushed)"
+    if body.startswith(b"event: "):
+        return body[7 : body.find(b"\n")].decode("ascii", "replace")
+    return _posted(request) or name_of(body)
 
 
 def _asked_by_url(target: bytes) -> str:

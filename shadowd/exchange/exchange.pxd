@@ -10,6 +10,7 @@ cdef class Request:
     cdef public long long started
     cdef public bytes target
     cdef public bytes trailers
+    cdef public object turn
     cdef public bint upgrade
 
 cdef class Response:

@@ -10,6 +10,22 @@ from typing import Any
 
 #: Nothing waits for an answer whose place is not known: more than a connection can have requests.
 UNRANKED = 1 << 62
+#: Method of a WebSocket's turns, which HTTP has none for.
+WEBSOCKET = b"WEBSOCKET"
+
+
+class Turn:
+    """Of a WebSocket: what its client said until it had read more. ``messages`` are ``protocols.websocket_frames``'s,
+    none where the server spoke before its client; ``read`` is how many of the server's messages the client had read
+    then, and ``answers`` how many the server has said since; ``closed``: and then no more."""
+
+    __slots__ = ("answers", "closed", "messages", "read")
+
+    def __init__(self, messages: tuple[Any, ...], read: int) -> None:
+        self.messages = messages
+        self.read = read
+        self.answers = 0
+        self.closed = False
 
 
 class Request:
@@ -19,7 +35,8 @@ class Request:
     HTTP/1: ``head`` runs from the request line to the blank line inclusive, ``body`` is what follows on the wire
     (chunk framing and trailers included). HTTP/2: ``head`` is written as HTTP/1 writes it, with ``HTTP/2`` as its
     version and Host for ``:authority``; ``body`` is the content, and ``trailers`` are field lines, each with its line
-    end. Raw: ``head`` is empty and ``body`` is the client's turn.
+    end. Raw: ``head`` is empty and ``body`` is the client's turn. WebSocket: ``head`` is that of its handshake with
+    ``WEBSOCKET`` as its method, ``body`` what the client said in its turn, and ``turn`` its messages.
     """
 
     __slots__ = (
@@ -34,6 +51,7 @@ class Request:
         "started",
         "target",
         "trailers",
+        "turn",
         "upgrade",
     )
 
@@ -60,6 +78,7 @@ class Request:
         self.ended = ended  # when the segment with the last byte was captured
         self.keep_alive = keep_alive
         self.trailers = b""
+        self.turn: Turn | None = None
         self.lowered = b""  # the head in lower case, if whoever read it had it: nobody needs to make it again
         self.upgrade = upgrade  # asked for a protocol switch (or CONNECT): a 101 / 2xx ends HTTP on this flow
 

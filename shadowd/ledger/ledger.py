@@ -86,7 +86,18 @@ SHED = frozenset(
         "before_target",  # seen before this target was added to the filter
     }
 )
-FAILED = frozenset({"connect", "resolve", "timeout", "reset", "truncated", "tls", "malformed"})
+FAILED = frozenset(
+    {
+        "connect",
+        "resolve",
+        "timeout",
+        "reset",
+        "truncated",
+        "tls",
+        "malformed",
+        "refused",  # a WebSocket: the shadow agreed to none, so that nothing could be said to it
+    }
+)
 
 
 class TargetView(TypedDict):

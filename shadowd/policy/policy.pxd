@@ -14,6 +14,7 @@ cdef class Policy:
     cdef public bint _preserve_host
     cdef public list _removed
     cdef public bytes _tail
+    cdef public bint _websocket
     cdef public long long unedited
     @cython.locals(lower=bytes)
     cpdef str refuse(self, Request request)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes
 
 from shadowd.exchange import octets
-from shadowd.exchange.exchange import Request
+from shadowd.exchange.exchange import WEBSOCKET, Request
 from shadowd.exchange.patterns import compiled
 from shadowd.policy.jsonedit import JsonEdit, edit_request
 from shadowd.policy.rpc import reads
@@ -74,7 +74,8 @@ def header_line(name: bytes) -> re.Pattern[bytes]:
 class Policy:
     """Decides and rewrites for one filter.
 
-    ``methods``: None admits any; ``SAFE_METHODS`` also calls of gRPC that only read. ``match_headers``: (name, regex)
+    ``methods``: None admits any; ``SAFE_METHODS`` also calls of gRPC that only read. ``websocket`` admits what is said
+    on a WebSocket too. ``match_headers``: (name, regex)
     pairs, all of which must hold. ``set_headers`` come after the others, replacing what was there.
     """
 
@@ -89,6 +90,7 @@ class Policy:
         "_reads",
         "_removed",
         "_tail",
+        "_websocket",
         "unedited",
     )
 
@@ -104,7 +106,9 @@ class Policy:
         remove_headers: Sequence[str] = (),
         preserve_host: bool = False,
         json_edits: Sequence[JsonEdit] = (),
+        websocket: bool = False,
     ) -> None:
+        self._websocket = websocket
         self._json_edits = list(json_edits)
         self.unedited = 0  # requests with a body in which not all edits could be made: sent as they were
         self._methods = None if methods is None else frozenset(methods)
@@ -121,7 +125,7 @@ class Policy:
     def refuse(self, request: Request) -> str:
         """The reason in ``ledger.FILTERED`` for which this request is not mirrored, or ""."""
         methods = self._methods
-        if methods is not None and request.method not in methods and not (self._reads and reads(request)):
+        if methods is not None and request.method not in methods and not self._harmless(request):
             return "method"
         if self._match_path is not None and not self._match_path.search(path_and_query(request.target)):
             return "path"
@@ -133,6 +137,15 @@ class Policy:
         if octets.find(lower, _LOOP_LOWER, 0, len(lower)) >= 0 and self._is_loop(request.head):
             return "loop"
         return ""
+
+    def _harmless(self, request: Request) -> bool:
+        """Whether it may pass although its method may write."""
+        return (self._reads and reads(request)) or (self._websocket and request.turn is not None)
+
+    @property
+    def talks(self) -> bool:
+        """Whether what is said on a WebSocket may be mirrored."""
+        return self._websocket or self._methods is None or WEBSOCKET in self._methods
 
     def _has_headers(self, head: bytes) -> bool:
         return all(any(map(value.search, line.findall(head))) for line, value in self._match_headers)

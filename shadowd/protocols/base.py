@@ -32,6 +32,10 @@ class CodecSink(Protocol):
     def discarded(self, reason: str, length: int) -> None:
         """``length`` delivered bytes that belong to no exchange: ``upgraded``, ``midstream``, ``unparsable``, ..."""
 
+    def switched(self, codec: Codec) -> None:
+        """Both sides agreed to go on in another protocol (RFC 9110 §7.8): ``codec``, with this sink, is told of the
+        flow from now on."""
+
 
 class FlowView(Protocol):
     """What a codec may ask of its flow: a ``shadowd.stream.flow.Flow``, or a ``shadowd.tls.session.TlsSession``."""

@@ -11,7 +11,7 @@ client      what its bytes do                             leaves it
 ``PROBE``   may begin a request; kept until a head is     whole valid head → CUT; else → SEEK, the third time
             whole                                         → DONE (not if it was unparsable: it is HTTP); server
                                                           speaks before → SEEK
-``HOLD``    wait for the answer to an upgrade request     101 / CONNECT 2xx → DONE; another answer → CUT
+``HOLD``    wait for the answer to an upgrade request     101, CONNECT 2xx → DONE (``switching``); another → CUT
 ``DONE``    are discarded: given up, or upgraded          never
 ==========  ============================================  ===================================================
 
@@ -47,6 +47,7 @@ from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.http1_reader import MAX_BODY, MAX_HEAD, OversizedRequest, ProtocolError, RequestReader
 from shadowd.protocols.http1_response import ResponseReader
+from shadowd.protocols.switching import hand_over, successor
 from shadowd.protocols.withheld import Withheld
 
 CUT, SEEK, PROBE, HOLD, DONE = range(5)
@@ -76,28 +77,23 @@ class Http1Codec:
         self, sink: CodecSink, flow: FlowView, midstream: bool = False, body_limit: int = 0, max_head: int = MAX_HEAD,
         max_body: int = MAX_BODY, start: tuple[int, int] = (0, 0), budget: Budget = UNBOUNDED,
     ) -> None:  # fmt: skip
-        self._sink = sink
-        self._flow = flow
+        self._sink, self._flow = sink, flow
         self._body_limit = body_limit
-        self._max_head = max_head
-        self._max_body = max_body
+        self._max_head, self._max_body = max_head, max_body
         self._budget = budget
         self._withheld = Withheld(budget)
         self.requests = RequestReader(start[0], max_head, max_body, budget)
         self.responses = ResponseReader(body_limit, start[1], budget=budget)
         self._client = self._server = SEEK if midstream else CUT
-        self._reason = "midstream"  # why client bytes are discarded in SEEK and DONE
-        self._server_reason = "midstream"
+        self._reason = self._server_reason = "midstream"  # why bytes are discarded in SEEK and DONE
         self._counted = False  # the requests that SEEK skips have been counted as lost
         self._continued = False  # the server's latest words were 100 Continue: what follows is a body
-        self._probes = 0
+        self._probes = self._index = 0
         self._urgent = ""
-        self._index = 0
         self._slots: deque[Exchange | str] = deque()  # requests without a response; a reason if not an exchange
         self._early, self._early_response = False, cast(Response | None, None)
         self._ends: deque[int] = deque()  # of responses that the client has not acknowledged yet
-        self._after = 0  # how many it has
-        self._partial_after = 0  # the same, when the first byte of the partial request was sent
+        self._after = self._partial_after = 0  # how many it has; had, when the partial request's first byte was sent
         self._client_offset, self._server_offset = start
 
     @property
@@ -316,12 +312,12 @@ class Http1Codec:
     # --- upgrades -----------------------------------------------------------------------------------------------------
 
     def _ask_upgrade(self, rest: bytes, time: int, after: int) -> None:
-        if self._server == CUT and self._slots:
+        if self._server != CUT:
+            self._undecided(len(rest))
+        elif self._slots:
             self._client = HOLD
             if rest:
                 self._hold(rest, time, after)
-        elif self._server != CUT:
-            self._undecided(len(rest))
         else:  # it was refused before the request was whole
             self.requests.resume()
             if rest:
@@ -336,9 +332,8 @@ class Http1Codec:
             self._reason = reason
 
     def _drop_held(self, reason: str) -> None:
-        if self._withheld.size:
-            self._sink.discarded(reason, self._withheld.size)
-        self._withheld.take()
+        if size := self._withheld.drop():
+            self._sink.discarded(reason, size)
 
     def _undecided(self, length: int) -> None:
         """The answer to an upgrade request is unknown: what the client sent since may be anything."""
@@ -360,17 +355,21 @@ class Http1Codec:
         if self._withheld.eof and self._client != HOLD:
             self.client_eof(0)
 
-    def _upgraded(self) -> None:
-        rest = len(self.responses.trailing)
-        if rest:
-            self._sink.discarded("upgraded", rest)
-        if self._client in (CUT, PROBE):
-            self._drop_partial("upgraded")
-        self._drop_held("upgraded")
+    def _upgraded(self, asked: Exchange | str) -> None:
         self._give_up_on(*self._slots)
         self._slots.clear()
+        if self._client in (CUT, PROBE):
+            self._drop_partial("upgraded")
         self._client = self._server = DONE
         self._reason = self._server_reason = "upgraded"
+        sink, responses = self._sink, self.responses
+        codec = successor(sink, self._flow, asked, self._index, self._body_limit, self._budget)
+        if codec is not None:
+            hand_over(sink, codec, self._withheld, responses.trailing, responses.latest)
+        else:
+            self._drop_held("upgraded")
+            if responses.trailing:
+                sink.discarded("upgraded", len(responses.trailing))
 
     # --- the server's direction ---------------------------------------------------------------------------------------
 
@@ -400,9 +399,10 @@ class Http1Codec:
 
     def _take_responses(self, done: Sequence[Response]) -> None:
         responses = self.responses
+        slot: Exchange | str = ""
         for response in done:
             self._ends.append(response.end)
-            self._pair(self._slots.popleft(), response)
+            self._pair(slot := self._slots.popleft(), response)
         if responses.interim_bytes:
             self._sink.discarded("interim", responses.interim_bytes)
             responses.interim_bytes = 0
@@ -414,7 +414,7 @@ class Http1Codec:
             else:
                 self._lose_responses(self._reason if self._client in (SEEK, DONE) else reason)
         elif responses.upgraded:
-            self._upgraded()
+            self._upgraded(slot)
         elif self._client == HOLD and not self._slots:
             self._release()
 

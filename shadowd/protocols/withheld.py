@@ -35,3 +35,9 @@ class Withheld:
         pieces, self._pieces = self._pieces, []
         self._charge.hold(0)
         return pieces
+
+    def drop(self) -> int:
+        """None is kept. How many bytes there were."""
+        size = self.size
+        self.take()
+        return size

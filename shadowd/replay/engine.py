@@ -25,6 +25,7 @@ from shadowd.replay.lateness import Stalls
 from shadowd.replay.leg import Leg
 from shadowd.replay.target import IDLE_KEEP, SECOND, Target
 from shadowd.replay.timing import SegmentTimes
+from shadowd.replay.websocket import WebSocketConnection
 
 if TYPE_CHECKING:
     from shadowd.evidence.trial import Trial
@@ -65,8 +66,7 @@ class Engine:
         budget: Budget | None = None,
     ) -> None:
         self.own_mark = own_mark
-        self.body_limit = body_limit
-        self.max_buffered = max_buffered
+        self.body_limit, self.max_buffered = body_limit, max_buffered
         self.budget = budget or Budget()
         self.examining = Examining(self.budget, time.monotonic_ns)
         self.buffered = 0
@@ -247,7 +247,7 @@ class Engine:
             reason = "memory"
         if not reason and lane.given_up:
             reason = lane.given_up
-        since = request.ended if request.method else now
+        since = request.ended if request.method and request.turn is None else now  # turns are told late
         if not reason and now - since > target.limits.max_lag:  # as it comes to us: nothing of it need be made
             reason = "own_lag"
         if reason:
@@ -255,7 +255,7 @@ class Engine:
                 account.twins["shed"] += 1
             else:
                 account.shed[reason] += 1
-            if not request.method:  # raw: what follows depends on the turn that is left out
+            if lane.raw:  # what follows depends on the turn that is left out
                 lane.given_up = lane.given_up or reason
             return Side(reason)
         edit = target.role != "baseline"
@@ -393,7 +393,7 @@ class Engine:
         target = lane.target
         while (address := target.next_address(now)) is not None:
             try:
-                kind = Http2Connection if lane.http2 else Connection
+                kind = Http2Connection if lane.http2 else WebSocketConnection if lane.websocket else Connection
                 connection = kind(self, target, lane, address, lane.raw, now)
             except OSError as error:
                 lacking = error.errno in OWN_LIMITS

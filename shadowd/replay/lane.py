@@ -83,6 +83,7 @@ class Lane:
     )
 
     streams = False  # production's connection has streams: HTTP/2
+    websocket = False
 
     def __init__(
         self, engine: Engine, target: Target, raw: bool = False, preamble: bytes = b"", auto: bool = False,
@@ -428,6 +429,8 @@ class Pool(Fan):
     """``--order none``: the requests of all production connections go to any free connection, one at a time each."""
 
     __slots__ = ("given_up", "queue")
+
+    raw = False
 
     def __init__(self, engine: Engine, target: Target, server_name: str = "") -> None:
         super().__init__(engine, target, server_name)

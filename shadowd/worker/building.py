@@ -31,6 +31,7 @@ def make_policy(spec: FilterSpec, node: str, secret: bytes | None) -> Policy:
         remove_headers=spec.remove_header,
         json_edits=[JsonEdit(text) for text in spec.set_json],
         preserve_host=spec.preserve_host,
+        websocket=spec.websocket,
         **methods,
     )
 

@@ -9,6 +9,7 @@ from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.streams import StreamLane
 from shadowd.replay.target import Target
+from shadowd.replay.websocket import WebSocketLane
 
 #: Of one filter with ``--order none``, where clients may ask for any name; beyond it targets are asked by their own.
 MAX_POOLS = 256
@@ -90,3 +91,7 @@ class Filter:
         if pool is None:
             pool = self.pools[target, server_name] = Pool(engine, target, server_name)
         return pool
+
+    def websocket(self, target: Target, engine: Engine, preamble: bytes, server_name: str) -> WebSocketLane:
+        """Where a WebSocket's handshake and turns go."""
+        return WebSocketLane(engine, target, preamble if self.forward_proxy_header else b"", server_name)

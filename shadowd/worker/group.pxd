@@ -10,6 +10,7 @@ from shadowd.worker.filters cimport Filter
 cdef class Participant:
     cdef public Filter filter
     cdef public list lanes
+    cdef public list talks
     cdef public dict twins
 
 cdef class Group:
@@ -25,8 +26,8 @@ cdef class Group:
     cdef public bint _streams
     @cython.locals(engine=Engine, participant=Participant, chosen=Filter, account=FilterAccount, reason=str, lanes=list, now='long long')
     cpdef request(self, Exchange exchange)
-    @cython.locals(chosen=Filter, lanes=list, trial=Trial, side=Side)
-    cpdef _compare(self, Participant participant, Exchange exchange, list sides)
+    @cython.locals(chosen=Filter, trial=Trial, side=Side)
+    cpdef _compare(self, Participant participant, Exchange exchange, list sides, list lanes)
     cpdef response(self, Exchange exchange)
     @cython.locals(http=Http1Codec)
     cpdef deliver(self, long long direction, bytes data, long long time)

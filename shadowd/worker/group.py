@@ -11,10 +11,12 @@ from shadowd.exchange.exchange import Exchange
 from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.http2 import Http2Codec
+from shadowd.protocols.websocket_handshake import asks_websocket
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.leg import Leg
 from shadowd.replay.target import Target
+from shadowd.replay.websocket import WebSocketLane
 from shadowd.worker.filters import Filter
 
 
@@ -30,19 +32,20 @@ class Surroundings(Protocol):
 
 
 class Participant:
-    """A filter in a flow, with a lane for each of its targets."""
+    """A filter in a flow, with a lane for each of its targets, and another for the WebSocket that it may turn into."""
 
-    __slots__ = ("filter", "lanes", "twins")
+    __slots__ = ("filter", "lanes", "talks", "twins")
 
     def __init__(self, chosen: Filter) -> None:
         self.filter = chosen
         self.lanes: list[Lane | Pool] = []
+        self.talks: list[Lane | Pool] = []
         self.twins: dict[Target, Lane | Pool] = {}  # for second copies, by candidate
 
     @property
     def own_lanes(self) -> list[Lane]:
         """All lanes that this connection alone uses."""
-        return [lane for lane in (*self.lanes, *self.twins.values()) if isinstance(lane, Lane)]
+        return [lane for lane in (*self.lanes, *self.talks, *self.twins.values()) if isinstance(lane, Lane)]
 
 
 class Group:
@@ -92,14 +95,17 @@ class Group:
                         engine.examining.note_write(examiner, exchange.request)
                 continue
             lanes = participant.lanes
-            if len(lanes) != len(chosen.targets) or not lanes:
+            if exchange.request.upgrade or exchange.request.turn is not None:
+                lanes = self._lanes_of_talk(participant, exchange)
+            elif len(lanes) != len(chosen.targets) or not lanes:
                 self._match_lanes(participant, exchange)
             if self._draw < engine.spared:
                 self._spare(lanes)
                 continue
             now = self._outer.now
             if chosen.examiners:
-                self._compare(participant, exchange, [engine.submit(exchange, chosen.policy, to, now) for to in lanes])
+                sides = [engine.submit(exchange, chosen.policy, to, now) for to in lanes]
+                self._compare(participant, exchange, sides, lanes)
             else:
                 for lane in lanes:
                     engine.submit(exchange, chosen.policy, lane, now)
@@ -108,13 +114,39 @@ class Group:
         """The guard wants less: this connection's requests are shed as long as it does."""
         for lane in lanes:
             lane.target.account.shed["pressure"] += 1
-            if self._raw:  # what follows depends on the turn that is left out
+            if lane.raw:  # what follows depends on the turn that is left out
                 lane.given_up = lane.given_up or "pressure"
 
-    def _compare(self, participant: Participant, exchange: Exchange, sides: list[Side]) -> None:
+    def _lanes_of_talk(self, participant: Participant, exchange: Exchange) -> list[Lane | Pool]:
+        """For a WebSocket's handshake, or a turn that follows it; of another upgrade those that any request has."""
+        chosen, request = participant.filter, exchange.request
+        if request.turn is None:
+            if not chosen.policy.talks or not asks_websocket(request.head):
+                self._match_lanes(participant, exchange)
+                return participant.lanes
+            self._end_talk(participant)  # one that was refused
+        kept = {lane.target: lane for lane in participant.talks}
+        participant.talks = [kept.get(target) or self._talk(chosen, target) for target in chosen.targets]
+        if request.turn is not None:  # a target, or filter, that was added meanwhile: half a conversation is none
+            for lane in participant.talks:
+                if lane.target not in kept:
+                    lane.given_up = "before_target"
+        return participant.talks
+
+    def _talk(self, chosen: Filter, target: Target) -> WebSocketLane:
+        return chosen.websocket(target, self._outer.engine, self._preamble, self._flow.server_name)
+
+    def _end_talk(self, participant: Participant) -> None:
+        talks, participant.talks = participant.talks, []
+        for lane in talks:
+            if isinstance(lane, Lane):
+                lane.finish(self._outer.now)
+
+    def _compare(
+        self, participant: Participant, exchange: Exchange, sides: list[Side], lanes: list[Lane | Pool]
+    ) -> None:
         """Open a trial for each candidate, and now and then send it the request a second time."""
         chosen = participant.filter
-        lanes = participant.lanes
         baseline = None
         if len(sides) > 1:
             found = [side for side, lane in zip(sides, lanes, strict=True) if lane.target.role == "baseline"]
@@ -127,7 +159,8 @@ class Group:
             trial = Trial(examiner, exchange, side, baseline)
             trials.append(trial)
             examining = self._outer.engine.examining
-            if baseline is None and not side.shed and examining.wants_twin(examiner, exchange.request, random()):
+            once = baseline is not None or side.shed or exchange.request.upgrade
+            if not once and examining.wants_twin(examiner, exchange.request, random()):
                 trial.twin = self._send_twin(participant, lane.target, exchange)
                 _await(trial, trial.twin)
             _await(trial, side)
@@ -188,6 +221,10 @@ class Group:
     def discarded(self, reason: str, length: int) -> None:
         self._outer.discarded(reason, length)
 
+    def switched(self, codec: Codec) -> None:
+        self.codec = codec
+        self.http = None
+
     def end(self, now: int) -> None:
         """Nothing more of the connection is read."""
         try:
@@ -216,6 +253,7 @@ class Group:
                         lane.abandon("removed", now)
                 participant.twins.pop(target, None)
                 participant.lanes = [lane for lane in participant.lanes if lane.target is not target]
+                participant.talks = [lane for lane in participant.talks if lane.target is not target]
 
 
 def _await(trial: Trial, side: Side) -> None:

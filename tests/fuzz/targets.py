@@ -49,7 +49,7 @@ from shadowd.tls.schedule import expand_label
 from shadowd.tls.session import PATIENCE, PlainSink
 from shadowd.worker.comparer import ReplyError, replied_untrusted
 from tests import elf_sample
-from tests.fuzz import http2
+from tests.fuzz import http2, websocket
 
 Target = Callable[[bytes], None]
 
@@ -371,6 +371,7 @@ TARGETS: dict[str, Target] = {
     "tls": tls,
     "tls_sealed": tls_sealed,
     **http2.TARGETS,
+    **websocket.TARGETS,
 }
 
 #: What a fuzzer begins with: a whole one of each kind.
@@ -431,4 +432,5 @@ SEEDS: dict[str, list[bytes]] = {
 }  # fmt: skip
 SEEDS["exchanges"] = SEEDS["answers"]
 SEEDS.update(http2.SEEDS)
+SEEDS.update(websocket.SEEDS)
 SEEDS["evidence"] = [msgpack.packb(EVIDENCE.write(_value("one", status)), use_bin_type=True) for status in (200, 500)]

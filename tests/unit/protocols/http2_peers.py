@@ -15,6 +15,7 @@ import h2.events
 import h2.exceptions
 
 from shadowd.exchange.exchange import Exchange
+from shadowd.protocols.base import Codec
 from shadowd.protocols.http2 import Http2Codec
 
 CLIENT, SERVER = 0, 1
@@ -119,6 +120,9 @@ class Reading:
 
     def lost(self, reason: str) -> None:
         self.told.append(f"lost {reason}")
+
+    def switched(self, codec: Codec) -> None:
+        raise AssertionError("nothing here agreed to another protocol")
 
     def discarded(self, reason: str, length: int) -> None:
         assert length > 0

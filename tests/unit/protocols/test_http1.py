@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shadowd.exchange.exchange import Exchange
 from shadowd.protocols import http1, withheld
+from shadowd.protocols.base import Codec
 from shadowd.protocols.http1 import Http1Codec
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -62,6 +63,9 @@ class Playbook:
 
     def lost(self, reason: str) -> None:
         self.events.append(("lost", reason))
+
+    def switched(self, codec: Codec) -> None:
+        raise AssertionError("nothing here agreed to another protocol")
 
     def discarded(self, reason: str, length: int) -> None:
         assert length > 0

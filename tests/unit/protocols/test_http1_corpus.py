@@ -8,6 +8,7 @@ import dpkt
 import pytest
 
 from shadowd.exchange.exchange import Exchange
+from shadowd.protocols.base import Codec
 from shadowd.protocols.detect import identify
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.stream.flow import Flow, FlowSink
@@ -78,6 +79,9 @@ class Conversation(FlowSink):
 
     def lost(self, reason: str) -> None:
         self.reasons.append(reason)
+
+    def switched(self, codec: Codec) -> None:
+        raise AssertionError("nothing here agreed to another protocol")
 
     def discarded(self, reason: str, length: int) -> None:
         self.dropped += length

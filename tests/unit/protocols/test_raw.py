@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowd.exchange.exchange import Exchange
+from shadowd.protocols.base import Codec
 from shadowd.protocols.raw import RawCodec
 
 Event = tuple[object, ...]
@@ -43,6 +44,9 @@ class Playbook:
 
     def lost(self, reason: str) -> None:
         self.events.append(("lost", reason))
+
+    def switched(self, codec: Codec) -> None:
+        raise AssertionError("nothing here agreed to another protocol")
 
     def discarded(self, reason: str, length: int) -> None:
         assert length > 0

@@ -1,0 +1,392 @@
+"""A WebSocket to a shadow, for one of production's: its handshake, then its turns.
+
+A turn is said when the shadow has said as many messages as production's client had read when it said the same. Masks
+and compression are our own, for what the shadow agreed to.
+
+Whose answer a message of the shadow's is: that of the oldest turn in flight, until it has as many messages as
+production's and the next turn was said too. Production's is over when its client's next turn began. What the shadow has
+said more than production
+
+==============================================  =======================================================================
+long before that moment                         is its answer too: a difference
+about then (``_MARGIN`` and a fifth of the      belongs to the next turn: the two crossed, which shows nothing
+time that the turn took), or later
+==============================================  =======================================================================
+
+A shadow that says less is waited for as long as production took and ``timeout``; then what it has said is its answer,
+and the talk goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from shadowd.exchange.exchange import Response
+from shadowd.ledger.budget import Budget, Charge
+from shadowd.protocols.websocket_events import Answer, as_event
+from shadowd.protocols.websocket_frames import CLOSE, PING, PONG, Deflate, Message, MessageReader, MessageWriter
+from shadowd.protocols.websocket_handshake import UnknownExtension, accepts, agreed
+from shadowd.replay.answers import stream_ends
+from shadowd.replay.connection import CLOSED, OPEN, Connection
+from shadowd.replay.lane import LATE, Lane
+
+if TYPE_CHECKING:
+    from shadowd.replay.engine import Engine
+    from shadowd.replay.leg import Leg
+    from shadowd.replay.target import Address, Target
+
+#: By so much (ns) two messages may cross on one side and not on the other: a sweep's length, which is more than a turn
+#: is known later here than it was said.
+_MARGIN = 50_000_000
+#: Messages of an answer, or ahead of their turn, that are held one by one: of a stream that long only its beginning
+#: is compared.
+_MOST = 8192
+#: Bytes of Pongs that a shadow may let wait before it reads again.
+_UNREAD = 1 << 20
+_ABNORMAL = (1006).to_bytes(2, "big")  # §7.4.1: the end without a Close
+_NORMAL = (1000).to_bytes(2, "big")
+
+
+class WebSocketLane(Lane):
+    """See the module's head. Its first exchange is the handshake; its connection is nobody else's."""
+
+    __slots__ = ()
+
+    websocket = True
+
+    def __init__(self, engine: Engine, target: Target, preamble: bytes = b"", server_name: str = "") -> None:
+        super().__init__(engine, target, True, preamble, server_name=server_name)
+        self.http2 = False  # RFC 8441 is not spoken
+
+    def advance(self, now: int) -> None:
+        queue = self.queue
+        while queue:
+            if self._broken:
+                self._engine.failed(queue.popleft(), self._broken)
+                continue
+            connection = self.connection or self.connect(now)
+            if connection is None or connection.state != OPEN:
+                break
+            assert isinstance(connection, WebSocketConnection)
+            leg = queue[0]
+            turn = leg.exchange.request.turn
+            if turn is not None and (connection.talk is None or connection.talk.heard < turn.read):
+                break
+            queue.popleft()
+            if now - leg.since > LATE and not self.in_time(leg, now):
+                continue
+            connection.send(leg, now)
+        self.rest(now)
+
+    def refused(self, now: int) -> None:
+        """The shadow agreed to no WebSocket, or to none that can be spoken: nothing can be said to it."""
+        self.connection = None
+        self._broken = "refused"
+        self.advance(now)
+
+
+class WebSocketConnection(Connection):
+    """See the module's head. ``talk``: once the shadow has agreed."""
+
+    __slots__ = ("_writer", "talk")
+
+    def __init__(self, engine: Engine, target: Target, owner: Lane, address: Address, raw: bool, now: int) -> None:
+        self.talk: Talk | None = None
+        self._writer = MessageWriter()
+        super().__init__(engine, target, owner, address, False, now)
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def send(self, leg: Leg, now: int) -> None:
+        turn, talk = leg.exchange.request.turn, self.talk
+        if turn is None or talk is None:
+            super().send(leg, now)
+            return
+        self.in_flight.append(leg)
+        leg.connection = self
+        leg.received_before = self._received
+        leg.sent_at = now
+        leg.deadline = now + self.target.limits.timeout
+        if len(turn.messages) == 1:  # as the filter's edits made it
+            self._say(turn.messages[0].kind, leg.wire[leg.wire.find(b"\r\n\r\n") + 4 :], now)
+        else:
+            for message in turn.messages:
+                self._say(message.kind, message.data, now)
+        leg.sent_end = self._written
+        talk.sent(leg)
+
+    def _say(self, kind: int, data: bytes, now: int) -> None:
+        frame = self._writer.framed(kind, data, os.urandom(4))
+        if self._tls is not None:
+            self._tls.write(frame)
+            frame = self._tls_out.read()
+        self._write(frame, now)
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def _deliver(self, data: bytes, now: int) -> None:
+        talk = self.talk
+        if talk is None:
+            super()._deliver(data, now)
+            return
+        done = talk.feed_untrusted(data, now)
+        for ping in talk.pings:
+            self._say(PONG, ping, now)
+        talk.pings.clear()
+        if talk.closing and not talk.said_close:
+            talk.said_close = True
+            self._say(CLOSE, talk.closing, now)
+        if done:
+            self._answer(done, now)
+        if self.state != CLOSED and (talk.failed or len(self._out) > _UNREAD):
+            self.fail("malformed", now)
+        elif self.owner is not None and self.owner.queue:
+            self.owner.advance(now)
+
+    def _answer(self, responses: Sequence[Response], now: int) -> None:
+        for response in responses:
+            leg = self.in_flight.popleft()
+            leg.response = response
+            self.answered += 1
+            agrees = leg.exchange.request.turn is not None or self._agreed(leg, response)
+            self._engine.answered(leg)
+            if not agrees:
+                owner = self.owner
+                self.close(now)
+                if isinstance(owner, WebSocketLane):
+                    owner.refused(now)
+                return
+        if self.talk is not None and not self.talk.legs and (rest := self.talk.rest):
+            self.talk.rest = b""
+            self._deliver(rest, now)
+        if self.owner is not None:
+            self.owner.answered(self, now)
+
+    def _agreed(self, leg: Leg, response: Response) -> bool:
+        """The handshake's answer: whether the talk may begin."""
+        http = self._http
+        if response.status != 101 or http is None or not accepts(leg.wire, response.head):
+            return False
+        try:
+            ours, theirs = agreed(response.head)
+        except UnknownExtension:
+            return False
+        engine = self._engine
+        self._writer = MessageWriter(ours)
+        self.talk = self._answers = Talk(theirs, response.end, engine.body_limit, engine.budget)  # type: ignore[assignment]
+        self.talk.rest = http.trailing
+        self._http = None
+        return True
+
+    def check_deadline(self, now: int) -> None:
+        talk = self.talk
+        if talk is None:
+            super().check_deadline(now)
+            return
+        if not self.in_flight or self.in_flight[0].deadline > now:
+            return
+        leg, timeout = self.in_flight[0], self.target.limits.timeout
+        if not self._overdue(leg, now):
+            return
+        if now < stream_ends(leg) and talk.in_time(leg, now, timeout):
+            leg.deadline = now + timeout
+            return
+        response = talk.take(not leg.exchange.answered, now)
+        if response is not None:
+            self._answer((response,), now)
+        elif leg.exchange.answered:
+            self.fail("timeout", now)
+        else:  # nobody has said anything: there is nothing to wait less for
+            leg.deadline = now + timeout
+
+    def close(self, now: int) -> None:
+        talk = self.talk
+        if self.state == OPEN and talk is not None and not talk.said_close:
+            talk.said_close = True
+            self._say(CLOSE, _NORMAL, now)
+        super().close(now)
+
+    def measure(self, leg: Leg) -> None:
+        """As of other answers; and of every message when it came."""
+        response, times = leg.response, self.times
+        marks = response.marks if response is not None else None
+        if not marks or times is None or response is None:
+            super().measure(leg)
+            return
+        begin = self._place(response.begin + 1)
+        came = [(offset, times.arrived(self._place(at))) for offset, at in marks]
+        response.marks = None
+        found = times.between(leg.sent_end, begin, self._place(response.end))
+        if found is not None and all(at is not None for _, at in came):
+            trip = times.round_trip(self.sock)
+            leg.first_byte, leg.last_byte = max(found[0] - trip, 0), max(found[1] - trip, 0)
+            sent = (came[-1][1] or 0) - found[1]
+            response.marks = [(offset, max((at or 0) - sent - trip, 0)) for offset, at in came]
+
+    def _place(self, plain: int) -> int:
+        return plain if self._tls is None else self._cipher_offset(plain)
+
+
+class _Said(NamedTuple):
+    """A message and when it came. ``data`` is None where there was no room for it: then there is what its event would
+    be if nobody had asked, and the length of what it would be else."""
+
+    kind: int
+    begin: int
+    end: int
+    at: int
+    data: bytes | None
+    short: bytes = b""
+    length: int = 0
+
+    def event(self, pushed: bool) -> tuple[bytes, int]:
+        """(event or b"", its length)."""
+        if self.data is not None:
+            event = as_event(Message(self.kind, self.data, 0, 0, 0), pushed)
+            return event, len(event)
+        return (self.short, len(self.short)) if pushed else (b"", self.length)
+
+
+class Talk:
+    """What the shadow says (no I/O here). ``heard``: messages so far, and those that are no longer waited for;
+    ``pings``: to be answered; ``closing``: what its Close said; ``rest``: bytes that came with its handshake."""
+
+    __slots__ = (
+        "_ahead", "_charge", "_drops", "_limit", "_reader", "_said", "_size", "closing", "heard", "legs", "pings",
+        "rest", "said_close",
+    )  # fmt: skip
+
+    reusable = False  # it was one talk's
+
+    def __init__(self, deflate: Deflate | None, offset: int, limit: int, budget: Budget) -> None:
+        self._reader = MessageReader(False, deflate, offset, budget)
+        self._limit = limit
+        self._charge = Charge(budget)
+        self.legs: deque[Leg] = deque()
+        self._said: list[_Said] = []  # to the oldest of them
+        self._ahead: deque[_Said] = deque()  # belongs to a turn that was not said yet
+        self._size = 0  # bytes of both
+        self._drops = False  # the book of the last turn is closed: what still comes is nobody's
+        self.heard = 0
+        self.pings: list[bytes] = []
+        self.closing = self.rest = b""
+        self.said_close = False
+
+    @property
+    def failed(self) -> str:
+        return self._reader.failed
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._said)
+
+    def sent(self, leg: Leg) -> None:
+        self.legs.append(leg)
+        self._drops = False
+        self._claim()
+
+    def _claim(self) -> None:
+        """What is ahead is said to the oldest turn, if there is one by now."""
+        if self._ahead and self.legs:
+            self._said += self._ahead
+            self._ahead.clear()
+
+    def feed_untrusted(self, data: bytes, now: int) -> Sequence[Response]:
+        """The answers that are over. Never raises: see ``failed``."""
+        done: list[Response] = []
+        for message in self._reader.feed_untrusted(data):
+            kind = message.kind
+            if kind == PING:
+                self.pings.append(message.data)
+            elif kind < CLOSE:
+                self.heard += 1
+                self._hear(message, now)
+            elif kind == CLOSE and not self.closing:
+                done += self.settle(now)
+                self.closing = message.data[:2] or _NORMAL
+                if self.legs:
+                    self._said.append(_Said(CLOSE, message.begin, message.end, now, message.data))
+                    done.append(self._finish(now))
+        done += self.settle(now)
+        return done
+
+    def _hear(self, message: Message, now: int) -> None:
+        if self._drops or (not self.legs and len(self._ahead) >= _MOST):
+            return
+        size = len(message.data)
+        if len(self._said) >= _MOST or self._size + size > self._limit or self._charge.exhausted:
+            short, length = as_event(message, True), len(as_event(message))
+            said = _Said(message.kind, message.begin, message.end, now, None, short, length)
+        else:
+            said = _Said(message.kind, message.begin, message.end, now, message.data)
+            self._size += size
+            self._charge.hold(self._size)
+        if self.legs:
+            self._said.append(said)
+        else:
+            self._ahead.append(said)
+
+    def settle(self, now: int) -> Sequence[Response]:
+        """Answers that are over because production's is."""
+        done = []
+        while self.legs:
+            expected = self._expected()
+            if expected is None or len(self._said) < expected:
+                break
+            turn = self.legs[0].exchange.request.turn
+            if turn is not None and turn.closed and not self.closing:
+                break
+            done.append(self._finish(now))
+        return done
+
+    def eof(self) -> Sequence[Response]:
+        """The shadow has closed the connection."""
+        if not self.legs or self.closing:
+            return ()
+        self._said.append(_Said(CLOSE, self._reader.offset, self._reader.offset, 0, _ABNORMAL))
+        return (self._finish(0),)
+
+    def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
+        """Whether less than production said is no time-out: nobody knows yet how much it will say, or it took as
+        long."""
+        primary = leg.exchange.response
+        if primary is None or not leg.exchange.answered:
+            return True
+        return leg.sent_at + primary.last_byte - leg.exchange.request.ended + timeout > now
+
+    def take(self, is_open: bool, now: int) -> Response | None:
+        """What was said to the oldest turn, which is not waited for any longer; None if it is nothing. ``is_open``: it
+        may go on, and nobody listens."""
+        if not self._said:
+            return None
+        self.heard += max(0, (self._expected() or 0) - len(self._said))
+        response = self._finish(now)
+        response.open = self._drops = is_open and not self.closing
+        return response
+
+    def _expected(self) -> int | None:
+        """Messages of production's answer to the oldest turn, None while it may still grow."""
+        exchange = self.legs[0].exchange
+        return exchange.request.turn.answers if exchange.answered and exchange.request.turn is not None else None
+
+    def _finish(self, now: int) -> Response:
+        """The answer to the oldest turn."""
+        expected = self._expected()
+        leg, said, self._said = self.legs.popleft(), self._said, []
+        if expected is not None and len(said) > expected and said[-1].kind != CLOSE:
+            crossing = now - _MARGIN - (now - leg.sent_at) // 5
+            kept = next((at for at in range(expected, len(said)) if said[at].at >= crossing), len(said))
+            self._ahead.extend(said[kept:])
+            del said[kept:]
+        turn = leg.exchange.request.turn
+        pushed = turn is not None and not turn.messages
+        answer = Answer(said[0].begin if said else self._reader.offset, now, self._limit)
+        for one in said:
+            answer.add(*one.event(pushed), one.end, now, one.end)
+            self._size -= len(one.data or b"") if one.kind != CLOSE else 0
+        self._charge.hold(self._size)
+        self._claim()
+        return answer.finish()
