@@ -209,6 +209,11 @@ class Lane:
             self._broken = "connect"
         return self.connection
 
+    @property
+    def busy(self) -> bool:
+        """Something waits to be sent or answered, or may."""
+        return bool(self.queue) or self.connection is not None or self.spread is not None
+
     def shed_lagging(self, now: int) -> None:
         """Shed what has waited longer than ``max_lag``."""
         while self.queue and now - self.queue[0].since > self.target.limits.max_lag:

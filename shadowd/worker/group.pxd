@@ -8,6 +8,7 @@ from shadowd.replay.engine cimport Engine
 from shadowd.worker.filters cimport Filter
 
 cdef class Participant:
+    cdef public list _past
     cdef public Filter filter
     cdef public list lanes
     cdef public list talks

@@ -34,18 +34,28 @@ class Surroundings(Protocol):
 class Participant:
     """A filter in a flow, with a lane for each of its targets, and another for the WebSocket that it may turn into."""
 
-    __slots__ = ("filter", "lanes", "talks", "twins")
+    __slots__ = ("_past", "filter", "lanes", "talks", "twins")
 
     def __init__(self, chosen: Filter) -> None:
         self.filter = chosen
         self.lanes: list[Lane | Pool] = []
         self.talks: list[Lane | Pool] = []
         self.twins: dict[Target, Lane | Pool] = {}  # for second copies, by candidate
+        self._past: list[Lane | Pool] = []  # get nothing more, and something is under way there
 
     @property
     def own_lanes(self) -> list[Lane]:
         """All lanes that this connection alone uses."""
-        return [lane for lane in (*self.lanes, *self.talks, *self.twins.values()) if isinstance(lane, Lane)]
+        every = (*self.lanes, *self.talks, *self.twins.values(), *self._past)
+        return [lane for lane in every if isinstance(lane, Lane)]
+
+    def end_talks(self, now: int) -> None:
+        """Nothing more is said there."""
+        talks, self.talks = self.talks, []
+        for lane in talks:
+            if isinstance(lane, Lane):
+                lane.finish(now)
+        self._past = [lane for lane in (*self._past, *talks) if isinstance(lane, Lane) and lane.busy]
 
 
 class Group:
@@ -124,7 +134,7 @@ class Group:
             if not chosen.policy.talks or not asks_websocket(request.head):
                 self._match_lanes(participant, exchange)
                 return participant.lanes
-            self._end_talk(participant)  # one that was refused
+            participant.end_talks(self._outer.now)  # one that was refused
         kept = {lane.target: lane for lane in participant.talks}
         participant.talks = [kept.get(target) or self._talk(chosen, target) for target in chosen.targets]
         if request.turn is not None:  # a target, or filter, that was added meanwhile: half a conversation is none
@@ -135,12 +145,6 @@ class Group:
 
     def _talk(self, chosen: Filter, target: Target) -> WebSocketLane:
         return chosen.websocket(target, self._outer.engine, self._preamble, self._flow.server_name)
-
-    def _end_talk(self, participant: Participant) -> None:
-        talks, participant.talks = participant.talks, []
-        for lane in talks:
-            if isinstance(lane, Lane):
-                lane.finish(self._outer.now)
 
     def _compare(
         self, participant: Participant, exchange: Exchange, sides: list[Side], lanes: list[Lane | Pool]

@@ -4,6 +4,7 @@ with it: by the ``websockets`` package on both sides."""
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ class TalkServer:
     def __init__(
         self, greets: bool = False, price: int = 7, tokens: int = 3, twice: bool = False, refuses: bool = False,
         crashes: bool = False, news: str = "news",
-        compression: str | None = "deflate",
+        compression: str | None = "deflate", context: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
         self.greets, self.price, self.tokens, self.twice = greets, price, tokens, twice
         self.news = news
@@ -30,7 +31,7 @@ class TalkServer:
         self.log: list[list[tuple[Any, int]]] = []
         self.closes: list[int | None] = []
         self._server = serve(
-            self._talk, "127.0.0.1", 0, compression=compression, process_request=self._admit, max_size=None
+            self._talk, "127.0.0.1", 0, ssl=context, compression=compression, process_request=self._admit, max_size=None
         )
         self.port = self._server.socket.getsockname()[1]
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -85,10 +86,12 @@ class TalkServer:
 
 
 def converse(
-    port: int, asks: int, path: str = "/talk", compression: str | None = "deflate", greeted: int = 0, pause: float = 0
-) -> None:
+    port: int, asks: int, path: str = "/talk", compression: str | None = "deflate", greeted: int = 0, pause: float = 0,
+    context: ssl.SSLContext | None = None,
+) -> None:  # fmt: skip
     """A conversation in which the client waits for every reply before it goes on; ``pause``: and thinks, in seconds."""
-    with connect(f"ws://127.0.0.1:{port}{path}", compression=compression, max_size=None) as client:  # type: ignore[arg-type]
+    url = f"{'ws' if context is None else 'wss'}://127.0.0.1:{port}{path}"
+    with connect(url, ssl=context, compression=compression, max_size=None) as client:
         for _ in range(greeted):
             client.recv(10)
         for number in range(asks):

@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 
 from tests.netns.lab import Daemon, running, wait_for
 from tests.netns.talkserver import TalkServer, converse
+from tests.unit.certificates import Certificate
 
 TURNS = 4  # of one ask of ``converse``
 
@@ -39,8 +40,8 @@ def started() -> Iterator[Callable[..., TalkServer]]:
 def mirrored(daemon: Daemon) -> Iterator[Callable[..., Any]]:
     """Add a filter named shop, which is removed when the test is over."""
 
-    def add(production: TalkServer, shadow: TalkServer, **fields: object) -> None:
-        daemon.add("shop", production.port, shadow.url, **{"websocket": True, **fields})
+    def add(production: TalkServer, shadow: TalkServer, url: str = "", **fields: object) -> None:
+        daemon.add("shop", production.port, url or shadow.url, **{"websocket": True, **fields})
 
     yield add
     daemon.call("filter.rm", name="shop")
@@ -197,3 +198,22 @@ def test_a_large_message(
     ledger = daemon.settled("shop", lambda found: found["seen"] == 3)
     assert ledger["targets"][0]["mirrored"] == 3
     assert shadow.log == production.log
+
+
+def test_within_tls(
+    daemon: Daemon, started: Callable[..., TalkServer], mirrored: Callable[..., None], certificate: Certificate,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    keys = tmp_path / "keys"
+    context = certificate.server()
+    context.keylog_filename = str(keys)
+    production, shadow = started(context=context), started(context=certificate.server())
+    url = f"https://127.0.0.1:{shadow.port}"
+    mirrored(production, shadow, url=url, tls_keylog=str(keys), ca=str(certificate.chain))
+    for _ in range(2):
+        converse(production.port, 4, context=certificate.client())
+    ledger = daemon.settled("shop", lambda found: found["seen"] == 2 * (1 + 4 * TURNS))
+    assert ledger["targets"][0]["mirrored"] == ledger["seen"], ledger
+    assert shadow.log == production.log
+    compared(daemon, ledger["seen"])
+    assert differences(daemon) == []
