@@ -64,8 +64,8 @@ class WebSocketCodec:
         self._index = index
         self.body_limit = body_limit
         self._charge = Charge(budget)  # the turn and the answer that grow
-        self._client = MessageReader(True, deflate[0], handshake.request.end, budget)
-        self._server = MessageReader(False, deflate[1], response.end, budget)
+        self._client = MessageReader(None, deflate[0], handshake.request.end, budget)
+        self._server = MessageReader(None, deflate[1], response.end, budget)
         self._given_up = ""
         self._closing = False  # somebody has said Close
         self._messages: list[Message] = []  # of the client's turn while it lasts

@@ -57,7 +57,8 @@ class Deflate(NamedTuple):
 
 
 class MessageReader:
-    """Cuts one direction. ``masked``: the client's (§5.1). ``deflate``: None where that was not agreed on. ``failed``:
+    """Cuts one direction. ``masked``: the client's, whose frames must be, and the server's must not (§5.1); None: where
+    somebody else has to mind, who may not. ``deflate``: None where that was not agreed on. ``failed``:
     why nothing more is read, or ""."""
 
     __slots__ = (
@@ -66,7 +67,7 @@ class MessageReader:
     )  # fmt: skip
 
     def __init__(
-        self, masked: bool, deflate: Deflate | None = None, offset: int = 0, budget: Budget = UNBOUNDED
+        self, masked: bool | None, deflate: Deflate | None = None, offset: int = 0, budget: Budget = UNBOUNDED
     ) -> None:
         self._masked = masked
         self._deflate = deflate
@@ -136,7 +137,8 @@ class MessageReader:
 
     def _check(self, first: int, second: int, size: int) -> None:
         kind = first & 0x0F
-        if kind not in _KNOWN or first & _RSV23 or bool(second & _MASKED) != self._masked:
+        masked = bool(second & _MASKED)
+        if kind not in _KNOWN or first & _RSV23 or masked != (masked if self._masked is None else self._masked):
             raise FrameError("unparsable")
         if kind >= CLOSE:
             if not first & _FIN or first & _RSV1 or second & 0x7F > _LONGEST_CONTROL:

@@ -44,15 +44,17 @@ class Conversation(FlowSink):
         self._flow = flow
         self.midstream = midstream
         self.kind: str | None = None
-        self.codec = Http1Codec(self, flow, midstream, body_limit=1 << 20)
+        self.codec: Codec = Http1Codec(self, flow, midstream, body_limit=1 << 20)
         self.first = b""
         self.fed = self.dropped = 0
+        self.wire = (bytearray(), bytearray())
         self.exchanges: list[Exchange] = []
         self.answered: list[Exchange] = []
         self.reasons: list[str] = []
 
     def data(self, direction: int, data: bytes, time: int) -> None:
         self.fed += len(data)
+        self.wire[direction].extend(data)
         if direction:
             self.codec.server_data(data, time)
         else:
@@ -81,7 +83,7 @@ class Conversation(FlowSink):
         self.reasons.append(reason)
 
     def switched(self, codec: Codec) -> None:
-        raise AssertionError("nothing here agreed to another protocol")
+        self.codec = codec
 
     def discarded(self, reason: str, length: int) -> None:
         self.dropped += length
