@@ -21,6 +21,7 @@ from shadowd.exchange.exchange import WEBSOCKET, Request
 from shadowd.exchange.patterns import compiled
 from shadowd.policy.jsonedit import JsonEdit, edit_request
 from shadowd.policy.rpc import reads
+from shadowd.policy.upgrade import without_offer
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # safe in RFC 9110 §9.2.1, TRACE left out: it echoes secrets
 LOOP_HEADER = b"X-Shadowd"
@@ -178,6 +179,8 @@ class Policy:
                 self.unedited += 1
             else:
                 head, body = edited
+        if request.upgrade:
+            head = without_offer(head)
         lower = request.lowered if head is request.head else b""
         lower = lower or head.lower()
         if not self._preserve_host and request.target[:1] != b"/":
