@@ -23,7 +23,7 @@ from shadowd.compare.alike import Alike, names_target
 from shadowd.compare.bodies import annotated, by_digest, compare_contents, is_text
 from shadowd.compare.conditional import not_comparable
 from shadowd.compare.content import Content, content_untrusted
-from shadowd.compare.context import Context
+from shadowd.compare.context import UNKNOWN, Context
 from shadowd.compare.difference import NONE, SHOWN, Difference, Differences, Options
 from shadowd.compare.headers import compare_heads, compare_trailers, explained_heads
 from shadowd.compare.resp import compare_turns
@@ -33,6 +33,7 @@ from shadowd.protocols.content_digest import ContentDigest
 #: Bytes of a body after decompression: sixteen times the compressed body usually kept, and some 40 ms to parse as JSON.
 CONTENT_LIMIT = 4 << 20
 
+_PROTOBUF = re.compile("grpc|proto")  # a media type of either
 _CHUNKED = re.compile(rb"(?im)^transfer-encoding:[^\r\n]*chunked")
 
 
@@ -68,7 +69,8 @@ def compare_answers(
     elif not status:
         return _compare_turns(production, candidate, options, alike)
     else:
-        found = _joined(heads, _compare_bodies(production, candidate, options, alike), options.max_differences)
+        bodies = _compare_bodies(production, candidate, options, alike, context or UNKNOWN)
+        found = _joined(heads, bodies, options.max_differences)
     return _hinted(found, context) if found and context is not None and context.candidate_authority else found
 
 
@@ -132,11 +134,15 @@ def _turn_text(response: Response) -> str:
 # --- bodies -----------------------------------------------------------------------------------------------------------
 
 
-def _compare_bodies(production: Response, candidate: Response, options: Options, alike: Alike) -> Differences:
+def _compare_bodies(
+    production: Response, candidate: Response, options: Options, alike: Alike, context: Context
+) -> Differences:
     if not (_whole(production) and _whole(candidate)):
         return _compare_digests(production, candidate)
     p = content_untrusted(production.head, production.body, CONTENT_LIMIT)
     c = content_untrusted(candidate.head, candidate.body, CONTENT_LIMIT)
+    if options.schema is not None and _PROTOBUF.search(p.media_type):
+        p.message = options.schema.answer_of(_target(context.request_head))
     if p.problem or c.problem:
         found = _compare_problems(p, c, options, alike)
     else:
@@ -146,6 +152,10 @@ def _compare_bodies(production: Response, candidate: Response, options: Options,
         trailers = compare_trailers(p.trailers, c.trailers, options, alike)
         found = _joined(found, trailers, options.max_differences)
     return found
+
+
+def _target(request_head: bytes) -> bytes:
+    return b"".join(request_head[: request_head.find(b"\r\n")].split(b" ")[1:2])
 
 
 def _trailers(response: Response, content: Content) -> bytes:

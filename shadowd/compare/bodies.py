@@ -44,7 +44,8 @@ from shadowd.compare.grpc import compare_messages, is_grpc
 from shadowd.compare.jsondiff import JsonError, Unbounded, decoded, diff_documents, parse_text_untrusted
 from shadowd.compare.jsonrpc import in_order, streams
 from shadowd.compare.markup import Markup, MarkupError, diff_markup, html_untrusted, xml_untrusted
-from shadowd.compare.protobuf import PROTOBUF, documents
+from shadowd.compare.protobuf import PROTOBUF
+from shadowd.compare.protobuf_named import documents
 from shadowd.compare.textdiff import diff_texts
 from shadowd.protocols.content_digest import DIGEST_BYTES
 
@@ -109,9 +110,9 @@ def _compare_messages(p: Content, c: Content, options: Options, alike: Alike | N
     """Of gRPC or Protocol Buffers; None where they are none."""
     try:
         if is_grpc(p.media_type) and is_grpc(c.media_type):
-            return compare_messages((p.media_type, c.media_type), p.data, c.data, options, alike)
+            return compare_messages((p.media_type, c.media_type), p.data, c.data, options, alike, p.message)
         if p.media_type in PROTOBUF and c.media_type in PROTOBUF:
-            pair = documents(p.data, c.data)
+            pair = documents(p.data, c.data, p.message)
             return None if pair is None else diff_documents(*pair, options, alike=alike)
     except Unbounded as error:
         return by_digest(p.data, c.data, str(error))

@@ -17,6 +17,7 @@ import brotli
 import zstandard
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from shadowd.compare.descriptors import Message
 from shadowd.compare.difference import shown
 from shadowd.compare.headers import media_type, unfolded
 
@@ -45,14 +46,15 @@ class Content:
     """``data``: what the body says, at most ``limit`` bytes. ``media_type``: lower case, no parameters, "" if none.
     ``charset``: the parameter in lower case. ``label``: the Content-Type as it was sent. ``problem``: "" or why
     ``data`` is not whole; then ``sent`` is the body as it was before the coding that could not be undone.
-    ``trailers``: fields after a chunked body, a line each."""
+    ``trailers``: fields after a chunked body, a line each. ``message``: by the schema, what its messages are."""
 
-    __slots__ = ("charset", "data", "label", "media_type", "problem", "sent", "trailers")
+    __slots__ = ("charset", "data", "label", "media_type", "message", "problem", "sent", "trailers")
 
     def __init__(
         self, data: bytes, media_type: str = "", charset: str = "", problem: str = "", label: str = ""
     ) -> None:
         self.label = label
+        self.message: Message | None = None
         self.sent = data
         self.trailers = b""
         self.data = data

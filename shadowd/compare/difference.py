@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from shadowd.compare.descriptors import Schema
+
 #: Characters of a value that are shown: two terminal lines, enough to recognise it.
 SHOWN = 200
 #: Characters of a path: deeper names are cut, so that a hostile document cannot make field names of megabytes.
@@ -85,7 +87,8 @@ class Options:
     ``json_types_strict``: 1 and 1.0 differ (kind ``type``). ``unordered``: paths of arrays whose order says nothing
     (``$.tags``, ``$.items[*].tags``; ``*`` is all). ``tolerance``: numbers p and c are equal if |p-c| ≤ tolerance ·
     max(|p|, |c|). ``ignore_headers`` and ``compare_headers`` (None: all but the ignored): names in any case;
-    ``also_headers``: those that are otherwise overlooked (``fields.overlooked``) and shall be compared.
+    ``also_headers``: those that are otherwise overlooked (``fields.overlooked``) and shall be compared. ``schema``: of
+    Protocol Buffers and gRPC, where the operator gave one.
 
     Limits of a JSON body, and what happens there: beyond ``max_depth`` nested values (64: deeper than any API seen, far
     below Python's recursion limit) or ``max_nodes`` values (100,000: some 30 ms) it is compared by digest and the
@@ -102,6 +105,7 @@ class Options:
         "max_depth",
         "max_differences",
         "max_nodes",
+        "schema",
         "tolerance",
         "unordered",
     )
@@ -128,6 +132,7 @@ class Options:
         self.max_depth = max_depth
         self.max_nodes = max_nodes
         self.max_differences = max_differences
+        self.schema: Schema | None = None
         self.head_memo: dict[tuple[bytes, bytes], Differences] = {}  # see shadowd.compare.headers
 
     def compares_header(self, name: str) -> bool:

@@ -11,10 +11,11 @@ import zlib
 from typing import Any
 
 from shadowd.compare.alike import Alike
+from shadowd.compare.descriptors import Message
 from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.compare.inband_wire import unarmoured
 from shadowd.compare.jsondiff import diff_documents
-from shadowd.compare.protobuf import documents
+from shadowd.compare.protobuf_named import documents
 
 _COMPRESSED, _TRAILERS = 0x01, 0x80
 #: Messages of an answer that are looked at, and bytes of one when it is decompressed.
@@ -63,10 +64,11 @@ def _decompressed(message: bytes) -> bytes:
 
 
 def compare_messages(
-    media_types: tuple[str, str], production: bytes, candidate: bytes, options: Options, alike: Alike | None
-) -> Differences | None:
+    media_types: tuple[str, str], production: bytes, candidate: bytes, options: Options, alike: Alike | None,
+    message: Message | None = None,
+) -> Differences | None:  # fmt: skip
     """Of two contents that are not equal; None where they are no messages that can be read: they are bytes then.
-    One message on both sides is ``$``, of several each has its place: ``$[2].3.1``."""
+    One message on both sides is ``$``, of several each has its place: ``$[2].3.1``. ``message``: what they are."""
     try:
         p = messages_untrusted(media_types[0], production)
         c = messages_untrusted(media_types[1], candidate)
@@ -76,7 +78,7 @@ def compare_messages(
         return NONE
     pairs: list[tuple[Any, Any]] = []
     for ours, theirs in zip(p, c, strict=False):
-        pair = ("", "") if ours == theirs else documents(ours, theirs)
+        pair = ("", "") if ours == theirs else documents(ours, theirs, message)
         pairs.append(pair if pair is not None else (ours.hex(), theirs.hex()))
     if len(p) == len(c) == 1:
         return diff_documents(*pairs[0], options, alike=alike)

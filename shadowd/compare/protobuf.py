@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 #: protobuf itself stops at 100; what is deeper here is chance.
@@ -24,7 +25,7 @@ MAX_FIELDS = 20_000
 #: Media types of one message; gRPC's hold frames of them.
 PROTOBUF = frozenset({"application/protobuf", "application/x-protobuf", "application/vnd.google.protobuf"})
 
-_VARINT, _I64, _LEN, _START, _END, _I32 = range(6)
+VARINT, I64, LEN, _START, _END, I32 = range(6)
 Fields = dict[int, list[tuple[int, Any]]]
 
 
@@ -36,40 +37,47 @@ def parse_untrusted(data: bytes, budget: list[int], depth: int = 0) -> Fields:
     """Field numbers, each with (wire type, value) in the order in which they came; groups are fields themselves. Takes
     what it costs off ``budget``. Raises WireError."""
     fields: Fields = {}
+    for number, kind, value in scan_untrusted(data, budget, depth):
+        fields.setdefault(number, []).append((kind, value))
+    return fields
+
+
+def scan_untrusted(data: bytes, budget: list[int], depth: int = 0) -> Iterator[tuple[int, int, Any]]:
+    """The same one by one: (field number, wire type, value)."""
     at, end = 0, len(data)
     while at < end:
         budget[0] -= 1
         if budget[0] < 0:
             raise WireError("more fields than are looked at")
-        key, at = _varint(data, at)
+        key, at = varint(data, at)
         number, kind = key >> 3, key & 7
         if not 0 < number < 1 << 29:
             raise WireError("a field number that cannot be")
         value: Any
-        if kind == _VARINT:
-            value, at = _varint(data, at)
-        elif kind == _LEN:
-            size, at = _varint(data, at)
+        if kind == VARINT:
+            value, at = varint(data, at)
+        elif kind == LEN:
+            size, at = varint(data, at)
             value = data[at : at + size]
             at += size
-        elif kind in (_I64, _I32):
-            size = 8 if kind == _I64 else 4
+        elif kind in (I64, I32):
+            size = 8 if kind == I64 else 4
             value = data[at : at + size]
             at += size
         elif kind == _START and depth < MAX_DEPTH:
             stop = _group_end(data, at, number, budget)
             value = data[at:stop]
-            kind = _LEN
-            _, at = _varint(data, stop)
+            kind = LEN
+            _, at = varint(data, stop)
         else:
             raise WireError("a wire type that cannot be")
         if at > end:
             raise WireError("a value that ends too early")
-        fields.setdefault(number, []).append((kind, value))
-    return fields
+        yield number, kind, value
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins there, and where it ends. Raises WireError."""
     value = shift = 0
     while at < len(data):
         byte = data[at]
@@ -91,7 +99,7 @@ def _group_end(data: bytes, at: int, number: int, budget: list[int]) -> int:
         if budget[0] < 0:
             break
         begin = at
-        key, at = _varint(data, at)
+        key, at = varint(data, at)
         kind = key & 7
         if kind == _END:
             if key >> 3 != open_groups.pop():
@@ -102,13 +110,13 @@ def _group_end(data: bytes, at: int, number: int, budget: list[int]) -> int:
             if len(open_groups) >= MAX_DEPTH:
                 break
             open_groups.append(key >> 3)
-        elif kind == _VARINT:
-            _, at = _varint(data, at)
-        elif kind == _LEN:
-            size, at = _varint(data, at)
+        elif kind == VARINT:
+            _, at = varint(data, at)
+        elif kind == LEN:
+            size, at = varint(data, at)
             at += size
         else:
-            at += 8 if kind == _I64 else 4
+            at += 8 if kind == I64 else 4
     raise WireError("a group without an end")
 
 
@@ -116,12 +124,13 @@ def documents(production: bytes, candidate: bytes) -> tuple[Any, Any] | None:
     """Of two messages that are not equal: documents of dicts, lists, texts and numbers; None if one of them is none."""
     budget = [MAX_FIELDS]
     try:
-        return _both(parse_untrusted(production, budget), parse_untrusted(candidate, budget), budget, 0)
+        return both(parse_untrusted(production, budget), parse_untrusted(candidate, budget), budget, 0)
     except WireError:
         return None
 
 
-def _both(p: Fields, c: Fields, budget: list[int], depth: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def both(p: Fields, c: Fields, budget: list[int], depth: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Documents of the fields of two messages. Raises WireError."""
     ours: dict[str, Any] = {}
     theirs: dict[str, Any] = {}
     for number in sorted({*p, *c}):
@@ -138,13 +147,13 @@ def _both(p: Fields, c: Fields, budget: list[int], depth: int) -> tuple[dict[str
 
 def _values(p: list[tuple[int, Any]], c: list[tuple[int, Any]], budget: list[int], depth: int) -> tuple[Any, Any]:
     kinds = {kind for kind, _ in (*p, *c)}
-    if kinds == {_LEN}:
-        return _lengthy([value for _, value in p], [value for _, value in c], budget, depth)
+    if kinds == {LEN}:
+        return lengthy([value for _, value in p], [value for _, value in c], budget, depth)
     return [_number(kind, value) for kind, value in p], [_number(kind, value) for kind, value in c]
 
 
-def _lengthy(p: list[bytes], c: list[bytes], budget: list[int], depth: int) -> tuple[list[Any], list[Any]]:
-    """Values of a length, of one field."""
+def lengthy(p: list[bytes], c: list[bytes], budget: list[int], depth: int) -> tuple[list[Any], list[Any]]:
+    """Values of a length, of one field. Raises WireError if the budget is spent."""
     values = (*p, *c)
     plain = all(map(_is_plain, values))
     if not plain and depth < MAX_DEPTH:
@@ -156,7 +165,12 @@ def _lengthy(p: list[bytes], c: list[bytes], budget: list[int], depth: int) -> t
                 raise
         else:
             return _messages(left, right, budget, depth + 1)
-    if plain or all(map(_is_text, values)):
+    return shown_bytes(p, c)
+
+
+def shown_bytes(p: list[bytes], c: list[bytes]) -> tuple[list[str], list[str]]:
+    """As text if all of them are, else in hexadecimal."""
+    if all(_is_plain(value) or _is_text(value) for value in (*p, *c)):
         return [value.decode() for value in p], [value.decode() for value in c]
     return [value.hex() for value in p], [value.hex() for value in c]
 
@@ -166,7 +180,7 @@ def _messages(p: list[Fields], c: list[Fields], budget: list[int], depth: int) -
     ours: list[Any] = []
     theirs: list[Any] = []
     for place in range(max(len(p), len(c))):
-        left, right = _both(p[place] if place < len(p) else {}, c[place] if place < len(c) else {}, budget, depth)
+        left, right = both(p[place] if place < len(p) else {}, c[place] if place < len(c) else {}, budget, depth)
         if place < len(p):
             ours.append(left)
         if place < len(c):
@@ -212,11 +226,11 @@ def _is_text(value: bytes) -> bool:
 
 def _number(kind: int, value: Any) -> Any:
     """A varint is a number. Eight or four bytes are a number with a point if that looks like one, else a whole one."""
-    if kind == _VARINT:
+    if kind == VARINT:
         return value - (1 << 64) if value >> 63 else value
-    if kind == _LEN:
+    if kind == LEN:
         return value.hex()
-    (point,) = struct.unpack("<d" if kind == _I64 else "<f", value)
+    (point,) = struct.unpack("<d" if kind == I64 else "<f", value)
     if point == 0 or (math.isfinite(point) and 1e-9 < abs(point) < 1e18):
-        return float(f"{point:.7g}") if kind == _I32 else point
+        return float(f"{point:.7g}") if kind == I32 else point
     return int.from_bytes(value, "little")

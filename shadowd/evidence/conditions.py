@@ -23,7 +23,7 @@ _RULE = ("where", "path", "endpoint", "change")
 #: Routes, headers, paths: an operator wrote each of them; and none is longer than the configuration's own limit.
 _LISTED, _WORD = 4096, 1 << 16
 _MARGINS = tuple(name for name in Margins.__slots__)
-_OPTIONS = tuple(name for name in Options.__slots__ if name != "head_memo")
+_OPTIONS = tuple(name for name in Options.__slots__ if name not in ("head_memo", "schema"))
 _SETTINGS = tuple(name for name in Settings.__slots__ if name not in ("margins", "options"))
 
 

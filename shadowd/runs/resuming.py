@@ -34,6 +34,7 @@ import shadowd.evidence
 import shadowd.judge
 import shadowd.talk
 from shadowd.capture.processes import ProcessSample
+from shadowd.compare.descriptors import Schema
 from shadowd.config.document import FilterSpec
 from shadowd.errors import ShadowdError
 from shadowd.evidence.evidence import Example
@@ -64,13 +65,13 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @cache
 def registry() -> Registry:
-    """Everything that the packages of comparing and judging define; traffic is left out."""
+    """Everything that the packages of comparing and judging define; traffic is left out, and schemas."""
     modules: list[types.ModuleType] = [
         importlib.import_module(f"{package.__name__}.{one.name}")
         for package in (shadowd.compare, shadowd.talk, shadowd.evidence, shadowd.judge)
         for one in pkgutil.iter_modules(package.__path__)
     ]
-    traffic = (Example, Held, Unweighed, Request, Response, Exchange, Trial, Side)
+    traffic = (Example, Held, Unweighed, Request, Response, Exchange, Trial, Side, Schema)
     return Registry.of(modules, traffic, (Slice, Reading, ProcessSample))
 
 
