@@ -123,6 +123,7 @@ CompareHeader = Annotated[
     Texts, _option("--compare-header", "Compare this header though it names a host, cache or trace. Repeatable.", "K")
 ]
 Unordered = Annotated[Texts, _option("--unordered", "JSON array whose order says nothing: $.tags, or *.", "PATH")]
+Descriptors = Annotated[Text, _option("--descriptors", "Schema of gRPC: a FileDescriptorSet (protoc, buf).", "FILE")]
 Tolerance = Annotated[Text, _option("--tolerance", "Relative difference of numbers that is none.", "SHARE")]
 Prices = Annotated[Texts, _option("--price", "Of a model, per million tokens. Repeatable.", "MODEL=INPUT,OUTPUT")]
 Citations = Annotated[Text, _option("--citations", "What answers cite: '$.sources[*].id'.", "PATH")]
@@ -208,6 +209,7 @@ OPTIONS: dict[str, Any] = {
     "memory_after": MemoryAfter,
     "ignore_header": IgnoreHeader,
     "compare_header": CompareHeader,
+    "descriptors": Descriptors,
     "unordered": Unordered,
     "tolerance": Tolerance,
     "price": Prices,

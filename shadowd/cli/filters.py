@@ -26,7 +26,7 @@ WIRE_KEYS = {
     "route": "routes",
     "price": "prices",
 }  # where option and field differ
-FILES = ("ca", "client_cert", "client_key", "similarity", "tls_keylog")
+FILES = ("ca", "client_cert", "client_key", "similarity", "tls_keylog", "descriptors")
 OWNERS = ("cgroup", "unit", "container", "process", "pid")  # as in filterspec, whose models take a third of a second
 
 

@@ -160,6 +160,11 @@ class Schema:
             message.oneofs.setdefault(oneof, []).append(number)
 
 
+def declared_by(schema: Schema | None) -> frozenset[bytes]:
+    """Paths of the methods that say that they change nothing."""
+    return frozenset() if schema is None else schema.reads
+
+
 #: The comparer process is sent the schema with every trial, and reads it once.
 _latest: list[Schema] = []
 

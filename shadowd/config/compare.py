@@ -155,6 +155,7 @@ class CompareFields(Strict):
     citations: Annotated[str | None, BeforeValidator(optional(_citations))] = None
     refusal: Annotated[str | None, BeforeValidator(optional(_refusal))] = None
     similarity: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
+    descriptors: Annotated[str | None, BeforeValidator(optional(absolute_path))] = None
     no_content: Annotated[bool, BeforeValidator(boolean)] = False
     twin: Annotated[float, BeforeValidator(share(0, 0.5))] = 0.05
     routes: Annotated[tuple[str, ...], BeforeValidator(_routes)] = ()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from shadowd.compare.conditional import not_comparable
+from shadowd.compare.descriptors import declared_by
 from shadowd.compare.difference import Differences
 from shadowd.compare.inband import NEITHER, in_band_error_untrusted, in_band_errors_untrusted
 from shadowd.compare.inband_wire import InBand
@@ -55,11 +56,13 @@ _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 NEEDY_TWIN = 0.25
 
 
-def asks_twice(request: Request, draw: float, twin: float, needy: Collection[str], names: Endpoints) -> bool:
+def asks_twice(
+    request: Request, draw: float, twin: float, needy: Collection[str], names: Endpoints, declared: Collection[bytes]
+) -> bool:
     """The rule of ``Examiner.wants_twin``, for whoever stands for one in another process."""
     if draw >= twin and not (needy and draw < NEEDY_TWIN and twin):
         return False
-    if request.method not in _SAFE and not reads(request):
+    if request.method not in _SAFE and not reads(request, declared):
         return False
     return draw < twin or names.name_of(request) in needy
 
@@ -188,7 +191,11 @@ class Examiner:
 
         Where a field is undecided a larger share of that endpoint's requests is, until it is decided.
         """
-        return asks_twice(request, draw, self.settings.twin, self._needy, self._names)
+        return asks_twice(request, draw, self.settings.twin, self._needy, self._names, self._declared)
+
+    @property
+    def _declared(self) -> frozenset[bytes]:
+        return declared_by(self.settings.options.schema)
 
     @property
     def needy(self) -> frozenset[str]:
@@ -207,7 +214,7 @@ class Examiner:
         if self.held is not None:
             self.held.told.append((self.note_write, request))
             return
-        if request.method not in _SAFE and not reads(request):
+        if request.method not in _SAFE and not reads(request, self._declared):
             self.drift.wrote(request)
 
     def note_written(self, exchange: Exchange) -> None:

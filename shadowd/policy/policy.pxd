@@ -13,6 +13,7 @@ cdef class Policy:
     cdef public bint _reads
     cdef public bint _preserve_host
     cdef public list _removed
+    cdef public object declared
     cdef public bytes _tail
     cdef public bint _websocket
     cdef public long long unedited

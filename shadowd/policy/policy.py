@@ -75,9 +75,9 @@ def header_line(name: bytes) -> re.Pattern[bytes]:
 class Policy:
     """Decides and rewrites for one filter.
 
-    ``methods``: None admits any; ``SAFE_METHODS`` also calls of gRPC that only read. ``websocket`` admits what is said
-    on a WebSocket too. ``match_headers``: (name, regex)
-    pairs, all of which must hold. ``set_headers`` come after the others, replacing what was there.
+    ``methods``: None admits any; ``SAFE_METHODS`` also calls of gRPC that only read, and those that their schema
+    ``declared`` to change nothing. ``websocket`` admits what is said on a WebSocket too. ``match_headers``: (name,
+    regex) pairs, all of which must hold. ``set_headers`` come after the others, replacing what was there.
     """
 
     __slots__ = (
@@ -92,6 +92,7 @@ class Policy:
         "_removed",
         "_tail",
         "_websocket",
+        "declared",
         "unedited",
     )
 
@@ -114,6 +115,7 @@ class Policy:
         self.unedited = 0  # requests with a body in which not all edits could be made: sent as they were
         self._methods = None if methods is None else frozenset(methods)
         self._reads = methods is SAFE_METHODS
+        self.declared: frozenset[bytes] = frozenset()
         self._match_path = compiled(match_path.encode()) if match_path else None
         self._exclude_path = compiled(exclude_path.encode()) if exclude_path else None
         self._match_headers = [(header_line(name.encode()), compiled(value.encode())) for name, value in match_headers]
@@ -141,7 +143,7 @@ class Policy:
 
     def _harmless(self, request: Request) -> bool:
         """Whether it may pass although its method may write."""
-        return (self._reads and reads(request)) or (self._websocket and request.turn is not None)
+        return (self._reads and reads(request, self.declared)) or (self._websocket and request.turn is not None)
 
     @property
     def talks(self) -> bool:

@@ -59,6 +59,7 @@ class Run:
         self.kept_of: object = None  # the activity when its evidence was last kept
         self.notes: list[str] = []  # what a reader of its verdict must know
         self.examiner = Examiner(settings_of(entry.spec), rules)
+        self.examiner.settings.options.schema = entry.schema
         self.vitals = _vitals(entry.spec, target)
         self.slices: deque[Slice] = deque([Slice(now)], maxlen=SLICES)
         self.assessment: Assessment | None = None
@@ -131,7 +132,7 @@ _SETTINGS = (
     "critical", "memory_after", "ignore_header", "compare_header", "unordered", "tolerance", "strict_types",
     "shadow_metrics", "production_metrics", "critical_endpoint",
     "prices", "citations", "no_content", "similarity", "refusal", "max_decision_increase", "max_token_increase",
-    "max_token_time_increase", "max_cost_increase", "max_similarity_loss",
+    "max_token_time_increase", "max_cost_increase", "max_similarity_loss", "descriptors",
 )  # fmt: skip
 
 

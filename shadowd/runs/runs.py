@@ -73,6 +73,8 @@ class Runs:
                 self._end(key, "the target was removed" if entry.spec.compare else "comparing was turned off")
             elif run.key != settings_key(entry.spec):
                 self._end(key, "the way of comparing was changed")
+            else:
+                run.examiner.settings.options.schema = entry.schema
         for url, target in wanted.items():
             if (name, url) not in self.current:
                 self._begin(entry, target, "")

@@ -6,12 +6,10 @@ reload); the resolver of target names; the watcher of interfaces; what tells the
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import inspect
 import logging
 import os
-import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,7 +36,7 @@ from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
 from shadowd.service.notify import Notifier, keep_told
-from shadowd.service.privileges import give_up
+from shadowd.service.privileges import give_up, raise_file_limit
 from shadowd.service.resolving import Resolving
 from shadowd.service.roster import Roster
 from shadowd.service.standing import Standing
@@ -250,9 +248,7 @@ class Daemon:
 
     async def _filter_add(self, args: dict[str, Any]) -> object:
         wanted = FilterSpec.from_wire(args.get("spec", {}))
-        self.roster.check([wanted])
-        await self.resolving.check(wanted)
-        await self.reading.begin(wanted)
+        await self._prepare(wanted)
         entry = self.roster.add(wanted, "control")
         await self._persist(undo=lambda: self.roster.remove(entry.spec.name))
         self.resolving.soon()
@@ -266,13 +262,19 @@ class Daemon:
             raise UsageError("changes must be a map", "use a shadowctl of the daemon's version")
         spec = FilterSpec.from_wire({**entry.spec.to_wire(), **changes, "name": entry.spec.name})
         before = entry.spec
-        await self.resolving.check(spec)
-        await self.reading.begin(spec)
+        await self._prepare(spec)
         self.roster.change(spec.name, spec)
         await self._persist(undo=lambda: self.roster.change(spec.name, before))
         self.resolving.soon()
         self.log("filter changed", name=spec.name)
         return self.roster.view(entry)
+
+    async def _prepare(self, spec: FilterSpec) -> None:
+        """What takes a while, before a filter is in force. Raises ShadowdError for what cannot be."""
+        await self.roster.schemas.prepare(spec)
+        self.roster.check([spec])
+        await self.resolving.check(spec)
+        await self.reading.begin(spec)
 
     async def _filter_rm(self, args: dict[str, Any]) -> object:
         name = _name(args)
@@ -434,7 +436,7 @@ async def run_daemon(
     logging.getLogger("shadowd").addHandler(Forward(log))
     accepting = logging.getLogger("trio.serve_listeners")  # tells of each try where this host lacks descriptors
     accepting.handlers, accepting.filters, accepting.propagate = [Forward(log)], [Seldom()], False
-    _raise_file_limit()
+    raise_file_limit()
     notifier = Notifier.from_environment()
     check_host()
     os.setpriority(os.PRIO_PROCESS, 0, max(config.nice, os.getpriority(os.PRIO_PROCESS, 0)))
@@ -477,7 +479,7 @@ async def run_daemon(
             tasks = (daemon.crew.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
                      daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.watch_config,
                      daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run,
-                     daemon.reading.run)  # fmt: skip
+                     daemon.reading.run, daemon.roster.schemas.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             daemon.standing.starting = False
@@ -491,10 +493,3 @@ async def run_daemon(
             daemon.close()
             log("stopped")
         notifier.close()
-
-
-def _raise_file_limit() -> None:
-    """Each connection to a shadow is a descriptor; the soft limit of 1,024 is select(2)'s, which nobody calls here."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

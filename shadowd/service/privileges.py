@@ -1,4 +1,4 @@
-"""Giving up, for good, what only loading needed (capabilities(7), prctl(2)).
+"""Giving up, for good, what only loading needed (capabilities(7), prctl(2)); and having as many descriptors as may be.
 
 The daemon is started with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN. Its child loads the programs and exits; then maps and
 the ring are used through descriptors, which takes no capability at all, and what stays is
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def give_up() -> None:
     if len(list(Path("/proc/self/task").iterdir())) != 1:
         raise PlatformError("capabilities cannot be given up: a thread runs already", "report it, with --version")
     give_up_all_but(kept(kernel_release()))
+
+
+def raise_file_limit() -> None:
+    """Each connection to a shadow is a descriptor; the soft limit of 1,024 is select(2)'s, which nobody calls here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from shadowd.capture.preflight import find_cgroup2
 from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
 from shadowd.capture.selection import Selected, Wanted, select
+from shadowd.compare.descriptors import declared_by
 from shadowd.config.document import Config, FilterSpec
 from shadowd.errors import ItselfError, ShadowdError, UsageError
 from shadowd.ledger.ledger import describe
@@ -28,6 +29,7 @@ from shadowd.policy.policy import Policy
 from shadowd.replay.target import Target
 from shadowd.runs.embedding import check_model
 from shadowd.service.crew import Crew
+from shadowd.service.schemas import Schemas
 from shadowd.worker.building import limits_of, make_filter, make_policy, make_target, run_by, tls_contexts
 from shadowd.worker.entry import Entry, wanted_by
 from shadowd.worker.filters import Filter
@@ -47,6 +49,7 @@ class Roster:
         self._interfaces_written: set[int] = set()
         self.problems: dict[str, str] = {}
         self.entries: dict[str, Entry] = {}
+        self.schemas = Schemas(self._schemas_in_use, self._take_schema)
         self.on_change: Callable[[Entry], None] = lambda entry: None  # a filter was added or changed
         self.on_remove: Callable[[str], None] = lambda name: None
 
@@ -60,6 +63,7 @@ class Roster:
             )
         self.check([spec])
         entry = Entry(spec, origin, make_filter(spec, self._policy(spec)))
+        entry.schema = self.schemas.of(spec)
         self._crew.run_by(entry.filter, spec)
         self._set_targets(entry, spec)
         self.entries[spec.name] = entry
@@ -91,6 +95,7 @@ class Roster:
         self._crew.run_by(entry.filter, spec)
         self._set_targets(entry, spec)
         entry.spec = spec
+        entry.schema = self.schemas.of(spec)
         entry.selected = select(wanted_by(spec))
         self._enact(entry)
 
@@ -121,6 +126,8 @@ class Roster:
             known = self.entries.get(spec.name)
             if spec.tls_keylog is not None and (known is None or known.spec.tls_keylog != spec.tls_keylog):
                 check_keylog(spec.tls_keylog, self._config.workers)
+            if spec.descriptors is not None and (known is None or known.spec.descriptors != spec.descriptors):
+                self.schemas.check(spec.descriptors)
             if spec.cgroup is not None and (known is None or known.spec.cgroup != spec.cgroup):
                 resolve_cgroup(spec.cgroup)
         if len(wanted) > MAX_FILTERS:
@@ -199,7 +206,21 @@ class Roster:
 
     def _policy(self, spec: FilterSpec) -> Policy:
         key = self._config.loop_key
-        return make_policy(spec, self._config.node, key.get_secret_value().encode() if key is not None else None)
+        policy = make_policy(spec, self._config.node, key.get_secret_value().encode() if key is not None else None)
+        policy.declared = declared_by(self.schemas.of(spec))
+        return policy
+
+    def _schemas_in_use(self) -> set[str]:
+        return {entry.spec.descriptors for entry in self.entries.values() if entry.spec.descriptors is not None}
+
+    def _take_schema(self, path: str) -> None:
+        """It is another by now: what runs goes on by it."""
+        for entry in self.entries.values():
+            if entry.spec.descriptors == path:
+                entry.schema = self.schemas.of(entry.spec)
+                entry.filter.policy.declared = declared_by(entry.schema)
+                self.on_change(entry)
+        self._crew.sync()
 
     def _set_targets(self, entry: Entry, spec: FilterSpec) -> None:
         """Keep the targets whose address is unchanged, with their accounts; begin and end the others."""
@@ -353,6 +374,9 @@ class Roster:
         words[:0] = entry.reading
         if entry.filter.older:
             words.append(f"{entry.filter.older} TLS connections that are older than this filter are still open")
+        if entry.schema is not None:
+            named = f"messages are named by {entry.spec.descriptors}: {len(entry.schema.methods)} methods"
+            words.insert(0, f"{named}, of which {len(entry.schema.reads)} declare NO_SIDE_EFFECTS")
         if entry.spec.tls_keylog is not None:
             words.insert(0, f"TLS is decrypted by the key log {entry.spec.tls_keylog}")
         if entry.spec.hook != "socket":

@@ -99,6 +99,7 @@ class Standing:
             *self.crew.problems,
             *self.runs.keeper.problems.values(),
             *self.roster.problems.values(),
+            *self.roster.schemas.problems.values(),
             *self._target_problems(),
             *self._comparison_problems(),
         )

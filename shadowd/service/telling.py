@@ -144,7 +144,7 @@ class Telling:
             left, reason = self._left.get(chosen, (0, ""))
             told = {
                 "number": self.number(chosen), "slot": self._slot(chosen), "spec": self._specs[chosen],
-                "bits": bits.get(chosen, []), "left": left, "reason": reason,
+                "bits": bits.get(chosen, []), "left": left, "reason": reason, "reads": sorted(chosen.policy.declared),
             }  # fmt: skip
             targets = [self._target(chosen, target) for target in chosen.targets if target in self._used]
             for worker in range(self.workers):

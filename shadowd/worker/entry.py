@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shadowd.capture.programs import FilterCounters
 from shadowd.capture.selection import Wanted, select
+from shadowd.compare.descriptors import Schema
 from shadowd.config.document import FilterSpec
 from shadowd.worker.filters import Filter
 
@@ -11,7 +12,7 @@ from shadowd.worker.filters import Filter
 class Entry:
     """A filter with where it came from and what it selects now. ``bit`` is -1 while paused or in error."""
 
-    __slots__ = ("bit", "counted", "filter", "origin", "problem", "reading", "selected", "spec")
+    __slots__ = ("bit", "counted", "filter", "origin", "problem", "reading", "schema", "selected", "spec")
 
     def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
         self.spec = spec
@@ -21,6 +22,7 @@ class Entry:
         self.bit = -1
         self.counted = FilterCounters()  # the kernel's counters of the bit when they were last taken over
         self.problem = ""
+        self.schema: Schema | None = None  # of its gRPC
         self.reading: tuple[str, ...] = ()  # of its TLS, for people
 
 

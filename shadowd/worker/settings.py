@@ -36,20 +36,21 @@ def _may(own: int, left: int, active: int) -> int:
 
 class Reporter:
     """Stands for a run's examiner, which is the supervisor's. ``twin``: share of safe requests sent twice; ``needy``:
-    names of endpoints where more are."""
+    names of endpoints where more are. ``declared``: paths of calls that declare that they change nothing."""
 
-    __slots__ = ("_names", "by_digest", "faults", "needy", "number", "twin")
+    __slots__ = ("_names", "by_digest", "declared", "faults", "needy", "number", "twin")
 
     def __init__(self, number: int, twin: float, routes: Sequence[str]) -> None:
         self.number = number
         self.twin = twin
         self.needy: frozenset[str] = frozenset()
+        self.declared: frozenset[bytes] = frozenset()
         self.faults = self.by_digest = 0
         self._names = Endpoints(routes)
 
     def wants_twin(self, request: Request, draw: float) -> bool:
         """As ``Examiner.wants_twin``: names learned here are the supervisor's, but for a few ids."""
-        return asks_twice(request, draw, self.twin, self.needy, self._names)
+        return asks_twice(request, draw, self.twin, self.needy, self._names, self.declared)
 
 
 class _Known:
@@ -114,6 +115,7 @@ class InForce:
             unedited = running.policy.unedited
             run_by(running, spec, make_policy(spec, self._node, self._secret))
             running.policy.unedited = unedited
+        running.policy.declared = frozenset(one["reads"])
         listed = {target["number"]: target for target in one["targets"]}
         for number in [number for number in known.targets if number not in listed]:
             self._end_target(known, number)
@@ -130,6 +132,7 @@ class InForce:
                 if reporter is None or reporter.number != run["number"]:
                     reporter = Reporter(run["number"], run["twin"], run["routes"])
                 reporter.needy = frozenset(run["needy"])
+                reporter.declared = running.policy.declared
                 examiners[target] = reporter
         running.examiners = examiners
         if one["left"] != known.left:

@@ -29,6 +29,7 @@ from shadowd.evidence.rules import Rules
 from tests.conftest import ROOT
 from tests.netns.lab import Daemon, Server, free_port, ok, running, wait_for
 from tests.pcaps import cases
+from tests.unit.compare.protos import file_of, set_of
 from tests.unit.evidence.fleet import value_of
 
 from .commands import Command, Request, commands, pages, parts, requests
@@ -42,6 +43,7 @@ FILTERS = ("shop", "chat", "weather", "try", "cache", "api", "gateway")
 #: Files that examples speak of.
 FILES = {
     "prompt-v2.txt": b"You are kind.", "FILE": b"", "KEYS": b"# none\n", "FILE.pcap": cases.plain()[0],
+    "api.binpb": set_of(file_of("proto3")),
     **{f"{node}.evidence": to_bytes(value_of(Examiner(Settings(), Rules()), node)) for node in ("edge-1", "edge-2")},
 }  # fmt: skip
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.

@@ -186,7 +186,7 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "--set-json": "$.model=next",
         "--proxy-protocol": "forward", "--order": "none", "--max-lag": "2s", "--max-rps": "500", "--timeout": "500ms",
         "--stream-window": "1m", "--price": "aria=1,2", "--citations": "$.ids", "--similarity": "/srv/model",
-        "--refusal": "^our policy", "--tls": "decrypt", "--tls-keylog": "keys.log",
+        "--refusal": "^our policy", "--tls": "decrypt", "--tls-keylog": "keys.log", "--descriptors": "api.binpb",
         "--max-connections": "10", "--max-in-flight": "20", "--max-buffered": "1MB", "--ca": "ca.pem",
         "--client-cert": "/c.pem", "--client-key": "/k.pem", "--server-name": "api.example",
         "--twin": "10%", "--route": "/users/{id}", "--run-key": "X-Version", "--max-error-increase": "0.2%",
@@ -211,6 +211,7 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
     }
     assert json.loads(worked(done))["spec"] == {
         "tls": "decrypt", "tls_keylog": str(Path.cwd() / "keys.log"),
+        "descriptors": str(Path.cwd() / "api.binpb"),
         "name": "shop", "hook": "tc:veth*", "direction": "outbound", "ports": ["80", "8000-8010"],
         "client_cidrs": ["10.0.0.0/8"], "server_cidrs": ["2001:db8::/32"], "cgroup": None, "unit": None,
         "container": None, "process": None, "pid": None, "sample": 0.1,

@@ -42,3 +42,14 @@ def test_reads_are_mirrored_by_default(target: bytes) -> None:
 def test_everything_else_is_not(target: bytes, fields: bytes, method: bytes) -> None:
     assert Policy(b"here/x").refuse(call(target, fields, method)) == "method"
     assert Policy(b"here/x", methods=None).refuse(call(target, fields, method)) == ""
+
+
+def test_what_a_schema_declares_to_change_nothing_is_mirrored_too() -> None:
+    policy = Policy(b"here/x")
+    policy.declared = frozenset({b"/shop.Shop/Quote"})
+    assert policy.refuse(call(b"/shop.Shop/Quote")) == ""
+    assert policy.refuse(call(b"/shop.Shop/Quote", b"")) == "method", "it is no call of gRPC"
+    assert policy.refuse(call(b"/shop.Shop/QuoteAll")) == "method"
+    listed = Policy(b"here/x", methods=[b"GET"])
+    listed.declared = policy.declared
+    assert listed.refuse(call(b"/shop.Shop/Quote")) == "method", "the operator said which"
