@@ -1,7 +1,7 @@
 """When the events of a streamed answer came (sans-IO).
 
 An event has come when its last byte has, by the kernel's clock on both sides; events that one segment brought came
-together.
+together. Messages of gRPC are events where an answer has several: a call that is answered by one is no stream.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from shadowd.compare.grpc import GRPC_TEXT, Arriving, FrameError, is_grpc
 from shadowd.compare.pieces import content_type, encoded, pieces
 from shadowd.exchange.exchange import Response
 from shadowd.protocols.event_stream import EventStream, Lines, StreamError, reader_of
@@ -38,20 +39,24 @@ def stream_times(response: Response, asked_at: int) -> StreamTimes | None:
     """
     if not response.marks or response.digest or encoded(response.head):
         return None
-    reader = reader_of(content_type(response.head))
-    if reader is None:
+    kind = content_type(response.head)
+    reader = Arriving() if is_grpc(kind) else reader_of(kind)
+    if reader is None or kind.startswith(GRPC_TEXT):
         return None
     times: list[int] = []
     try:
         for content, time in pieces(response):
             note_times(times, _completed(reader, content), time - asked_at)
-    except StreamError:
+    except (StreamError, FrameError):
+        return None
+    if isinstance(reader, Arriving) and len(times) < 2:
         return None
     return StreamTimes(times, -1 if response.open else response.marks[-1][1] - asked_at)
 
 
-def _completed(reader: EventStream | Lines, content: bytes) -> int:
-    return len(reader.feed_untrusted(content))
+def _completed(reader: EventStream | Lines | Arriving, content: bytes) -> int:
+    found = reader.feed_untrusted(content)
+    return found if isinstance(found, int) else len(found)
 
 
 def note_times(times: list[int], events: int, time: int) -> None:

@@ -18,6 +18,8 @@ from shadowd.compare.jsondiff import diff_documents
 from shadowd.compare.protobuf_named import documents
 
 _COMPRESSED, _TRAILERS = 0x01, 0x80
+_HEAD = 5  # bytes of a frame before its message
+GRPC_TEXT = "application/grpc-web-text"  # in base64
 #: Messages of an answer that are looked at, and bytes of one when it is decompressed.
 MAX_MESSAGES, MAX_MESSAGE = 1000, 4 << 20
 
@@ -32,7 +34,7 @@ def is_grpc(media_type: str) -> bool:
 
 def messages_untrusted(media_type: str, data: bytes) -> list[bytes]:
     """Of a whole content, decompressed. Raises FrameError."""
-    if media_type.startswith("application/grpc-web-text"):
+    if media_type.startswith(GRPC_TEXT):
         data = unarmoured(data)
     found: list[bytes] = []
     at = 0
@@ -50,6 +52,37 @@ def messages_untrusted(media_type: str, data: bytes) -> list[bytes]:
             raise FrameError("more messages than are looked at")
         found.append(_decompressed(message) if flags & _COMPRESSED else message)
     return found
+
+
+class Arriving:
+    """Messages of an answer that comes piece by piece, counted. Nothing of them is held."""
+
+    __slots__ = ("_head", "_left")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0  # bytes of the message that has begun
+
+    def feed_untrusted(self, data: bytes) -> int:
+        """Messages that are whole now; what is compressed counts as well. Raises FrameError for what is none."""
+        whole = at = 0
+        while at < len(data):
+            if len(self._head) < _HEAD:
+                piece = data[at : at + _HEAD - len(self._head)]
+                self._head += piece
+                at += len(piece)
+                if len(self._head) < _HEAD:
+                    break
+                if self._head[0] & ~(_COMPRESSED | _TRAILERS):
+                    raise FrameError("flags that nobody knows")
+                self._left = int.from_bytes(self._head[1:], "big")
+            taken = min(self._left, len(data) - at)
+            self._left -= taken
+            at += taken
+            if not self._left:
+                whole += not self._head[0] & _TRAILERS
+                self._head = b""
+        return whole
 
 
 def _decompressed(message: bytes) -> bytes:

@@ -15,8 +15,10 @@ AWS                          ``X-Amz-Target``, or ``Action=`` of a     ``GetItem
                              form that has ``Version=``
 ===========================  ========================================  ===========================================
 
-A batch is named by its first operation. The body is what counts, not the path: a search with ``{"query": "shoes"}`` is
-no GraphQL, because that is no document of it. Other requests cost a look at the method and at a few bytes.
+A batch of JSON-RPC is named by its calls, each once and in the order of their names (``batch ping, tools/list``; of
+more than ``BATCH`` the first, and how many more), another by its first operation. The body is what counts, not the
+path: a search with ``{"query": "shoes"}`` is no GraphQL, because that is no document of it. Other requests cost a look
+at the method and at a few bytes.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ BODY = 256 << 10
 #: Characters of a GraphQL document that are looked at: those of large front ends have 20,000, with fragments last.
 DOCUMENT = 32 << 10
 NAME = 80
+BATCH = 2  # names of a batch's calls that are told
 
 _HINTS = (b'"query"', b'"method"', b'"jsonrpc"', b'"operationName"', b'"persistedQuery"')
 #: A string that does not end reaches to the end: no token is tried twice over the same bytes.
@@ -156,10 +159,7 @@ def _of_xml(head: bytes, data: bytes) -> str:
 
 def _of_json(document: Any, media_type: str) -> str:
     if isinstance(document, list):
-        if not document or not isinstance(document[0], dict):
-            return ""
-        name = _of_json(document[0], media_type)
-        return f"batch {name}" if name else ""
+        return _of_batch(document, media_type)
     if not isinstance(document, dict):
         return ""
     method = document.get("method")
@@ -168,6 +168,18 @@ def _of_json(document: Any, media_type: str) -> str:
     if "jsonrpc" in document and ("result" in document or "error" in document):
         return "(response)"  # MCP: the client answers what the server asked
     return _graphql(document)
+
+
+def _of_batch(listed: list[Any], media_type: str) -> str:
+    calls = [one for one in listed if isinstance(one, dict)]
+    if not calls or calls[0] is not listed[0]:
+        return ""
+    if not any("method" in one for one in calls):
+        first = _of_json(calls[0], media_type)
+        return f"batch {first}" if first else ""
+    names = sorted({_of_json(one, media_type) for one in calls} - {""})
+    more = f" + {len(names) - BATCH} more" if len(names) > BATCH else ""
+    return f"batch {', '.join(name[: NAME // BATCH] for name in names[:BATCH])}{more}" if names else ""
 
 
 # --- JSON-RPC ---------------------------------------------------------------------------------------------------------

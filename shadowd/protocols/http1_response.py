@@ -38,7 +38,7 @@ from shadowd.protocols.http1_loose import CONTROL
 
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}[^\r\n]*\r\n")
-_STREAMED = re.compile(rb"\r\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
+_STREAMED = re.compile(rb"\r\ncontent-type:[ \t]*(?:text/event-stream|application/(?:grpc|(?:x-)?(?:ndjson|jsonl)))")
 #: Pieces of a streamed answer whose times are kept; beyond it the last one's alone. Half a megabyte at most.
 MAX_MARKS = 4096
 MARK_BYTES = 128  # of memory: a tuple of two integers, and its place in the list

@@ -41,7 +41,8 @@ NONE, COMING, TOLD, LEFT = range(4)
 _LONG_HEAD = 8 << 10
 #: What an open stream costs beside its bytes.
 _BYTES = 512
-_STREAMED = re.compile(rb"\ncontent-type:[ \t]*(?:text/event-stream|application/(?:x-)?(?:ndjson|jsonl))")
+_STREAMED = re.compile(rb"\ncontent-type:[ \t]*(?:text/event-stream|application/(?:grpc|(?:x-)?(?:ndjson|jsonl)))")
+_GRPC = b"\ncontent-type: application/grpc"
 
 
 class Stream:
@@ -144,7 +145,10 @@ class Stream:
         answer.body = bytes(self.answer_body)
         if self.digest is not None:
             answer.digest = self.digest.digest()
-        answer.marks = self.marks
+        marks = self.marks
+        if marks is not None and len(marks) == 1 and octets.find(answer.head, _GRPC, 0, len(answer.head)) >= 0:
+            marks = None  # one piece, as most calls are answered: no times between messages
+        answer.marks = marks
         answer.end = answer.begin + self.answered_size
         self.drop_answer()
         self.response = TOLD

@@ -41,7 +41,12 @@ def streamed(
 @pytest.mark.parametrize("chunked", [True, False])
 @pytest.mark.parametrize(
     ("kind", "event"),
-    [(EVENTS + b"; charset=utf-8", b"event: tick\ndata: 1\n\n"), (b"application/x-ndjson", b'{"n":1}\n')],
+    [
+        (EVENTS + b"; charset=utf-8", b"event: tick\ndata: 1\n\n"),
+        (b"application/x-ndjson", b'{"n":1}\n'),
+        (b"application/grpc", b"\0\0\0\0\2\x08\1"),
+        (b"application/grpc-web+proto", b"\1\0\0\0\0"),
+    ],
 )
 def test_each_event_has_the_time_of_its_last_byte(kind: bytes, event: bytes, chunked: bool) -> None:
     found = stream_times(streamed([110, 130, 190], kind, event, chunked), 100)
@@ -57,6 +62,24 @@ def test_an_event_in_two_pieces_came_with_the_second() -> None:
     found = stream_times(response, 100)
     assert found is not None
     assert found.events == [20, 30]
+
+
+def test_messages_of_grpc_are_events_however_they_are_cut() -> None:
+    """Two that came together, one in pieces; and the trailers of gRPC-web, which are none."""
+    response = streamed([110, 120, 130, 140, 150], b"application/grpc", chunked=False, event=b"")
+    begin = 1000 + len(response.head)
+    one = b"\0\0\0\0\3abc"
+    response.body = one + one + one + b"\x80\0\0\0\2ok"
+    response.end = begin + len(response.body)
+    response.marks = [(begin + at, 100 + at) for at in (16, 17, 20, 24)] + [(response.end, 150)]
+    found = stream_times(response, 100)
+    assert found is not None
+    assert found.events == [16, 16, 24]
+    response.body, response.end = one, begin + len(one)
+    response.marks = [(begin + 4, 104), (begin + 8, 108)]
+    assert stream_times(response, 100) is None, "a call with one answer is no stream"
+    response.body = b"\x42" + one
+    assert stream_times(response, 100) is None
 
 
 def test_a_stream_that_goes_on_has_no_total() -> None:

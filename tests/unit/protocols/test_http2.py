@@ -351,6 +351,26 @@ def test_a_request_that_is_cut_off() -> None:
 # --- streams that go on -----------------------------------------------------------------------------------------------
 
 
+def test_a_call_of_grpc_has_times_where_its_answer_came_in_pieces() -> None:
+    talk = Talk()
+    for pieces in (1, 3):
+        stream = talk.ask(asked(b"/shop.Shop/GetItem"))
+        talk.server.send_headers(stream, [(b":status", b"200"), (b"content-type", b"application/grpc+proto")])
+        for _ in range(pieces):
+            talk.server.send_data(stream, b"\0\0\0\0\2\x08\1")
+            talk.flush()
+        talk.server.send_headers(stream, [(b"grpc-status", b"0")], end_stream=True)
+        talk.flush()
+    seen = Reading().read(talk.wire)
+    one, several = (exchange.response for exchange in seen.exchanges)
+    assert one is not None
+    assert one.marks is None
+    assert several is not None
+    assert several.marks is not None
+    assert len(several.marks) == 3
+    seen.close()
+
+
 def test_a_stream_of_events_has_the_times_of_its_pieces_and_a_book_that_closes() -> None:
     talk = Talk()
     stream = talk.ask(asked(b"/events"))
