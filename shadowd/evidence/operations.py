@@ -16,7 +16,7 @@ AWS                          ``X-Amz-Target``, or ``Action=`` of a     ``GetItem
 ===========================  ========================================  ===========================================
 
 A batch of JSON-RPC is named by its calls, each once and in the order of their names (``batch ping, tools/list``; of
-more than ``BATCH`` the first, and how many more), another by its first operation. The body is what counts, not the
+more than ``BATCH`` the first ``and more``), another by its first operation. The body is what counts, not the
 path: a search with ``{"query": "shoes"}`` is no GraphQL, because that is no document of it. Other requests cost a look
 at the method and at a few bytes.
 """
@@ -178,7 +178,7 @@ def _of_batch(listed: list[Any], media_type: str) -> str:
         first = _of_json(calls[0], media_type)
         return f"batch {first}" if first else ""
     names = sorted({_of_json(one, media_type) for one in calls} - {""})
-    more = f" + {len(names) - BATCH} more" if len(names) > BATCH else ""
+    more = " and more" if len(names) > BATCH else ""
     return f"batch {', '.join(name[: NAME // BATCH] for name in names[:BATCH])}{more}" if names else ""
 
 
