@@ -40,6 +40,7 @@ def complete(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The filter's name.", autocompletion=complete)]
+FOLLOW = "While it is paused go on reading its connections, at the cost of capture, so that resuming needs no new ones."
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="1 to 63 of a-z, 0-9, - and _.")]
 
 
@@ -80,6 +81,7 @@ def add(
     ctx: typer.Context,
     name: NewName,
     paused: Annotated[bool | None, typer.Option("--paused", help="Add it without starting it.")] = None,
+    follow: Annotated[bool | None, typer.Option("--follow", help=FOLLOW)] = None,
     as_json: AsJson = False,
     socket: Socket = None,
     **options: Any,
@@ -92,9 +94,10 @@ def add(
       shadowctl filter add shop --port 8080 --to https://next.example:8443 --ca /etc/ssl/ours.pem
       shadowctl filter add api --port 80,8000-8010 --client 10.0.0.0/8 --sample 10% --to http://[2001:db8::1]:80
       shadowctl filter add cache --port 6379 --protocol raw --allow-writes --to tcp://redis-next:6379
+      shadowctl filter add later --port 50051 --to h2c://next:50051 --paused --follow
       shadowctl filter add gateway --hook 'tc:veth*' --port 80 --to http://shadow --methods GET,POST
     """
-    spec = {"name": name, **given_options({**options, "paused": paused})}
+    spec = {"name": name, **given_options({**options, "paused": paused, "follow": follow})}
     _tell(daemon_at(ctx, socket).call("filter.add", spec=spec), "added", as_json)
 
 
@@ -189,14 +192,22 @@ def rm(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket =
 
 
 @app.command()
-def pause(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket = None) -> None:
-    """Stop mirroring for a while; the filter and its ledger stay.
+def pause(
+    ctx: typer.Context,
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", help=FOLLOW)] = False,
+    as_json: AsJson = False,
+    socket: Socket = None,
+) -> None:
+    """Stop mirroring for a while; the filter and its ledger stay. Nothing is copied meanwhile, and HTTP/2 connections
+    that are open then cannot be read afterwards, unless they are followed.
 
     \b
     Examples:
       shadowctl filter pause shop
+      shadowctl filter pause shop --follow
     """
-    _tell(daemon_at(ctx, socket).call("filter.pause", name=name), "paused", as_json)
+    _tell(daemon_at(ctx, socket).call("filter.pause", name=name, follow=follow), "paused", as_json)
 
 
 @app.command()

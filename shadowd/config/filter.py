@@ -214,6 +214,7 @@ class FilterSpec(CompareFields):
     timeout: Annotated[float, BeforeValidator(duration(0.01, 3600))] = 10.0
     stream_window: Annotated[float, BeforeValidator(duration(0.1, 86400))] = 600.0
     max_buffered: Annotated[int, BeforeValidator(size(64 << 10, 64 << 30))] = 16 << 20
+    follow: Annotated[bool, BeforeValidator(boolean)] = False
     paused: Annotated[bool, BeforeValidator(boolean)] = Field(default=False, validate_default=True)
 
     @field_validator("paused", mode="after")
@@ -221,9 +222,18 @@ class FilterSpec(CompareFields):
     def _rules(cls, paused: bool, info: Any) -> bool:
         """What holds between fields. Runs last, whatever became of the others: ``info.data`` holds the good ones."""
         faults = _selection_faults(info.data) + _protocol_faults(info.data)
+        if info.data.get("follow") and not paused:
+            faults.append(
+                Fault("follow", "is for a filter that is paused", "set paused (--paused) too, or leave it out")
+            )
         if faults:
             raise fault_list(faults)
         return paused
+
+    @property
+    def captures(self) -> bool:
+        """Its connections are read: to be mirrored, or to be followed meanwhile."""
+        return not self.paused or self.follow
 
     @classmethod
     def expand(cls, value: object) -> object:

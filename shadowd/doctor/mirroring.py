@@ -14,6 +14,8 @@ from shadowd.doctor.finding import Finding
 
 View = Mapping[str, Any]
 
+#: What makes clients of HTTP/2 begin new connections.
+CONNECT_ANEW = "reload nginx, drain Envoy, set MAX_CONNECTION_AGE of gRPC, or restart the clients"
 _FILTERED = {
     "method": ("the filter takes GET, HEAD and OPTIONS unless told otherwise", "filter set NAME --methods any, if the "
                "shadow may be written to"),
@@ -111,6 +113,14 @@ def diagnose(view: View, ledger: View, status: View, listening: Sequence[int], c
     for words in view.get("words", ()):
         if words.startswith("TLS "):
             yield Finding("tls", "note", words)
+    if older := view["older"]["http2"]:
+        yield Finding(
+            "older_http2",
+            "warning",
+            f"{older} HTTP/2 connections cannot be read until they end",
+            "they began before the filter, and what they say refers to what was said then",
+            CONNECT_ANEW,
+        )
     kernel = ledger["kernel"]
     for name, what in (("ring_full", "segments found the ring full"), ("load_failed", "segments could not be read")):
         if kernel.get(name):
@@ -133,9 +143,9 @@ def diagnose(view: View, ledger: View, status: View, listening: Sequence[int], c
 
 def _selected(view: View, spec: View, status: View, listening: Sequence[int]) -> Iterator[Finding]:
     name = view["name"]
-    if view["state"] == "paused":
-        yield Finding("paused", "error", "the filter is paused", "nothing is captured for it",
-                      f"shadowctl filter resume {name}")  # fmt: skip
+    if view["state"] != "active":
+        what = "nothing is captured for it" if view["state"] == "paused" else "its connections are only followed"
+        yield Finding("paused", "error", "the filter is paused", what, f"shadowctl filter resume {name}")
         return
     problem = view.get("selection", {}).get("problem")
     if problem:

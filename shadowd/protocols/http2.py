@@ -54,9 +54,8 @@ _FILTERED = frozenset({"unparsable", "upgraded", "cancelled", "goaway"})
 
 
 class Http2Codec:
-    """A ``Codec``. ``midstream``: the flow was first seen in its middle, where nothing can be read: an index of HPACK
-    may name what was said before. ``body_limit``: bytes kept of an answer's body; ``max_body``: a request whose body
-    is longer is ``lost("too_large")``; ``start``: offsets of the first bytes."""
+    """A ``Codec``, from the first bytes on, at ``start``: an index of HPACK may name what was said before.
+    ``body_limit``: bytes kept of an answer's body; ``max_body``: a longer request is ``lost("too_large")``."""
 
     __slots__ = (
         "_body_limit", "_charge", "_client", "_ends", "_eof", "_flow", "_held", "_index", "_latest",
@@ -64,7 +63,7 @@ class Http2Codec:
     )  # fmt: skip
 
     def __init__(
-        self, sink: CodecSink, flow: FlowView, midstream: bool = False, body_limit: int = 0, max_body: int = MAX_BODY,
+        self, sink: CodecSink, flow: FlowView, body_limit: int = 0, max_body: int = MAX_BODY,
         start: tuple[int, int] = (0, 0), budget: Budget = UNBOUNDED,
     ) -> None:  # fmt: skip
         self._sink = sink
@@ -75,15 +74,11 @@ class Http2Codec:
         self._client, self._server = Side(CLIENT, start[0]), Side(SERVER, start[1])
         self._streams: dict[int, Stream] = {}
         self._latest = 0  # the highest number of a stream that the client opened
-        self._index = 0
         self._held = 0  # bytes kept of streams that are not over
         self._waiting = [0, 0]  # bytes of each direction that belong to streams and that nobody was told of
         self._ends: deque[int] = deque()  # of whole answers that the client has not acknowledged
-        self._ranked = 0  # how many it has
+        self._index = self._ranked = 0  # exchanges told; ends that it has acknowledged
         self._eof = False
-        if midstream:
-            self._client.reason = self._server.reason = "midstream"
-            sink.lost("midstream")
 
     @property
     def client_pending(self) -> int:
@@ -94,6 +89,11 @@ class Http2Codec:
     def server_pending(self) -> int:
         """Server bytes in no exchange yet and not discarded."""
         return self._server.pending + self._waiting[SERVER]
+
+    @property
+    def astray(self) -> bool:
+        """Nothing more of what the client says can be read; whoever was there was told."""
+        return bool(self._client.reason)
 
     # --- bytes --------------------------------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ def registry() -> Registry:
 
 def spec_key(spec: FilterSpec) -> str:
     """Equal for filters that mirror and compare alike; options that a later version adds do not change it."""
-    given = spec.model_dump(mode="json", exclude_defaults=True, exclude={"paused"})
+    given = spec.model_dump(mode="json", exclude_defaults=True, exclude={"paused", "follow"})
     given["targets"] = [target.to_wire() for target in spec.targets]
     return hashlib.blake2b(json.dumps(given, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 

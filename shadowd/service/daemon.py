@@ -39,7 +39,7 @@ from shadowd.service.notify import Notifier, keep_told
 from shadowd.service.privileges import give_up, raise_file_limit
 from shadowd.service.resolving import Resolving
 from shadowd.service.roster import Roster
-from shadowd.service.standing import Standing
+from shadowd.service.standing import CATCH_UP, Standing
 from shadowd.service.statefile import StateFile
 from shadowd.service.tlsreading import TlsReading, can_probe
 from shadowd.service.verdicts import Verdicts
@@ -234,7 +234,7 @@ class Daemon:
             "filter.ls": lambda _: [self.roster.view(entry) for entry in self.roster.entries.values()],
             "filter.show": lambda given: self.roster.view(self.roster.find(_name(given))),
             "filter.rm": self._filter_rm,
-            "filter.pause": lambda given: self._pause(_name(given), True),
+            "filter.pause": lambda given: self._pause(_name(given), True, bool(given.get("follow"))),
             "filter.resume": lambda given: self._pause(_name(given), False),
             "status": lambda _: self.standing.status(),
             "ledger": lambda given: self.standing.ledger(given.get("name")),
@@ -278,24 +278,25 @@ class Daemon:
 
     async def _filter_rm(self, args: dict[str, Any]) -> object:
         name = _name(args)
-        self._refuse_config(name, "remove it from the configuration file and reload")
-        view = self.roster.view(self.roster.find(name))
+        entry = self.roster.find(name)
+        if entry.origin == "config":
+            raise UsageError(f"the filter {name} belongs to the configuration file", "remove it there and reload")
+        view = self.roster.view(entry)
         self.roster.remove(name)
         await self._persist()
         self.log("filter removed", name=name)
         return view
 
-    async def _pause(self, name: str, paused: bool) -> object:
+    async def _pause(self, name: str, paused: bool, follow: bool = False) -> object:
         entry = self.roster.find(name)
-        if entry.spec.paused != paused:
-            self.roster.change(name, FilterSpec.from_wire({**entry.spec.to_wire(), "paused": paused}))
+        spec = FilterSpec.from_wire({**entry.spec.to_wire(), "paused": paused, "follow": follow})
+        if spec != entry.spec:
+            await self.reading.begin(spec)
+            await self.crew.catch_up(CATCH_UP)  # what came before is of the filter as it was
+            self.roster.change(name, spec)
             await self._persist()
-            self.log("filter paused" if paused else "filter resumed", name=name)
+            self.log("filter paused" if paused else "filter resumed", name=name, follow=follow)
         return self.roster.view(entry)
-
-    def _refuse_config(self, name: str, remedy: str) -> None:
-        if self.roster.find(name).origin == "config":
-            raise UsageError(f"the filter {name} belongs to the configuration file", remedy)
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
@@ -415,8 +416,7 @@ def _name(args: dict[str, Any]) -> str:
 
 
 def _clean_stale(log: Log) -> None:
-    removed = remove_classifiers(list_interfaces())
-    if removed:
+    if removed := remove_classifiers(list_interfaces()):
         log("removed classifiers that a killed daemon had left", count=removed)
 
 

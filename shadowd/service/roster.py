@@ -10,7 +10,7 @@ import fnmatch
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from shadowd.capture.abi import MAX_FILTERS
@@ -91,6 +91,8 @@ class Roster:
         return entry
 
     def _run_by(self, entry: Entry, spec: FilterSpec) -> None:
+        if entry.bit >= 0:
+            self._count(entry)  # what came until now came for it as it was
         run_by(entry.filter, spec, self._policy(spec))
         self._crew.run_by(entry.filter, spec)
         self._set_targets(entry, spec)
@@ -101,7 +103,7 @@ class Roster:
 
     def moving(self) -> list[tuple[FilterSpec, Wanted]]:
         """Filters whose processes or cgroups may be others by now."""
-        wanted = [(entry.spec, wanted_by(entry.spec)) for entry in self.entries.values() if not entry.spec.paused]
+        wanted = [(entry.spec, wanted_by(entry.spec)) for entry in self.entries.values() if entry.spec.captures]
         return [(spec, one) for spec, one in wanted if one.moves]
 
     def take_up(self, spec: FilterSpec, selected: Selected) -> bool:
@@ -166,6 +168,7 @@ class Roster:
 
     def _drop(self, entry: Entry, reason: str) -> None:
         self._retire(entry)
+        entry.filter.following = False
         self._crew.leave(entry.filter, reason)
         for target in list(entry.filter.targets):
             self._crew.drop(target)
@@ -181,7 +184,7 @@ class Roster:
         """Give the entry a bit by its present specification, and the kernel the rules of all."""
         old = entry.bit
         self._retire(entry)
-        if not entry.spec.paused:
+        if entry.spec.captures:
             entry.bit = self._take_bit()
             entry.counted = self._programs.filter_counters(entry.bit)
         try:
@@ -274,6 +277,8 @@ class Roster:
     def _count(self, entry: Entry) -> None:
         now, before = self._programs.filter_counters(entry.bit), entry.counted
         entry.counted = now
+        if entry.filter.following:  # nothing is missed of what nobody wants
+            return
         entry.filter.account.note_kernel(
             now.matched - before.matched, now.lost - before.lost, now.dead - before.dead,
             now.openings_lost - before.openings_lost,
@@ -372,11 +377,13 @@ class Roster:
         if entry.selected.problem or entry.selected.found:
             words.insert(0, entry.selected.problem or f"selected now: {entry.selected.found}")
         words[:0] = entry.reading
-        if entry.filter.older:
-            words.append(f"{entry.filter.older} TLS connections that are older than this filter are still open")
         if entry.schema is not None:
             named = f"messages are named by {entry.spec.descriptors}: {len(entry.schema.methods)} methods"
             words.insert(0, f"{named}, of which {len(entry.schema.reads)} declare NO_SIDE_EFFECTS")
+        words += _waited_for(entry.filter)
+        if entry.filter.following:
+            words.insert(0, "its connections are followed, and nothing is mirrored: shadowctl filter resume "
+                         f"{entry.spec.name}")  # fmt: skip
         if entry.spec.tls_keylog is not None:
             words.insert(0, f"TLS is decrypted by the key log {entry.spec.tls_keylog}")
         if entry.spec.hook != "socket":
@@ -388,11 +395,12 @@ class Roster:
             "name": entry.spec.name,
             "spec": entry.spec.to_wire(redact=True),
             "origin": entry.origin,
-            "state": "paused" if entry.spec.paused else "active",
+            "state": "active" if not entry.spec.paused else "following" if entry.spec.follow else "paused",
             "words": words,
             "selection": {"problem": entry.selected.problem, "found": entry.selected.found},
             "bit": entry.bit,
             "flows": entry.filter.flows,
+            "older": {"tls": entry.filter.older, "http2": entry.filter.older_http2},
             "seen": account.seen,
             "mirrored": sum(target.account.mirrored for target in entry.filter.targets),
             "in_flight": account.in_flight,
@@ -411,6 +419,17 @@ class Roster:
                 for target in entry.filter.targets
             ],
         }
+
+
+def _waited_for(running: Filter) -> Iterator[str]:
+    """Connections of which nothing can be read until they end."""
+    if running.older:
+        yield f"{running.older} TLS connections that are older than this filter are still open"
+    if count := running.older_http2:
+        yield (
+            f"{count} HTTP/2 connections began before this filter could read them, and cannot be read until they end:"
+            " nginx reload, Envoy drain, MAX_CONNECTION_AGE of gRPC or a restart of the clients end them"
+        )
 
 
 def _rule(bit: int, spec: FilterSpec, selected: Selected) -> Rule:

@@ -54,7 +54,7 @@ class _Asked:
 
 
 def _wanted(entry: Entry | None) -> bool:
-    return entry is not None and entry.spec.tls == "decrypt" and not entry.spec.paused
+    return entry is not None and entry.spec.tls == "decrypt" and entry.spec.captures
 
 
 class TlsReading:
@@ -78,7 +78,7 @@ class TlsReading:
     async def begin(self, spec: FilterSpec) -> None:
         """Before a filter captures: its probes are in place. Raises ShadowdError for what cannot be; nothing is left of
         it then."""
-        if spec.tls != "decrypt" or spec.paused:
+        if spec.tls != "decrypt" or not spec.captures:
             return
         selected = self._roster.selected_by(spec)
         if spec.direction == "outbound" and selected.cgroups is None:

@@ -17,6 +17,7 @@ from shadowd.worker.filters import Filter
 Counts = dict[str, int]
 
 _OF_TARGET = ("mirrored", "uncomparable", "in_flight", "spread", "stray", "twins_in_flight")
+_OLDER = ("older", "older_http2")
 _MAX_BUCKETS = 4096
 _MAX_COUNT = 1 << 62
 
@@ -26,9 +27,10 @@ class AccountError(Exception):
 
 
 def filter_counts(chosen: Filter) -> Counts:
-    """Of all that is not nothing: ``seen``, ``flows``, ``older`` (a gauge), ``unedited``, ``filtered:REASON`` …"""
+    """Of all that is not nothing: ``seen``, ``flows``, ``unedited``, ``filtered:REASON`` …, the gauges ``_OLDER``."""
     account = chosen.account
-    counts = {"seen": account.seen, "flows": chosen.flows, "older": chosen.older, "unedited": chosen.policy.unedited}
+    counts = {"seen": account.seen, "flows": chosen.flows, "unedited": chosen.policy.unedited}
+    counts |= {name: getattr(chosen, name) for name in _OLDER}
     counts |= {f"filtered:{reason}": count for reason, count in account.filtered.items() if count}
     counts |= {f"lost:{reason}": count for reason, count in account.lost.items() if count}
     return {name: count for name, count in counts.items() if count}
@@ -70,8 +72,8 @@ def add_filter(chosen: Filter, before: Counts, now: Counts) -> None:
             account.seen += change
         elif name == "flows":
             chosen.flows += change
-        elif name == "older":
-            chosen.older += change
+        elif name in _OLDER:
+            setattr(chosen, name, getattr(chosen, name) + change)
         elif name == "unedited":
             chosen.policy.unedited += change
         elif kind == "filtered" and reason in FILTERED:
@@ -108,7 +110,8 @@ def write_off(chosen: Filter, filter_before: Counts, targets: list[tuple[Target,
     account = chosen.account
     account.seen += untold
     account.lost["worker"] += untold + least
-    chosen.older -= filter_before.get("older", 0)
+    for name in _OLDER:
+        setattr(chosen, name, getattr(chosen, name) - filter_before.get(name, 0))
     for target, before in targets:
         target.account.in_flight -= open_of[target]
         target.account.shed["worker"] += open_of[target] - least

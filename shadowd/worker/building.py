@@ -45,6 +45,7 @@ def run_by(running: Filter, spec: FilterSpec, policy: Policy) -> None:
     running.forward_proxy_header = spec.proxy_protocol == "forward"
     running.keylog = spec.tls_keylog or ""
     running.probed = spec.tls == "decrypt"
+    running.following = spec.paused and spec.follow
 
 
 def make_filter(spec: FilterSpec, policy: Policy) -> Filter:

@@ -10,7 +10,9 @@ cdef class Conversation(PlainSink):
     cdef public object client
     cdef public unsigned long long filters
     cdef public object _flow
+    cdef public object _following
     cdef public bint _given_up
+    cdef public object _glance
     cdef public object _groups
     cdef public object key
     cdef public object _kind
@@ -24,5 +26,6 @@ cdef class Conversation(PlainSink):
     cdef public bint _sealed
     cdef public object _start
     cdef public object _urgent
+    cdef public object _why
     @cython.locals(only=Group)
     cpdef data(self, long long direction, bytes data, long long time)

@@ -2,7 +2,11 @@
 
 The stream layer's sink. The first client bytes tell what the flow speaks; each filter that matched then joins a group
 with the codec it wants (usually one group for all), is filtered with a reason, or counts the flow as lost. Filters may
-join and leave while the flow lives: the kernel's bitmap travels with every record.
+join and leave while the flow lives: the kernel's bitmap travels with every record. One that joins begins with the next
+exchange of a codec that runs, or, where none has its place, in the middle.
+
+A filter that is paused and *follows* is a member without being in a group: what it would read is read, so that codecs
+keep their places and the tables of HTTP/2, and nothing is told it. When it is resumed, it joins as one that is late.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.detect import HTTP2_PREFACE, identify, speaks_http2
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.http2 import Http2Codec
+from shadowd.protocols.http2_midstream import Glance
 from shadowd.protocols.proxy import ProxyError, ProxyHeader, looks_like_proxy, parse_untrusted
 from shadowd.protocols.raw import RawCodec
 from shadowd.replay.target import Target
@@ -27,8 +32,6 @@ CLIENT = 0
 OPENING_LIMIT = 96 << 10
 
 
-#: By mode; every other is raw.
-_CODECS: dict[str, type[Http1Codec | Http2Codec | RawCodec]] = {"http": Http1Codec, "http2": Http2Codec}
 #: Kinds of a connection of which nothing is read.
 _UNREAD = frozenset({"mptcp", "fault", "unreadable"})
 
@@ -41,7 +44,9 @@ class Conversation(PlainSink):
         "_ahead_time",
         "_charge",
         "_flow",
+        "_following",
         "_given_up",
+        "_glance",
         "_groups",
         "_kind",
         "_members",
@@ -54,6 +59,7 @@ class Conversation(PlainSink):
         "_sealed",
         "_start",
         "_urgent",
+        "_why",
         "client",
         "filters",
         "key",
@@ -75,11 +81,14 @@ class Conversation(PlainSink):
         self._preamble = b""
         self._kind = "http" if midstream else ""  # midstream: the codec waits for a provable start by itself
         self._given_up = False
-        self._older: list[Filter] = []  # filters that decrypt, to which it is older than they
+        self._why = ""  # of a flow of TLS that cannot be read
+        self._older: list[Filter] = []  # filters that cannot read it because it began before they could
         self._sealed = False  # what comes was decrypted: for filters that decrypt alone
         self._urgent = -1  # direction in which urgent data was seen
         self._start = (0, 0)  # stream offsets, client→server and server→client, of the first bytes a codec is fed
         self._only: Group | None = None  # of an identified flow, the common case: the way there is without a detour
+        self._glance = Glance() if midstream else None  # until it is known whether it is HTTP/2, or never will be
+        self._following = [member for member in self._members if member.following]
         for member in self._members:
             member.flows += 1
         if midstream:
@@ -112,8 +121,11 @@ class Conversation(PlainSink):
                     self._settle_kind("other")  # the server speaks first: no HTTP
                     if self._opening:
                         self._release_opening(time)
+            if self._glance is not None:
+                self._look(self._glance, direction, data)
             if not self._groups:
-                self._outer.discarded(self._kind if self._kind in _UNREAD else "filtered", len(data))
+                reason = "midstream" if self._older else "filtered"
+                self._outer.discarded(self._kind if self._kind in _UNREAD else reason, len(data))
             for group in self._groups.values():
                 if direction == CLIENT:
                     group.codec.client_data(data, time)
@@ -132,6 +144,8 @@ class Conversation(PlainSink):
         try:
             if not self._kind:
                 self._miss_opening()
+            if self._glance is not None:
+                self._glance.gap(direction)
             for group in self._groups.values():
                 if direction == CLIENT:
                     group.codec.client_gap(length, time)
@@ -164,9 +178,8 @@ class Conversation(PlainSink):
             self.give_up(error)
 
     def closed(self, state: str, time: int) -> None:
-        for member in self._older:
-            member.older -= 1
-        self._older = []
+        for member in list(self._older):
+            self._no_longer(member)
         try:
             if not self._kind and (self._opening or self._ahead):
                 self._settle_kind("other")
@@ -183,27 +196,42 @@ class Conversation(PlainSink):
 
     def sealed(self, view: FlowView) -> None:
         self._flow, self._sealed = view, True
-        self._groups, self._only = {}, None  # of a flow seen from the middle: nothing was fed
+        self._groups, self._only, self._glance = {}, None, None  # of a flow seen from the middle: nothing was fed
         for member in self._members:
-            if not member.decrypts:
+            if not member.decrypts and member not in self._following:
                 member.account.filter_out("encrypted")
 
     def unreadable(self, reason: str) -> None:
-        if self._kind in _UNREAD:
-            return
-        groups, self._groups, self._kind, self._only = self._groups, {}, "unreadable", None
+        if self._kind not in _UNREAD:
+            self._stop("unreadable", reason)
+
+    def _stop(self, kind: str, reason: str) -> None:
+        """Nothing more of the connection is read."""
+        for member in list(self._older):
+            self._no_longer(member)
+        groups, self._groups, self._only, self._glance = self._groups, {}, None, None
+        self._kind, self._why = kind, reason
         self._drop_opening(reason)
         for member in self._members:
-            if not member.decrypts:
-                continue
-            if reason in ("tls_suite", "tls_refused"):
-                member.account.filter_out(reason)
-            elif reason == "tls_midstream":
-                self._came_too_late(member)
-            else:
-                member.account.lose(reason)
+            self._tell_unread(member)
         for group in groups.values():
             group.end(self._outer.now)
+
+    def _tell_unread(self, member: Filter, late: bool = False) -> None:
+        kind, reason = self._kind, self._why
+        if kind == "unreadable" and not member.decrypts:
+            if late:  # the others were told before
+                self._filter_out(member, "encrypted")
+        elif reason == "tls_midstream":
+            self._came_too_late(member, reason)
+        elif reason in ("mptcp", "tls_suite", "tls_refused"):
+            self._filter_out(member, reason)
+        elif member not in self._following:
+            member.account.lose(reason)
+
+    def _filter_out(self, member: Filter, reason: str) -> None:
+        if member not in self._following:
+            member.account.filter_out(reason)
 
     def _drop_opening(self, reason: str) -> None:
         held = len(self._opening) + len(self._ahead)
@@ -212,17 +240,13 @@ class Conversation(PlainSink):
             self._opening, self._ahead = bytearray(), b""
             self._charge.hold(0)
 
-    def _came_too_late(self, member: Filter) -> None:
-        member.account.lose("tls_midstream")
-        member.older += 1
-        self._older.append(member)
-
     def dropped(self, reason: str, length: int) -> None:
         self._outer.discarded(reason, length)
 
     def _miss_opening(self) -> None:
         """The first bytes are gone: as if seen from the middle."""
         self._midstream = True
+        self._glance = Glance()
         if self._opening or self._ahead:
             self._start = (self._start[0] + len(self._opening), len(self._ahead))
             self._drop_opening("gap")
@@ -298,64 +322,112 @@ class Conversation(PlainSink):
     def multipath(self) -> None:
         """Both ends agreed on MPTCP: this is one subflow of several, so nothing in it can be trusted to be whole."""
         if self._kind not in _UNREAD:
-            self._kind = "mptcp"
-            self._drop_opening("mptcp")
-            groups, self._groups, self._only = self._groups, {}, None
-            for group in groups.values():
-                group.end(self._outer.now)
-            for member in self._members:
-                member.account.filter_out("mptcp")
+            self._stop("mptcp", "mptcp")
 
     def _join(self, member: Filter, late: bool = False) -> None:
+        """``late``: bytes of the flow were fed before."""
+        follows = member in self._following
         if member.decrypts:
             if self._kind == "tls":  # the handshake was over
-                self._came_too_late(member)
+                self._came_too_late(member, "tls_midstream")
                 return
-        elif self._sealed:  # counted already
+        elif self._sealed:
+            if late:  # the others were told before
+                self._filter_out(member, "encrypted")
             return
         mode, reason = member.mode(self._kind)
         if reason:
-            member.account.filter_out(reason)
+            self._filter_out(member, reason)
             return
         raw = mode == "raw"
-        if raw and late:
-            # half a conversation is none: not even a running codec's turns, but one that says that they are lost
-            mode = f"raw, late: {member.name}"
-            self._groups.pop(mode, None)
+        if raw and follows:
+            return
         group = self._groups.get(mode)
+        if late and (raw or group is None or self._astray(group)):
+            if mode == "http2":
+                self._came_too_late(member, "midstream")
+                return
+            # half a conversation is none: not even a running codec's turns, but one that says that they are lost
+            mode, group = f"{mode}, late: {member.name}", None
+            before = self._groups.pop(mode, None)
+            if before is not None:
+                before.end(self._outer.now)
         if group is None:
-            draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
-            codec = _CODECS.get(mode, RawCodec)
-
-            def make(sink: CodecSink) -> Codec:
-                return codec(
-                    sink, self._flow, midstream=self._midstream, body_limit=self._outer.engine.body_limit,
-                    start=self._start, budget=self._outer.engine.budget,
-                )  # fmt: skip
-
-            group = Group(self._outer, make, raw, self._preamble, draw, self.give_up, self._flow)
-            self._groups[mode] = group
+            group = self._groups[mode] = self._group(mode.partition(",")[0], late)
             if self._urgent >= 0:
                 group.codec.urgent(self._urgent)
-            self._only = group if len(self._groups) == 1 and self._kind else None
-        group.participants.append(Participant(member))
+            self._shorten()
+        if not follows:
+            group.participants.append(Participant(member))
+
+    def _astray(self, group: Group) -> bool:
+        """Its codec has lost its place, or has not found it yet. (That of HTTP/1 finds it again.)"""
+        codec = group.codec
+        return codec.astray if isinstance(codec, Http2Codec) else self._midstream
+
+    def _group(self, mode: str, late: bool) -> Group:
+        draw = crc32(self.key) & 0xFFFF  # of the flow's key: stays the same for all of the connection's life
+        start = self._flow.offsets if late else self._start
+        midstream = late or self._midstream
+        engine = self._outer.engine
+
+        def make(sink: CodecSink) -> Codec:
+            if mode == "http2":
+                return Http2Codec(sink, self._flow, body_limit=engine.body_limit, start=start, budget=engine.budget)
+            return (Http1Codec if mode == "http" else RawCodec)(
+                sink, self._flow, midstream=midstream, body_limit=engine.body_limit, start=start, budget=engine.budget
+            )
+
+        return Group(self._outer, make, mode == "raw", self._preamble, draw, self.give_up, self._flow)
+
+    def _shorten(self) -> None:
+        """Whether there is a way without a detour."""
+        known = self._kind and self._glance is None
+        self._only = next(iter(self._groups.values())) if known and len(self._groups) == 1 else None
+
+    # --- connections that began before they could be read -------------------------------------------------------------
+
+    def _look(self, glance: Glance, direction: int, data: bytes) -> None:
+        """Of a flow seen from the middle: whether it is HTTP/2, and is lost as long as it lasts."""
+        glance.feed_untrusted(direction, data)
+        if not glance.over:
+            return
+        self._glance = None
+        if glance.is_http2:
+            self._kind = "http2"
+            for member in self._members:
+                if member.mode("http2")[0] == "http2" and (member.decrypts or not self._sealed):
+                    self._begin_older(member)  # its codec has counted the loss with the first bytes
+            for mode in [mode for mode, group in self._groups.items() if group.http is not None]:
+                self._groups.pop(mode).end(self._outer.now)
+        self._shorten()
+
+    def _came_too_late(self, member: Filter, reason: str) -> None:
+        if member not in self._following:
+            member.account.lose(reason)
+        self._begin_older(member)
+
+    def _begin_older(self, member: Filter) -> None:
+        if member not in self._older:
+            self._older.append(member)
+            member.note_older(self._kind == "http2", 1)
+
+    def _no_longer(self, member: Filter) -> None:
+        """The connection ends, or is not the filter's any more."""
+        if member in self._older:
+            self._older.remove(member)
+            member.note_older(self._kind == "http2", -1)
 
     def give_up(self, error: Exception) -> None:
         """A fault of ours: what was sent to shadows goes on, and nothing more of this connection is read."""
         self._outer.engine.examining.note_fault(error)
-        if self._kind == "fault":
-            return
-        groups, self._groups, self._kind, self._only = self._groups, {}, "fault", None
-        self._drop_opening("fault")
-        for member in self._members:
-            member.account.lose("fault")
-        for group in groups.values():
-            group.end(self._outer.now)
+        if self._kind != "fault":
+            self._stop("fault", "fault")
 
     # --- filters come and go ------------------------------------------------------------------------------------------
 
     def change_filters(self, bitmap: int) -> None:
-        """The kernel decided this flow anew. A filter that joins starts with the next exchange."""
+        """The kernel decided this flow anew. A filter that joins, or is resumed, starts with the next exchange."""
         self.filters = bitmap
         wanted = self._outer.filters_of(bitmap)
         for member in [m for m in self._members if m not in wanted]:
@@ -364,24 +436,31 @@ class Conversation(PlainSink):
             if member not in self._members:
                 self._members.append(member)
                 member.flows += 1
-                if self._sealed and not member.decrypts:
-                    member.account.filter_out("encrypted")
-                    continue
-                if not self._kind or self._kind in _UNREAD:
-                    continue
-                mode, reason = member.mode(self._kind)
-                if not reason and (mode not in self._groups or mode == "raw"):
-                    self._midstream = True  # a codec of its own would begin in the middle
-                    self._start = self._flow.offsets
+                if member.following:
+                    self._following.append(member)
+            elif member in self._following and not member.following:
+                self._following.remove(member)
+            else:
+                continue
+            if self._kind in _UNREAD:
+                self._tell_unread(member, late=True)
+            elif self._kind or (self._sealed and not member.decrypts):
                 self._join(member, late=True)
+
+    def rest(self, member: Filter, reason: str) -> None:
+        """A filter was paused, and follows: what it has unanswered here is shed."""
+        if member in self._members and member not in self._following:
+            self._following.append(member)
+        for group in self._groups.values():
+            group.leave(member, reason, self._outer.now)
 
     def leave(self, member: Filter, reason: str) -> None:
         """A filter was removed, paused, or no longer matches: what it has unanswered here is shed."""
         if member in self._members:
             self._members.remove(member)
-        if member in self._older:
-            self._older.remove(member)
-            member.older -= 1
+        if member in self._following:
+            self._following.remove(member)
+        self._no_longer(member)
         for group in self._groups.values():
             group.leave(member, reason, self._outer.now)
 

@@ -10,7 +10,7 @@ from shadowd.worker.filters import Filter
 
 
 class Entry:
-    """A filter with where it came from and what it selects now. ``bit`` is -1 while paused or in error."""
+    """A filter with where it came from and what it selects now. ``bit`` is -1 while nothing is captured for it."""
 
     __slots__ = ("bit", "counted", "filter", "origin", "problem", "reading", "schema", "selected", "spec")
 

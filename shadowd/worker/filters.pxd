@@ -6,10 +6,12 @@ cdef class Filter:
     cdef public bint allow_writes
     cdef public dict examiners
     cdef public long long flows
+    cdef public bint following
     cdef public bint forward_proxy_header
     cdef public object keylog
     cdef public object name
     cdef public long long older
+    cdef public long long older_http2
     cdef public object order
     cdef public Policy policy
     cdef public bint probed

@@ -23,10 +23,12 @@ class Filter:
         "allow_writes",
         "examiners",
         "flows",
+        "following",
         "forward_proxy_header",
         "keylog",
         "name",
         "older",
+        "older_http2",
         "order",
         "policy",
         "pools",
@@ -57,12 +59,21 @@ class Filter:
         self.examiners: dict[Target, Examiner] = {}  # of the candidates, if answers are compared
         self.pools: dict[tuple[Target, str], Pool] = {}  # and the name that production's clients asked for
         self.flows = 0  # matched since the filter was added
+        self.following = False  # paused, and its connections are read all the same
         self.older = 0  # TLS connections that are open, and began before anybody could tell their secrets
+        self.older_http2 = 0  # and of HTTP/2, that began before anybody read their headers
 
     @property
     def decrypts(self) -> bool:
         """TLS is read where somebody tells the secrets of its handshake."""
         return bool(self.keylog) or self.probed
+
+    def note_older(self, http2: bool, change: int) -> None:
+        """One more connection (or less) is open that began before it could be read."""
+        if http2:
+            self.older_http2 += change
+        else:
+            self.older += change
 
     def mode(self, kind: str) -> tuple[str, str]:
         """For a flow whose first client bytes are of ``kind``: (codec, "") or ("", reason to filter the flow)."""

@@ -157,15 +157,17 @@ class Pump:
             self.engine.examining.note_fault(error)
 
     def leave(self, chosen: Filter, reason: str) -> None:
-        """A filter goes: its requests under way are shed, flows that nobody else wants are forgotten."""
+        """A filter goes: its requests under way are shed, flows that nobody else wants are forgotten (one that follows
+        still wants them)."""
         self.now = time.monotonic_ns()
+        leave = Conversation.rest if chosen.following else Conversation.leave
         for key, flow in self.table.items():
             conversation = conversation_of(flow.sink)
-            conversation.leave(chosen, reason)
+            leave(conversation, chosen, reason)
             if conversation.deserted:
                 self.table.remove(key, self.now)
         for conversation in self._lingering():
-            conversation.leave(chosen, reason)
+            leave(conversation, chosen, reason)
         for pool in chosen.pools.values():
             pool.abandon(reason, self.now)
         chosen.pools.clear()

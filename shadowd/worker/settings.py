@@ -183,6 +183,7 @@ class InForce:
 
     def _end(self, number: int) -> None:
         known = self._known.pop(number)
+        known.filter.following = False
         self._pump.leave(known.filter, "removed")
         for target in list(known.targets):
             self._end_target(known, target)

@@ -39,7 +39,7 @@ class Filters:
         return self.specs[name]
 
     def view(self, spec: FilterSpec) -> dict[str, Any]:
-        state = "paused" if spec.paused else "active"
+        state = "following" if spec.follow else "paused" if spec.paused else "active"
         return {
             "spec": spec.to_wire(), "origin": "control", "state": state,
             "words": ["no packets matched this filter yet"], "seen": 12, "mirrored": 10, "bit": 0,
@@ -68,7 +68,11 @@ class Filters:
                 self.find(args["name"])
                 return self.view(self.specs.pop(args["name"]))
             case "filter.pause" | "filter.resume":
-                wire = {**self.find(args["name"]).to_wire(), "paused": op == "filter.pause"}
+                wire = {
+                    **self.find(args["name"]).to_wire(),
+                    "paused": op == "filter.pause",
+                    "follow": args.get("follow", False),
+                }
                 self.specs[args["name"]] = FilterSpec.from_wire(wire)
                 return self.view(self.specs[args["name"]])
             case "status":
@@ -201,6 +205,7 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
     }  # fmt: skip
     words = [word for option in options.items() for word in option]
     done = served("filter", "add", "shop", *words, "--preserve-host", "--allow-writes", "--allow-self", "--paused",
+                  "--follow",
                   "--strict-types", "--no-content",
                   "--no-compare", "--json")  # fmt: skip
     tls = {
@@ -221,7 +226,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "preserve_host": True, "allow_writes": True, "allow_self": True, "proxy_protocol": "forward", "order": "none",
         "max_lag": 2.0, "max_rps": 500.0, "max_connections": 10, "max_in_flight": 20, "timeout": 0.5,
         "stream_window": 60.0, "max_buffered": 1 << 20,
-        "paused": True, "compare": False, "no_content": True, "prices": ["aria=1,2"], "citations": "$.ids",
+        "paused": True, "follow": True, "compare": False, "no_content": True,
+            "prices": ["aria=1,2"], "citations": "$.ids",
         "similarity": "/srv/model",
         "refusal": "^our policy",
         "twin": 0.1, "routes": ["/users/{id}"], "run_key": "X-Version",
@@ -265,6 +271,8 @@ def test_set_changes_only_what_was_given(shop: Served) -> None:
 def test_pause_resume_show_and_rm(shop: Served) -> None:
     assert "shop (paused, control)" in worked(shop("filter", "pause", "shop"))
     assert shop.filters.specs["shop"].paused
+    assert "shop (following, control)" in worked(shop("filter", "pause", "shop", "--follow"))
+    assert shop.filters.asked[-1] == ("filter.pause", {"name": "shop", "follow": True})
     assert json.loads(worked(shop("filter", "resume", "shop", "--json")))["state"] == "active"
     shown = worked(shop("filter", "show", "shop"))
     assert "no packets matched this filter yet" in shown

@@ -91,7 +91,7 @@ class Talk:
 class Reading:
     """A codec, what it told, and whether every byte is somewhere after each step."""
 
-    def __init__(self, midstream: bool = False, **limits: Any) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.client_acked = 0
         self.idle_point = False
         self.spoke_unseen = False
@@ -103,7 +103,7 @@ class Reading:
         self.gone: Counter[str] = Counter()
         self.fed = [0, 0]
         self.time = 0
-        self.codec = Http2Codec(self, self, midstream=midstream, **{"body_limit": 1 << 20, **limits})  # type: ignore[arg-type]
+        self.codec = Http2Codec(self, self, **{"body_limit": 1 << 20, **limits})  # type: ignore[arg-type]
 
     def request(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)

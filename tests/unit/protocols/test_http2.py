@@ -314,15 +314,6 @@ def test_any_other_hole_ends_the_direction(direction: int) -> None:
     assert seen.gone["gap"] > 0
 
 
-def test_from_the_middle_nothing_is_guessed() -> None:
-    talk = Talk()
-    talk.answer(talk.ask(asked(b"/1")), OK, b"one")
-    talk.answer(talk.ask(asked(b"/2")), OK, b"two")
-    seen = Reading(midstream=True).read(talk.wire[4:]).close()
-    assert seen.told == ["lost midstream"]
-    assert set(seen.gone) == {"midstream"}
-
-
 def test_the_servers_end_is_its_failure_and_one_that_we_assume_is_not() -> None:
     for ended in (True, False):
         talk = Talk()
