@@ -29,6 +29,7 @@ _FILTERED = {
     "tls_refused": ("the server did not take the client, most likely its certificate", "such requests were not served; "
                     "nothing is missing"),
     "upgraded": ("CONNECT makes a tunnel (a WebSocket over HTTP/2 too), and what is in one is not read", ""),
+    "interactive": ("gRPC dialogues of more than 10,000 turns are not followed", ""),
     "cancelled": ("HTTP/2 clients, or the service, gave requests up before they were whole", ""),
     "goaway": ("the service refused HTTP/2 requests unread; their clients ask again", ""),
     "not_http": ("it is another protocol", "--protocol raw --allow-writes with a tcp:// target, if the client speaks "
@@ -81,6 +82,10 @@ _SHED = {
         "the target is slower than production",
         "is it smaller? raise --max-connections or --max-lag, or "
         "--sample less; --order connection allows one request at a time on a connection",
+    ),
+    "interactive": (
+        "dialogues of gRPC cannot be held with a target that speaks HTTP/1",
+        "a target that speaks HTTP/2 (h2c://, h2://)",
     ),
     "own_limit": (
         "this host has no descriptor, port or memory for one more connection",

@@ -7,6 +7,7 @@ cdef class Request:
     cdef public bint keep_alive
     cdef public bytes lowered
     cdef public bytes method
+    cdef public tuple paces
     cdef public long long started
     cdef public bytes target
     cdef public bytes trailers

@@ -35,8 +35,9 @@ class Request:
     HTTP/1: ``head`` runs from the request line to the blank line inclusive, ``body`` is what follows on the wire
     (chunk framing and trailers included). HTTP/2: ``head`` is written as HTTP/1 writes it, with ``HTTP/2`` as its
     version and Host for ``:authority``; ``body`` is the content, and ``trailers`` are field lines, each with its line
-    end. Raw: ``head`` is empty and ``body`` is the client's turn. WebSocket: ``head`` is that of its handshake with
-    ``WEBSOCKET`` as its method, ``body`` what the client said in its turn, and ``turn`` its messages.
+    end; ``paces`` of a dialogue of gRPC tell which of it followed what was answered (``protocols.dialogue``), and are
+    empty otherwise. Raw: ``head`` is empty and ``body`` is the client's turn. WebSocket: ``head`` is that of its
+    handshake with ``WEBSOCKET`` as its method, ``body`` what the client said in its turn, and ``turn`` its messages.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Request:
         "keep_alive",
         "lowered",
         "method",
+        "paces",
         "started",
         "target",
         "trailers",
@@ -79,6 +81,7 @@ class Request:
         self.keep_alive = keep_alive
         self.trailers = b""
         self.turn: Turn | None = None
+        self.paces: tuple[Any, ...] = ()
         self.lowered = b""  # the head in lower case, if whoever read it had it: nobody needs to make it again
         self.upgrade = upgrade  # asked for a protocol switch (or CONNECT): a 101 / 2xx ends HTTP on this flow
 

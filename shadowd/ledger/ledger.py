@@ -43,6 +43,7 @@ FILTERED = frozenset(
         "writes",
         "upgraded",  # a tunnel: CONNECT, or a stream that turns into another protocol
         "cancelled",  # HTTP/2: the client took a request back, or the server its attention, before it was whole
+        "interactive",  # gRPC: a dialogue of more turns than are followed (protocols/dialogue.py)
         "goaway",  # HTTP/2: production refused it unlooked-at, so that its client asks again elsewhere
         "tls_suite",  # a version or cipher suite that is not read: TLS 1.1 and older, CBC
         "tls_refused",  # production's server did not take the client: nothing of what it sent was served
@@ -71,6 +72,7 @@ SHED = frozenset(
         "own_lag",  # older than max_lag because this daemon was late: stopped, starved of CPU, behind in the ring
         "shadow_lag",  # older than max_lag because the shadow was: waiting for its answers, or for a connection to it
         "own_limit",  # this host had no descriptor, port or memory for it
+        "interactive",  # a dialogue of gRPC, which a target of HTTP/1 cannot hold
         "itself",  # the target is production itself
         "stray",  # the shadow said what belongs to no answer, and a request that is not safe was under way behind it
         "target_memory",  # the target's byte limit
@@ -278,6 +280,8 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
             f"{filtered['encrypted']} connections are encrypted (TLS): shadowd sees bytes on the wire only"
             " (--tls-keylog reads them)"
         )
+    if filtered["interactive"]:
+        words.append(f"{filtered['interactive']} dialogues of gRPC have more than 10,000 turns")
     words += [f"{count} {what}" for reason, what in _TLS_WORDS.items() if (count := _count(account, reason))]
     if filtered["not_http"]:
         words.append(
@@ -294,6 +298,8 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
             words.append(f"{target.url}: {shed['own_lag']} came too late through us: this host is too busy")
         if shed["shadow_lag"]:
             words.append(f"{target.url}: {shed['shadow_lag']} waited too long: the shadow is slower than production")
+        if shed["interactive"]:
+            words.append(f"{target.url}: {shed['interactive']} dialogues of gRPC not sent: HTTP/1 cannot hold one")
         if shed["own_limit"]:
             words.append(f"{target.url}: {shed['own_limit']} not sent: this host has no descriptors or ports for more")
         if target.spread:

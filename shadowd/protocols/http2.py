@@ -19,7 +19,7 @@ how many of these ends production's client had acknowledged when its first byte 
 
 Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending. Reasons: ``http2_control`` (SETTINGS,
 PING, windows, priorities, resets, what follows the end of a stream), ``http2_push``, ``interim``, ``upgraded``
-(CONNECT, also extended), ``cancelled``, ``goaway``, and those of HTTP/1.
+(CONNECT, also extended), ``cancelled``, ``goaway``, ``interactive`` (``dialogue``), and those of HTTP/1.
 """
 
 from __future__ import annotations
@@ -29,28 +29,20 @@ from typing import cast
 
 from shadowd.exchange.exchange import Exchange, Response
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
+from shadowd.protocols import http2_frames as codes
 from shadowd.protocols import http2_heads as heads
 from shadowd.protocols.base import CodecSink, FlowView
+from shadowd.protocols.dialogue import MAX_PACES, Dialogue
 from shadowd.protocols.hpack import HpackError
 from shadowd.protocols.http1_reader import MAX_BODY
-from shadowd.protocols.http2_frames import (
-    BLOCKS,
-    DATA,
-    END_STREAM,
-    GOAWAY,
-    NO_ERROR,
-    REFUSED_STREAM,
-    RST_STREAM,
-    Frame,
-    FrameError,
-)  # fmt: skip
+from shadowd.protocols.http2_frames import BLOCKS, DATA, END_STREAM, Frame, FrameError
 from shadowd.protocols.http2_side import CLIENT, SERVER, Block, Side
 from shadowd.protocols.http2_streams import COMING, LEFT, NONE, TOLD, Stream
 
 #: Streams that are open at once: servers allow 100 (nginx 128, Envoy 100 to 1,000), some (gRPC) any number.
 MAX_STREAMS = 2048
 #: A request that is left for one of these is filtered; for others it is lost.
-_FILTERED = frozenset({"unparsable", "upgraded", "cancelled", "goaway"})
+_FILTERED = frozenset({"unparsable", "upgraded", "cancelled", "goaway", "interactive"})
 
 
 class Http2Codec:
@@ -153,8 +145,7 @@ class Http2Codec:
 
     def urgent(self, direction: int) -> None:
         """A byte was taken out: nothing behind it can be trusted to be frames."""
-        side = self._server if direction else self._client
-        if not side.reason:
+        if not (side := self._server if direction else self._client).reason:
             self._lose_side(side, "urgent")
 
     def client_eof(self, time: int) -> None:
@@ -191,9 +182,7 @@ class Http2Codec:
 
     def _lose_side(self, side: Side, reason: str, quiet: bool = False) -> None:
         """Nothing more of it can be read. ``quiet``: nothing is known to be missing unless a request is."""
-        pending = side.end(reason)
-        if pending:
-            self._sink.discarded(reason, pending)
+        self._discard(reason, side.end(reason))
         counted = quiet
         for stream in list(self._streams.values()):
             if side.direction == CLIENT:
@@ -300,11 +289,11 @@ class Http2Codec:
 
     def _control(self, side: Side, frame: Frame) -> None:
         self._sink.discarded("http2_control", frame.size)
-        if frame.kind == RST_STREAM:
+        if frame.kind == codes.RST_STREAM:
             stream = self._streams.get(frame.stream)
             if stream is not None:
                 self._reset(stream, side.direction, int.from_bytes(frame.payload, "big"))
-        elif frame.kind == GOAWAY and side.direction == SERVER and len(frame.payload) >= 8:
+        elif frame.kind == codes.GOAWAY and side.direction == SERVER and len(frame.payload) >= 8:
             last = int.from_bytes(frame.payload[:4], "big") & 0x7FFFFFFF
             for stream in [one for one in self._streams.values() if one.number > last and one.response == NONE]:
                 self._refuse(stream, "goaway")
@@ -322,7 +311,7 @@ class Http2Codec:
         if direction == CLIENT:  # it does not want the answer any more
             if stream.request == COMING:
                 self._give_up(stream, "cancelled")
-        elif code == REFUSED_STREAM and stream.response == NONE:
+        elif code == codes.REFUSED_STREAM and stream.response == NONE:
             self._refuse(stream, "goaway")
             return
         else:
@@ -330,7 +319,7 @@ class Http2Codec:
                 stream.failure = "truncated" if stream.response == COMING else "reset"
             if stream.request == COMING:
                 # without an error it has answered, and does not read on: RFC 9113 §8.1
-                self._give_up(stream, "truncated" if code == NO_ERROR else "cancelled")
+                self._give_up(stream, "truncated" if code == codes.NO_ERROR else "cancelled")
         self._spoil(stream)
         self._drop(stream)
 
@@ -387,8 +376,15 @@ class Http2Codec:
             return
         if block.oversized:
             self._give_up(stream, "too_large")
-            return
-        self._tell(stream, time)
+        elif stream.dialogue is None or self._goes_on(stream, 0, time):
+            self._tell(stream, time)
+
+    def _goes_on(self, stream: Stream, size: int, time: int) -> bool:
+        """The client says more in a dialogue, unless it has more turns than anybody follows."""
+        self._held += stream.spoke(size, self._flow.client_acked, time)
+        if len(cast(Dialogue, stream.dialogue).paces) > MAX_PACES:
+            self._give_up(stream, "interactive")
+        return stream.request == COMING
 
     def _data(self, side: Side, frame: Frame, time: int) -> None:
         stream = self._streams.get(frame.stream)
@@ -403,6 +399,8 @@ class Http2Codec:
             elif stream.request != LEFT and stream.response == COMING:
                 self._answer_data(stream, frame, time, ends)
         elif stream.request == COMING:
+            if stream.dialogue is not None and not self._goes_on(stream, len(frame.payload), time):
+                return
             stream.body += frame.payload
             self._held += len(frame.payload)
             over = len(stream.body) > self._max_body
@@ -469,6 +467,8 @@ class Http2Codec:
             self._end_answer(stream, time, block.end)
 
     def _answer_data(self, stream: Stream, frame: Frame, time: int, ends: bool) -> None:
+        if stream.dialogue is not None:
+            self._held += stream.answered(frame.payload, frame.end, time, self._charge.exhausted)
         if self._body_limit:
             self._held += stream.keep_answer(frame.payload, time, self._body_limit, self._charge.exhausted)
         else:

@@ -4,7 +4,9 @@ from shadowd.protocols.http2_streams cimport Stream
 cdef class _Unsent:
     cdef public long long at
     cdef public bytes body
+    cdef public object pacing
     cdef public list trailers
+    cdef public long long until
     cdef public long long window
 
 cdef class Http2Client:

@@ -1,8 +1,9 @@
 """Our end of an HTTP/2 connection to a shadow: requests in, bytes out; bytes in, answers out (sans-IO; RFC 9113).
 
 Requests become streams in the order in which they are given. Their bodies are sent as the shadow's windows and frame
-size allow, each stream its share in turn. What the shadow may send is bounded by others (bytes of an answer, time); its
-windows here are as large as they can be, so that it never waits for us.
+size allow, each stream its share in turn; that of a dialogue also as the shadow answers (``dialogue``). What the shadow
+may send is bounded by others (bytes of an answer, time); its windows here are as large as they can be, so that it never
+waits for us.
 
 ==========  ===================================================  ===================================================
 stream      what the shadow may do                               event
@@ -23,6 +24,7 @@ from typing import NamedTuple, cast
 
 from shadowd.exchange.exchange import Response
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
+from shadowd.protocols.dialogue import Pace, Pacing
 from shadowd.protocols.hpack import DEFAULT_TABLE, MAX_LIST, NO_TABLE, Field, HpackError, encode
 from shadowd.protocols.http2_frames import (
     ACK,
@@ -90,15 +92,18 @@ class Answer(NamedTuple):
 
 
 class _Unsent:
-    """What is still to be sent of a request."""
+    """What is still to be sent of a request. ``until``: where that ends which may be sent now; beyond the body when its
+    end may be, too."""
 
-    __slots__ = ("at", "body", "trailers", "window")
+    __slots__ = ("at", "body", "pacing", "trailers", "until", "window")
 
-    def __init__(self, body: bytes, trailers: list[Field], window: int) -> None:
+    def __init__(self, body: bytes, trailers: list[Field], window: int, pacing: Pacing | None) -> None:
         self.body = body
         self.at = 0
         self.trailers = trailers
         self.window = window
+        self.pacing = pacing
+        self.until = len(body) + 1 if pacing is None else pacing.until
 
 
 class Http2Client:
@@ -147,18 +152,20 @@ class Http2Client:
         found = self._streams.get(stream)
         return found.answer.body_length if found is not None and found.answer is not None else 0
 
-    def open(self, fields: list[Field], body: bytes, trailers: list[Field], now: int) -> int:
-        """A request; the number of its stream."""
+    def open(
+        self, fields: list[Field], body: bytes, trailers: list[Field], now: int, paces: tuple[Pace, ...] = ()
+    ) -> int:
+        """A request; the number of its stream. ``paces``: of a dialogue."""
         number = self._next
         self._next += 2
         stream = self._streams[number] = Stream(number, 0, 0, now)
         self._held += stream.weight
-        whole = not body and not trailers
+        whole = not body and not trailers and not paces
         self.out += header_block(number, self._encoded(fields), whole, self._frame_size)
         if whole:
             self.sent.append(number)
         else:
-            self._unsent[number] = _Unsent(body, trailers, self._initial)
+            self._unsent[number] = _Unsent(body, trailers, self._initial, Pacing(paces, now) if paces else None)
             self._send()
         return number
 
@@ -237,11 +244,12 @@ class Http2Client:
         while self._unsent and progress:
             progress = False
             for number, unsent in list(self._unsent.items()):
-                room = min(len(unsent.body) - unsent.at, self._frame_size, self._window, unsent.window)
-                left = len(unsent.body) - unsent.at - max(room, 0)
-                if room > 0 or not left:
+                said = min(len(unsent.body), unsent.until)
+                room = min(said - unsent.at, self._frame_size, self._window, unsent.window)
+                last = unsent.at + max(room, 0) == len(unsent.body) < unsent.until
+                if room > 0 or last:
                     progress = True
-                    self._send_piece(number, unsent, max(room, 0), not left)
+                    self._send_piece(number, unsent, max(room, 0), last)
 
     def _send_piece(self, number: int, unsent: _Unsent, size: int, last: bool) -> None:
         piece = unsent.body[unsent.at : unsent.at + size]
@@ -249,13 +257,40 @@ class Http2Client:
         unsent.window -= size
         self._window -= size
         self._idle -= 1 + size // _BYTES_A_FRAME
-        if piece:
+        if piece or (last and not unsent.trailers):
             self.out += frame(DATA, END_STREAM if last and not unsent.trailers else 0, number, piece)
         if last:
             if unsent.trailers:
                 self.out += header_block(number, self._encoded(unsent.trailers), True, self._frame_size)
             del self._unsent[number]
             self.sent.append(number)
+
+    def _pace(self, one: Frame, now: int) -> None:
+        """More of an answer: in a dialogue more may be said."""
+        unsent = self._unsent.get(one.stream)
+        if unsent is not None and unsent.pacing is not None and unsent.pacing.answered_untrusted(one.payload, now):
+            unsent.until = unsent.pacing.until
+            self._send()
+
+    def silences(self, now: int) -> list[tuple[int, int, int]]:
+        """Dialogues that wait for the shadow to say something: (stream, since when, how long production took)."""
+        found = []
+        for number, unsent in self._unsent.items():
+            pacing = unsent.pacing
+            if pacing is None or unsent.until > len(unsent.body):
+                continue
+            if unsent.at < unsent.until:  # it is the shadow that does not read
+                pacing.since = now
+            found.append((number, pacing.since, pacing.took))
+        return found
+
+    def go_on(self, stream: int, now: int) -> None:
+        """What a dialogue waits for is not waited for any more."""
+        unsent = self._unsent[stream]
+        pacing = cast(Pacing, unsent.pacing)
+        pacing.go_on(now)
+        unsent.until = pacing.until
+        self._send()
 
     # --- frames -------------------------------------------------------------------------------------------------------
 
@@ -421,6 +456,8 @@ class Http2Client:
         else:
             cast(Response, stream.answer).body_length += len(one.payload)
         cast(Response, stream.answer).last_byte = now
+        if self._unsent:
+            self._pace(one, now)
         if ends:
             self._end(stream, one.end, ended, now)
 

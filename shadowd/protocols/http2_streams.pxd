@@ -8,6 +8,7 @@ cdef class Stream:
     cdef public long long answered_size
     cdef public long long begin
     cdef public bytearray body
+    cdef public object dialogue
     cdef public object digest
     cdef public Exchange exchange
     cdef public str failure

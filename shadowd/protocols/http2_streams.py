@@ -33,7 +33,9 @@ from typing import cast
 
 from shadowd.exchange import octets
 from shadowd.exchange.exchange import UNRANKED, Exchange, Request, Response
+from shadowd.protocols import dialogue
 from shadowd.protocols.content_digest import ContentDigest
+from shadowd.protocols.dialogue import Dialogue
 from shadowd.protocols.http1_response import MARK_BYTES, MAX_MARKS
 from shadowd.protocols.http2_heads import RequestHead
 
@@ -47,11 +49,13 @@ _GRPC = b"\ncontent-type: application/grpc"
 
 class Stream:
     """``size``, ``answered_size``: bytes of the client and of the server that belong to it, and that nobody was told of
-    yet. ``after``: answers that the client had when it began this request. ``weight``: what it costs beside content."""
+    yet. ``after``: answers that the client had when it began this request. ``dialogue``: its answer has begun before it
+    is whole, and it is of gRPC. ``weight``: what it costs beside content."""
 
     __slots__ = (
-        "after", "answer", "answer_body", "answered_size", "begin", "body", "digest", "exchange", "failure",
-        "head", "marks", "number", "rank", "reason", "request", "response", "size", "started", "trailers", "weight",
+        "after", "answer", "answer_body", "answered_size", "begin", "body", "dialogue", "digest", "exchange",
+        "failure", "head", "marks", "number", "rank", "reason", "request", "response", "size", "started",
+        "trailers", "weight",
     )  # fmt: skip
 
     def __init__(self, number: int, after: int, begin: int, started: int) -> None:
@@ -70,6 +74,7 @@ class Stream:
         self.exchange: Exchange | None = None
         self.answer: Response | None = None
         self.answer_body = bytearray()
+        self.dialogue: Dialogue | None = None
         self.digest: ContentDigest | None = None
         self.marks: list[tuple[int, int]] | None = None
         self.rank = UNRANKED  # of the answer, once it is whole
@@ -96,6 +101,9 @@ class Stream:
             head.method, head.target, head.head, bytes(self.body), begin, begin + self.size, self.started, time
         )
         request.trailers = self.trailers
+        if self.dialogue is not None:
+            request.paces = tuple(self.dialogue.paces)
+            self.dialogue = None
         if len(head.head) <= _LONG_HEAD:  # a longer one is made lower where somebody asks, and not kept twice
             request.lowered = octets.lower(head.head)
         self.body = bytearray()
@@ -106,9 +114,23 @@ class Stream:
         self.weight += len(kept)
         return len(kept)
 
+    def spoke(self, size: int, acknowledged: int, time: int) -> int:
+        """``size`` bytes more of a request in a dialogue, or its end. Returns the bytes by which more is held."""
+        held = cast(Dialogue, self.dialogue).spoke(len(self.body), size, acknowledged, time)
+        self.weight += held
+        return held
+
+    def answered(self, piece: bytes, end: int, time: int, exhausted: bool) -> int:
+        """More of the answer in a dialogue. Returns the bytes by which more is held."""
+        held = cast(Dialogue, self.dialogue).answered_untrusted(piece, end, time, exhausted)
+        self.weight += held
+        return held
+
     def begin_answer(self, status: int, head: bytes, begin: int, time: int, body_limit: int) -> None:
         self.response = COMING
         self.answer = Response(status, head, begin, time)
+        if self.head is not None and self.request == COMING:
+            self.dialogue = dialogue.begun(self.head.head, self.started)
         if body_limit and _STREAMED.search(octets.lower(head)):
             self.marks = []
 

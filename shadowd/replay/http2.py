@@ -3,6 +3,10 @@
 What is said on it is ``protocols.http2_client``'s; here are the socket's events, deadlines, and which leg a stream is.
 A stream ends by itself: one that is late is reset, and the others go on. A shadow that chose HTTP/1 where TLS was to
 say what is spoken (ALPN), or answers the preface in HTTP/1, is remembered as one that speaks that, and asked anew.
+
+A dialogue may last as long as production's did, and ``timeout``. A shadow that says less in it than production did is
+waited for ``_LONGER`` times what production took, and half of ``timeout``: what is missing is known to be while the
+whole is still in time.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from shadowd.replay.streams import StreamLane
     from shadowd.replay.target import Address, Target
 
+#: How much longer than production's a message of a dialogue may take, beside half of ``timeout``.
+_LONGER = 4
 #: Bytes that wait for a shadow which does not read: beyond it no stream is opened.
 _UNREAD = 1 << 20
 #: Bytes of replies (to PING, SETTINGS) that a shadow may let wait before it reads again: 60,000 PINGs.
@@ -91,13 +97,15 @@ class Http2Connection(Connection):
         if body:
             body = content_of(head, body)  # of HTTP/1, which frames it
         fields = request_fields(head, b"http" if self._tls is None else b"https")
-        stream = self._client.open(fields, body, trailer_fields(request.trailers), now)
+        stream = self._client.open(fields, body, trailer_fields(request.trailers), now, request.paces)
         self._legs[stream] = leg
         self.in_flight.append(leg)
         leg.connection = self
         leg.received_before = self._received
         leg.sent_at = now
         leg.deadline = now + self.target.limits.timeout
+        if request.paces:
+            leg.deadline += request.ended - request.started
         self._push(now)
 
     def _push(self, now: int) -> None:
@@ -204,6 +212,10 @@ class Http2Connection(Connection):
     def check_deadline(self, now: int) -> None:
         """Each stream has its own."""
         timeout = self.target.limits.timeout
+        for stream, since, took in self._client.silences(now):
+            if now - since - self._engine.stalls.within(since, now) > _LONGER * took + timeout // 2:
+                self._client.go_on(stream, now)
+                self._push(now)
         late = [(stream, leg) for stream, leg in self._legs.items() if leg.deadline <= now]
         for stream, leg in late:
             if leg.deadline > now or not self._overdue(leg, now):
@@ -245,10 +257,11 @@ class Http2Connection(Connection):
     # --- kernel times -------------------------------------------------------------------------------------------------
 
     def measure(self, leg: Leg) -> None:
-        """As for HTTP/1, of answers in any order."""
+        """As for HTTP/1, of answers in any order. A dialogue has no time of its own: what production's client thought
+        is in its, and not in the shadow's."""
         self._unmeasured -= 1
         response, times = leg.response, self.times
-        if response is None or times is None:
+        if response is None or times is None or leg.exchange.request.paces:
             return
         marks, response.marks = response.marks, None
         begin, end = self._wire_offset(response.begin + 1), self._wire_offset(response.end)

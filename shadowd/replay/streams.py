@@ -5,6 +5,9 @@ A request waits while one is unanswered whose answer production's client had ack
 connection, opened in production's order, as many at once as it allows. To one that speaks HTTP/1 each goes alone over a
 connection of its own while it lasts: streams are no pipeline, and one that is slow holds up nobody.
 
+A dialogue (``protocols.dialogue``) takes the shadow as long as it took production, but begins when that was over: what
+waits for it is not late by that. HTTP/1 cannot hold one: ``shed(interactive)``.
+
 A shadow that says GOAWAY finishes what it has (a stream of events may take minutes) and takes nothing new: its
 connection *leaves*, and what comes goes to the next one.
 """
@@ -25,21 +28,22 @@ if TYPE_CHECKING:
     from shadowd.replay.target import Target
 
 
-def caused_by(leg: Leg, under_way: Iterable[Leg]) -> bool:
-    """Its client had read production's answer to one of these before it sent this request."""
+def cause_of(leg: Leg, under_way: Iterable[Leg]) -> Leg | None:
+    """Its client had read production's answer to this one before it sent this request."""
     after = leg.exchange.after
-    return after > 0 and any(other.exchange.rank < after for other in under_way)
+    return next((other for other in under_way if other.exchange.rank < after), None) if after > 0 else None
 
 
 class StreamLane(Lane):
     """See the module's head."""
 
-    __slots__ = ("_leaving",)
+    __slots__ = ("_held", "_leaving")
     streams = True
 
     def __init__(self, engine: Engine, target: Target, preamble: bytes = b"", server_name: str = "") -> None:
         super().__init__(engine, target, preamble=preamble, server_name=server_name)
         self._leaving: list[Http2Connection] = []
+        self._held = 0  # when the queue was last seen to wait for a dialogue
 
     def advance(self, now: int) -> None:
         """Send what may be sent."""
@@ -57,13 +61,33 @@ class StreamLane(Lane):
             if connection is None or connection.state != OPEN:
                 break
             leg = queue[0]
-            if connection.full or not connection.keep_alive or caused_by(leg, self._under_way(connection)):
+            if connection.full or not connection.keep_alive:
+                break
+            cause = cause_of(leg, self._under_way(connection))
+            if cause is not None:
+                if cause.exchange.request.paces:
+                    self._held = now
                 break
             queue.popleft()
             if now - leg.since > LATE and not self.in_time(leg, now):
                 continue
             connection.send(leg, now)
         self.rest(now)
+
+    def in_time(self, leg: Leg, now: int) -> bool:
+        self._excuse(leg)
+        return super().in_time(leg, now)
+
+    def shed_lagging(self, now: int) -> None:
+        if self._held:
+            for leg in self.queue:
+                self._excuse(leg)
+        super().shed_lagging(now)
+
+    def _excuse(self, leg: Leg) -> None:
+        if leg.since < self._held:
+            leg.since = self._held
+            leg.queued_at = max(leg.queued_at, leg.since)
 
     def _begin(self, now: int) -> Http2Connection | None:
         return cast("Http2Connection | None", self.connect(now))
@@ -110,7 +134,11 @@ class Streams(Fan):
         queue = lane.queue
         while queue:
             leg = queue[0]
-            if caused_by(leg, self._under_way()):
+            if leg.exchange.request.paces:
+                queue.popleft()
+                self._engine.shed(leg, "interactive")
+                continue
+            if cause_of(leg, self._under_way()) is not None:
                 break
             if now - leg.since > LATE and not lane.in_time(leg, now):
                 queue.popleft()

@@ -1,23 +1,28 @@
 """gRPC live: ``shadowctl demo --grpc`` names each fault that was planted, by status, field, time and memory; a schema
-names fields and calls.
-"""
+names fields and calls; dialogues are held with the shadow as they were with production."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from shadowd.errors import UsageError
 from tests.conftest import ROOT
 from tests.netns.grpc_shop import STREAMED, schema
-from tests.netns.lab import Daemon, free_port, running, wait_for
+from tests.netns.lab import Daemon, Server, free_port, running, wait_for
 from tests.netns.test_mirror import listens
 
 pytestmark = pytest.mark.usefixtures("root_user")
@@ -126,3 +131,129 @@ def test_a_schema_names_fields_and_calls_and_is_read_again(tmp_path: Path, shop:
         renamed = ("POST /shop.Shop/GetOrder", "$.items[*].price")
         wait_for("the new name is used", lambda: renamed in paths(daemon, "other"))
         assert paths(daemon, "same") == set()
+# --- dialogues --------------------------------------------------------------------------------------------------------
+
+
+class Chat:
+    """A server whose replies tell what it had heard and said by then: ``arrivals`` has, for each dialogue, how many
+    replies were sent when each question came, and when the client's end did."""
+
+    def __init__(self, drops: int = 0) -> None:
+        self.arrivals: list[list[int]] = []
+        self.limits: list[float | None] = []
+        self._drops = drops  # the question that is never answered
+        handler = grpc.stream_stream_rpc_method_handler(self._talk)
+        self._server = grpc.server(ThreadPoolExecutor(16))
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("chat.Chat", {"Watch": handler}),))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def _talk(self, questions: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        come: queue.Queue[bytes | None] = queue.Queue()
+        seen: list[int] = []
+        sent = 0
+
+        def hear() -> None:
+            with contextlib.suppress(Exception):  # the client may cancel
+                for question in questions:
+                    seen.append(sent)
+                    come.put(question)
+            seen.append(sent)
+            come.put(None)
+
+        self.arrivals.append(seen)
+        self.limits.append(context.time_remaining())
+        threading.Thread(target=hear, daemon=True).start()
+        while (question := come.get()) is not None:
+            time.sleep(0.02)  # what is not paced is here by now
+            if len(seen) != self._drops:
+                sent += 1
+                yield b"\x08%c\x10%c\x1a%c%b" % (len(seen), sent, len(question), question)
+        yield b"\x08%c" % len(seen)
+
+    def close(self) -> None:
+        self._server.stop(0).wait()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with running(tmp_path / "d") as made:
+        yield made
+
+
+@pytest.fixture
+def chat() -> Iterator[Callable[..., Chat]]:
+    with contextlib.ExitStack() as ends:
+
+        def make(**given: int) -> Chat:
+            made = Chat(**given)
+            ends.callback(made.close)
+            return made
+
+        yield make
+
+
+def converse(port: int, questions: int, cancel: int = 0) -> None:
+    """Ask, wait for the reply, ask again; and end behind the last reply."""
+    replies: queue.Queue[bytes] = queue.Queue()
+
+    def ask() -> Iterator[bytes]:
+        for number in range(questions):
+            yield b"question %d" % number
+            replies.get()
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        call = channel.stream_stream("/chat.Chat/Watch")(ask(), timeout=50)
+        with pytest.raises(grpc.RpcError) if cancel else contextlib.nullcontext():
+            for number, reply in enumerate(call, 1):
+                if number == cancel:
+                    call.cancel()
+                replies.put(reply)
+        assert call.code() == (grpc.StatusCode.CANCELLED if cancel else grpc.StatusCode.OK)
+
+
+QUESTIONS = 5
+PACED = [0, 1, 2, 3, 4, 5]
+
+
+def test_a_dialogue_is_held_with_the_shadow_as_it_was_with_production(
+    daemon: Daemon, chat: Callable[..., Chat]
+) -> None:
+    production, shadow = chat(), chat()
+    daemon.add("chat", production.port, f"http://127.0.0.1:{shadow.port}", twin=0.5)
+    for _ in range(10):
+        converse(production.port, QUESTIONS)
+    ledger = daemon.settled("chat", lambda found: found["seen"] == 10)
+    assert ledger["targets"][0]["mirrored"] == 10, ledger
+    assert production.arrivals == [PACED] * 10, "the client waits for each reply"
+    assert len(shadow.arrivals) >= 10
+    assert {tuple(one) for one in shadow.arrivals} == {tuple(PACED)}
+    assert all(left is not None and 40 < left <= 50 for left in shadow.limits), "grpc-timeout is said again"
+    wait_for("all are compared", lambda: daemon.call("verdict", name="chat")["compared"] == 10)
+    assert daemon.call("diffs", name="chat")["differences"] == []
+
+
+def test_a_reply_that_the_shadow_drops_is_found_and_nothing_hangs(daemon: Daemon, chat: Callable[..., Chat]) -> None:
+    production, shadow = chat(), chat(drops=3)
+    daemon.add("chat", production.port, f"http://127.0.0.1:{shadow.port}", timeout=3)
+    converse(production.port, QUESTIONS)
+    ledger = daemon.settled("chat", lambda found: found["seen"] == 1)
+    assert ledger["targets"][0]["mirrored"] == 1, ledger
+    assert shadow.arrivals == [[0, 1, 2, 2, 3, 4]]
+    found = wait_for("the difference is seen", lambda: daemon.call("diffs", name="chat")["differences"])
+    assert ("body", "$") in {(one["where"], one["path"]) for one in found}
+
+
+def test_dialogues_that_are_cancelled_or_cannot_be_held(daemon: Daemon, chat: Callable[..., Chat]) -> None:
+    production = chat()
+    shadow = Server()
+    try:
+        daemon.add("chat", production.port, f"http://127.0.0.1:{shadow.port}", to_protocol="http1")
+        converse(production.port, QUESTIONS, cancel=2)
+        converse(production.port, QUESTIONS)
+        ledger = daemon.settled("chat", lambda found: found["seen"] == 2)
+        assert ledger["filtered"] == {"cancelled": 1}
+        assert ledger["targets"][0]["shed"] == {"interactive": 1}
+        assert not shadow.connections
+    finally:
+        shadow.close()

@@ -155,7 +155,12 @@ def test_a_view_shows_only_what_happened() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "word"),
-    [("encrypted", "TLS"), ("not_http", "do not speak HTTP"), ("method", "filtered by method")],
+    [
+        ("encrypted", "TLS"),
+        ("not_http", "do not speak HTTP"),
+        ("method", "filtered by method"),
+        ("interactive", "turns"),
+    ],
 )
 def test_words_for_what_people_ask(reason: str, word: str) -> None:
     account = FilterAccount("shop")
@@ -198,6 +203,7 @@ def test_totals_count_each_target() -> None:
             "spread",
             "http://one: 7 safe requests went out of order, on further connections, while the shadow was slower",
         ),
+        ("interactive", "http://one: 7 dialogues of gRPC not sent: HTTP/1 cannot hold one"),
         ("stray", "http://one: 7 answers were followed by bytes that belong to none"),
     ],
 )

@@ -63,6 +63,15 @@ class Shadow:
         elif isinstance(event, h2.events.StreamEnded):
             self.heard[event.stream_id][3] = True
 
+    def opens(self, stream: int) -> None:
+        """The head of an answer."""
+        self.peer.send_headers(stream, OK)
+        self.talk()
+
+    def ends(self, stream: int) -> None:
+        self.peer.end_stream(stream)
+        self.talk()
+
     def answer(self, stream: int, body: bytes = b"", trailers: list[tuple[bytes, bytes]] | None = None) -> None:
         self.peer.send_headers(stream, OK, end_stream=not body and trailers is None)
         at = 0

@@ -52,8 +52,12 @@ class Speaker:
                 self.resets[event.stream_id] = event.error_code
             elif isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
                 self.peer.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self.note(event)
         if not self.wire.ended and (said := self.peer.data_to_send()):
             self.wire.send(said)
+
+    def note(self, event: object) -> None:
+        """For whoever wants to know more."""
 
     def until(self, condition: Callable[[], bool], what: str = "") -> None:
         def heard() -> bool:
