@@ -29,7 +29,7 @@ MAX_PACES = 10_000
 #: Messages that the client has not acknowledged: beyond it two count as one that ends where the second does.
 _MAX_UNREAD = 10_000
 #: What a pace or a mark is charged as: a tuple of three numbers.
-_BYTES = 160
+PACE_BYTES = 160
 _HEAD = 5
 #: Not gRPC-web, whose clients have said everything when they read.
 _GRPC = re.compile(rb"\ncontent-type:[ \t]*application/grpc(?!-)")
@@ -98,7 +98,7 @@ class Dialogue:
             if len(unread) >= (1 if exhausted else _MAX_UNREAD):
                 unread.pop()
             unread.append((begin + at, number, time))
-        return (len(unread) - before) * _BYTES
+        return (len(unread) - before) * PACE_BYTES
 
     def spoke(self, offset: int, size: int, acknowledged: int, time: int) -> int:
         """``size`` bytes more of the request, from ``offset`` on, or its end."""
@@ -113,7 +113,7 @@ class Dialogue:
             paces.append(Pace(offset, number, max(0, came - self._said)))
         if size:
             self._said = time
-        return (len(unread) + len(paces) - before) * _BYTES
+        return (len(unread) + len(paces) - before) * PACE_BYTES
 
 
 def begun(head: bytes, started: int) -> Dialogue | None:

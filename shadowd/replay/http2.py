@@ -234,6 +234,11 @@ class Http2Connection(Connection):
             self._push(now)
             self._go_on([], True, now)
 
+    def _overdue(self, leg: Leg, now: int) -> bool:
+        if not leg.exchange.request.paces:
+            return super()._overdue(leg, now)
+        return leg.deadline + self._engine.stalls.within(leg.sent_at, now) <= now
+
     def _ended(self, now: int) -> None:
         self.keep_alive = False
         self.fail("reset", now)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from shadowd.evidence.trial import UNKNOWN, Side
 from shadowd.exchange.exchange import Exchange
+from shadowd.protocols.dialogue import PACE_BYTES
 
 if TYPE_CHECKING:
     from shadowd.evidence.trial import Trial
@@ -46,7 +47,8 @@ class Leg(Side):
         self.queued_at = now  # we know of it
         self.sent_at = 0
         self.wire = wire
-        self.size = len(wire)
+        paces = exchange.request.paces
+        self.size = len(wire) + PACE_BYTES * len(paces) if paces else len(wire)
         self.lane = lane
         self.target = lane.target
         self.deadline = 0

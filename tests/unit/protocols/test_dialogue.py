@@ -186,7 +186,7 @@ def test_what_is_noted_is_charged_and_bounded(monkeypatch: pytest.MonkeyPatch) -
     for direction, data in call.wire:
         seen.feed(direction, data, acked=False)
         most = max(most, budget.used)
-    assert 10_000 * dialogue._BYTES <= most < 10_100 * dialogue._BYTES + (1 << 19)
+    assert 10_000 * dialogue.PACE_BYTES <= most < 10_100 * dialogue.PACE_BYTES + (1 << 19)
     seen.close()
     assert seen.codec._held == 0
 

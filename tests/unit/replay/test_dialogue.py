@@ -6,7 +6,7 @@ import h2.events
 import pytest
 
 from shadowd.exchange.exchange import Exchange
-from shadowd.protocols.dialogue import Pace
+from shadowd.protocols.dialogue import PACE_BYTES, Pace
 from shadowd.replay.lane import Lane
 from shadowd.replay.streams import StreamLane
 from shadowd.replay.target import SECOND, TargetLimits
@@ -122,6 +122,30 @@ def test_our_own_stall_is_not_the_shadows_silence(mirror: Mirror, shadow: Shadow
     speaker.has(2)
     mirror.sweep(5 * SECOND)
     speaker.has(4)
+
+
+def test_our_own_stall_is_no_part_of_a_long_dialogue(mirror: Mirror, shadow: Shadow) -> None:
+    """Shorter than production's dialogue was, so that its limit alone would not tell."""
+    to = lane(mirror, shadow)
+    talks(mirror, to, 0, took=20 * SECOND)
+    speaker = Chatting(mirror, shadow)
+    speaker.has(2)
+    begin = mirror.now
+    mirror.now += 15 * SECOND
+    mirror.engine.stalls.note(begin, mirror.now)
+    for _ in range(29):
+        mirror.sweep(SECOND)
+        assert mirror.ledger() == {"in_flight": 1}
+    mirror.sweep(2 * SECOND)
+    assert mirror.ledger() == {"failed timeout": 1}
+
+
+def test_its_paces_are_charged_as_long_as_it_is_under_way(mirror: Mirror, shadow: Shadow) -> None:
+    to = lane(mirror, shadow)
+    exchange = talks(mirror, to, 0)
+    (leg,) = to.queue
+    assert mirror.engine.buffered == len(leg.wire) + 3 * PACE_BYTES > exchange.request.size
+    mirror.sweep(SECOND)
 
 
 def test_a_shadow_that_ends_early_has_answered(mirror: Mirror, shadow: Shadow) -> None:
