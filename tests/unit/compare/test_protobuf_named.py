@@ -19,6 +19,7 @@ from shadowd.compare.difference import Options
 from shadowd.compare.protobuf import MAX_FIELDS
 from shadowd.compare.protobuf_named import documents
 from shadowd.exchange.exchange import Response
+from shadowd.redact.redaction import Redactor
 from tests.unit.compare.protos import COLOURS, SCALARS, class_of, field, file_of, pool_of, set_of
 
 FILES = {syntax: file_of(syntax) for syntax in ("proto2", "proto3")}
@@ -297,6 +298,17 @@ def test_a_message_that_is_none_of_the_schemas_is_read_by_the_wire() -> None:
 )
 def test_messages_without_frames_are_named_by_their_path(target: bytes, kind: bytes) -> None:
     assert found(order(5), order(6), target, kind=kind, framed=False) == ["$.items[*].unit_price value 5"]
+
+
+def test_a_field_with_a_secret_name_is_redacted_by_it() -> None:
+    """What the wire calls 2 may be anything."""
+    options = Options()
+    options.schema = SHOP
+    context = Context(b"POST /shop.Shop/GetOrder HTTP/2\r\nhost: shop\r\n\r\n")
+    sides = [answer(Order(password=word).SerializeToString()) for word in ("tulip", "daisy")]
+    (one,) = compare_answers(*sides, options, context)
+    assert (one.path, one.production) == ("$.password", '"tulip"')
+    assert "tulip" not in Redactor(b"k" * 32).value(one.path, one.production)
 
 
 # --- the schema -------------------------------------------------------------------------------------------------------
