@@ -65,8 +65,7 @@ class Http2Codec:
         self._charge = Charge(budget)
         self._client, self._server = Side(CLIENT, start[0]), Side(SERVER, start[1])
         self._streams: dict[int, Stream] = {}
-        self._latest = 0  # the highest number of a stream that the client opened
-        self._held = 0  # bytes kept of streams that are not over
+        self._latest = self._held = 0  # the highest stream that the client opened; bytes kept of those not over
         self._waiting = [0, 0]  # bytes of each direction that belong to streams and that nobody was told of
         self._ends: deque[int] = deque()  # of whole answers that the client has not acknowledged
         self._index = self._ranked = 0  # exchanges told; ends that it has acknowledged
@@ -145,7 +144,8 @@ class Http2Codec:
 
     def urgent(self, direction: int) -> None:
         """A byte was taken out: nothing behind it can be trusted to be frames."""
-        if not (side := self._server if direction else self._client).reason:
+        side = self._server if direction else self._client
+        if not side.reason:
             self._lose_side(side, "urgent")
 
     def client_eof(self, time: int) -> None:
