@@ -12,6 +12,8 @@ from typing import Any
 UNRANKED = 1 << 62
 #: Method of a WebSocket's turns, which HTTP has none for.
 WEBSOCKET = b"WEBSOCKET"
+#: Bytes that a message of a turn takes beside its content: an empty one has six on the wire.
+MESSAGE_COST = 160
 
 
 class Turn:

@@ -16,7 +16,7 @@ given up       a hole, or what cannot be read: the state of compression, and wha
 =============  =====================================================================================================
 
 Control frames belong to no turn (``discarded("control")``), but a Close of the server's is the last event of its
-answer, and the end without one is an event too: code 1006 (§7.4.1). Every byte fed is in an exchange, was told to
+answer, and its end without one is an event too: code 1006 (§7.4.1), unless the client had ended before. Every byte fed is in an exchange, was told to
 ``sink.discarded``, or is pending.
 """
 
@@ -25,10 +25,10 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from shadowd.exchange.exchange import WEBSOCKET, Exchange, Request, Turn
+from shadowd.exchange.exchange import MESSAGE_COST, WEBSOCKET, Exchange, Request, Turn
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
 from shadowd.protocols.base import CodecSink, FlowView
-from shadowd.protocols.websocket_events import Answer, as_event, asked_with
+from shadowd.protocols.websocket_events import Answer, asked_with, measured
 from shadowd.protocols.websocket_frames import CLOSE, MAX_MESSAGE, Deflate, Message, MessageReader
 
 #: Of the handshake's lines, those that say nothing about a turn (RFC 6455 §4.1, RFC 9110 §7.6.1).
@@ -38,6 +38,10 @@ _LEFT_OUT = re.compile(
 )
 #: Messages of one turn: a client that never listens speaks in several.
 MAX_MESSAGES = 10_000
+#: Messages of the server's whose ends are known one by one until the client's next word acknowledges them.
+MAX_UNREAD = 1024
+#: Bytes of a turn, on the wire, and undone with what keeping it costs.
+LARGEST_TURN = MAX_MESSAGE + MAX_MESSAGES * MESSAGE_COST
 _ABNORMAL = Message(CLOSE, (1006).to_bytes(2, "big"), 0, 0, 0)  # §7.4.1: never sent, told where none was
 
 
@@ -47,8 +51,8 @@ class WebSocketCodec:
 
     __slots__ = (
         "_answer", "_began", "_charge", "_client", "_closing", "_ended", "_ends", "_exchange", "_flow", "_given_up",
-        "_handshake", "_head", "_index", "_messages", "_read", "_server", "_server_began", "_sink", "_size", "_spoken",
-        "_started", "_turn_read", "_urgent", "body_limit",
+        "_handshake", "_head", "_index", "_messages", "_older", "_older_end", "_read", "_server", "_server_began",
+        "_sink", "_size", "_spoken", "_started", "_turn_read", "_urgent", "body_limit",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +80,7 @@ class WebSocketCodec:
         self._began = self._server_began = 0  # when a message began that is not whole
         self._urgent = False
         self._ends: deque[int] = deque()  # of the server's messages that the client has not acknowledged
+        self._older = self._older_end = 0  # how many before those, and where the last of them ends
         self._read = 0  # how many it has
 
     @property
@@ -94,10 +99,7 @@ class WebSocketCodec:
         if self._given_up:
             self._sink.discarded(self._given_up, len(data))
             return
-        acked, ends = self._flow.client_acked, self._ends
-        while ends and ends[0] <= acked:
-            ends.popleft()
-            self._read += 1
+        self._note_read()
         client = self._client
         left = client.pending + len(data)
         began = self._began
@@ -114,6 +116,23 @@ class WebSocketCodec:
             self._fail(client.failed, left)
         self._began = (began or time) if client.pending else 0
 
+    def _note_read(self) -> None:
+        acked, ends = self._flow.client_acked, self._ends
+        if self._older and self._older_end <= acked:
+            self._read += self._older
+            self._older = 0
+        while not self._older and ends and ends[0] <= acked:
+            ends.popleft()
+            self._read += 1
+
+    def _note_said(self, end: int) -> None:
+        """A message of the server's. The client may listen for hours without a word, and then has read the older."""
+        ends = self._ends
+        ends.append(end)
+        if len(ends) > MAX_UNREAD:
+            self._older_end = ends.popleft()
+            self._older += 1
+
     def _say(self, message: Message, began: int, time: int) -> None:
         if self._given_up:  # within what came at once
             self._sink.discarded(self._given_up, message.size)
@@ -127,9 +146,10 @@ class WebSocketCodec:
         self._messages.append(message)
         self._size += message.size
         self._ended = time
-        self._charge.hold(self._charge.amount + len(message.data))
-        if self._size > MAX_MESSAGE or self._charge.exhausted:
-            reason = "too_large" if self._size > MAX_MESSAGE else "memory"
+        self._charge.hold(self._charge.amount + len(message.data) + MESSAGE_COST)
+        large = max(self._size, self._charge.amount) > LARGEST_TURN
+        if large or self._charge.exhausted:
+            reason = "too_large" if large else "memory"
             self._sink.lost(reason)
             self._give_up(reason)
 
@@ -139,7 +159,8 @@ class WebSocketCodec:
             self._give_up("gap")
 
     def client_eof(self, time: int) -> None:
-        self._tell()
+        """It has gone without a word: the end of the server's answer is its doing too."""
+        self._close()
 
     def urgent(self, direction: int) -> None:
         self._urgent = True
@@ -157,7 +178,7 @@ class WebSocketCodec:
         for message in server.feed_untrusted(data):
             left -= message.size
             if message.kind < CLOSE:
-                self._ends.append(message.end)
+                self._note_said(message.end)
                 self._grow(message, began or time, time)
             elif message.kind != CLOSE or self._closing:
                 self._sink.discarded("control", message.size)
@@ -190,8 +211,7 @@ class WebSocketCodec:
             turn.answers += 1
         else:
             turn.closed = True
-        event = as_event(message, not turn.messages)
-        answer.add(event, len(event), answer.response.end + message.size, time)
+        answer.add(*measured(message, not turn.messages, answer.room), answer.response.end + message.size, time)
         self._charge.hold(answer.kept)
         if self._charge.exhausted:
             exchange.uncomparable = True

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 
 from shadowd.exchange.exchange import Response
 from shadowd.protocols.websocket_frames import BINARY, CLOSE, TEXT, Message
@@ -29,7 +30,6 @@ MAX_MARKS = 4096
 #: §7.4.1: no code was sent.
 NO_CODE = 1005
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,60}\Z")
-_BREAK = re.compile(rb"\r\n|\n|\r")
 #: Bytes of a JSON object that are parsed for its name; beyond it the first members are looked through.
 _PARSED = 4096
 _NAMES = ("type", "event", "method")
@@ -49,12 +49,17 @@ class Answer:
         self._pieces: list[bytes] = []
         self.kept = 0  # bytes
 
+    @property
+    def room(self) -> int:
+        """Bytes that an event may have to be kept; what follows one that found no room is left out too."""
+        return self._limit - self.kept if self.response.body_length == self.kept else 0
+
     def add(self, event: bytes, length: int, end: int, time: int, mark: int = -1) -> None:
         """``length``: of the event, which may be empty where nobody has kept it; ``end``: of the answer, in the stream;
         ``mark``: what is known of when it came, if that is not ``time``."""
         response = self.response
-        if response.body_length == self.kept and self.kept + length <= self._limit and event:
-            self._pieces.append(event)  # whole events: what follows one that found no room is left out too
+        if event and length <= self.room:
+            self._pieces.append(event)
             self.kept += length
         response.body_length += length
         response.end = end
@@ -74,6 +79,12 @@ class Answer:
 
 def as_event(message: Message, pushed: bool = False) -> bytes:
     """See the module's head. ``pushed``: nobody had asked. Never raises."""
+    return measured(message, pushed)[0]
+
+
+def measured(message: Message, pushed: bool = False, room: int = sys.maxsize) -> tuple[bytes, int]:
+    """(a message's event, its length); the event is b"" where it has more than ``room`` bytes: seven times the
+    message, if that is empty lines. Never raises."""
     kind, data = message.kind, message.data
     if kind == CLOSE:
         name, data = (
@@ -86,10 +97,15 @@ def as_event(message: Message, pushed: bool = False) -> bytes:
         name = name_of(data)
     if pushed and kind != CLOSE:
         data = b""
-    lines = [b"event: " + name.encode() + b"\n"] if name else []
-    lines += [b"data: " + line + b"\n" for line in _BREAK.split(data)]
-    lines.append(b"\n")
-    return b"".join(lines)
+    head = b"event: " + name.encode() + b"\ndata: " if name else b"data: "
+    both = data.count(b"\r\n")
+    breaks = data.count(b"\n") + data.count(b"\r") - both
+    length = len(head) + len(data) - both + breaks * len(b"data: ") + len(b"\n\n")
+    if length > room:
+        return b"", length
+    if breaks:  # by the whole, not by the line: a message may be nothing but ends of lines
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
+    return b"".join((head, data, b"\n\n")), length
 
 
 def name_of(text: bytes) -> str:

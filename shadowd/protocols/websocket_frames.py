@@ -148,7 +148,7 @@ class MessageReader:
             raise FrameError("unparsable")  # no message to go on with, or one that has not ended
         if first & _RSV1 and (self._deflate is None or kind == CONTINUATION):
             raise FrameError("unparsable")
-        if size + len(self._data) > MAX_MESSAGE:
+        if size + (self._size if self._kind else 0) > MAX_MESSAGE:  # with its frames' heads: it may be nothing else
             raise FrameError("too_large")
 
     def _take(self, first: int, body: bytes, begin: int, end: int, found: list[Message]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shadowd.evidence.trial import UNKNOWN, Side
-from shadowd.exchange.exchange import Exchange
+from shadowd.exchange.exchange import MESSAGE_COST, Exchange
 from shadowd.protocols.dialogue import PACE_BYTES
 
 if TYPE_CHECKING:
@@ -47,8 +47,12 @@ class Leg(Side):
         self.queued_at = now  # we know of it
         self.sent_at = 0
         self.wire = wire
-        paces = exchange.request.paces
-        self.size = len(wire) + PACE_BYTES * len(paces) if paces else len(wire)
+        request = exchange.request
+        self.size = len(wire)
+        if request.paces:
+            self.size += PACE_BYTES * len(request.paces)
+        elif request.turn is not None:
+            self.size += MESSAGE_COST * len(request.turn.messages)
         self.lane = lane
         self.target = lane.target
         self.deadline = 0

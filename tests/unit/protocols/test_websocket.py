@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowd.exchange.exchange import Exchange
+from shadowd.exchange.exchange import MESSAGE_COST, Exchange
 from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.base import Codec
 from shadowd.protocols.http1 import Http1Codec
-from shadowd.protocols.websocket import WebSocketCodec
+from shadowd.protocols.websocket import MAX_UNREAD, WebSocketCodec
 from shadowd.protocols.websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, MessageWriter
 from tests.unit.protocols.websocket_talk import ASK, Server, agreed
 
@@ -328,3 +328,46 @@ def test_every_message_is_in_one_turn_however_it_was_split(
     assert told + sum(book.gone.values()) == book.fed
     assert not book.events
     assert book.exchanges == book.ended
+
+
+def test_a_client_that_goes_without_a_word_is_no_fault_of_its_server() -> None:
+    """A process that is killed, a lost tab: the server's end follows the client's, and no shadow would end before it is
+    told to."""
+    book = Playbook().asks("one").says("eins")
+    book.codec.client_eof(book.clock)
+    book.codec.server_eof(book.clock)
+    assert book.ends().turns == [(["one"], 0, events("eins"), 1)]
+    assert not any(one.request.turn.closed for one in book.ended if one.request.turn is not None)
+
+
+def test_a_client_that_only_listens_takes_no_memory() -> None:
+    book = Playbook().asks("subscribe")
+    said = 3 * MAX_UNREAD
+    for _ in range(said):
+        book.says("tick")
+    codec = book.codec
+    assert isinstance(codec, WebSocketCodec)
+    assert len(codec._ends) == MAX_UNREAD
+    last = len(book.speaker.framed(TEXT, b"tick"))
+    book.asks("all but two?", acked=book.server_end - 2 * last).says("yes").asks("all?").says("yes").ends()
+    assert [read for _, read, _, _ in book.turns] == [0, said - 2, said + 1]
+
+
+def test_what_a_turn_undoes_to_is_bounded_as_what_it_is_on_the_wire() -> None:
+    """Eight kilobytes on the wire are eight megabytes."""
+    budget = Budget()
+    book = Playbook(budget=budget, deflate="permessage-deflate")
+    for _ in range(4):
+        book.client(book.writer.framed(BINARY, bytes(8 << 20), b"mask"), acked=0)
+    assert book.events == ["lost too_large"]
+    assert budget.used == 0
+
+
+def test_what_keeping_many_small_messages_takes_is_charged() -> None:
+    budget = Budget()
+    book = Playbook(budget=budget)
+    for _ in range(1000):
+        book.asks("", acked=0)
+    assert budget.used >= 1000 * MESSAGE_COST
+    book.says("hello").ends()
+    assert budget.used == 0

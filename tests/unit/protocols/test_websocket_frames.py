@@ -187,3 +187,13 @@ def test_masking_is_what_the_rfc_says(data: bytes, mask: bytes) -> None:
     """§5.3: octet i is masked with octet i modulo 4."""
     assert unmasked(data, mask) == bytes(octet ^ mask[at % 4] for at, octet in enumerate(data))
     assert unmasked(unmasked(data, mask), mask) == data
+
+
+def test_fragments_of_nothing_do_not_go_on_for_ever() -> None:
+    """Their heads are bytes of the message, and charged: nobody is to use up the budget with what is not there."""
+    reader = MessageReader(None)
+    reader.feed_untrusted(b"\x01\x00")
+    pieces = b"\x00\x00" * (1 << 14)
+    for _ in range(MAX_MESSAGE // len(pieces) + 1):
+        reader.feed_untrusted(pieces)
+    assert reader.failed == "too_large"
