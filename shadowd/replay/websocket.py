@@ -14,23 +14,26 @@ time that the turn took), or later
 ==============================================  =======================================================================
 
 A shadow that says less is waited for as long as production took and ``timeout``; then what it has said is its answer,
-and the talk goes on.
+and the talk goes on. A shadow that ends the talk before production's turn is told (both turn a client away as soon as it
+is there) has given that turn's answer all the same (``WebSocketLane.over``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import ssl
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from shadowd.exchange.exchange import Response
 from shadowd.ledger.budget import Budget, Charge
-from shadowd.protocols.websocket_events import Answer, as_event
+from shadowd.protocols.websocket_events import Answer, as_event, measured
 from shadowd.protocols.websocket_frames import CLOSE, PING, PONG, Deflate, Message, MessageReader, MessageWriter
 from shadowd.protocols.websocket_handshake import UnknownExtension, accepts, agreed
 from shadowd.replay.answers import stream_ends
-from shadowd.replay.connection import CLOSED, OPEN, Connection
+from shadowd.replay.connection import CLOSED, FLOOD_TIMES, OPEN, Connection
 from shadowd.replay.lane import LATE, Lane
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ _MARGIN = 50_000_000
 #: Messages of an answer, or ahead of their turn, that are held one by one: of a stream that long only its beginning
 #: is compared.
 _MOST = 8192
+#: An answer of so many messages, and ``FLOOD_TIMES`` as many as production's, is not listened to: each takes memory.
+_FLOOD = 8 * _MOST
 #: Bytes of Pongs that a shadow may let wait before it reads again.
 _UNREAD = 1 << 20
 _ABNORMAL = (1006).to_bytes(2, "big")  # §7.4.1: the end without a Close
@@ -53,19 +58,24 @@ _NORMAL = (1000).to_bytes(2, "big")
 class WebSocketLane(Lane):
     """See the module's head. Its first exchange is the handshake; its connection is nobody else's."""
 
-    __slots__ = ()
+    __slots__ = ("over",)
 
     websocket = True
 
     def __init__(self, engine: Engine, target: Target, preamble: bytes = b"", server_name: str = "") -> None:
         super().__init__(engine, target, True, preamble, server_name=server_name)
         self.http2 = False  # RFC 8441 is not spoken
+        self.over: Talk | None = None  # it has ended ahead of a turn of production's, whose answer that is
 
     def advance(self, now: int) -> None:
         queue = self.queue
         while queue:
             if self._broken:
-                self._engine.failed(queue.popleft(), self._broken)
+                leg, over, self.over = queue.popleft(), self.over, None
+                if over is None or not over.ended(leg, now):
+                    self._engine.failed(leg, self._broken)
+                else:
+                    self._engine.answered(leg)
                 continue
             connection = self.connection or self.connect(now)
             if connection is None or connection.state != OPEN:
@@ -117,6 +127,8 @@ class WebSocketConnection(Connection):
                 self._say(message.kind, message.data, now)
         leg.sent_end = self._written
         talk.sent(leg)
+        if talk.closing and (done := talk.settle(now)):
+            self._answer(done, now)
 
     def _say(self, kind: int, data: bytes, now: int) -> None:
         frame = self._writer.framed(kind, data, os.urandom(4))
@@ -133,15 +145,15 @@ class WebSocketConnection(Connection):
             super()._deliver(data, now)
             return
         done = talk.feed_untrusted(data, now)
-        for ping in talk.pings:
+        if talk.ping is not None:
+            ping, talk.ping = talk.ping, None
             self._say(PONG, ping, now)
-        talk.pings.clear()
         if talk.closing and not talk.said_close:
             talk.said_close = True
             self._say(CLOSE, talk.closing, now)
         if done:
             self._answer(done, now)
-        if self.state != CLOSED and (talk.failed or len(self._out) > _UNREAD):
+        if self.state != CLOSED and (talk.failed or talk.floods or len(self._out) > _UNREAD):
             self.fail("malformed", now)
         elif self.owner is not None and self.owner.queue:
             self.owner.advance(now)
@@ -202,11 +214,19 @@ class WebSocketConnection(Connection):
         else:  # nobody has said anything: there is nothing to wait less for
             leg.deadline = now + timeout
 
+    def fail(self, reason: str, now: int) -> None:
+        talk, owner = self.talk, self.owner
+        if reason == "reset" and talk is not None and not self.in_flight and isinstance(owner, WebSocketLane):
+            talk.eof()
+            owner.over = talk
+        super().fail(reason, now)
+
     def close(self, now: int) -> None:
         talk = self.talk
         if self.state == OPEN and talk is not None and not talk.said_close:
             talk.said_close = True
-            self._say(CLOSE, _NORMAL, now)
+            with contextlib.suppress(ssl.SSLError):  # it may be what TLS broke by
+                self._say(CLOSE, _NORMAL, now)
         super().close(now)
 
     def measure(self, leg: Leg) -> None:
@@ -252,11 +272,12 @@ class _Said(NamedTuple):
 
 class Talk:
     """What the shadow says (no I/O here). ``heard``: messages so far, and those that are no longer waited for;
-    ``pings``: to be answered; ``closing``: what its Close said; ``rest``: bytes that came with its handshake."""
+    ``ping``: to be answered; ``closing``: what its Close said; ``floods``: it says so much more than production that it
+    is not listened to any longer; ``rest``: bytes that came with its handshake."""
 
     __slots__ = (
-        "_ahead", "_charge", "_drops", "_limit", "_reader", "_said", "_size", "closing", "heard", "legs", "pings",
-        "rest", "said_close",
+        "_ahead", "_charge", "_drops", "_limit", "_reader", "_said", "_size", "closing", "floods", "heard", "legs",
+        "ping", "rest", "said_close",
     )  # fmt: skip
 
     reusable = False  # it was one talk's
@@ -271,7 +292,8 @@ class Talk:
         self._size = 0  # bytes of both
         self._drops = False  # the book of the last turn is closed: what still comes is nobody's
         self.heard = 0
-        self.pings: list[bytes] = []
+        self.ping: bytes | None = None
+        self.floods = False
         self.closing = self.rest = b""
         self.said_close = False
 
@@ -300,39 +322,47 @@ class Talk:
         for message in self._reader.feed_untrusted(data):
             kind = message.kind
             if kind == PING:
-                self.pings.append(message.data)
+                self.ping = message.data  # the latest alone may be answered (RFC 6455 §5.5.3)
             elif kind < CLOSE:
                 self.heard += 1
                 self._hear(message, now)
             elif kind == CLOSE and not self.closing:
                 done += self.settle(now)
                 self.closing = message.data[:2] or _NORMAL
-                if self.legs:
-                    self._said.append(_Said(CLOSE, message.begin, message.end, now, message.data))
-                    done.append(self._finish(now))
+                self._add(_Said(CLOSE, message.begin, message.end, now, message.data))
         done += self.settle(now)
         return done
 
     def _hear(self, message: Message, now: int) -> None:
+        count = len(self._said)
         if self._drops or (not self.legs and len(self._ahead) >= _MOST):
             return
+        if count >= _FLOOD and count > FLOOD_TIMES * self._known():
+            self.floods = True
+            return
         size = len(message.data)
-        if len(self._said) >= _MOST or self._size + size > self._limit or self._charge.exhausted:
-            short, length = as_event(message, True), len(as_event(message))
+        if count >= _MOST or self._size + size > self._limit or self._charge.exhausted:
+            short, length = as_event(message, True), measured(message, room=0)[1]
             said = _Said(message.kind, message.begin, message.end, now, None, short, length)
         else:
             said = _Said(message.kind, message.begin, message.end, now, message.data)
             self._size += size
             self._charge.hold(self._size)
+        self._add(said)
+
+    def _add(self, said: _Said) -> None:
         if self.legs:
             self._said.append(said)
-        else:
+        elif not self._drops:
             self._ahead.append(said)
 
     def settle(self, now: int) -> Sequence[Response]:
-        """Answers that are over because production's is."""
+        """Answers that are over because production's is, or the shadow's talk."""
         done = []
         while self.legs:
+            if self._said and self._said[-1].kind == CLOSE:
+                done.append(self._finish(now))
+                continue
             expected = self._expected()
             if expected is None or len(self._said) < expected:
                 break
@@ -344,10 +374,20 @@ class Talk:
 
     def eof(self) -> Sequence[Response]:
         """The shadow has closed the connection."""
-        if not self.legs or self.closing:
-            return ()
-        self._said.append(_Said(CLOSE, self._reader.offset, self._reader.offset, 0, _ABNORMAL))
-        return (self._finish(0),)
+        if self.closing:
+            return self.settle(0)
+        self.closing = _ABNORMAL
+        self._add(_Said(CLOSE, self._reader.offset, self._reader.offset, 0, _ABNORMAL))
+        return self.settle(0)
+
+    def ended(self, leg: Leg, now: int) -> bool:
+        """Whether it had ended in what is the answer to this turn, though that was not told yet."""
+        turn = leg.exchange.request.turn
+        if turn is None or turn.read > self.heard or not self._ahead:
+            return False
+        self.sent(leg)
+        leg.response = self.settle(now)[0]
+        return True
 
     def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
         """Whether less than production said is no time-out: nobody knows yet how much it will say, or it took as
@@ -366,6 +406,11 @@ class Talk:
         response = self._finish(now)
         response.open = self._drops = is_open and not self.closing
         return response
+
+    def _known(self) -> int:
+        """Messages that production has said to the oldest turn by now."""
+        turn = self.legs[0].exchange.request.turn if self.legs else None
+        return turn.answers if turn is not None else 0
 
     def _expected(self) -> int | None:
         """Messages of production's answer to the oldest turn, None while it may still grow."""

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
-from shadowd.exchange.exchange import WEBSOCKET, Exchange, Request, Response, Turn
+from shadowd.exchange.exchange import MESSAGE_COST, WEBSOCKET, Exchange, Request, Response, Turn
 from shadowd.protocols.websocket_frames import CLOSE, PING, TEXT, Message
+from shadowd.replay import websocket
 from shadowd.replay.connection import CLOSED
 from shadowd.replay.engine import SWEEP
 from shadowd.replay.leg import Leg
 from shadowd.replay.target import SECOND, TargetLimits
 from shadowd.replay.websocket import WebSocketLane
+from tests.unit.certificates import Certificate
 from tests.unit.loopback import Mirror, Peer, Shadow
 from tests.unit.protocols.websocket_talk import ASK, Server
+from tests.unit.replay.test_connection import secured
 
 TIMEOUT = 2 * SECOND
 LONG = SECOND  # a client that thinks: what the shadow has said before is no crossing
@@ -101,6 +107,28 @@ def shake_hands(mirror: Mirror, lane: WebSocketLane, shadow: Shadow, answer: byt
     mirror.until(lambda: b"\r\n\r\n" in peer.text, "all of it")
     talk = Talk(mirror, peer, lane)
     return talk.send(Server().agreement() if answer is None else answer)
+
+
+def test_a_shadow_that_breaks_its_encryption_leaves_nothing_in_flight(
+    mirror: Mirror, shadow: Shadow, certificate: Certificate
+) -> None:
+    """No Close can be said where TLS has ended by an error."""
+    lane = WebSocketLane(mirror.engine, mirror.target(shadow.port, tls=certificate.client()))
+    request = Request(b"GET", b"/talk", ASK, b"", 0, len(ASK), mirror.now, mirror.now, True, True)
+    exchange = Exchange(0, request, 0)
+    exchange.response = Response(101, b"", 0, mirror.now)
+    exchange.answered = True
+    mirror.submit(exchange, lane)
+    peer = mirror.peer(shadow)
+    assert secured(mirror, peer, certificate)
+    mirror.until(lambda: peer.has(len(ASK)), "the handshake")
+    peer.send(Server().agreement())
+    mirror.until(lambda: exchange.answered and mirror.engine.in_flight == 0, "its answer")
+    leg = say(mirror, lane, 1, "one")
+    os.write(peer.sock.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that nobody has sealed
+    mirror.until(lambda: leg.done, "its end")
+    assert leg.failure == "tls"
+    assert not mirror.engine.examining.failed
 
 
 def say(mirror: Mirror, lane: WebSocketLane, index: int, *texts: str, read: int = 0) -> Leg:
@@ -363,3 +391,60 @@ def test_the_same_said_is_the_same_heard(counts: list[int], data: st.DataObject)
         replied(mirror, legs[-1], counts[-1])
         expected = [[f"{number}.{at}" for at in range(count)] for number, count in enumerate(counts)]
         assert [answer(leg) for leg in legs] == expected
+
+
+def test_a_close_before_production_s_is_known_is_the_answer_all_the_same(
+    mirror: Mirror, shadow: Shadow, lane: WebSocketLane
+) -> None:
+    """Both servers turn the client away as soon as it is there, and the shadow's words are read first."""
+    talk = shake_hands(mirror, lane, shadow)
+    talk.frame(CLOSE, b"\x03\xf0no")
+    silence = say(mirror, lane, 1)
+    replied(mirror, silence, 0, closed=True)
+    assert answer(silence) == ['close\n{"code": 1008, "reason": "no"}']
+    assert mirror.ledger() == {"mirrored": 2}
+
+
+@pytest.mark.parametrize("end", [Peer.close, Peer.reset])
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_talk_that_is_over_before_production_s_is_known(
+    mirror: Mirror, shadow: Shadow, lane: WebSocketLane, end: Callable[[Peer], None], closes: bool
+) -> None:
+    talk = shake_hands(mirror, lane, shadow).says("hello")
+    if closes:
+        talk.frame(CLOSE, b"\x03\xf0no")
+    end(talk.peer)
+    mirror.until(lambda: lane.connection is None, "the end")
+    silence, more = say(mirror, lane, 1), say(mirror, lane, 2, "more", read=1)
+    replied(mirror, silence, 1, closed=True)
+    code = '{"code": 1008, "reason": "no"}' if closes else '{"code": 1006, "reason": ""}'
+    assert answer(silence) == ["", f"close\n{code}"]
+    assert more.failure == "reset"
+    assert mirror.ledger() == {"mirrored": 2, "failed reset": 1}
+
+
+def test_of_many_pings_the_latest_is_answered(mirror: Mirror, shadow: Shadow, lane: WebSocketLane) -> None:
+    """RFC 6455 §5.5.3. 64 KB can be 32,000 of them, each with a frame, a mask and a call of the kernel."""
+    talk = shake_hands(mirror, lane, shadow)
+    talk.send(b"\x89\x00" * 1000 + b"\x89\x01!").still_hears()
+    assert talk.pongs[-1] == b"!"
+    assert len(talk.pongs) < 10
+
+
+def test_a_flood_of_messages_ends_the_talk(mirror: Mirror, shadow: Shadow, lane: WebSocketLane) -> None:
+    talk = shake_hands(mirror, lane, shadow)
+    leg = say(mirror, lane, 1, "subscribe")
+    talk.hears("subscribe")
+    connection = lane.connection
+    assert connection is not None
+    for _ in range(websocket._FLOOD // 1000 + 1):
+        talk.send(b"\x81\x00" * 1000)
+    mirror.until(lambda: connection.state == CLOSED, "its end")
+    replied(mirror, leg, 1)
+    assert mirror.ledger() == {"mirrored": 1, "failed malformed": 1}
+
+
+def test_a_turn_of_many_messages_takes_more_than_its_bytes(mirror: Mirror, shadow: Shadow, lane: WebSocketLane) -> None:
+    shake_hands(mirror, lane, shadow)
+    say(mirror, lane, 1, *[""] * 100, read=1)
+    assert mirror.engine.buffered > 100 * MESSAGE_COST
