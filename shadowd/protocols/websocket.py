@@ -16,8 +16,8 @@ given up       a hole, or what cannot be read: the state of compression, and wha
 =============  =====================================================================================================
 
 Control frames belong to no turn (``discarded("control")``), but a Close of the server's is the last event of its
-answer, and its end without one is an event too: code 1006 (§7.4.1), unless the client had ended before. Every byte fed is in an exchange, was told to
-``sink.discarded``, or is pending.
+answer, and its end without one is an event too: code 1006 (§7.4.1), unless the client had ended before. Every byte fed
+is in an exchange, was told to ``sink.discarded``, or is pending.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ time that the turn took), or later
 ==============================================  =======================================================================
 
 A shadow that says less is waited for as long as production took and ``timeout``; then what it has said is its answer,
-and the talk goes on. A shadow that ends the talk before production's turn is told (both turn a client away as soon as it
-is there) has given that turn's answer all the same (``WebSocketLane.over``).
+and the talk goes on. A shadow that ends the talk before production's turn is told (both turn a client away as soon as
+it is there) has given that turn's answer all the same (``WebSocketLane.over``).
 """
 
 from __future__ import annotations
