@@ -11,6 +11,9 @@ said more than production
 long before that moment                         is its answer too: a difference
 about then (``_MARGIN`` and a fifth of the      belongs to the next turn: the two crossed, which shows nothing
 time that the turn took), or later
+
+to a turn that production said nothing to       belongs to the next turn: the client did not wait for it, and there
+                                                production has said it too
 ==============================================  =======================================================================
 
 A shadow that says less is waited for as long as production took and ``timeout``; then what it has said is its answer,
@@ -423,7 +426,7 @@ class Talk:
         leg, said, self._said = self.legs.popleft(), self._said, []
         if expected is not None and len(said) > expected and said[-1].kind != CLOSE:
             crossing = now - _MARGIN - (now - leg.sent_at) // 5
-            kept = next((at for at in range(expected, len(said)) if said[at].at >= crossing), len(said))
+            kept = next((at for at in range(expected, len(said)) if not expected or said[at].at >= crossing), len(said))
             self._ahead.extend(said[kept:])
             del said[kept:]
         turn = leg.exchange.request.turn

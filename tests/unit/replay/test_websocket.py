@@ -242,6 +242,22 @@ def test_what_may_have_crossed_the_client_s_next_words_is_no_difference(
     assert (answer(first), answer(second)) == (["tick"], ["tick", "zwei"])
 
 
+def test_what_production_said_only_to_the_client_s_next_words_is_not_lost_for_those(
+    mirror: Mirror, shadow: Shadow, lane: WebSocketLane
+) -> None:
+    """A Ping of the server's parts two turns of a client that does not wait; the shadow is faster than production."""
+    talk = shake_hands(mirror, lane, shadow)
+    first = say(mirror, lane, 1, "one")
+    talk.hears("one").says("eins")
+    mirror.turn(LONG)
+    first.exchange.uncomparable = True
+    replied(mirror, first, 0)
+    second = say(mirror, lane, 2, "two")
+    talk.hears("one", "two").says("zwei")
+    replied(mirror, second, 2)
+    assert answer(second) == ["eins", "zwei"]
+
+
 def test_a_shadow_that_says_less_is_waited_for_and_the_talk_goes_on(
     mirror: Mirror, shadow: Shadow, lane: WebSocketLane
 ) -> None:
