@@ -13,7 +13,7 @@ from shadowd.errors import UsageError
 def demo(
     seconds: Annotated[
         float | None,
-        typer.Option(help="How long the load runs, 1 to 3600 s (default 30; --ai 90, --grpc 45)."),
+        typer.Option(help="How long the load runs, 1 to 3600 s (default 30; --ai 90, --grpc and --websocket 45)."),
     ] = None,
     rate: Annotated[
         float | None,
@@ -35,6 +35,9 @@ def demo(
     grpc: Annotated[
         bool, typer.Option("--grpc", help="A gRPC shop instead of one that speaks HTTP/1 (needs the package grpcio).")
     ] = False,
+    websocket: Annotated[
+        bool, typer.Option("--websocket", help="A helpdesk on a WebSocket, with a page to talk to it (see --keep).")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the HTML report goes (default: a temporary file).")
     ] = None,
@@ -48,6 +51,9 @@ def demo(
     With --ai the service is a chat model whose answers are worded differently each time, version 2 has a changed
     prompt, and a baseline is always there; a third party's API is tried too. docs/ai.md explains what is compared.
 
+    With --websocket conversations are mirrored turn by turn, and a baseline is always there: what was said is never
+    asked twice. With --keep a browser can talk to version 1.
+
     Examples:
 
         sudo shadowctl demo
@@ -58,13 +64,16 @@ def demo(
 
         sudo shadowctl demo --grpc
 
+        sudo shadowctl demo --websocket --report talk.html
+
         sudo shadowctl demo --seconds 10 --rate 1000 --json
     """
     # not at the top: every other command starts without them
     from shadowd.cli.verdicts import show_verdict
 
-    if ai and grpc:
-        raise UsageError("--ai and --grpc are two demonstrations", "give one of them")
+    given = [name for name, wanted in (("--ai", ai), ("--grpc", grpc), ("--websocket", websocket)) if wanted]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} are several demonstrations", "give one of them")
     if ai:
         from shadowd.demo.chat_run import run_chat_demo
 
@@ -75,6 +84,11 @@ def demo(
 
         chosen = (45.0 if seconds is None else seconds, 200.0 if rate is None else rate)
         raise typer.Exit(run_grpc_demo(*chosen, as_json, keep, identical, baseline, report, show=show_verdict))
+    if websocket:
+        from shadowd.demo.websocket_run import run_websocket_demo
+
+        chosen = (45.0 if seconds is None else seconds, 200.0 if rate is None else rate)
+        raise typer.Exit(run_websocket_demo(*chosen, as_json, keep, identical, report, show=show_verdict))
     from shadowd.demo.run import run_demo
 
     chosen = (30.0 if seconds is None else seconds, 500.0 if rate is None else rate)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shadowd.demo.children import Child
 from shadowd.demo.grpc_service import library
 from shadowd.demo.grpc_shop import PLANTED
-from shadowd.demo.run import CONNECTIONS, Demo, report_file, run_to_end
+from shadowd.demo.run import Demo, report_file, run_to_end
 from shadowd.errors import UsageError
 
 RATE_LIMIT = 1000.0  # requests per second: three Python processes share the host with the load
@@ -26,13 +25,10 @@ class GrpcDemo(Demo):
     planted = PLANTED
     example = "grpcurl -plaintext 127.0.0.1:PORT list"
     decided_after = DECIDED_AFTER
+    service = load = "shadowd.demo.grpc_service"
 
-    def _services(self) -> dict[str, tuple[str, list[str]]]:
-        return {name: ("shadowd.demo.grpc_service", options) for name, (_, options) in super()._services().items()}
-
-    def _start_load(self, ports: list[int], directory: Path) -> Child:
-        options = ["--load", *self._load_options(port=ports[0], connections=CONNECTIONS)]
-        return self._start("load", "shadowd.demo.grpc_service", options, directory, split=True)
+    def _load_options(self, **more: float) -> list[str]:
+        return ["--load", *super()._load_options(**more)]
 
 
 def run_grpc_demo(

@@ -221,37 +221,37 @@ class Load:
                 stream = None
             if stream is None:
                 # The job fails with the connection: refused connections are production errors, not a pause.
-                await self._ready.acquire()
-                if not self._due:
+                if await self.next_due() is None:
                     return
-                self._due.popleft()
                 self.sent += 1
                 self.errors["connection"] += 1
                 continue
             async with stream:
-                if await self._converse(stream):
-                    return
+                try:
+                    if await self.converse(stream):
+                        return
+                except Broken as broken:
+                    self.errors[broken.kind] += 1
+                except trio.TooSlowError:
+                    self.errors["timeout"] += 1
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self.errors["connection"] += 1
 
-    async def _converse(self, stream: trio.SocketStream) -> bool:
-        """Use one connection until it is reopened (False) or the load is over (True)."""
+    async def next_due(self) -> Job | None:
+        """Wait for a job; None if the load is over."""
+        await self._ready.acquire()
+        return self._due.popleft() if self._due else None
+
+    async def converse(self, stream: trio.SocketStream) -> bool:
+        """Use one connection until it is reopened (False) or the load is over (True). What is raised is counted, and
+        ends it."""
         reader = AnswerReader(stream)
         for turn in range(REOPEN_AFTER):
-            await self._ready.acquire()
-            if not self._due:
+            job = await self.next_due()
+            if job is None:
                 return True
-            job = self._due.popleft()
-            try:
-                with trio.fail_after(ANSWER_LIMIT):
-                    await self.serve_job(job, stream, reader, last=turn == REOPEN_AFTER - 1)
-            except Broken as broken:
-                self.errors[broken.kind] += 1
-                return False
-            except trio.TooSlowError:
-                self.errors["timeout"] += 1
-                return False
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.errors["connection"] += 1
-                return False
+            with trio.fail_after(ANSWER_LIMIT):
+                await self.serve_job(job, stream, reader, last=turn == REOPEN_AFTER - 1)
         return False
 
     async def serve_job(self, job: Job, stream: trio.SocketStream, reader: AnswerReader, last: bool) -> None:

@@ -57,6 +57,9 @@ class Demo:
     planted: tuple[str, ...] = PLANTED
     example = "curl http://127.0.0.1:PORT/orders/10"
     decided_after: float = DECIDED_AFTER
+    service = "shadowd.demo.service"  # the module that is run
+    load = "shadowd.demo.load"
+    options: tuple[str, ...] = ()  # of the filter
 
     def __init__(
         self, seconds: float, rate: float, as_json: bool, keep: bool, identical: bool, baseline: bool, report: Path,
@@ -111,14 +114,14 @@ class Demo:
 
     def _start_load(self, ports: list[int], directory: Path) -> Child:
         options = self._load_options(port=ports[0], connections=CONNECTIONS)
-        return self._start("load", "shadowd.demo.load", options, directory, split=True)
+        return self._start("load", self.load, options, directory, split=True)
 
     def _services(self) -> dict[str, tuple[str, list[str]]]:
         """Name of each service → the module that it runs, and its options."""
         versions = {"production": "1", "shadow": "1" if self.identical else "2"}
         if self.baseline:
             versions["baseline"] = "1"
-        return {name: ("shadowd.demo.service", ["--version", version]) for name, version in versions.items()}
+        return {name: (self.service, ["--version", version]) for name, version in versions.items()}
 
     def _start_services(self, directory: Path) -> list[int]:
         """Ports of production, the shadow and the others in their order; the kernel chooses them."""
@@ -158,7 +161,8 @@ class Demo:
 
     def _add_filters(self, ports: list[int]) -> None:
         production, shadow, *baseline = ports
-        words = ["--memory-after", MEMORY_AFTER, "--latency-floor", LATENCY_FLOOR, "--min-span", MIN_SPAN]
+        words = [*self.options, "--memory-after", MEMORY_AFTER, "--latency-floor", LATENCY_FLOOR]
+        words += ["--min-span", MIN_SPAN]
         if baseline:
             words = ["--baseline", f"http://127.0.0.1:{baseline[0]}", *words]
         self._add_filter(FILTER, production, shadow, words)

@@ -33,6 +33,7 @@ PHRASES = {
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
+    426: "Upgrade Required",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
