@@ -206,8 +206,9 @@ class WebSocketConnection(Connection):
         leg, timeout = self.in_flight[0], self.target.limits.timeout
         if not self._overdue(leg, now):
             return
-        if now < stream_ends(leg) and talk.in_time(leg, now, timeout):
-            leg.deadline = now + timeout
+        ends = min(stream_ends(leg), talk.late_from(leg, now, timeout))
+        if now < ends:
+            leg.deadline = min(now + timeout, ends)
             return
         response = talk.take(not leg.exchange.answered, now)
         if response is not None:
@@ -392,13 +393,13 @@ class Talk:
         leg.response = self.settle(now)[0]
         return True
 
-    def in_time(self, leg: Leg, now: int, timeout: int) -> bool:
-        """Whether less than production said is no time-out: nobody knows yet how much it will say, or it took as
-        long."""
+    def late_from(self, leg: Leg, now: int, timeout: int) -> int:
+        """From when less than production said is a time-out: it took as long. Not yet, while nobody knows how much it
+        will say."""
         primary = leg.exchange.response
         if primary is None or not leg.exchange.answered:
-            return True
-        return leg.sent_at + primary.last_byte - leg.exchange.request.ended + timeout > now
+            return now + timeout
+        return leg.sent_at + primary.last_byte - leg.exchange.request.ended + timeout
 
     def take(self, is_open: bool, now: int) -> Response | None:
         """What was said to the oldest turn, which is not waited for any longer; None if it is nothing. ``is_open``: it

@@ -277,6 +277,24 @@ def test_a_shadow_that_says_less_is_waited_for_and_the_talk_goes_on(
     assert mirror.ledger() == {"mirrored": 3}
 
 
+def test_less_is_waited_for_as_long_as_production_took_and_no_longer(
+    mirror: Mirror, shadow: Shadow, lane: WebSocketLane
+) -> None:
+    talk = shake_hands(mirror, lane, shadow)
+    first = say(mirror, lane, 1, "one")
+    talk.hears("one").says("eins")
+    replied(mirror, first, 2, at=SECOND // 2)
+    second = say(mirror, lane, 2, "two", read=2)
+    mirror.sweep(TIMEOUT - SECOND // 4)
+    mirror.sweep(SECOND // 2)  # production took a half more
+    talk.still_hears("one")
+    mirror.sweep(SECOND // 2)
+    talk.hears("one", "two").says("zwei")
+    assert answer(first) == ["eins"]
+    replied(mirror, second, 1)
+    assert answer(second) == ["zwei"]
+
+
 def test_a_shadow_that_says_nothing_is_late(mirror: Mirror, shadow: Shadow, lane: WebSocketLane) -> None:
     talk = shake_hands(mirror, lane, shadow)
     first = say(mirror, lane, 1, "one")
