@@ -131,6 +131,8 @@ def test_a_schema_names_fields_and_calls_and_is_read_again(tmp_path: Path, shop:
         renamed = ("POST /shop.Shop/GetOrder", "$.items[*].price")
         wait_for("the new name is used", lambda: renamed in paths(daemon, "other"))
         assert paths(daemon, "same") == set()
+
+
 # --- dialogues --------------------------------------------------------------------------------------------------------
 
 
