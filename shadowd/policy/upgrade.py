@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import re
 
-_OFFER = re.compile(rb"(?im)^upgrade:[^\r\n]*\bh2c\b")
+from shadowd.protocols.http2_upgrade import names_h2c
+
 _SAID = re.compile(rb"(?im)^(?:upgrade|http2-settings):[^\r\n]*\r\n")
 _CONNECTION = re.compile(rb"(?im)^connection:[ \t]*([^\r\n]*)\r\n")
 _OPTIONS = frozenset({b"upgrade", b"http2-settings"})
 
 
-def offers_h2c(head: bytes) -> bool:
-    """Of a request, or of the answer that takes it: whether HTTP/2 is meant."""
-    return _OFFER.search(head) is not None
-
-
 def without_offer(head: bytes) -> bytes:
     """``head`` without ``Upgrade``, ``HTTP2-Settings`` and their names in ``Connection``; as it is where no HTTP/2 is
     offered."""
-    return _CONNECTION.sub(_kept, _SAID.sub(b"", head)) if offers_h2c(head) else head
+    return _CONNECTION.sub(_kept, _SAID.sub(b"", head)) if names_h2c(head) else head
 
 
 def _kept(line: re.Match[bytes]) -> bytes:

@@ -47,7 +47,7 @@ from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.http1_reader import MAX_BODY, MAX_HEAD, OversizedRequest, ProtocolError, RequestReader
 from shadowd.protocols.http1_response import ResponseReader
-from shadowd.protocols.switching import hand_over, successor
+from shadowd.protocols.switching import goes_on_in_http2, hand_over, successor
 from shadowd.protocols.withheld import Withheld
 
 CUT, SEEK, PROBE, HOLD, DONE = range(5)
@@ -355,7 +355,7 @@ class Http1Codec:
         if self._withheld.eof and self._client != HOLD:
             self.client_eof(0)
 
-    def _upgraded(self, asked: Exchange | str) -> None:
+    def _upgraded(self, asked: Exchange | str, answer: Response) -> None:
         self._give_up_on(*self._slots)
         self._slots.clear()
         if self._client in (CUT, PROBE):
@@ -363,7 +363,7 @@ class Http1Codec:
         self._client = self._server = DONE
         self._reason = self._server_reason = "upgraded"
         sink, responses = self._sink, self.responses
-        codec = successor(sink, self._flow, asked, self._index, self._body_limit, self._budget)
+        codec = successor(sink, self._flow, asked, answer, self._index, self._body_limit, self._budget)
         if codec is not None:
             hand_over(sink, codec, self._withheld, responses.trailing, responses.latest)
         else:
@@ -414,7 +414,7 @@ class Http1Codec:
             else:
                 self._lose_responses(self._reason if self._client in (SEEK, DONE) else reason)
         elif responses.upgraded:
-            self._upgraded(slot)
+            self._upgraded(slot, done[-1])
         elif self._client == HOLD and not self._slots:
             self._release()
 
@@ -427,13 +427,13 @@ class Http1Codec:
             self.responses.expect(method)
 
     def _pair(self, slot: Exchange | str, response: Response) -> None:
-        if isinstance(slot, Exchange):
+        if isinstance(slot, Exchange) and not (response.status == 101 and goes_on_in_http2(slot, response)):
             slot.response = response
             self._sink.response(slot)
         elif slot is _EARLY:
             self._early_response = response
         else:
-            self._sink.discarded(slot, response.end - response.begin)
+            self._sink.discarded(slot if isinstance(slot, str) else "interim", response.end - response.begin)
 
     def close_book(self, exchange: Exchange) -> None:
         """Take what has come of a streamed response that goes on; the rest is discarded."""

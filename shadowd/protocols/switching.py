@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from shadowd.exchange.exchange import Exchange
+from shadowd.exchange.exchange import Exchange, Response
 from shadowd.ledger.budget import Budget
 from shadowd.protocols.base import Codec, CodecSink, FlowView
+from shadowd.protocols.http2_upgrade import UpgradedHttp2Codec, names_h2c
 from shadowd.protocols.websocket import WebSocketCodec
 from shadowd.protocols.websocket_handshake import UnknownExtension, agreed, asks_websocket
 from shadowd.protocols.withheld import Withheld
 
 
 def successor(
-    sink: CodecSink, flow: FlowView, asked: Exchange | str, index: int, body_limit: int, budget: Budget
-) -> Codec | None:
-    """Reads what follows the answer to ``asked``; None if nobody here does. ``index``: of its next exchange."""
-    if not isinstance(asked, Exchange) or asked.response is None:
+    sink: CodecSink, flow: FlowView, asked: Exchange | str, answer: Response, index: int, body_limit: int,
+    budget: Budget,
+) -> Codec | None:  # fmt: skip
+    """Reads what follows ``answer`` to ``asked``; None if nobody here does. ``index``: of its next exchange."""
+    if not isinstance(asked, Exchange) or answer.status != 101:
         return None
-    if not (asks_websocket(asked.request.head) and asks_websocket(asked.response.head)):
+    if goes_on_in_http2(asked, answer):
+        return UpgradedHttp2Codec(sink, flow, asked, answer, body_limit, budget)
+    if not (asks_websocket(asked.request.head) and asks_websocket(answer.head)):
         return None
     try:
-        deflate = agreed(asked.response.head)
+        deflate = agreed(answer.head)
     except UnknownExtension:
         return None
     return WebSocketCodec(sink, flow, asked, deflate, index, body_limit, budget)
+
+
+def goes_on_in_http2(asked: Exchange, answer: Response) -> bool:
+    """Whether this answer, a 101, is but the promise of one."""
+    return names_h2c(answer.head) and names_h2c(asked.request.head)
 
 
 def hand_over(sink: CodecSink, codec: Codec, held: Withheld, rest: bytes, time: int) -> None:

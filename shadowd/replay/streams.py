@@ -76,7 +76,7 @@ class StreamLane(Lane):
 
     def in_time(self, leg: Leg, now: int) -> bool:
         self._excuse(leg)
-        return super().in_time(leg, now)
+        return Lane.in_time(self, leg, now)  # super() is not known to what Cython makes of this
 
     def shed_lagging(self, now: int) -> None:
         if self._held:

@@ -52,10 +52,18 @@ class Participant:
     def end_talks(self, now: int) -> None:
         """Nothing more is said there."""
         talks, self.talks = self.talks, []
-        for lane in talks:
+        self._finish(talks, now)
+
+    def end_lanes(self, now: int) -> None:
+        """What comes is of another protocol."""
+        lanes, self.lanes, self.twins = [*self.lanes, *self.twins.values()], [], {}
+        self._finish(lanes, now)
+
+    def _finish(self, lanes: list[Lane | Pool], now: int) -> None:
+        for lane in lanes:
             if isinstance(lane, Lane):
                 lane.finish(now)
-        self._past = [lane for lane in (*self._past, *talks) if isinstance(lane, Lane) and lane.busy]
+        self._past = [lane for lane in (*self._past, *lanes) if isinstance(lane, Lane) and lane.busy]
 
 
 class Group:
@@ -228,6 +236,10 @@ class Group:
     def switched(self, codec: Codec) -> None:
         self.codec = codec
         self.http = None
+        if isinstance(codec, Http2Codec):
+            self._streams = True
+            for participant in self.participants:
+                participant.end_lanes(self._outer.now)
 
     def end(self, now: int) -> None:
         """Nothing more of the connection is read."""

@@ -6,7 +6,8 @@ import pytest
 
 from shadowd.exchange.exchange import Request
 from shadowd.policy.policy import Policy
-from shadowd.policy.upgrade import offers_h2c, without_offer
+from shadowd.policy.upgrade import without_offer
+from shadowd.protocols.http2_upgrade import names_h2c
 
 HEAD = b"GET / HTTP/1.1\r\nHost: shop\r\n"
 
@@ -24,7 +25,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: shop\r\n"
 )
 def test_what_is_left(offer: bytes, left: bytes) -> None:
     assert without_offer(HEAD + offer + b"Accept: */*\r\n\r\n") == HEAD + left + b"Accept: */*\r\n\r\n"
-    assert offers_h2c(HEAD + offer + b"\r\n") == (left == b"" or b"keep-alive" in left)
+    assert names_h2c(HEAD + offer + b"\r\n") == (left == b"" or b"keep-alive" in left)
 
 
 def test_the_shadow_is_asked_in_plain() -> None:

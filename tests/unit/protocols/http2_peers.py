@@ -122,7 +122,8 @@ class Reading:
         self.told.append(f"lost {reason}")
 
     def switched(self, codec: Codec) -> None:
-        raise AssertionError("nothing here agreed to another protocol")
+        assert isinstance(codec, Http2Codec), "nothing here agreed to another protocol"
+        self.codec = codec
 
     def discarded(self, reason: str, length: int) -> None:
         assert length > 0
