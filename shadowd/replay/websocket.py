@@ -50,6 +50,8 @@ _MARGIN = 50_000_000
 #: Messages of an answer, or ahead of their turn, that are held one by one: of a stream that long only its beginning
 #: is compared.
 _MOST = 8192
+#: By so much (ns) the messages of a turn may be apart that is timed: a fraction of what anybody calls slower.
+_TOGETHER = 1_000_000
 #: An answer of so many messages, and ``FLOOD_TIMES`` as many as production's, is not listened to: each takes memory.
 _FLOOD = 8 * _MOST
 #: Bytes of Pongs that a shadow may let wait before it reads again.
@@ -235,7 +237,11 @@ class WebSocketConnection(Connection):
 
     def measure(self, leg: Leg) -> None:
         """As of other answers; and of every message when it came."""
-        response, times = leg.response, self.times
+        response, times, asked = leg.response, self.times, leg.exchange.request
+        if asked.turn is not None and len(asked.turn.messages) > 1 and asked.ended - asked.started > _TOGETHER:
+            if response is not None:  # production had longer for the first of them than the shadow, which is told all
+                response.marks = None
+            return
         marks = response.marks if response is not None else None
         if not marks or times is None or response is None:
             super().measure(leg)

@@ -482,3 +482,28 @@ def test_a_turn_of_many_messages_takes_more_than_its_bytes(mirror: Mirror, shado
     shake_hands(mirror, lane, shadow)
     say(mirror, lane, 1, *[""] * 100, read=1)
     assert mirror.engine.buffered > 100 * MESSAGE_COST
+
+
+@pytest.mark.parametrize("apart", [0, SECOND // 4])
+def test_a_turn_whose_messages_production_heard_one_by_one_is_not_timed(
+    mirror: Mirror, shadow: Shadow, lane: WebSocketLane, apart: int
+) -> None:
+    """Its server works at the first while the client says the second; the shadow is told both at once."""
+    talk = shake_hands(mirror, lane, shadow)
+    leg = say(mirror, lane, 1, "one", "two")
+    leg.exchange.request.started -= apart
+    talk.hears("one", "two")
+    connection = lane.connection
+    assert connection is not None
+    ((cookie, _),) = mirror.timed.items()
+    sent, received = connection._written, connection._received
+    talk.says("eins")
+    for direction, seq, length, flags, at in (
+        (0, 0xFFFFFFFF, 0, 2, 1), (1, 0xFFFFFFFF, 0, 18, 2), (0, 0, sent, 16, 10), (1, 0, received, 16, 11),
+        (1, received, connection._received - received, 16, 20),
+    ):  # fmt: skip
+        mirror.engine.timing(cookie, direction, seq, length, flags, at * 1_000_000)
+    replied(mirror, leg, 1)
+    mirror.turn()
+    mirror.turn()
+    assert (leg.first_byte >= 0) == (not apart)
