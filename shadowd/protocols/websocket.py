@@ -34,7 +34,7 @@ from shadowd.protocols.websocket_frames import CLOSE, MAX_MESSAGE, Deflate, Mess
 #: Of the handshake's lines, those that say nothing about a turn (RFC 6455 §4.1, RFC 9110 §7.6.1).
 _LEFT_OUT = re.compile(
     rb"(?im)^(?:connection|upgrade|sec-websocket-[a-z-]+|content-(?:type|length|encoding)|transfer-encoding):"
-    rb"[^\r\n]*\r\n"
+    rb"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n"  # with what is folded (RFC 9112 §5.2): tokens are sent as protocols
 )
 #: Messages of one turn: a client that never listens speaks in several.
 MAX_MESSAGES = 10_000

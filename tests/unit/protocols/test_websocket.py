@@ -21,7 +21,9 @@ class Playbook:
     """What happens on a flow, and what its codec tells of it. The client has acknowledged all that the server has said,
     unless it says otherwise."""
 
-    def __init__(self, body_limit: int = 1 << 16, budget: Budget = UNBOUNDED, deflate: str = "") -> None:
+    def __init__(
+        self, body_limit: int = 1 << 16, budget: Budget = UNBOUNDED, deflate: str = "", ask: bytes = ASK
+    ) -> None:
         self.client_acked = self.server_end = self.clock = 0
         self.idle_point = True
         self.spoke_unseen = False
@@ -34,7 +36,7 @@ class Playbook:
         self.fed = 0
         self.codec: Codec = Http1Codec(self, self, body_limit=body_limit, budget=budget)
         self.writer, self.speaker = MessageWriter(agreed(deflate)[0]), Server(agreed(deflate)[1])
-        self.client(ASK).server(self.speaker.agreement(deflate))
+        self.client(ask).server(self.speaker.agreement(deflate))
 
     # the sink
     def request(self, exchange: Exchange) -> None:
@@ -371,3 +373,12 @@ def test_what_keeping_many_small_messages_takes_is_charged() -> None:
     assert budget.used >= 1000 * MESSAGE_COST
     book.says("hello").ends()
     assert budget.used == 0
+
+
+def test_a_turn_s_head_has_nothing_of_a_folded_line_about_the_handshake() -> None:
+    """It would be the rest of the line before, under that line's name."""
+    folded = b"Sec-WebSocket-Protocol: chat,\r\n bearer.SECRET\r\nOrigin: shop\r\nSec-WebSocket-Key"
+    book = Playbook(ask=ASK.replace(b"Sec-WebSocket-Key", folded)).asks("one").says("eins").ends()
+    head = book.exchanges[1].request.head
+    assert b"SECRET" not in head
+    assert b"\r\nOrigin: shop\r\n" in head
