@@ -212,7 +212,7 @@ class WebSocketCodec:
         else:
             turn.closed = True
         answer.add(*measured(message, not turn.messages, answer.room), answer.response.end + message.size, time)
-        self._charge.hold(answer.kept)
+        self._charge.hold(answer.held)
         if self._charge.exhausted:
             exchange.uncomparable = True
             self._sink.lost("memory")

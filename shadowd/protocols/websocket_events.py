@@ -25,8 +25,10 @@ from shadowd.protocols.websocket_frames import BINARY, CLOSE, TEXT, Message
 STATUS = 101
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\ncontent-type: text/event-stream\r\n\r\n"
 
-#: Messages of an answer whose times are kept, as of other streams; beyond it the last one's.
+#: Messages of an answer whose times are kept, if any of it is, as of other streams; beyond it the last one's.
 MAX_MARKS = 4096
+#: Bytes that one of them takes.
+MARK_COST = 128
 #: §7.4.1: no code was sent.
 NO_CODE = 1005
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,60}\Z")
@@ -50,6 +52,11 @@ class Answer:
         self.kept = 0  # bytes
 
     @property
+    def held(self) -> int:
+        """Bytes that it takes."""
+        return self.kept + MARK_COST * len(self.response.marks or ())
+
+    @property
     def room(self) -> int:
         """Bytes that an event may have to be kept; what follows one that found no room is left out too."""
         return self._limit - self.kept if self.response.body_length == self.kept else 0
@@ -64,6 +71,8 @@ class Answer:
         response.body_length += length
         response.end = end
         response.last_byte = time
+        if not self._limit:
+            return
         marked = (response.begin + len(HEAD) + response.body_length, time if mark < 0 else mark)
         assert response.marks is not None
         if len(response.marks) < MAX_MARKS:

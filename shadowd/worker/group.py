@@ -11,6 +11,7 @@ from shadowd.exchange.exchange import Exchange
 from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.http2 import Http2Codec
+from shadowd.protocols.websocket import WebSocketCodec
 from shadowd.protocols.websocket_handshake import asks_websocket
 from shadowd.replay.engine import Engine
 from shadowd.replay.lane import Lane, Pool
@@ -240,6 +241,9 @@ class Group:
             self._streams = True
             for participant in self.participants:
                 participant.end_lanes(self._outer.now)
+        talks = any(participant.filter.policy.talks for participant in self.participants)
+        if isinstance(codec, WebSocketCodec) and not talks:  # its turns are counted: nobody compares what is said
+            codec.body_limit = 0
 
     def end(self, now: int) -> None:
         """Nothing more of the connection is read."""

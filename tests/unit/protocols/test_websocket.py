@@ -13,6 +13,7 @@ from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.base import Codec
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.websocket import MAX_UNREAD, WebSocketCodec
+from shadowd.protocols.websocket_events import MARK_COST
 from shadowd.protocols.websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, MessageWriter
 from tests.unit.protocols.websocket_talk import ASK, Server, agreed
 
@@ -382,3 +383,12 @@ def test_a_turn_s_head_has_nothing_of_a_folded_line_about_the_handshake() -> Non
     head = book.exchanges[1].request.head
     assert b"SECRET" not in head
     assert b"\r\nOrigin: shop\r\n" in head
+
+
+def test_the_times_of_a_long_answer_are_charged_and_none_are_kept_where_nothing_is() -> None:
+    kept, budget = Budget(), Budget()
+    for book in (Playbook(budget=kept).asks("subscribe"), Playbook(body_limit=0, budget=budget).asks("subscribe")):
+        for _ in range(1000):
+            book.says("tick")
+    assert kept.used >= 1000 * MARK_COST
+    assert budget.used == 0

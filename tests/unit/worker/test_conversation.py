@@ -6,16 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from shadowd.policy.policy import Policy
+from shadowd.policy.policy import SAFE_METHODS, Policy
 from shadowd.protocols.detect import HTTP2_PREFACE
 from shadowd.protocols.hpack import encode
 from shadowd.protocols.http2_frames import header_block
+from shadowd.protocols.websocket_events import MARK_COST
+from shadowd.protocols.websocket_frames import TEXT, MessageWriter
 from shadowd.replay.target import Target
 from shadowd.stream.flow import FlowSink
 from shadowd.worker.filters import Filter
 from tests.unit.faulty import Faulty
 from tests.unit.loopback import Shadow, get, ok
 from tests.unit.production import Host, Wire
+from tests.unit.protocols.websocket_talk import ASK, Server
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x42" * 500
 PROXY_1 = b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 80\r\n"
@@ -479,3 +482,17 @@ def test_a_fault_among_segments_ends_that_flow_alone(host: Host, shadow: Shadow,
     host.answer(host.peer(shadow), ok())
     assert again.key == wire.key
     assert len(host.table) == 1
+
+
+@pytest.mark.parametrize("talks", [False, True])
+def test_of_a_websocket_whose_turns_are_only_counted_nothing_is_kept(talks: bool) -> None:
+    with Host(body_limit=1 << 16) as host:
+        host.add(Filter("talks" if talks else "safe", Policy(b"here/other", methods=None if talks else SAFE_METHODS)))
+        host.target(host.shadow().port, of=host.filters[1])
+        server, writer = Server(), MessageWriter()
+        wire = Wire(host, tag=2).client(ASK).server(Server.agreement())
+        wire.client(writer.framed(TEXT, b"subscribe", b"mask"))
+        wire.server(*[server.framed(TEXT, b"tick") for _ in range(500)])
+        assert (host.engine.budget.used > 500 * MARK_COST) == talks
+        assert host.terms(host.filters[1]) == {"seen": 2, **({} if talks else {"filtered method": 1})}
+        wire.close()
