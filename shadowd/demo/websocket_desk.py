@@ -6,7 +6,7 @@
 price      ``{"type": "price", "item": 17}``         ``{"type": "price", "item": 17, "name": …, "cents": …}``
 ask        ``{"type": "ask", "text": "… 17 …"}``     ``{"type": "token", "text": …}`` several times, then
                                                      ``{"type": "done", "item": 17, "tokens": …, "turn": …}``
-find       ``{"type": "find", "text": "bolt"}``      ``{"type": "found", "text": "bolt", "items": [17, …]}``
+find       ``{"type": "find", "text": "bolt"}``      ``{"type": "found", "text": "bolt", "items": […]}``
 order      ``{"type": "order", "item": 17}``         ``{"type": "ordered", "number": …, "lines": …, "cents": …}``
 the rest                                             ``{"type": "error", "text": …}``
 =========  ========================================  =================================================================
@@ -31,7 +31,7 @@ MESSAGE_LIMIT = 4096  # characters of a client's message
 LARGEST = 999_999_999  # of an item's numbers
 PLANTED = (
     "a price is one cent short when item % 7 == 3",
-    "of what is told about an item a token is missing when item % 10 == 7",
+    "of what is told about an item a token is missing when item % 20 == 7",
     "find takes 44 ms where version 1 takes 4 ms",
     "each 25th order is a Close with 1011",
     "1 KB is kept for ever per turn",
@@ -101,14 +101,15 @@ class Desk:
         number = _NUMBER.search(words)
         item = int(number[0]) if number is not None else 1
         tokens = [_name(item), " is on shelf", f" {item % 40};", f" there are {item % 90 + 1}", " left."]
-        if self._faulty and item % 10 == 7:
+        if self._faulty and item % 20 == 7:
             del tokens[2]
         told = [_json(type="token", text=token) for token in tokens]
         return Said((*told, _json(type="done", item=item, tokens=len(tokens), turn=turn)))
 
     def _find(self, words: str) -> Said:
-        first = zlib.crc32(words.encode("utf-8", "replace")) % 1_000
-        items = [{"item": item, "name": _name(item)} for item in range(first, first + 56, 7)]
+        good = next((place for place, name in enumerate(GOODS) if name in words), 0)
+        first = zlib.crc32(words.encode("utf-8", "replace")) % 90 * len(GOODS) + good
+        items = [{"item": item, "name": _name(item)} for item in range(first, first + 5 * len(GOODS), len(GOODS))]
         return Said((_json(type="found", text=words, items=items),), self._find_delay)
 
     def _order(self, item: int) -> Said:

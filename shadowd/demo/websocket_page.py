@@ -18,7 +18,7 @@ PAGE = """<!doctype html>
 :root { color-scheme: light dark; --back: #f6f7f9; --card: #fff; --text: #1d2430; --dim: #5d6778; --line: #d5dae2;
   --mine: #1f5fbf; --on-mine: #fff; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) {
-  :root { --back: #14181f; --card: #1e242e; --text: #e6e9ef; --dim: #9aa4b5; --line: #38414f; --mine: #3d7bd9;
+  :root { --back: #14181f; --card: #1e242e; --text: #e6e9ef; --dim: #9aa4b5; --line: #38414f; --mine: #2b6bcf;
     --bad: #ff8a80; }
 }
 * { box-sizing: border-box; }
@@ -39,7 +39,7 @@ h1 { margin: 0; font-size: 1.25rem; }
 form { display: flex; flex-wrap: wrap; gap: .5rem; padding: .75rem 0 1rem; border-top: 1px solid var(--line); }
 select, input, button { min-height: 2.75rem; padding: 0 .75rem; border: 1px solid var(--line); border-radius: .5rem;
   background: var(--card); color: inherit; font: inherit; }
-input { flex: 1 1 10rem; min-width: 0; }
+input { flex: 1 1 5rem; min-width: 0; }
 select { flex: 0 1 auto; }
 button { border-color: transparent; background: var(--mine); color: var(--on-mine); cursor: pointer; }
 button:disabled { opacity: .5; cursor: default; }
@@ -110,7 +110,8 @@ function hear(message) {
     case "price": line("theirs", `${message.name}: ${money(message.cents)}`); break;
     case "found": line("theirs", message.items.map(one => `${one.item}: ${one.name}`).join("\\n")); break;
     case "ordered":
-      line("theirs", `Order ${message.number} of ${message.lines.length}: ${money(message.cents)}`);
+      line("theirs", `Order ${message.number}: ` + message.lines.map(one => `item ${one.item}`).join(" and ")
+        + `, ${money(message.cents)}`);
       break;
     default: line("theirs bad", message.text || "?");
   }

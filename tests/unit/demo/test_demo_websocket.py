@@ -88,7 +88,7 @@ def test_each_fault_is_where_it_is_planted_and_nowhere_else(item: int) -> None:
     told, _ = hear(one, type="ask", text=f"Is item {item} in stock?")
     less, _ = hear(two, type="ask", text=f"Is item {item} in stock?")
     assert told[-1]["tokens"] == len(told) - 1
-    if item % 10 == 7:
+    if item % 20 == 7:
         assert [one for one in told[:-1] if one not in less] == [{"type": "token", "text": f" {item % 40};"}]
         assert less[-1] == {**told[-1], "tokens": len(less) - 1}
     else:
