@@ -5,7 +5,7 @@
 =========  ========================================  =================================================================
 price      ``{"type": "price", "item": 17}``         ``{"type": "price", "item": 17, "name": …, "cents": …}``
 ask        ``{"type": "ask", "text": "… 17 …"}``     ``{"type": "token", "text": …}`` several times, then
-                                                     ``{"type": "done", "item": 17, "tokens": …, "turn": …}``
+                                                     ``{"type": "done", "item": 17, "words": …, "turn": …}``
 find       ``{"type": "find", "text": "bolt"}``      ``{"type": "found", "text": "bolt", "items": […]}``
 order      ``{"type": "order", "item": 17}``         ``{"type": "ordered", "number": …, "lines": …, "cents": …}``
 the rest                                             ``{"type": "error", "text": …}``
@@ -104,7 +104,7 @@ class Desk:
         if self._faulty and item % 20 == 7:
             del tokens[2]
         told = [_json(type="token", text=token) for token in tokens]
-        return Said((*told, _json(type="done", item=item, tokens=len(tokens), turn=turn)))
+        return Said((*told, _json(type="done", item=item, words=len(tokens), turn=turn)))
 
     def _find(self, words: str) -> Said:
         good = next((place for place, name in enumerate(GOODS) if name in words), 0)

@@ -73,7 +73,7 @@ class Customer:
                 if answer.get("type") == "error":
                     raise Broken("refused")
                 if answer.get("type") == ENDS[kind]:
-                    if answer.get("tokens", 0) != tokens:
+                    if answer.get("words", 0) != tokens:
                         raise Broken("length")
                     return
 

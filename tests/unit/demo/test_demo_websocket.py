@@ -87,10 +87,10 @@ def test_each_fault_is_where_it_is_planted_and_nowhere_else(item: int) -> None:
     assert other == {**right, "cents": right["cents"] - (item % 7 == 3)}
     told, _ = hear(one, type="ask", text=f"Is item {item} in stock?")
     less, _ = hear(two, type="ask", text=f"Is item {item} in stock?")
-    assert told[-1]["tokens"] == len(told) - 1
+    assert told[-1]["words"] == len(told) - 1
     if item % 20 == 7:
         assert [one for one in told[:-1] if one not in less] == [{"type": "token", "text": f" {item % 40};"}]
-        assert less[-1] == {**told[-1], "tokens": len(less) - 1}
+        assert less[-1] == {**told[-1], "words": len(less) - 1}
     else:
         assert less == told
     assert hear(one, type="order", item=item) == hear(two, type="order", item=item)
