@@ -47,6 +47,7 @@ from shadowd.protocols.http2_frames import (
     NO_ERROR,
     PING,
     PREFACE_BYTES,
+    PROTOCOL_ERROR,
     PUSH_PROMISE,
     REFUSED_STREAM,
     RST_STREAM,
@@ -119,6 +120,7 @@ class Http2Client:
         self._body_limit = body_limit
         self._charge = Charge(budget)
         self._side = Side(SERVER, 0)
+        self._side.reader.longest = DEFAULT_FRAME_SIZE  # §4.2: we ask for no more
         self._streams: dict[int, Stream] = {}
         self._unsent: dict[int, _Unsent] = {}
         self._next = 1
@@ -313,12 +315,12 @@ class Http2Client:
             self._goaway(one.payload, ended)
         else:
             self._rest()
-            if kind == SETTINGS and not one.flags & ACK:
-                self._settings(one.payload)
+            if kind == SETTINGS:
+                self._settings(one)
             elif kind == PING and not one.flags & ACK:
                 self._reply(frame(PING, ACK, 0, one.payload))
             elif kind == WINDOW_UPDATE:
-                self._open_window(one)
+                self._open_window(one, ended)
 
     def _rest(self) -> None:
         """A frame that brings no stream on."""
@@ -330,8 +332,14 @@ class Http2Client:
         self.replies += len(data)
         self.out += data
 
-    def _settings(self, payload: bytes) -> None:
-        said = settings_of_untrusted(payload)
+    def _settings(self, one: Frame) -> None:
+        if one.flags & ACK:
+            if one.payload:
+                raise Http2Error("an acknowledgement that says something")  # §6.5
+            return
+        said = settings_of_untrusted(one.payload)
+        if said.get(ENABLE_PUSH):
+            raise Http2Error("a setting that is a client's")  # §6.5.2
         self.limit = said.get(MAX_CONCURRENT_STREAMS, self.limit)
         self._frame_size = said.get(MAX_FRAME_SIZE, self._frame_size)
         if said.get(HEADER_TABLE_SIZE, DEFAULT_TABLE) < DEFAULT_TABLE:
@@ -346,17 +354,20 @@ class Http2Client:
         self._reply(frame(SETTINGS, ACK, 0))
         self._send()
 
-    def _open_window(self, one: Frame) -> None:
+    def _open_window(self, one: Frame, ended: list[Answer]) -> None:
         increment = int.from_bytes(one.payload, "big") & LARGEST_WINDOW
-        unsent = self._unsent.get(one.stream)
-        if not increment:
-            raise Http2Error("a window that opens by nothing")
         if not one.stream:
             self._window += increment
-        elif unsent is not None:
-            unsent.window += increment
-        if self._window > LARGEST_WINDOW or (unsent is not None and unsent.window > LARGEST_WINDOW):
-            raise Http2Error("a window beyond all measure")
+            if not increment or self._window > LARGEST_WINDOW:
+                raise Http2Error("a window that opens by nothing, or beyond all measure")
+        elif one.stream not in self._streams:
+            self._must_be_known(one.stream)
+        else:  # §6.9: of a stream, which that ends alone
+            unsent = self._unsent.get(one.stream)
+            if unsent is not None:
+                unsent.window += increment
+            if not increment or (unsent is not None and unsent.window > LARGEST_WINDOW):
+                self._refuse(one.stream, ended)
         self._send()
 
     def _close(self, number: int) -> None:
@@ -368,6 +379,16 @@ class Http2Client:
         self._unsent.pop(number, None)
         self._idle = min(self._idle, 0)
 
+    def _must_be_known(self, number: int) -> None:
+        """§5.1: of a stream that was never opened nothing can be said; of one that is over, something may cross."""
+        if number % 2 == 0 or number >= self._next:
+            raise Http2Error("a frame of a stream that is none")
+
+    def _refuse(self, number: int, ended: list[Answer]) -> None:
+        """§5.4.2: what the shadow says of a stream ends that stream."""
+        self._fail(number, "malformed", ended)
+        self.out += reset(number, PROTOCOL_ERROR)
+
     def _fail(self, number: int, reason: str, ended: list[Answer]) -> None:
         self._close(number)
         ended.append(Answer(number, None, reason))
@@ -375,6 +396,7 @@ class Http2Client:
     def _reset(self, one: Frame, ended: list[Answer]) -> None:
         stream = self._streams.get(one.stream)
         if stream is None:
+            self._must_be_known(one.stream)
             self._rest()
             return
         code = int.from_bytes(one.payload, "big")
@@ -397,8 +419,7 @@ class Http2Client:
     def _block(self, block: Block, ended: list[Answer], now: int) -> None:
         stream = self._streams.get(block.stream)
         if stream is None:
-            if block.stream % 2 == 0 or block.stream >= self._next:
-                raise Http2Error("an answer to nothing")
+            self._must_be_known(block.stream)
             self._rest()  # it crossed our reset
             return
         try:
@@ -418,8 +439,7 @@ class Http2Client:
             else:
                 cast(Response, stream.answer).trailers = trailer_lines_untrusted(block.fields)
         except HeadError:
-            self.cancel(block.stream)
-            ended.append(Answer(block.stream, None, "malformed"))
+            self._refuse(block.stream, ended)
             return
         if self._charge.exhausted and stream.weight > _SMALL_HEAD:
             self.cancel(block.stream)
@@ -442,13 +462,11 @@ class Http2Client:
         stream = self._streams.get(one.stream)
         ends = one.whole and bool(one.flags & END_STREAM)
         if stream is None or (not one.payload and not ends):
-            if one.stream % 2 == 0 or one.stream >= self._next:
-                raise Http2Error("content of nothing")
+            self._must_be_known(one.stream)
             self._rest()
             return
         if stream.response != COMING:
-            self.cancel(one.stream)
-            ended.append(Answer(one.stream, None, "malformed"))
+            self._refuse(one.stream, ended)
             return
         self._idle = min(self._idle, 0)
         if self._body_limit:  # a piece's mark is where it ends on the wire: the kernel knows when that came

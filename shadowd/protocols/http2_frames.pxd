@@ -15,6 +15,7 @@ cdef class FrameReader:
     cdef public long long _stream
     cdef public long long _uncounted
     cdef public object error
+    cdef public long long longest
     cdef public long long offset
     cpdef list feed_untrusted(self, bytes data)
     @cython.locals(at='long long', end='long long', state='long long', wanted='long long', step='long long', head=bytes, payload=bytes, piece=bytes)

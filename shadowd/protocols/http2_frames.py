@@ -78,13 +78,14 @@ class FrameReader:
 
     __slots__ = (
         "_begin", "_begun", "_block", "_buffer", "_flags", "_kind", "_left", "_open_block", "_padding", "_position",
-        "_state", "_stream", "_uncounted", "error", "offset",
+        "_state", "_stream", "_uncounted", "error", "longest", "offset",
     )  # fmt: skip
 
     def __init__(self, client: bool, offset: int = 0) -> None:
         self._state = _PREFACE if client else _HEAD
         self.offset = offset  # of what was fed
         self.error: FrameError | None = None
+        self.longest = 1 << 24  # payload of a frame that its reader takes: whose word it is, a listener need not know
         self._begun = False  # a frame has
         self._open_block = 0  # the stream whose header block goes on in CONTINUATION frames
         self._block = 0  # bytes of that block
@@ -217,6 +218,8 @@ class FrameReader:
             if kind != SETTINGS:
                 raise FrameError("a connection that does not begin with SETTINGS")
             self._begun = True
+        if length > self.longest:
+            raise FrameError("a frame that is longer than its reader takes")
         if self._open_block:
             if kind != CONTINUATION or stream != self._open_block:
                 raise FrameError("a header block that something else stands in")
