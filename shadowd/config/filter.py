@@ -123,6 +123,8 @@ def _methods(value: object) -> str | tuple[str, ...]:
             wanted[method] = None
     if not wanted:
         raise fault("is empty", "give safe, any, or a list such as GET,POST")
+    if "WEBSOCKET" in wanted and "GET" not in wanted:
+        raise fault("WEBSOCKET stands without GET, by which it begins", "add GET")
     return tuple(wanted)
 
 

@@ -35,6 +35,8 @@ _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,60}\Z")
 #: Bytes of a JSON object that are parsed for its name; beyond it the first members are looked through.
 _PARSED = 4096
 _NAMES = ("type", "event", "method")
+#: What is none of the application's messages has these names.
+_RESERVED = frozenset({"close", "binary"})
 _FIRST = re.compile(rb'"(?:type|event|method)"\s{0,9}:\s{0,9}"([A-Za-z0-9_.:/-]{1,60})"')
 
 
@@ -123,7 +125,8 @@ def name_of(text: bytes) -> str:
         return ""
     if len(text) > _PARSED:
         found = _FIRST.search(text, 0, _PARSED)
-        return found[1].decode() if found is not None else ""
+        name = found[1].decode() if found is not None else ""
+        return "" if name in _RESERVED else name
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -131,7 +134,7 @@ def name_of(text: bytes) -> str:
     for member in _NAMES:
         name = document.get(member)
         if isinstance(name, str):
-            return name if _NAME.match(name) else ""
+            return name if _NAME.match(name) and name not in _RESERVED else ""
     return ""
 
 

@@ -127,6 +127,7 @@ def test_sizes(written: object, count: int) -> None:
         ({"methods": "get"}, "methods: 'get' is in lower case — did you mean GET?"),
         ({"methods": ["GET", "any"]}, "'any' stands among methods"),
         ({"methods": "G T"}, "'G T' is not a method"),
+        ({"methods": "POST,WEBSOCKET"}, "methods: WEBSOCKET stands without GET, by which it begins — add GET"),
         ({"methods": []}, "methods: is empty"),
         ({"match_path": "("}, "match_path: '(' is not a regular expression"),
         ({"match_path": "[b-\na]"}, "invalid character class range"),

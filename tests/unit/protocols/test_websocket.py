@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shadowd.compare.inband import in_band_error_untrusted
 from shadowd.exchange.exchange import MESSAGE_COST, Exchange
 from shadowd.ledger.budget import UNBOUNDED, Budget
 from shadowd.protocols.base import Codec
@@ -158,6 +159,17 @@ def test_what_is_said_has_the_name_that_it_says() -> None:
         'event: token\ndata: {"type": "token", "text": "a"}\n\ndata: {"at": 1}\n\nevent: binary\ndata: AP8=\n\n'
     )
     assert b"content-type: application/json\r\n" in book.ended[1].request.head
+
+
+@pytest.mark.parametrize("name", ["close", "binary"])
+@pytest.mark.parametrize("more", ["", "x" * 5000])
+def test_a_message_that_calls_itself_a_close_is_none(name: str, more: str) -> None:
+    text = f'{{"type": "{name}", "code": 1011, "more": "{more}"}}'
+    book = Playbook().asks("one").says(text).ends()
+    assert book.turns[0][2] == events(text)
+    response = book.ended[-1].response
+    assert response is not None
+    assert in_band_error_untrusted(response) is None
 
 
 def test_control_frames_are_nobody_s_turn() -> None:
