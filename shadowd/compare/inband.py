@@ -77,6 +77,7 @@ _EVENT_REFUSED = re.compile(
     r"|too_large|context_length|content_filter|policy).*)\Z"
 )
 _STREAM = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:event|data|id|retry)?:")
+_JSON = (b"{", b"[")
 NEITHER: tuple[None, None] = (None, None)
 
 
@@ -118,7 +119,9 @@ def in_band_error_untrusted(response: Response, most: int = BODY) -> InBand | No
 
 
 def _may_err(data: bytes) -> bool:
-    return b"rror" in data or b"Fault" in data or b"<fault>" in data
+    if b"rror" in data:
+        return True
+    return data[:1] not in _JSON and (b"Fault" in data or b"<fault>" in data)  # a fault is XML
 
 
 def _of_content(content: Content, most: int) -> InBand | None:
