@@ -83,7 +83,19 @@ def _printable(name: str) -> str:
 # --- where it stands --------------------------------------------------------------------------------------------------
 
 
+def _plain_data(request: Request) -> bool:
+    """JSON that names no operation, as most is: told without undoing what there is of codings."""
+    body, lowered = request.body, request.lowered or request.head.lower()
+    if body[:1] not in (b"{", b"[") or len(body) > BODY:
+        return False
+    if b"content-encoding:" in lowered or b"graphql" in lowered or b"-target:" in lowered:
+        return False
+    return not any(hint in body for hint in _HINTS)
+
+
 def _posted(request: Request) -> str:
+    if _plain_data(request):
+        return ""
     head = request.head
     target = _AMZ_TARGET.search(head) if b"-target:" in head.lower() else None
     if target is not None:
