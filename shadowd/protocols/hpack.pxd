@@ -1,5 +1,14 @@
 import cython
 
+cdef long long _FIRST_DYNAMIC
+
+@cython.locals(byte='long long', shift='long long')
+cdef tuple _integer(bytes block, long long at, long long value)
+@cython.locals(place='long long')
+cdef long long _place(long long index, long long count) except -1
+@cython.locals(first='long long', length='long long', end='long long', text=bytes)
+cdef tuple _string(bytes block, long long at, dict strings)
+
 cdef class Decoder:
     cdef public long long _capacity
     cdef public list _entries

@@ -29,8 +29,7 @@ from typing import cast
 
 from shadowd.exchange.exchange import Exchange, Response
 from shadowd.ledger.budget import UNBOUNDED, Budget, Charge
-from shadowd.protocols import http2_frames as codes
-from shadowd.protocols import http2_heads as heads
+from shadowd.protocols import http2_frames, http2_heads
 from shadowd.protocols.base import CodecSink, FlowView
 from shadowd.protocols.dialogue import MAX_PACES, Dialogue
 from shadowd.protocols.hpack import HpackError
@@ -115,7 +114,7 @@ class Http2Codec:
         self._hold()
 
     def _hold(self) -> None:
-        self._charge.hold(self._held + self._client.pending + self._server.pending)
+        self._charge.hold(self._held + self._client.held() + self._server.held())
 
     def client_gap(self, length: int, time: int) -> None:
         self._gap(self._client, length, time)
@@ -234,7 +233,7 @@ class Http2Codec:
 
     def _drop_answer(self, stream: Stream, reason: str) -> None:
         self._release(stream, SERVER, reason)
-        self._held -= stream.kept
+        self._held -= stream.kept()
         stream.drop_answer()
 
     def _spoil(self, stream: Stream) -> None:
@@ -289,11 +288,11 @@ class Http2Codec:
 
     def _control(self, side: Side, frame: Frame) -> None:
         self._sink.discarded("http2_control", frame.size)
-        if frame.kind == codes.RST_STREAM:
+        if frame.kind == http2_frames.RST_STREAM:
             stream = self._streams.get(frame.stream)
             if stream is not None:
                 self._reset(stream, side.direction, int.from_bytes(frame.payload, "big"))
-        elif frame.kind == codes.GOAWAY and side.direction == SERVER and len(frame.payload) >= 8:
+        elif frame.kind == http2_frames.GOAWAY and side.direction == SERVER and len(frame.payload) >= 8:
             last = int.from_bytes(frame.payload[:4], "big") & 0x7FFFFFFF
             for stream in [one for one in self._streams.values() if one.number > last and one.response == NONE]:
                 self._refuse(stream, "goaway")
@@ -311,7 +310,7 @@ class Http2Codec:
         if direction == CLIENT:  # it does not want the answer any more
             if stream.request == COMING:
                 self._give_up(stream, "cancelled")
-        elif code == codes.REFUSED_STREAM and stream.response == NONE:
+        elif code == http2_frames.REFUSED_STREAM and stream.response == NONE:
             self._refuse(stream, "goaway")
             return
         else:
@@ -319,7 +318,7 @@ class Http2Codec:
                 stream.failure = "truncated" if stream.response == COMING else "reset"
             if stream.request == COMING:
                 # without an error it has answered, and does not read on: RFC 9113 §8.1
-                self._give_up(stream, "truncated" if code == codes.NO_ERROR else "cancelled")
+                self._give_up(stream, "truncated" if code == http2_frames.NO_ERROR else "cancelled")
         self._spoil(stream)
         self._drop(stream)
 
@@ -354,8 +353,8 @@ class Http2Codec:
         self._held += stream.weight
         self._count(stream, CLIENT, block.size)
         try:
-            stream.head = head = heads.request_head_untrusted(block.fields)
-        except heads.HeadError:
+            stream.head = head = http2_heads.request_head_untrusted(block.fields)
+        except http2_heads.HeadError:
             self._give_up(stream, "unparsable")
             return
         self._held += stream.weigh(head.head)
@@ -369,9 +368,9 @@ class Http2Codec:
     def _trailers(self, stream: Stream, block: Block, time: int) -> None:
         try:
             if not block.ends_stream:
-                raise heads.HeadError("a second head")
-            stream.trailers = heads.trailer_lines_untrusted(block.fields)
-        except heads.HeadError:
+                raise http2_heads.HeadError("a second head")
+            stream.trailers = http2_heads.trailer_lines_untrusted(block.fields)
+        except http2_heads.HeadError:
             self._give_up(stream, "unparsable")
             return
         if block.oversized:
@@ -423,7 +422,7 @@ class Http2Codec:
         stream.request = TOLD
         self._sink.request(exchange)
         if stream.response == TOLD:  # before the request was whole
-            self._pair(stream, cast(Response, stream.answer))
+            self._pair(stream, exchange, cast(Response, stream.answer))
         elif stream.response == LEFT or self._server.reason:
             stream.response = NONE
             self._spoil(stream)
@@ -441,13 +440,13 @@ class Http2Codec:
         status = 0
         try:
             if stream.response == NONE:
-                status, head = heads.response_head_untrusted(block.fields)
+                status, head = http2_heads.response_head_untrusted(block.fields)
                 if status < 200 and not block.ends_stream:
                     self._sink.discarded("interim", block.size)
                     return
                 self._count(stream, SERVER, block.size)
                 if status < 200 or block.oversized:
-                    raise heads.HeadError("an answer that ends with an interim head, or a head that nobody reads")
+                    raise http2_heads.HeadError("an answer that ends with an interim head, or a head that nobody reads")
                 stream.begin_answer(status, head, block.begin, block.time, self._body_limit)
                 self._held += stream.weigh(head)
             else:
@@ -455,9 +454,9 @@ class Http2Codec:
                 if stream.response != COMING:
                     return
                 if not block.ends_stream or block.oversized:
-                    raise heads.HeadError("a second head, or trailers that nobody reads")
-                cast(Response, stream.answer).trailers = heads.trailer_lines_untrusted(block.fields)
-        except heads.HeadError:
+                    raise http2_heads.HeadError("a second head, or trailers that nobody reads")
+                cast(Response, stream.answer).trailers = http2_heads.trailer_lines_untrusted(block.fields)
+        except http2_heads.HeadError:
             if not status and stream.response == NONE:
                 self._sink.discarded("unparsable", block.size)
             self._spoil(stream)
@@ -478,7 +477,7 @@ class Http2Codec:
 
     def _end_answer(self, stream: Stream, time: int, end: int) -> None:
         """An answer is whole; ``end``: the stream offset behind it, -1 if it goes on."""
-        self._held -= stream.kept
+        self._held -= stream.kept()
         answer = stream.answer_of(time)
         exchange = stream.exchange
         if end >= 0:
@@ -486,13 +485,12 @@ class Http2Codec:
             self._ends.append(end)
         if exchange is not None:
             exchange.rank = stream.rank
-            self._pair(stream, answer)
+            self._pair(stream, exchange, answer)
         else:
             self._held += stream.keep_early(answer)
         self._forget(stream)
 
-    def _pair(self, stream: Stream, answer: Response) -> None:
-        exchange = cast(Exchange, stream.exchange)
+    def _pair(self, stream: Stream, exchange: Exchange, answer: Response) -> None:
         self._waiting[SERVER] -= stream.answered_size
         stream.answered_size = 0
         stream.answer = None

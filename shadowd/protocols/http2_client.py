@@ -189,7 +189,7 @@ class Http2Client:
         if found is None or found.marks is None:
             return None
         answer = cast(Response, found.answer)
-        self._held -= found.kept
+        self._held -= found.kept()
         last = answer.last_byte
         found.answer_of(last)
         answer.open = True
@@ -228,7 +228,7 @@ class Http2Client:
         return ended
 
     def _hold(self) -> None:
-        self._charge.hold(self._held + self._side.pending)
+        self._charge.hold(self._held + self._side.held())
 
     def end(self) -> None:
         """The connection is over: nothing is held any more."""
@@ -374,7 +374,7 @@ class Http2Client:
         """The stream is over."""
         stream = self._streams.pop(number, None)
         if stream is not None:
-            self._held -= stream.kept + stream.weight
+            self._held -= stream.kept() + stream.weight
             stream.drop_answer()
         self._unsent.pop(number, None)
         self._idle = min(self._idle, 0)
@@ -469,19 +469,22 @@ class Http2Client:
             self._refuse(one.stream, ended)
             return
         self._idle = min(self._idle, 0)
+        answer = stream.answer
+        assert answer is not None
         if self._body_limit:  # a piece's mark is where it ends on the wire: the kernel knows when that came
             self._held += stream.keep_answer(one.payload, one.end, self._body_limit, self._charge.exhausted)
         else:
-            cast(Response, stream.answer).body_length += len(one.payload)
-        cast(Response, stream.answer).last_byte = now
+            answer.body_length += len(one.payload)
+        answer.last_byte = now
         if self._unsent:
             self._pace(one, now)
         if ends:
             self._end(stream, one.end, ended, now)
 
     def _end(self, stream: Stream, end: int, ended: list[Answer], now: int) -> None:
-        answer = cast(Response, stream.answer)
-        self._held -= stream.kept
+        answer = stream.answer
+        assert answer is not None
+        self._held -= stream.kept()
         stream.answer_of(now)
         answer.end = end
         if stream.number in self._unsent:  # it has answered, and does not read on

@@ -1,5 +1,17 @@
 import cython
 
+cdef long long _PREFACE, _HEAD, _WHOLE, _PIECES, _PADDING, _BROKEN
+
+cdef class Frame:
+    cdef public long long begin
+    cdef public long long end
+    cdef public long long flags
+    cdef public long long kind
+    cdef public bytes payload
+    cdef public long long size
+    cdef public long long stream
+    cdef public bint whole
+
 cdef class FrameReader:
     cdef public long long _begin
     cdef public bint _begun
@@ -17,6 +29,7 @@ cdef class FrameReader:
     cdef public object error
     cdef public long long longest
     cdef public long long offset
+    cpdef long long held(self) except -1
     cpdef list feed_untrusted(self, bytes data)
     @cython.locals(at='long long', end='long long', state='long long', wanted='long long', step='long long', head=bytes, payload=bytes, piece=bytes)
     cpdef _feed(self, bytes data, long long base, list frames)

@@ -19,8 +19,6 @@ errors). A frame of an unknown kind is skipped (§5.5).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from shadowd.protocols.detect import HTTP2_PREFACE
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -58,19 +56,24 @@ class FrameError(ValueError):
     """Bytes that are no HTTP/2 frames. Nothing behind them can be read."""
 
 
-class Frame(NamedTuple):
+class Frame:
     """``payload`` without padding and priority. Of DATA it is what has come of it: ``whole`` is False while more is to
     come. ``size``: bytes of the direction that are counted with it, its head, padding and priority among them.
     ``begin``: the stream offset of its head; ``end``: the offset behind what has come of it."""
 
-    kind: int
-    flags: int
-    stream: int
-    payload: bytes
-    whole: bool
-    size: int
-    begin: int
-    end: int
+    __slots__ = ("begin", "end", "flags", "kind", "payload", "size", "stream", "whole")
+
+    def __init__(
+        self, kind: int, flags: int, stream: int, payload: bytes, whole: bool, size: int, begin: int, end: int
+    ) -> None:
+        self.kind = kind
+        self.flags = flags
+        self.stream = stream
+        self.payload = payload
+        self.whole = whole
+        self.size = size
+        self.begin = begin
+        self.end = end
 
 
 class FrameReader:
@@ -100,6 +103,10 @@ class FrameReader:
     @property
     def pending(self) -> int:
         """Bytes fed that were not told as a frame's yet."""
+        return self.held()
+
+    def held(self) -> int:
+        """The same, for who asks often."""
         return len(self._buffer) + self._uncounted
 
     @property

@@ -27,6 +27,7 @@ CONNECTION_FIELDS = frozenset({b"connection", b"keep-alive", b"proxy-connection"
 #: Lines of fields that were seen, and how long they may be: most are said again with the next request.
 _REMEMBERED, _MEMORABLE = 2048, 256
 _lines: dict[Field, bytes] = {}
+_fields_of: dict[bytes, Field] = {}
 _OF_REQUESTS = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 
 
@@ -166,6 +167,10 @@ def _fields(lines: bytes) -> list[Field]:
     found: list[Field] = []
     named: set[bytes] = set()  # by Connection: of one hop as well (RFC 9110 §7.6.1)
     for line in lines.split(b"\r\n"):
+        known = _fields_of.get(line)
+        if known is not None:
+            found.append(known)
+            continue
         name, colon, value = line.partition(b":")
         name, value = name.strip(b" \t").lower(), value.strip(b" \t")
         if not colon or not name:
@@ -176,5 +181,10 @@ def _fields(lines: bytes) -> list[Field]:
             if b"trailers" in value.lower():
                 found.append((b"te", b"trailers"))
         elif name not in CONNECTION_FIELDS and name != b"http2-settings":
-            found.append((name, value))
+            field = (name, value)
+            found.append(field)
+            if len(line) <= _MEMORABLE:
+                if len(_fields_of) >= _REMEMBERED:
+                    _fields_of.clear()
+                _fields_of[line] = field
     return [field for field in found if field[0] not in named] if named else found

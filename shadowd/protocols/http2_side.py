@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from shadowd.protocols.hpack import Decoder, Field
 from shadowd.protocols.http2_frames import END_HEADERS, END_STREAM, PUSH_PROMISE, Frame, FrameReader
 
 CLIENT, SERVER = 0, 1
 
 
-class Block(NamedTuple):
+class Block:
     """A whole header block. ``time``: when its first frame came; ``begin``, ``end``: stream offsets; ``size``: bytes of
     its frames; ``oversized``: fields were left out."""
 
-    stream: int
-    fields: list[Field]
-    ends_stream: bool
-    promise: bool
-    begin: int
-    end: int
-    size: int
-    time: int
-    oversized: bool
+    __slots__ = ("begin", "end", "ends_stream", "fields", "oversized", "promise", "size", "stream", "time")
+
+    def __init__(
+        self, stream: int, fields: list[Field], ends_stream: bool, promise: bool, begin: int, end: int, size: int,
+        time: int, oversized: bool,
+    ) -> None:  # fmt: skip
+        self.stream = stream
+        self.fields = fields
+        self.ends_stream = ends_stream
+        self.promise = promise
+        self.begin = begin
+        self.end = end
+        self.size = size
+        self.time = time
+        self.oversized = oversized
 
 
 class Side:
@@ -43,7 +47,11 @@ class Side:
     @property
     def pending(self) -> int:
         """Bytes that were told to nobody yet."""
-        return self.reader.pending + self._size
+        return self.held()
+
+    def held(self) -> int:
+        """The same, for who asks often."""
+        return self.reader.held() + self._size
 
     def end(self, reason: str) -> int:
         """Nothing more can be read. Returns the bytes that were pending."""

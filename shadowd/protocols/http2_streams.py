@@ -81,7 +81,6 @@ class Stream:
         self.answered_size = 0
         self.weight = _BYTES
 
-    @property
     def kept(self) -> int:
         """Bytes held of production's answer."""
         return len(self.answer_body) + MARK_BYTES * len(self.marks or ())
@@ -90,12 +89,14 @@ class Stream:
     def has_its_length(self) -> bool:
         """Whether the request's content is as long as its head says; if not it is malformed (RFC 9113 §8.1.1). A shadow
         that speaks HTTP/1 would take what is beyond for another request, which no policy has looked at."""
-        said = cast(RequestHead, self.head).length
+        assert self.head is not None
+        said = self.head.length
         return said < 0 or said == len(self.body)
 
     def request_of(self, time: int) -> Request:
         """The request, whose last byte came at ``time``."""
-        head = cast(RequestHead, self.head)
+        head = self.head
+        assert head is not None
         begin = self.begin
         request = Request(
             head.method, head.target, head.head, bytes(self.body), begin, begin + self.size, self.started, time
@@ -136,7 +137,8 @@ class Stream:
 
     def keep_answer(self, piece: bytes, time: int, body_limit: int, exhausted: bool) -> int:
         """More of the answer's content. Returns the bytes by which more is held."""
-        answer = cast(Response, self.answer)
+        answer = self.answer
+        assert answer is not None
         answer.last_byte = time
         answer.body_length += len(piece)
         before = len(self.answer_body)
@@ -162,7 +164,8 @@ class Stream:
 
     def answer_of(self, time: int) -> Response:
         """The answer, whose last byte came at ``time``. Nothing of it is held any more."""
-        answer = cast(Response, self.answer)
+        answer = self.answer
+        assert answer is not None
         answer.last_byte = time
         answer.body = bytes(self.answer_body)
         if self.digest is not None:
