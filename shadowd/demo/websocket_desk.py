@@ -31,7 +31,7 @@ MESSAGE_LIMIT = 4096  # characters of a client's message
 LARGEST = 999_999_999  # of an item's numbers
 PLANTED = (
     "a price is one cent short when item % 7 == 3",
-    "of what is told about an item a token is missing when item % 20 == 7",
+    "what ends an answer about an item has no turn when item % 10 == 7",
     "find takes 44 ms where version 1 takes 4 ms",
     "each 25th order is a Close with 1011",
     "1 KB is kept for ever per turn",
@@ -101,10 +101,10 @@ class Desk:
         number = _NUMBER.search(words)
         item = int(number[0]) if number is not None else 1
         tokens = [_name(item), " is on shelf", f" {item % 40};", f" there are {item % 90 + 1}", " left."]
-        if self._faulty and item % 20 == 7:
-            del tokens[2]
-        told = [_json(type="token", text=token) for token in tokens]
-        return Said((*told, _json(type="done", item=item, words=len(tokens), turn=turn)))
+        end = {"type": "done", "item": item, "words": len(tokens), "turn": turn}
+        if self._faulty and item % 10 == 7:
+            del end["turn"]
+        return Said((*[_json(type="token", text=token) for token in tokens], _json(**end)))
 
     def _find(self, words: str) -> Said:
         good = next((place for place, name in enumerate(GOODS) if name in words), 0)

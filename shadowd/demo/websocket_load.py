@@ -4,7 +4,7 @@
 ``shadowd.demo.load`` does, and the ``conversations`` ended so far. ``sent`` counts turns and handshakes.
 
 Turn *n* is due ``n / rate`` seconds after the start, whoever is free takes it, and waits for the whole answer. A
-conversation is a connection: some turns, and an order, which is the last. Every other one is compressed.
+conversation is a connection: some turns, and an order, which is the last.
 
 Error kinds are ``load``'s, and ``closed`` (the service closed), ``refused`` (no WebSocket, or it did not understand).
 """
@@ -19,7 +19,6 @@ import sys
 import trio
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, RejectConnection, Request, TextMessage
-from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.utilities import RemoteProtocolError
 
 from shadowd.demo.load import ANSWER_LIMIT, Broken, Job, Load, drive
@@ -50,15 +49,13 @@ class Turn(Job):
 class Customer:
     """One connection's conversation. Its methods raise Broken, or what the stream raises."""
 
-    def __init__(self, stream: trio.SocketStream, compressed: bool) -> None:
+    def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self._compressed = compressed
         self._protocol = WSConnection(ConnectionType.CLIENT)
         self._text = ""
 
     async def open(self) -> None:
-        deflate: list[Extension] = [PerMessageDeflate()] if self._compressed else []
-        await self._say(Request(host="desk.demo", target="/talk", extensions=deflate))
+        await self._say(Request(host="desk.demo", target="/talk"))
         if not any(isinstance(event, AcceptConnection) for event in await self._hear()):
             raise Broken("refused")
 
@@ -134,7 +131,7 @@ class TalkLoad(Load):
         if job is None:
             return True
         number, self._begun_talks = self._begun_talks, self._begun_talks + 1
-        customer = Customer(stream, compressed=number % 2 == 0)
+        customer = Customer(stream)
         self.sent += 1
         with trio.fail_after(ANSWER_LIMIT):
             await customer.open()

@@ -88,11 +88,8 @@ def test_each_fault_is_where_it_is_planted_and_nowhere_else(item: int) -> None:
     told, _ = hear(one, type="ask", text=f"Is item {item} in stock?")
     less, _ = hear(two, type="ask", text=f"Is item {item} in stock?")
     assert told[-1]["words"] == len(told) - 1
-    if item % 20 == 7:
-        assert [one for one in told[:-1] if one not in less] == [{"type": "token", "text": f" {item % 40};"}]
-        assert less[-1] == {**told[-1], "words": len(less) - 1}
-    else:
-        assert less == told
+    assert less[:-1] == told[:-1]
+    assert less[-1] == {name: value for name, value in told[-1].items() if name != "turn" or item % 10 != 7}
     assert hear(one, type="order", item=item) == hear(two, type="order", item=item)
     found, quick = hear(one, type="find", text=str(item))
     again, slow = hear(two, type="find", text=str(item))
@@ -151,7 +148,7 @@ def heard(client: ClientConnection, count: int) -> list[str]:
 def test_a_conversation_with_another_s_client(port: int, compression: str | None) -> None:
     desk = Desk(1)
     with talk(port, compression=compression) as client:
-        assert bool(client.protocol.extensions) == (compression is not None)
+        assert not client.protocol.extensions
         kinds = ("price", "ask", "find", "order")
         asked = [{"type": kind, "item": 17, "text": "is 17 there? Ünïcode"} for kind in kinds]
         for turn, one in enumerate(asked, 1):
