@@ -266,9 +266,11 @@ class Http2Connection(Connection):
         is in its, and not in the shadow's."""
         self._unmeasured -= 1
         response, times = leg.response, self.times
-        if response is None or times is None or leg.exchange.request.paces:
+        if response is None or times is None:
             return
         marks, response.marks = response.marks, None
+        if leg.exchange.request.paces:
+            return
         begin, end = self._wire_offset(response.begin + 1), self._wire_offset(response.end)
         found = times.around(leg.sent_end, begin, end)
         if found is not None:

@@ -10,6 +10,7 @@ from shadowd.protocols.dialogue import PACE_BYTES, Pace
 from shadowd.replay.lane import Lane
 from shadowd.replay.streams import StreamLane
 from shadowd.replay.target import SECOND, TargetLimits
+from shadowd.replay.timing import SegmentTimes
 from tests.unit.loopback import Mirror, Shadow
 from tests.unit.replay.test_http2 import OK, Speaker, answered, lane
 from tests.unit.replay.test_http2 import asks as asks
@@ -75,6 +76,27 @@ def test_each_turn_waits_for_its_answer_and_no_time_is_told(mirror: Mirror, shad
     assert target.account.mirrored == 1
     assert target.shadow_latency.count == 0
     assert exchange.answered
+
+
+def test_its_messages_have_no_times_either(mirror: Mirror, shadow: Shadow) -> None:
+    to = lane(mirror, shadow)
+    talks(mirror, to, 0)
+    speaker = Chatting(mirror, shadow)
+    speaker.has(2)
+    connection = to.connection
+    assert connection is not None
+    connection.times = SegmentTimes()
+    (leg,) = connection.in_flight
+    speaker.peer.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+    speaker.hear()
+    for size, over in ((4, False), (6, False), (6, True)):
+        speaker.says()
+        speaker.has(size, over)
+    speaker.says(ends=True)
+    speaker.until(lambda: mirror.ledger() == {"mirrored": 1})
+    mirror.turn()
+    assert leg.response is not None
+    assert leg.response.marks is None
 
 
 def test_a_reply_that_is_missing_is_waited_for_once_and_the_rest_is_compared(mirror: Mirror, shadow: Shadow) -> None:
