@@ -156,7 +156,7 @@ class Conversation(PlainSink):
 
     def eof(self, direction: int, time: int) -> None:
         try:
-            if not self._kind and (self._opening or self._ahead):
+            if not self._kind and self._opening:
                 self._settle_kind("other")
                 self._release_opening(time)
             for group in self._groups.values():
@@ -181,9 +181,10 @@ class Conversation(PlainSink):
         for member in list(self._older):
             self._no_longer(member)
         try:
-            if not self._kind and (self._opening or self._ahead):
+            if not self._kind and self._opening:
                 self._settle_kind("other")
                 self._release_opening(time)
+            self._drop_opening("http2_control")  # a client that connected ahead of need, and said nothing
             for group in self._groups.values():
                 group.codec.closed(time)
                 group.finish(self._outer.now)

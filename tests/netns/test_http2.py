@@ -33,6 +33,7 @@ http {
         default_type application/json;
         location /up { root %(folder)s; dav_methods PUT; create_full_put_path on; }
         location /big { alias %(folder)s/big; }
+        %(more)s
         location / { return 200 '{"version": "%(version)s", "path": "$request_uri"}'; }
     }
 }
@@ -44,7 +45,7 @@ class Nginx:
 
     def __init__(
         self, folder: Path, version: str = "1", http2: bool = True, certificate: Certificate | None = None,
-        requests: int = 100_000, streams: int = 128,
+        requests: int = 100_000, streams: int = 128, more: str = "",
     ) -> None:  # fmt: skip
         need(shutil.which("nginx") is not None, "needs nginx")
         folder.mkdir(parents=True)
@@ -57,6 +58,7 @@ class Nginx:
         )
         spoken = ("ssl " if certificate is not None else "") + ("http2" if http2 else "")
         given: dict[str, Any] = {"folder": folder, "port": self.port, "spoken": spoken, "tls": tls, "version": version}
+        given["more"] = more
         (folder / "nginx.conf").write_text(SERVER % {**given, "requests": requests, "streams": streams})
         self._process = subprocess.Popen(
             ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)], stderr=subprocess.DEVNULL

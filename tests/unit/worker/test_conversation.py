@@ -195,6 +195,17 @@ def test_a_server_of_http_2_may_speak_first(host: Host, shadow: Shadow, target: 
     assert host.discards == {"http2_control": len(HTTP2_PREFACE) + 2 * len(settings)}
 
 
+@pytest.mark.parametrize("end", [Wire.close, Wire.reset, Wire.client_fin])
+def test_a_client_that_connects_ahead_of_need_has_asked_nothing(host: Host, target: Target, end: object) -> None:
+    """Browsers do: such a server greets them, and they close."""
+    assert callable(end)
+    settings = b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64"
+    end(Wire(host).server(settings))
+    host.table.close_all(host.now)
+    assert host.terms(host.filter) == {}
+    assert host.discards == {"http2_control": len(settings)}
+
+
 def test_a_server_that_speaks_into_the_first_line(host: Host, shadow: Shadow, target: Target) -> None:
     wire = Wire(host).client(b"GET /").server(b"hurry").client(b" HTTP/1.1\r\n\r\n").close()
     assert host.terms(host.filter) == {"seen": 1, "filtered not_http": 1}
