@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from shadowd.demo.children import Child
-from shadowd.demo.run import DECIDED_AFTER as SOON
 from tests.conftest import ROOT
 from tests.netns.lab import Daemon, running, wait_for
 
@@ -48,20 +47,19 @@ def test_the_demo_names_what_was_planted(tmp_path: Path) -> None:
     shown = demonstrated(tmp_path, "--seconds", "40")
     assert shown["verdict"]["verdict"] == "fail"
     found = {(one["judge"], one["endpoint"].removeprefix("WEBSOCKET /talk ")) for one in shown["findings"]}
-    # beside other tests the host may be too busy to judge pace, or to wait for what is missing
-    assert found <= {
-        ("content", "price"), ("errors", "order"), ("content", "order"), ("content", "ask"), ("latency", "find"),
-        ("stream", "find"), ("memory", ""),
-    }, "nothing but what was planted"  # fmt: skip
-    assert {("content", "price"), ("errors", "order")} <= found
-    (price,) = (one for one in shown["findings"] if one["endpoint"].endswith(" price"))
-    assert "$.events[*].price.data.cents" in price["sentence"]
+    certain = {("content", "price"), ("content", "ask"), ("errors", "order")}
+    # beside other tests the host may be too busy to judge pace and memory; a close is another answer, too
+    assert certain <= found <= certain | {("content", "order"), ("latency", "find"), ("memory", "")}, found
+    told = {
+        one["endpoint"].rpartition(" ")[2]: one["sentence"] for one in shown["findings"] if one["judge"] == "content"
+    }
+    assert "$.events[*].price.data.cents has another value" in told["price"]
+    assert "$.events[*].done.data.turn is missing" in told["ask"]
     assert any("1011" in str(one.get("signature")) for one in shown["findings"])
     assert "WEBSOCKET /talk price" in (tmp_path / "report.html").read_text()
 
 
 def test_two_equal_helpdesks_do_not_fail(tmp_path: Path) -> None:
-    assert SOON > 20, "so short a demo may stay undecided"
     shown = demonstrated(tmp_path, "--identical", "--seconds", "20")
     assert shown["verdict"]["verdict"] != "fail", shown["findings"]
     assert not shown["findings"]
