@@ -48,8 +48,9 @@ def test_the_demo_names_what_was_planted(tmp_path: Path) -> None:
     assert shown["verdict"]["verdict"] == "fail"
     found = {(one["judge"], one["endpoint"].removeprefix("WEBSOCKET /talk ")) for one in shown["findings"]}
     certain = {("content", "price"), ("content", "ask"), ("errors", "order")}
-    # beside other tests the host may be too busy to judge pace and memory; a close is another answer, too
-    assert certain <= found <= certain | {("content", "order"), ("latency", "find"), ("memory", "")}, found
+    # a close is another answer, and what is slow at one endpoint may show in all
+    follows = {("content", "order"), ("latency", "find"), ("latency", ""), ("memory", "")}
+    assert certain <= found <= certain | follows, "beside other tests the host may be too busy for pace and memory"
     told = {
         one["endpoint"].rpartition(" ")[2]: one["sentence"] for one in shown["findings"] if one["judge"] == "content"
     }
