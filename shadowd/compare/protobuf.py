@@ -23,7 +23,9 @@ MAX_DEPTH = 32
 MAX_FIELDS = 20_000
 
 #: Media types of one message; gRPC's hold frames of them.
-PROTOBUF = frozenset({"application/protobuf", "application/x-protobuf", "application/vnd.google.protobuf"})
+PROTOBUF = frozenset(
+    {"application/protobuf", "application/x-protobuf", "application/vnd.google.protobuf", "application/proto"}
+)  # the last: Connect, of unary calls
 
 VARINT, I64, LEN, _START, _END, I32 = range(6)
 Fields = dict[int, list[tuple[int, Any]]]

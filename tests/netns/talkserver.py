@@ -24,6 +24,7 @@ class TalkServer:
         self, greets: bool = False, price: int = 7, tokens: int = 3, twice: bool = False, refuses: bool = False,
         crashes: bool = False, news: str = "news",
         compression: str | None = "deflate", context: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:  # fmt: skip
         self.greets, self.price, self.tokens, self.twice = greets, price, tokens, twice
         self.news = news
@@ -31,7 +32,7 @@ class TalkServer:
         self.log: list[list[tuple[Any, int]]] = []
         self.closes: list[int | None] = []
         self._server = serve(
-            self._talk, "127.0.0.1", 0, ssl=context, compression=compression, process_request=self._admit, max_size=None
+            self._talk, host, 0, ssl=context, compression=compression, process_request=self._admit, max_size=None
         )
         self.port = self._server.socket.getsockname()[1]
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -87,10 +88,10 @@ class TalkServer:
 
 def converse(
     port: int, asks: int, path: str = "/talk", compression: str | None = "deflate", greeted: int = 0, pause: float = 0,
-    context: ssl.SSLContext | None = None,
+    context: ssl.SSLContext | None = None, host: str = "127.0.0.1",
 ) -> None:  # fmt: skip
     """A conversation in which the client waits for every reply before it goes on; ``pause``: and thinks, in seconds."""
-    url = f"{'ws' if context is None else 'wss'}://127.0.0.1:{port}{path}"
+    url = f"{'ws' if context is None else 'wss'}://{host}:{port}{path}"
     with connect(url, ssl=context, compression=compression, max_size=None) as client:
         for _ in range(greeted):
             client.recv(10)

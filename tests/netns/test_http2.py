@@ -29,7 +29,7 @@ http {
     uwsgi_temp_path %(folder)s/u; scgi_temp_path %(folder)s/s; keepalive_requests %(requests)d;
     http2_max_concurrent_streams %(streams)d; client_max_body_size 10m;
     server {
-        listen 127.0.0.1:%(port)d %(spoken)s; %(tls)s
+        listen %(host)s:%(port)d %(spoken)s; %(tls)s
         default_type application/json;
         location /up { root %(folder)s; dav_methods PUT; create_full_put_path on; }
         location /big { alias %(folder)s/big; }
@@ -46,6 +46,7 @@ class Nginx:
     def __init__(
         self, folder: Path, version: str = "1", http2: bool = True, certificate: Certificate | None = None,
         requests: int = 100_000, streams: int = 128, more: str = "",
+        host: str = "127.0.0.1",
     ) -> None:  # fmt: skip
         need(shutil.which("nginx") is not None, "needs nginx")
         folder.mkdir(parents=True)
@@ -58,12 +59,12 @@ class Nginx:
         )
         spoken = ("ssl " if certificate is not None else "") + ("http2" if http2 else "")
         given: dict[str, Any] = {"folder": folder, "port": self.port, "spoken": spoken, "tls": tls, "version": version}
-        given["more"] = more
+        given.update(more=more, host=host)
         (folder / "nginx.conf").write_text(SERVER % {**given, "requests": requests, "streams": streams})
         self._process = subprocess.Popen(
             ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)], stderr=subprocess.DEVNULL
         )
-        wait_for("nginx listens", lambda: listens(self.port))
+        wait_for("nginx listens", lambda: listens(self.port, host))
 
     @property
     def log(self) -> list[list[str]]:

@@ -54,9 +54,9 @@ def name(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[str]:
     wait_for("everything is detached without filters", lambda: daemon.call("status")["hooks"] == [])
 
 
-def listens(port: int) -> bool:
+def listens(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def unmarked(request: bytes) -> bytes:

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ from tests.netns.lab import (
     veth,
     wait_for,
 )
+from tests.netns.talkserver import TalkServer, converse
+from tests.netns.test_http2 import Nginx
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -186,6 +189,32 @@ def test_tc_on_a_bridge(tmp_path: Path, glob: str) -> None:
             assert any(hook.endswith(":p1") for hook in hooks)
         server.close()
         shadow.close()
+
+
+def test_http2_and_a_websocket_on_a_bridge(tmp_path: Path) -> None:
+    need(shutil.which("nghttp") is not None, "needs nghttp (nghttp2-client)")
+    with namespaces("router", "client", "server") as (router, client_space, server_space), ExitStack() as ends:
+        bridge_lab(router, (client_space, server_space))
+        with in_namespace(server_space):
+            nginx, talk = Nginx(tmp_path / "now", host="10.79.0.2"), TalkServer(host="10.79.0.2")
+        with in_namespace(router):
+            next_nginx, next_talk = Nginx(tmp_path / "next"), TalkServer()
+        for server in (nginx, next_nginx):
+            ends.callback(server.close)
+        for one in (talk, next_talk):
+            ends.callback(one.end)
+        with running(tmp_path / "d", namespace=router) as daemon:
+            daemon.add("streams", nginx.port, f"http://127.0.0.1:{next_nginx.port}", hook="tc:p*")
+            daemon.add("talk", talk.port, next_talk.url, hook="tc:p*", websocket=True)
+            urls = [f"http://10.79.0.2:{nginx.port}/item/{number}" for number in range(8)]
+            sh("ip", "netns", "exec", client_space, "nghttp", "-n", *urls)
+            with in_namespace(client_space):
+                converse(talk.port, 3, host="10.79.0.2")
+            for name, count in (("streams", 8), ("talk", 1 + 3 * 4)):
+                ledger = daemon.settled(name, lambda found, count=count: found["seen"] == count)
+                assert ledger["targets"][0]["mirrored"] == count, ledger
+        assert next_nginx.asked == nginx.asked
+        assert next_talk.log == talk.log
 
 
 @pytest.mark.parametrize("tags", [(), (0x8100,), (0x88A8, 0x8100)], ids=["untagged", "vlan", "qinq"])

@@ -183,7 +183,7 @@ def test_bombs_are_no_messages() -> None:
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_whatever_comes_is_compared(production: bytes, candidate: bytes) -> None:
-    for kind in (b"application/grpc", b"application/grpc-web-text", b"application/x-protobuf"):
+    for kind in (b"application/grpc", b"application/grpc-web-text", b"application/x-protobuf", b"application/proto"):
         for ours, theirs in ((production, candidate), (body(production), body(candidate))):
             found = compare_answers(answer(ours, kind=kind), answer(theirs, kind=kind), Options())
             if ours == theirs:
