@@ -27,13 +27,11 @@ server      what its bytes do                             leaves it
 A request that cannot be parsed is one that somebody's server may have answered: its answer is waited for, each further
 answer before the next idle point counts one more ``unparsable`` request, and there the flow goes on.
 
-A response may come before its request is whole (100 Continue, or a refusal of an upload): the request's slot is then
-taken *early*, and an early response waits for the request.
+A response may come before its request is whole (100 Continue, a refused upload): *early*, it waits for the request.
 
-Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending (``client_pending``,
-``server_pending``). Reasons: ``gap``, ``midstream``, ``truncated``, ``too_large``, ``unparsable``, ``upgraded``,
-``unsolicited`` (a response nobody asked for), ``interim`` (1xx), ``blank`` (empty lines), ``pipeline`` (too many),
-``open`` (the rest of a stream on which the book is closed), ``urgent`` (for ``unparsable`` where a byte was taken out).
+Every byte fed is in an exchange, was told to ``sink.discarded``, or is pending. Reasons: ``gap``, ``midstream``,
+``truncated``, ``too_large``, ``unparsable``, ``upgraded``, ``unsolicited`` (nobody asked for it), ``interim`` (1xx),
+``blank`` (empty lines), ``pipeline`` (too many), ``open`` (a stream's rest), ``urgent`` (a byte was taken out).
 """
 
 from __future__ import annotations
@@ -356,6 +354,7 @@ class Http1Codec:
             self.client_eof(0)
 
     def _upgraded(self, asked: Exchange | str, answer: Response) -> None:
+        asked = asked if self._client == HOLD else ""  # else something of what its client said since is missing
         self._give_up_on(*self._slots)
         self._slots.clear()
         if self._client in (CUT, PROBE):
@@ -427,7 +426,8 @@ class Http1Codec:
             self.responses.expect(method)
 
     def _pair(self, slot: Exchange | str, response: Response) -> None:
-        if isinstance(slot, Exchange) and not (response.status == 101 and goes_on_in_http2(slot, response)):
+        promise = response.status == 101 and self._client == HOLD and goes_on_in_http2(slot, response)
+        if isinstance(slot, Exchange) and not promise:
             slot.response = response
             self._sink.response(slot)
         elif slot is _EARLY:

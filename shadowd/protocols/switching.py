@@ -29,9 +29,9 @@ def successor(
     return WebSocketCodec(sink, flow, asked, deflate, index, body_limit, budget)
 
 
-def goes_on_in_http2(asked: Exchange, answer: Response) -> bool:
+def goes_on_in_http2(asked: Exchange | str, answer: Response) -> bool:
     """Whether this answer, a 101, is but the promise of one."""
-    return names_h2c(answer.head) and names_h2c(asked.request.head)
+    return isinstance(asked, Exchange) and names_h2c(answer.head) and names_h2c(asked.request.head)
 
 
 def hand_over(sink: CodecSink, codec: Codec, held: Withheld, rest: bytes, time: int) -> None:

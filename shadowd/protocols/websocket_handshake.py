@@ -10,8 +10,8 @@ from shadowd.protocols.websocket_frames import Deflate
 
 _UPGRADE = re.compile(rb"(?im)^upgrade:[ \t]*websocket[ \t]*\r$")
 _EXTENSIONS = re.compile(rb"(?im)^sec-websocket-extensions:[ \t]*([^\r\n]*)")
-_KEY = re.compile(rb"(?im)^sec-websocket-key:[ \t]*([^\r\n]*?)[ \t]*\r$")
-_ACCEPT = re.compile(rb"(?im)^sec-websocket-accept:[ \t]*([^\r\n]*?)[ \t]*\r$")
+_KEY = re.compile(rb"(?im)^sec-websocket-key:([^\r\n]*)")
+_ACCEPT = re.compile(rb"(?im)^sec-websocket-accept:([^\r\n]*)")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # §1.3
 
 
@@ -29,7 +29,7 @@ def accepts(request_head: bytes, response_head: bytes) -> bool:
     key, accept = _KEY.search(request_head), _ACCEPT.search(response_head)
     if key is None or accept is None:
         return False
-    return accept[1] == base64.b64encode(hashlib.sha1(key[1] + _GUID, usedforsecurity=False).digest())
+    return accept[1].strip() == base64.b64encode(hashlib.sha1(key[1].strip() + _GUID, usedforsecurity=False).digest())
 
 
 def agreed(response_head: bytes) -> tuple[Deflate | None, Deflate | None]:

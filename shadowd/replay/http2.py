@@ -139,7 +139,7 @@ class Http2Connection(Connection):
             return
         retry = self._settle(ended)
         if client.error is not None:
-            self.fail("malformed", now)
+            self._fail_behind(retry, now)
             return
         for stream, leg in list(self._legs.items()) if self._long_answers() else ():
             if client.received(stream) > self._answer_limit(leg):
@@ -148,9 +148,18 @@ class Http2Connection(Connection):
         if not self._out:
             client.replies = 0
         elif client.replies > _UNREAD_REPLIES:
-            self.fail("malformed", now)
+            self._fail_behind(retry, now)
         if self.state != CLOSED:
             self._go_on(retry, bool(ended), now)
+
+    def _fail_behind(self, retry: list[Leg], now: int) -> None:
+        """It is malformed, and what was refused before that is asked again elsewhere."""
+        if self.owner is not None:
+            self.owner.queue.extendleft(reversed(retry))
+        else:
+            for leg in retry:
+                self._engine.failed(leg, "malformed")
+        self.fail("malformed", now)
 
     def _long_answers(self) -> bool:
         """Some answer may be beyond its limit: the oldest has had so many bytes since it was asked for."""

@@ -204,8 +204,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "--tolerance": "0.1%", "--shadow-metrics": "http://a/metrics", "--production-metrics": "http://b/metrics",
     }  # fmt: skip
     words = [word for option in options.items() for word in option]
-    done = served("filter", "add", "shop", *words, "--preserve-host", "--allow-writes", "--allow-self", "--paused",
-                  "--follow",
+    done = served("filter", "add", "shop", *words, "--preserve-host", "--allow-writes", "--allow-self",
+                  "--websocket", "--paused", "--follow",
                   "--strict-types", "--no-content",
                   "--no-compare", "--json")  # fmt: skip
     tls = {
@@ -223,7 +223,8 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "protocol": "http", "methods": ["GET", "POST"], "match_path": "^/api/", "exclude_path": "x",
         "match_header": ["X-Tenant: ^a"], "set_header": ["X-Env: shadow"], "remove_header": ["Cookie"],
         "set_json": ["$.model=next"],
-        "preserve_host": True, "allow_writes": True, "allow_self": True, "proxy_protocol": "forward", "order": "none",
+        "preserve_host": True, "allow_writes": True, "allow_self": True, "websocket": True,
+        "proxy_protocol": "forward", "order": "none",
         "max_lag": 2.0, "max_rps": 500.0, "max_connections": 10, "max_in_flight": 20, "timeout": 0.5,
         "stream_window": 60.0, "max_buffered": 1 << 20,
         "paused": True, "follow": True, "compare": False, "no_content": True,

@@ -22,6 +22,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 WEBSOCKET = b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+UNKNOWN = (b"GET /ws HTTP/1.1\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n", SWITCHING.replace(b"websocket", b"tcp"))
 
 Event = tuple[object, ...]
 
@@ -223,9 +224,9 @@ def test_blank_lines_belong_to_no_message() -> None:
 
 
 def test_upgrade_ends_the_exchange_and_discards_the_rest() -> None:
-    book = Playbook().client(WEBSOCKET + b"\x81\x01").tells(request())
+    book = Playbook().client(UNKNOWN[0] + b"\x81\x01").tells(request())
     assert book.codec.client_pending == 2
-    book.server(SWITCHING + b"\x82").tells(("response", 0, 101), ("discarded", "upgraded"), ("discarded", "upgraded"))
+    book.server(UNKNOWN[1] + b"\x82").tells(("response", 0, 101), ("discarded", "upgraded"), ("discarded", "upgraded"))
     book.client(GET).server(OK).tells(("discarded", "upgraded"), ("discarded", "upgraded"))
     book.client_gap().closed().tells()
     assert book.unaccounted == 0
