@@ -202,7 +202,8 @@ def test_the_same_records_from_a_live_exchange(both: list[Programs]) -> None:
         thread.join()
     seen = [captured(programs) for programs in both]
     first, second = map(without_time, seen)
-    assert first == second
+    # both ends, and both hooks, run at once: which of them comes first into a ring is nobody's promise
+    assert sorted(map(repr, first)) == sorted(map(repr, second))
     for view in (1 << 0, 1 << 1):
         down = b"".join(s["payload"] for s in first if s["direction"] == 1 and s["filters"] == view)
         up = b"".join(s["payload"] for s in first if s["direction"] == 0 and s["filters"] == view)
