@@ -74,22 +74,19 @@ def demo(
     given = [name for name, wanted in (("--ai", ai), ("--grpc", grpc), ("--websocket", websocket)) if wanted]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are several demonstrations", "give one of them")
+    from shadowd.demo.run import Demo, run_demo
+
+    kind: type[Demo] = Demo
     if ai:
-        from shadowd.demo.chat_run import run_chat_demo
+        from shadowd.demo.chat_run import ChatDemo
 
-        chosen = (90.0 if seconds is None else seconds, 33.0 if rate is None else rate)
-        raise typer.Exit(run_chat_demo(*chosen, as_json, keep, identical, report, show=show_verdict))
-    if grpc:
-        from shadowd.demo.grpc_run import run_grpc_demo
+        kind = ChatDemo
+    elif grpc:
+        from shadowd.demo.grpc_run import GrpcDemo
 
-        chosen = (45.0 if seconds is None else seconds, 200.0 if rate is None else rate)
-        raise typer.Exit(run_grpc_demo(*chosen, as_json, keep, identical, baseline, report, show=show_verdict))
-    if websocket:
-        from shadowd.demo.websocket_run import run_websocket_demo
+        kind = GrpcDemo
+    elif websocket:
+        from shadowd.demo.websocket_run import WebSocketDemo
 
-        chosen = (45.0 if seconds is None else seconds, 200.0 if rate is None else rate)
-        raise typer.Exit(run_websocket_demo(*chosen, as_json, keep, identical, report, show=show_verdict))
-    from shadowd.demo.run import run_demo
-
-    chosen = (30.0 if seconds is None else seconds, 500.0 if rate is None else rate)
-    raise typer.Exit(run_demo(*chosen, as_json, keep, identical, baseline, report, show=show_verdict))
+        kind = WebSocketDemo
+    raise typer.Exit(run_demo(kind, seconds, rate, as_json, keep, identical, baseline, report, show=show_verdict))

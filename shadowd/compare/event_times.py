@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from shadowd.compare.grpc import GRPC_TEXT, Arriving, FrameError, is_grpc
+from shadowd.compare.grpc import GRPC_TEXT, is_grpc
 from shadowd.compare.pieces import content_type, encoded, pieces
 from shadowd.exchange.exchange import Response
-from shadowd.protocols.event_stream import EventStream, Lines, StreamError, reader_of
+from shadowd.protocols.event_stream import StreamError, reader_of
+from shadowd.protocols.grpc_messages import Messages
 
 #: Events of an answer whose times are kept; beyond it the last one's alone. A long generated answer has some thousand.
 MAX_EVENTS = 4096
@@ -40,23 +41,18 @@ def stream_times(response: Response, asked_at: int) -> StreamTimes | None:
     if not response.marks or response.digest or encoded(response.head):
         return None
     kind = content_type(response.head)
-    reader = Arriving() if is_grpc(kind) else reader_of(kind)
+    reader = Messages() if is_grpc(kind) else reader_of(kind)
     if reader is None or kind.startswith(GRPC_TEXT):
         return None
     times: list[int] = []
     try:
         for content, time in pieces(response):
-            note_times(times, _completed(reader, content), time - asked_at)
-    except (StreamError, FrameError):
+            note_times(times, len(reader.feed_untrusted(content)), time - asked_at)
+    except StreamError:
         return None
-    if isinstance(reader, Arriving) and len(times) < 2:
+    if isinstance(reader, Messages) and (reader.wrong or len(times) < 2):
         return None
     return StreamTimes(times, -1 if response.open else response.marks[-1][1] - asked_at)
-
-
-def _completed(reader: EventStream | Lines | Arriving, content: bytes) -> int:
-    found = reader.feed_untrusted(content)
-    return found if isinstance(found, int) else len(found)
 
 
 def note_times(times: list[int], events: int, time: int) -> None:

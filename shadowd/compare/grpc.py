@@ -16,9 +16,8 @@ from shadowd.compare.difference import NONE, Difference, Differences, Options
 from shadowd.compare.inband_wire import unarmoured
 from shadowd.compare.jsondiff import diff_documents
 from shadowd.compare.protobuf_named import documents
+from shadowd.protocols.grpc_messages import COMPRESSED, HEAD, TRAILERS
 
-_COMPRESSED, _TRAILERS = 0x01, 0x80
-_HEAD = 5  # bytes of a frame before its message
 GRPC_TEXT = "application/grpc-web-text"  # in base64
 #: Messages of an answer that are looked at, and bytes of one when it is decompressed.
 MAX_MESSAGES, MAX_MESSAGE = 1000, 4 << 20
@@ -39,50 +38,19 @@ def messages_untrusted(media_type: str, data: bytes) -> list[bytes]:
     found: list[bytes] = []
     at = 0
     while at < len(data):
-        if at + 5 > len(data):
+        if at + HEAD > len(data):
             raise FrameError("a message that ends too early")
-        flags, size = data[at], int.from_bytes(data[at + 1 : at + 5], "big")
-        message = data[at + 5 : at + 5 + size]
-        at += 5 + size
-        if len(message) < size or flags & ~(_COMPRESSED | _TRAILERS):
+        flags, size = data[at], int.from_bytes(data[at + 1 : at + HEAD], "big")
+        message = data[at + HEAD : at + HEAD + size]
+        at += HEAD + size
+        if len(message) < size or flags & ~(COMPRESSED | TRAILERS):
             raise FrameError("a message that ends too early, or flags that nobody knows")
-        if flags & _TRAILERS:
+        if flags & TRAILERS:
             continue
         if len(found) >= MAX_MESSAGES:
             raise FrameError("more messages than are looked at")
-        found.append(_decompressed(message) if flags & _COMPRESSED else message)
+        found.append(_decompressed(message) if flags & COMPRESSED else message)
     return found
-
-
-class Arriving:
-    """Messages of an answer that comes piece by piece, counted. Nothing of them is held."""
-
-    __slots__ = ("_head", "_left")
-
-    def __init__(self) -> None:
-        self._head = b""
-        self._left = 0  # bytes of the message that has begun
-
-    def feed_untrusted(self, data: bytes) -> int:
-        """Messages that are whole now; what is compressed counts as well. Raises FrameError for what is none."""
-        whole = at = 0
-        while at < len(data):
-            if len(self._head) < _HEAD:
-                piece = data[at : at + _HEAD - len(self._head)]
-                self._head += piece
-                at += len(piece)
-                if len(self._head) < _HEAD:
-                    break
-                if self._head[0] & ~(_COMPRESSED | _TRAILERS):
-                    raise FrameError("flags that nobody knows")
-                self._left = int.from_bytes(self._head[1:], "big")
-            taken = min(self._left, len(data) - at)
-            self._left -= taken
-            at += taken
-            if not self._left:
-                whole += not self._head[0] & _TRAILERS
-                self._head = b""
-        return whole
 
 
 def _decompressed(message: bytes) -> bytes:

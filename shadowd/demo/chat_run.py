@@ -8,22 +8,19 @@ party, a weather API, go through a filter of their own, in the other direction, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from shadowd.demo.chat import PLANTED_WEATHER
 from shadowd.demo.chat_model import PLANTED
 from shadowd.demo.children import Child
-from shadowd.demo.run import ATTACH_PAUSE, FILTER, LATENCY_FLOOR, MEMORY_AFTER, Demo, report_file, run_to_end
-from shadowd.errors import UsageError
+from shadowd.demo.run import ATTACH_PAUSE, FILTER, LATENCY_FLOOR, MEMORY_AFTER, Demo
 
 THIRD_PARTY = "weather"  # name of the second filter
 TWINS = "25%"  # of the third party's calls asked twice: 13 a second, so that its noise is known within the demo
 CONNECTIONS = 24  # at 33 conversations a second of 0.25 s each eight are under way; the others are for bursts
 #: Seconds of load after which the verdict must be there: some 2,600 conversations.
 DECIDED_AFTER = 80.0
-RATE_LIMIT = 200.0  # conversations per second: each is served three times by Python, a token at a time
 #: Of evidence before anything passes or fails: a rare refusal needs most of the demo anyway.
 MIN_SPAN = "35s"  # looks at 35 s, times 1.25: the last one of 90 s is at 85 s
 
@@ -37,6 +34,10 @@ class ChatDemo(Demo):
         """ -d '{"messages":[{"role":"user","content":"Is NP-7 under warranty?"}]}'"""
     )
     decided_after = DECIDED_AFTER
+    usual = (90.0, 33.0)
+    rate_limit = 200.0  # each is served three times by Python, a token at a time
+    rated = "conversations per second with --ai"
+    noisy = True
 
     def _services(self) -> dict[str, tuple[str, list[str]]]:
         candidate = "1" if self.identical else "2"
@@ -76,21 +77,3 @@ class ChatDemo(Demo):
         self.console.print()
         self.say("And the weather API that the applications call, its next version beside it:")
         self.show(self._third_party)
-
-
-def run_chat_demo(
-    seconds: float = 90.0,
-    rate: float = 33.0,
-    as_json: bool = False,
-    keep: bool = False,
-    identical: bool = False,
-    report: Path | None = None,
-    *,
-    show: Callable[[dict[str, Any]], None],
-) -> int:
-    """Run it and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C."""
-    if not 1 <= rate <= RATE_LIMIT:
-        raise UsageError(
-            f"--rate {rate:g} is out of range", f"give 1 to {RATE_LIMIT:.0f} conversations per second with --ai"
-        )
-    return run_to_end(ChatDemo(seconds, rate, as_json, keep, identical, True, report or report_file(), show))

@@ -295,17 +295,21 @@ async def drive(load: Load, connections: int) -> None:
     print(json.dumps({**load.line(), "done": True}), flush=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 if every answer was right, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m shadowd.demo.load", description=__doc__.split("\n")[0])
+def main(
+    arguments: list[str] | None = None, kind: type[Load] = Load, what: str = "requests", name: str = "load"
+) -> int:
+    """Exit code 0 if every answer was right, 1 otherwise. ``name``: of the module that is run."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m shadowd.demo.{name}", description=f"Ask a demo's service: {what}."
+    )
     parser.add_argument("--port", type=int, required=True, help="loopback port of the service")
-    parser.add_argument("--rate", type=float, default=400.0, help="requests per second (default 400)")
+    parser.add_argument("--rate", type=float, default=400.0, help=f"{what} per second (default 400)")
     parser.add_argument("--connections", type=int, default=8, help="connections (default 8)")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long (default 30)")
     options = parser.parse_args(arguments)
     if not (0 < options.rate <= 100_000 and 1 <= options.connections <= 1_000 and options.seconds > 0):
         parser.error("--rate must be 1 to 100000, --connections 1 to 1000, --seconds positive")
-    load = Load(options.port, options.rate, options.seconds)
+    load = kind(options.port, options.rate, options.seconds)
     trio.run(drive, load, options.connections)
     return 1 if load.errors or not load.ok else 0
 

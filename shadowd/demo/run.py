@@ -57,6 +57,10 @@ class Demo:
     planted: tuple[str, ...] = PLANTED
     example = "curl http://127.0.0.1:PORT/orders/10"
     decided_after: float = DECIDED_AFTER
+    usual = (30.0, 500.0)  # seconds, and what of a second
+    rate_limit = 5000.0
+    rated = "requests per second: the services are Python"
+    noisy = False  # nothing is asked twice, or it says something else each time: a baseline is always there
     service = "shadowd.demo.service"  # the module that is run
     load = "shadowd.demo.load"
     options: tuple[str, ...] = ()  # of the filter
@@ -77,6 +81,10 @@ class Demo:
         self._ends = ExitStack()
         self._children: list[Child] = []
         self._told = False
+
+    @classmethod
+    def check(cls) -> None:
+        """What it needs besides; raises ShadowdError."""
 
     def say(self, text: str) -> None:
         self.console.print(escape(text))
@@ -327,8 +335,9 @@ def report_file() -> Path:
 
 
 def run_demo(
-    seconds: float = 30.0,
-    rate: float = 500.0,
+    kind: type[Demo] = Demo,
+    seconds: float | None = None,
+    rate: float | None = None,
     as_json: bool = False,
     keep: bool = False,
     identical: bool = False,
@@ -337,25 +346,21 @@ def run_demo(
     *,
     show: Callable[[dict[str, Any]], None],
 ) -> int:
-    """Run the demo and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C.
+    """Run a demo and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C.
 
     ``show`` prints a verdict.
     """
-    if not 1 <= rate <= 5000:
-        raise UsageError(
-            f"--rate {rate:g} is out of range", "give 1 to 5000 requests per second: the services are Python"
-        )
-    return run_to_end(Demo(seconds, rate, as_json, keep, identical, baseline, report or report_file(), show))
-
-
-def run_to_end(demo: Demo) -> int:
-    """Check what every demo needs, and run it."""
-    if not 1 <= demo.seconds <= 3600:
-        raise UsageError(f"--seconds {demo.seconds:g} is out of range", "give 1 to 3600")
+    seconds, rate = kind.usual[0] if seconds is None else seconds, kind.usual[1] if rate is None else rate
+    if not 1 <= rate <= kind.rate_limit:
+        raise UsageError(f"--rate {rate:g} is out of range", f"give 1 to {kind.rate_limit:.0f} {kind.rated}")
+    if not 1 <= seconds <= 3600:
+        raise UsageError(f"--seconds {seconds:g} is out of range", "give 1 to 3600")
+    kind.check()
     if os.geteuid() != 0:
         raise ShadowdError(
             "the demo loads a program into the kernel and needs root", "run: sudo .venv/bin/shadowctl demo"
         )
+    demo = kind(seconds, rate, as_json, keep, identical, baseline or kind.noisy, report or report_file(), show)
     try:
         return demo.run()
     except KeyboardInterrupt:

@@ -11,7 +11,6 @@ Error kinds are ``load``'s, and ``closed`` (the service closed), ``refused`` (no
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -21,7 +20,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, RejectConnection, Request, TextMessage
 from wsproto.utilities import RemoteProtocolError
 
-from shadowd.demo.load import ANSWER_LIMIT, Broken, Job, Load, drive
+from shadowd.demo.load import ANSWER_LIMIT, Broken, Job, Load
+from shadowd.demo.load import main as ask
 from shadowd.demo.shop import GOODS
 from shadowd.demo.websocket_desk import ENDS
 
@@ -153,18 +153,8 @@ class TalkLoad(Load):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 if every answer was right, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m shadowd.demo.websocket_load", description=__doc__.split("\n")[0])
-    parser.add_argument("--port", type=int, required=True, help="loopback port of the service")
-    parser.add_argument("--rate", type=float, default=200.0, help="turns per second (default 200)")
-    parser.add_argument("--connections", type=int, default=16, help="connections (default 16)")
-    parser.add_argument("--seconds", type=float, default=45.0, help="how long (default 45)")
-    options = parser.parse_args(arguments)
-    if not (0 < options.rate <= 10_000 and 1 <= options.connections <= 1_000 and options.seconds > 0):
-        parser.error("--rate must be 1 to 10000, --connections 1 to 1000, --seconds positive")
-    load = TalkLoad(options.port, options.rate, options.seconds)
-    trio.run(drive, load, options.connections)
-    return 1 if load.errors or not load.ok else 0
+    """As ``load``'s."""
+    return ask(arguments, TalkLoad, "turns", "websocket_load")
 
 
 if __name__ == "__main__":

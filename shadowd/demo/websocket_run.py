@@ -6,15 +6,9 @@ second time, as the baseline that tells how much two answers differ by themselve
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-from shadowd.demo.run import Demo, report_file, run_to_end
+from shadowd.demo.run import Demo
 from shadowd.demo.websocket_desk import PLANTED
-from shadowd.errors import UsageError
 
-RATE_LIMIT = 1000.0  # turns per second: four Python processes share the host with the load
 #: Seconds of load after which the verdict must be there, at 200 turns a second.
 DECIDED_AFTER = 40.0
 #: Of an answer of which nobody knows whether it goes on, for the end of its connection was lost: less than what is
@@ -28,24 +22,10 @@ class WebSocketDemo(Demo):
     planted = PLANTED
     example = "http://127.0.0.1:PORT/ in a browser"
     decided_after = DECIDED_AFTER
+    usual = (45.0, 200.0)
+    rate_limit = 1000.0  # four Python processes share the host with the load
+    rated = "turns per second with --websocket"
+    noisy = True
     service = "shadowd.demo.websocket_service"
     load = "shadowd.demo.websocket_load"
     options = ("--websocket", "--stream-window", WINDOW)
-
-
-def run_websocket_demo(
-    seconds: float,
-    rate: float,
-    as_json: bool = False,
-    keep: bool = False,
-    identical: bool = False,
-    report: Path | None = None,
-    *,
-    show: Callable[[dict[str, Any]], None],
-) -> int:
-    """Run it and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C."""
-    if not 1 <= rate <= RATE_LIMIT:
-        raise UsageError(
-            f"--rate {rate:g} is out of range", f"give 1 to {RATE_LIMIT:.0f} turns per second with --websocket"
-        )
-    return run_to_end(WebSocketDemo(seconds, rate, as_json, keep, identical, True, report or report_file(), show))

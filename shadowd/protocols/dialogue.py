@@ -14,8 +14,7 @@ waits       the content in front of the next pace's ``offset``   as many message
 free        everything, and the request's end                    never
 ==========  ===================================================  ===================================================
 
-A message is five bytes, the last four of which are its length, and what is as long (github.com/grpc/grpc,
-doc/PROTOCOL-HTTP2.md).
+What a message is says ``grpc_messages``.
 """
 
 from __future__ import annotations
@@ -24,13 +23,14 @@ import re
 from collections import deque
 from typing import NamedTuple
 
+from shadowd.protocols.grpc_messages import Messages
+
 #: Paces of a request. One that has more is no exchange: ``filtered(interactive)``.
 MAX_PACES = 10_000
 #: Messages that the client has not acknowledged: beyond it two count as one that ends where the second does.
 _MAX_UNREAD = 10_000
 #: What a pace or a mark is charged as: a tuple of three numbers.
 PACE_BYTES = 160
-_HEAD = 5
 #: Not gRPC-web, whose clients have said everything when they read.
 _GRPC = re.compile(rb"\ncontent-type:[ \t]*application/grpc(?!-)")
 
@@ -42,39 +42,6 @@ class Pace(NamedTuple):
     offset: int
     messages: int
     took: int
-
-
-class Messages:
-    """Counts the whole messages of a content that comes in pieces."""
-
-    __slots__ = ("_head", "_left", "count")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._head = b""  # of a message's head that is not whole
-        self._left = 0  # bytes of a message that are to come
-
-    def feed_untrusted(self, piece: bytes) -> list[int]:
-        """For each message that is whole now, the offset within ``piece`` behind it."""
-        ends = []
-        at, size = 0, len(piece)
-        while at < size:
-            if self._left:
-                step = min(self._left, size - at)
-                self._left -= step
-                at += step
-            else:
-                head = self._head + piece[at : at + _HEAD - len(self._head)]
-                at += len(head) - len(self._head)
-                self._head = head
-                if len(head) < _HEAD:
-                    break
-                self._head = b""
-                self._left = int.from_bytes(head[1:], "big")
-            if not self._left:
-                ends.append(at)
-        self.count += len(ends)
-        return ends
 
 
 class Dialogue:

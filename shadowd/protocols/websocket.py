@@ -304,6 +304,9 @@ class WebSocketCodec:
 
     def _fail(self, reason: str, length: int) -> None:
         """Of ``length`` bytes nothing can be read."""
+        if self._given_up:  # by what stood before them, which was counted
+            self._sink.discarded(self._given_up, length)
+            return
         if reason == "unparsable" and self._urgent:  # it may be our reading that is wrong
             reason = "urgent"
         if reason == "unparsable":

@@ -7,7 +7,7 @@ from random import random
 from typing import Protocol
 
 from shadowd.evidence.trial import Side, Trial
-from shadowd.exchange.exchange import Exchange
+from shadowd.exchange.exchange import Exchange, Request
 from shadowd.protocols.base import Codec, CodecSink, FlowView
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.http2 import Http2Codec
@@ -140,7 +140,7 @@ class Group:
         """For a WebSocket's handshake, or a turn that follows it; of another upgrade those that any request has."""
         chosen, request = participant.filter, exchange.request
         if request.turn is None:
-            if not chosen.policy.talks or not asks_websocket(request.head):
+            if not chosen.policy.talks or not begins_talk(request):
                 self._match_lanes(participant, exchange)
                 return participant.lanes
             participant.end_talks(self._outer.now)  # one that was refused
@@ -172,7 +172,7 @@ class Group:
             trial = Trial(examiner, exchange, side, baseline)
             trials.append(trial)
             examining = self._outer.engine.examining
-            once = baseline is not None or side.shed or exchange.request.upgrade
+            once = baseline is not None or side.shed or begins_talk(exchange.request)
             if not once and examining.wants_twin(examiner, exchange.request, random()):
                 trial.twin = self._send_twin(participant, lane.target, exchange)
                 _await(trial, trial.twin)
@@ -241,9 +241,8 @@ class Group:
             self._streams = True
             for participant in self.participants:
                 participant.end_lanes(self._outer.now)
-        talks = any(participant.filter.policy.talks for participant in self.participants)
-        if isinstance(codec, WebSocketCodec) and not talks:  # its turns are counted: nobody compares what is said
-            codec.body_limit = 0
+        elif isinstance(codec, WebSocketCodec) and not any(one.filter.policy.talks for one in self.participants):
+            codec.body_limit = 0  # its turns are counted: nobody compares what is said
 
     def end(self, now: int) -> None:
         """Nothing more of the connection is read."""
@@ -274,6 +273,11 @@ class Group:
                 participant.twins.pop(target, None)
                 participant.lanes = [lane for lane in participant.lanes if lane.target is not target]
                 participant.talks = [lane for lane in participant.talks if lane.target is not target]
+
+
+def begins_talk(request: Request) -> bool:
+    """It asks for a WebSocket."""
+    return request.upgrade and asks_websocket(request.head)
 
 
 def _await(trial: Trial, side: Side) -> None:
