@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,25 @@ def test_what_is_said_is_left_alone_unless_it_is_allowed(
     assert ledger["filtered"] == {"method": 2 * TURNS}
     assert ledger["targets"][0]["mirrored"] == 1  # the handshake, a GET
     assert [heard for heard in shadow.log if heard] == []
+
+
+def test_turns_are_chosen_and_changed_as_requests_are(
+    daemon: Daemon, started: Callable[..., TalkServer], mirrored: Callable[..., None]
+) -> None:
+    """By method and path, and what the filter edits is said so."""
+    production, shadow = started(), started()
+    mirrored(production, shadow, websocket=False, methods=["GET", "WEBSOCKET"], exclude_path="^/private",
+             set_json=['$.item="nail"'])  # fmt: skip
+    converse(production.port, 1, path="/private")
+    converse(production.port, 1)
+    ledger = daemon.settled("shop", lambda found: found["seen"] == 2 * (1 + TURNS))
+    assert ledger["filtered"] == {"path": 1 + TURNS}
+    assert ledger["targets"][0]["mirrored"] == 1 + TURNS
+    (heard,) = shadow.log
+    assert [json.loads(message)["item"] for message, _ in heard if "price" in str(message)] == ["nail"]
+    assert [message for message, _ in heard if "price" not in str(message)] == [
+        message for message, _ in production.log[1] if "price" not in str(message)
+    ]
 
 
 def test_a_large_message(

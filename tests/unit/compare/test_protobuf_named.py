@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2, json_format
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
-from shadowd.compare.descriptors import SchemaError, schema_untrusted
+from shadowd.compare.descriptors import Message, SchemaError, schema_untrusted
 from shadowd.compare.difference import Options
 from shadowd.compare.protobuf import MAX_FIELDS
 from shadowd.compare.protobuf_named import documents
@@ -170,9 +171,24 @@ def test_two_messages_that_are_equal_to_google_have_equal_documents(data: st.Dat
     assert repr(sorted(pair[0].items())) == repr(sorted(pair[1].items())) or not merged.held.value  # of Any: replaced
 
 
+def readable(one: bytes, other: bytes, message: Message | None) -> bool:
+    """Whether both can be read. Of two equal ones the documents are, and which stands first says nothing."""
+    pair, back = documents(one, other, message), documents(other, one, message)
+    assert (pair is None) == (back is None)
+    if pair is None or back is None:
+        return False
+    assert repr(pair) == repr((back[1], back[0]))
+    same = documents(one, one, message)
+    assert same is not None
+    assert repr(same[0]) == repr(same[1])
+    return True
+
+
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_whatever_comes_ends_in_documents_or_in_none(one: bytes, other: bytes) -> None:
-    documents(one, other, SCHEMAS["proto3"].message("all.Everything"))
+    message = SCHEMAS["proto3"].message("all.Everything")
+    alone = [documents(data, data, message) is not None for data in (one, other)]
+    assert readable(one, other, message) == all(alone)
 
 
 @given(data=st.data())
@@ -181,7 +197,8 @@ def test_a_message_that_was_damaged_ends_so_too(data: st.DataObject) -> None:
     wire = bytearray(data.draw(filled("proto3", CLASSES["proto3"])).SerializeToString() or b"\x08")
     for _ in range(data.draw(st.integers(1, 3))):
         wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
-    documents(bytes(wire), b"", SCHEMAS["proto3"].message("all.Everything"))
+    message = SCHEMAS["proto3"].message("all.Everything")
+    assert readable(bytes(wire), b"", message) == (documents(bytes(wire), bytes(wire), message) is not None)
 
 
 def test_what_is_not_declared_stands_under_its_number() -> None:
@@ -344,12 +361,22 @@ def test_what_is_no_schema_is_refused(data: bytes, why: str) -> None:
         schema_untrusted(data)
 
 
+def google_reads(data: bytes) -> bool:
+    try:
+        descriptor_pb2.FileDescriptorSet.FromString(data)
+    except DecodeError:
+        return False
+    return True
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_schema_or_none(data: bytes) -> None:
+    known: set[str] | None
     try:
-        schema_untrusted(data)
+        known = set(schema_untrusted(data).methods)
     except SchemaError:
-        pass
+        known = None
+    assert known is None or google_reads(data), "a set that nobody else takes for one"
 
 
 @settings(max_examples=200, deadline=None)
@@ -364,4 +391,6 @@ def test_a_schema_that_was_damaged_is_read_or_refused(data: st.DataObject) -> No
     except SchemaError:
         return
     message = data.draw(filled("proto3", CLASSES["proto3"])).SerializeToString()
-    documents(message, message[:-1], schema.message("all.Everything"))
+    found = schema.message("all.Everything")
+    assert readable(message, b"", found)
+    assert found is None or all(isinstance(one.name, str) for one in found.fields.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import posixpath
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from shadowd.config.filter import FilterSpec
 from shadowd.errors import UsageError
-from shadowd.exchange.exchange import Request
+from shadowd.exchange.exchange import WEBSOCKET, Request, Turn
 from shadowd.policy.policy import Policy, loop_value, spelled_out
 from shadowd.protocols.http1_reader import ProtocolError, RequestReader
 
@@ -412,3 +413,36 @@ def test_nothing_else_changes_a_byte(given_head: tuple[list[bytes], bytes, bool]
     wire = b"\r\n".join([b"PUT / HTTP/1.1", *fields, b"Content-Length: %d" % len(body), b"", b""])
     sent = Policy(LOOP, methods=None).rewrite(request(wire + body), HOST)
     assert sent == wire[:-2] + b"X-Shadowd: " + LOOP + b"\r\n\r\n" + body
+
+
+# --- what is said on a WebSocket --------------------------------------------------------------------------------------
+
+
+def turn(head: bytes = b"") -> Request:
+    lines = b"WEBSOCKET /talk?room=7 HTTP/1.1\r\nHost: shop\r\nOrigin: https://shop\r\n" + head + b"\r\n"
+    request = Request(WEBSOCKET, b"/talk?room=7", lines, b"hello", 0, 5, 1, 2)
+    request.turn = Turn((), 0)
+    return request
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({}, "method"),
+        ({"websocket": True}, ""),
+        ({"methods": None}, ""),
+        ({"methods": [b"GET", WEBSOCKET]}, ""),
+        ({"websocket": True, "match_path": "room=8"}, "path"),
+        ({"websocket": True, "exclude_path": "^/talk"}, "path"),
+        ({"websocket": True, "match_headers": [("Origin", "evil")]}, "header"),
+        ({"websocket": True, "match_headers": [("Origin", "shop")]}, ""),
+    ],
+)
+def test_turns_are_chosen_as_requests_are(given: dict[str, Any], reason: str) -> None:
+    policy = Policy(b"here/shop", **given)
+    assert policy.refuse(turn()) == reason
+    assert policy.talks == (reason != "method")
+
+
+def test_a_turn_of_our_own_is_a_loop() -> None:
+    assert Policy(b"here/shop", websocket=True).refuse(turn(b"X-Shadowd: there/shop\r\n")) == "loop"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shadowd.ledger.budget import Budget
 from shadowd.protocols import dialogue
-from shadowd.protocols.dialogue import Messages, Pace, Pacing
+from shadowd.protocols.dialogue import Pace, Pacing
 from shadowd.protocols.http2_client import Http2Client
 from tests.unit.protocols.http2_peers import CLIENT, SERVER, Headers, Reading, Talk, asked
 from tests.unit.protocols.test_http2_client import Shadow, fields
@@ -231,27 +231,6 @@ def test_any_split_of_the_segments_gives_the_same_paces(
             at += step
     assert paces(seen.close()) == expected
     assert seen.codec._held == 0
-
-
-@given(st.lists(st.integers(0, 300), max_size=20), st.data())
-def test_messages_are_counted_in_any_pieces(sizes: list[int], data: st.DataObject) -> None:
-    content = b"".join(map(message, sizes)) + b"\0\0"
-    counter, ends, at = Messages(), [], 0
-    while at < len(content):
-        step = data.draw(st.integers(1, len(content) - at))
-        ends += [at + end for end in counter.feed_untrusted(content[at : at + step])]
-        at += step
-    assert ends == [sum(5 + size for size in sizes[: number + 1]) for number in range(len(sizes))]
-    assert counter.count == len(sizes)
-
-
-@given(st.lists(st.binary(max_size=50)))
-def test_noise_is_counted_too(pieces: list[bytes]) -> None:
-    counter = Messages()
-    for piece in pieces:
-        ends = counter.feed_untrusted(piece)
-        assert ends == sorted(set(ends))
-        assert all(0 < end <= len(piece) for end in ends)
 
 
 # --- another server ---------------------------------------------------------------------------------------------------

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from shadowd.compare.inband import in_band_error_untrusted
 from shadowd.exchange.exchange import MESSAGE_COST, Exchange
 from shadowd.ledger.budget import UNBOUNDED, Budget
+from shadowd.protocols import websocket
 from shadowd.protocols.base import Codec
 from shadowd.protocols.http1 import Http1Codec
 from shadowd.protocols.websocket import MAX_UNREAD, WebSocketCodec
-from shadowd.protocols.websocket_events import MARK_COST
-from shadowd.protocols.websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, MessageWriter
+from shadowd.protocols.websocket_events import MARK_COST, Answer, measured
+from shadowd.protocols.websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, Message, MessageWriter
+from shadowd.redact.redaction import Redactor
 from tests.unit.protocols.websocket_talk import ASK, Server, agreed
 
 
@@ -172,6 +174,19 @@ def test_a_message_that_calls_itself_a_close_is_none(name: str, more: str) -> No
     assert in_band_error_untrusted(response) is None
 
 
+def test_what_is_secret_is_redacted_as_in_other_bodies() -> None:
+    book = Playbook().asks('{"type": "login", "password": "hunter22"}')
+    book.says('{"type": "session", "access_token": "abcdef0123456789"}').ends()
+    redactor, exchange = Redactor(b"key"), book.ended[1]
+    assert exchange.response is not None
+    asked = redactor.body(exchange.request.body, "application/json")
+    said = redactor.body(exchange.response.body, "text/event-stream")
+    assert b"hunter22" not in asked
+    assert b'"login"' in asked
+    assert b"abcdef0123456789" not in said
+    assert b"event: session" in said
+
+
 def test_control_frames_are_nobody_s_turn() -> None:
     book = Playbook()
     ping, pong = book.writer.framed(PING, b"?", b"mask"), book.speaker.framed(PONG, b"?")
@@ -188,6 +203,27 @@ def test_a_close_of_the_server_s_is_the_last_event(code: bytes, said: str) -> No
     book = Playbook().asks("one").says("eins").server(Server().framed(CLOSE, code)).ends()
     assert book.turns == [(["one"], 0, events("eins") + events(said, name="close"), 1)]
     assert book.ended[-1].request.turn.closed  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("codes", "rank"), [((1000, 1001, 1005), 0), ((1002, 1003, 1007, 1008, 3000, 4401), 1), ((1006, 1011, 1015), 2)]
+)
+def test_whose_fault_a_close_is(codes: tuple[int, ...], rank: int) -> None:
+    """RFC 6455 §7.4.1: 0 nobody's, 1 the client's, 2 the server's."""
+    for code in codes:
+        answer = Answer(0, 0, 1000)
+        for message in (Message(TEXT, b"eins", 0, 0, 0), Message(CLOSE, code.to_bytes(2, "big") + b"why", 0, 0, 0)):
+            answer.add(*measured(message), 0, 0)
+        found = in_band_error_untrusted(answer.finish())
+        assert (found.rank if found is not None else 0) == rank, code
+        assert found is None or found.signature.title == f"{code}: why"
+
+
+def test_two_limits_at_once_are_one_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "LARGEST_TURN", 1000)
+    book = Playbook().client(MessageWriter().framed(TEXT, b"x" * 2000, b"mask") + b"\x83\x80mask").ends()
+    assert book.events == ["lost too_large"]
+    assert sum(book.gone.values()) + sum(one.request.size for one in book.exchanges) == book.fed
 
 
 def test_a_close_of_the_client_s_is_answered_by_no_turn() -> None:

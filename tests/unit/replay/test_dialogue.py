@@ -105,6 +105,8 @@ def test_a_reply_that_is_missing_is_waited_for_once_and_the_rest_is_compared(mir
     talks(mirror, to, 0, took=20 * SECOND)
     speaker = Chatting(mirror, shadow)
     speaker.has(2)
+    assert to.connection is not None
+    (leg,) = to.connection.in_flight
     speaker.opens()
     speaker.says()
     speaker.has(4)
@@ -116,6 +118,8 @@ def test_a_reply_that_is_missing_is_waited_for_once_and_the_rest_is_compared(mir
     speaker.has(6, over=True)
     speaker.says(ends=True)
     speaker.until(lambda: mirror.ledger() == {"mirrored": 1})
+    assert leg.response is not None
+    assert leg.response.body == 3 * MESSAGE, "of production's four"
 
 
 def test_a_shadow_that_says_nothing_ends_by_the_clock(mirror: Mirror, shadow: Shadow) -> None:
@@ -144,6 +148,7 @@ def test_our_own_stall_is_not_the_shadows_silence(mirror: Mirror, shadow: Shadow
     speaker.has(2)
     mirror.sweep(5 * SECOND)
     speaker.has(4)
+    assert mirror.ledger() == {"in_flight": 1}
 
 
 def test_our_own_stall_is_no_part_of_a_long_dialogue(mirror: Mirror, shadow: Shadow) -> None:
@@ -176,8 +181,12 @@ def test_a_shadow_that_ends_early_has_answered(mirror: Mirror, shadow: Shadow) -
     speaker = Chatting(mirror, shadow)
     speaker.has(2)
     speaker.opens()
+    assert to.connection is not None
+    (leg,) = to.connection.in_flight
     speaker.says(ends=True)
     speaker.until(lambda: mirror.ledger() == {"mirrored": 1})
+    assert leg.response is not None
+    assert leg.response.body == MESSAGE
 
 
 def test_what_waits_for_a_dialogue_is_not_late(mirror: Mirror, shadow: Shadow) -> None:
@@ -226,6 +235,7 @@ def test_one_that_is_refused_unread_begins_anew_elsewhere(mirror: Mirror, shadow
     speaker.peer.reset_stream(3, 7)
     speaker.hear()
     speaker.until(lambda: mirror.ledger() == {"failed truncated": 1})
+    assert list(speaker.asked) == [1, 3], "once more, and no third time"
 
 
 @pytest.mark.parametrize("known", [True, False])

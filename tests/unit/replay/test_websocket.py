@@ -182,8 +182,10 @@ def test_nothing_is_said_before_the_shadow_has_agreed(mirror: Mirror, shadow: Sh
     talk = shake_hands(mirror, lane, shadow, answer=b"HTTP/1.1 101 Switching")
     say(mirror, lane, 1, "one")
     talk.still_hears()
+    assert mirror.ledger() == {"in_flight": 2}
     talk.send(Server().agreement().removeprefix(b"HTTP/1.1 101 Switching"))
     talk.hears("one")
+    assert mirror.ledger() == {"mirrored": 1, "in_flight": 1}
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,10 @@ def test_what_no_filter_names_any_more_is_forgotten(followed: Followed) -> None:
     async def play() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(followed.schemas.run)
+            assert followed.has("One")
             followed.used = set()
             await _until(lambda: not followed.schemas._read)
             nursery.cancel_scope.cancel()
+        assert followed.changed == [], "nobody is told who names it no more"
 
     trio.run(play)

@@ -131,6 +131,7 @@ def test_a_request_that_is_half_said_when_it_is_resumed(host: Paused, shadow: Sh
     host.resume(host.filter, wire)
     wire.client(get(0)[9:])
     host.arrives(host.peer(shadow), 0)
+    assert host.terms(host.filter) == {"seen": 1}
 
 
 def test_before_anybody_knows_what_it_speaks(host: Paused, shadow: Shadow, target: Target) -> None:
