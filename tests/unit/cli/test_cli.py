@@ -130,7 +130,7 @@ class Served:
 def command(program: str, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **SETTINGS, **settings}
     line = [sys.executable, "-m", f"shadowd.cli.{program}", *words]
-    return subprocess.run(line, capture_output=True, text=True, timeout=30, env=environment)
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment)
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int) -> str:
