@@ -86,7 +86,7 @@ class Verdicts:
         """Of the candidate whose verdict is the worst."""
         wanted = (await self.verdict(name))["target"]
         run = next(run for run in self._found(name) if run.target.url == wanted)
-        return self._recorder.report(run, await self._runs.assess(run))
+        return await self._recorder.report(run, await self._runs.assess(run))
 
     async def differences(self, name: str) -> dict[str, Any]:
         """All groups of differences, those of the status first, then the most harmful; and the error signatures."""
