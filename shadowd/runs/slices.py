@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shadowd.evidence.latency import LatencySketch
 
 SLICE = 10.0  # seconds of one point of the latency over time
@@ -9,12 +11,13 @@ SLICES = 720  # points kept in memory: two hours; older ones are the store's min
 
 
 class Slice:
-    """Ten seconds of a run."""
+    """Ten seconds of a run. ``told``: as a point of the report, once it is over."""
 
-    __slots__ = ("candidate", "differing", "exchanges", "production", "seconds", "time", "worse")
+    __slots__ = ("candidate", "differing", "exchanges", "production", "seconds", "time", "told", "worse")
 
     def __init__(self, began: float) -> None:
         self.time = began
         self.seconds = 0.0
         self.exchanges = self.worse = self.differing = 0
+        self.told: dict[str, Any] | None = None
         self.production, self.candidate = LatencySketch(), LatencySketch()

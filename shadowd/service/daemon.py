@@ -25,7 +25,7 @@ from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.capture.selection import RESELECT, select
 from shadowd.config.document import Config, FilterSpec, fingerprint, load_config
-from shadowd.control.server import serve_control
+from shadowd.control.server import Handler, serve_control
 from shadowd.errors import ConfigError, ItselfError, ShadowdError, UsageError
 from shadowd.redact.redaction import Redactor
 from shadowd.replay.target import Target
@@ -60,11 +60,13 @@ Opened = trio.TaskStatus[str]  # told the address
 
 
 class ServeHttp(Protocol):
-    """Serves an address; started once clients can connect. ``sources``: what verdicts and reports come from."""
+    """Serves an address; started once clients can connect. ``sources``: what verdicts and reports come from;
+    ``handle``: what answers on the control socket, for the buttons of live pages."""
 
     async def __call__(
-        self, address: str, sources: Verdicts | None, health: Health, standing: Standing, task_status: Opened
-    ) -> None: ...
+        self, address: str, sources: Verdicts | None, handle: Handler, health: Health, standing: Standing,
+        task_status: Opened,
+    ) -> None: ...  # fmt: skip
 
 
 MakeDoor = Callable[[Config, Log], ServeHttp]
@@ -306,7 +308,7 @@ class Daemon:
         assert self.serve_http is not None
         try:
             address = getattr(self.config, setting)
-            await self.serve_http(address, sources, self.health, self.standing, task_status=task_status)
+            await self.serve_http(address, sources, self.handle, self.health, self.standing, task_status=task_status)
         except ShadowdError as error:
             self.problems[setting] = str(error)
             self.log(setting, problem=str(error))

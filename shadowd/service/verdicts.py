@@ -86,7 +86,11 @@ class Verdicts:
         """Of the candidate whose verdict is the worst."""
         wanted = (await self.verdict(name))["target"]
         run = next(run for run in self._found(name) if run.target.url == wanted)
-        return self._recorder.report(run, await self._runs.assess(run))
+        return await self._recorder.report(run, await self._runs.assess(run))
+
+    def points(self, run: Run, most: int) -> list[dict[str, Any]]:
+        """Its latency over time, the latest of it."""
+        return self._recorder.points(run, most)
 
     async def differences(self, name: str) -> dict[str, Any]:
         """All groups of differences, those of the status first, then the most harmful; and the error signatures."""
@@ -112,10 +116,11 @@ class Verdicts:
             known += [_as_difference(one) for one in self._recorder.signatures(run) if one["fingerprint"] == group]
             if known:
                 return {"filter": name, "target": run.target.url, "production": self._production(run),
-                        "difference": known[0], "examples": await self._examples(run, group)}  # fmt: skip
+                        "difference": known[0], "examples": await self.examples(run, group)}  # fmt: skip
         raise UsageError(f"the filter {name} has no difference {group}", f"shadowctl diffs {name} lists them")
 
-    async def _examples(self, run: Run, group: str) -> list[dict[str, Any]]:
+    async def examples(self, run: Run, group: str) -> list[dict[str, Any]]:
+        """Of a group or an error signature, newest first, redacted."""
         waiting = [
             {"time": self._recorder.epoch(one.time), **self._recorder.example(one)}
             for one in reversed(run.examiner.examples)
@@ -164,7 +169,7 @@ class Verdicts:
     async def rules(self, name: str, kind: str) -> dict[str, Any]:
         """The operator's rules, and for noise the fields that were learned to be noisy."""
         self._roster.find(name)
-        given = [row["rule"] for row in await self._runs.overrides(name) if row["kind"] == kind]
+        given = await self.given(name, kind)
         learned = []
         for run in self._runs.of(name) if kind == "noise" else []:
             for one in self._recorder.differences(await self._runs.assess(run)):
@@ -172,6 +177,10 @@ class Verdicts:
                     keys = ("endpoint", "where", "path", "kind", "noise_share", "sentence")
                     learned.append({key: one[key] for key in keys})
         return {"filter": name, "rules": given, "learned": learned}
+
+    async def given(self, name: str, kind: str) -> list[dict[str, str]]:
+        """The operator's rules alone."""
+        return [row["rule"] for row in await self._runs.overrides(name) if row["kind"] == kind]
 
     async def change_rule(self, name: str, kind: str, rule: object, remove: bool) -> dict[str, Any]:
         """Add or remove one. Raises UsageError for a rule that says nothing."""
