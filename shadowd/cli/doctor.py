@@ -11,6 +11,7 @@ import typer
 
 from shadowd import __version__
 from shadowd.cli.output import AsJson, Socket, daemon_at, print_json, strings
+from shadowd.cli.progress import waiting
 from shadowd.errors import ShadowdError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def doctor(
       shadowctl doctor --filter shop
       shadowctl doctor --json
     """
-    found = list(_filter(ctx, socket, filter_name) if filter_name else _host(ctx, socket, state_dir))
+    with waiting("looking at this host"):
+        found = list(_filter(ctx, socket, filter_name) if filter_name else _host(ctx, socket, state_dir))
     wrong = sum(one.level == "error" for one in found)
     if as_json:
         print_json({"findings": [one.to_wire() for one in found], "errors": wrong})

@@ -132,6 +132,7 @@ Similarity = Annotated[
     Text, _option("--similarity", "A local sentence-transformers model that texts are compared by.", "FOLDER")
 ]
 NoContent = Annotated[Flag, typer.Option("--no-content/--content", help="Keep measures alone: no values, no texts.")]
+AllowExtra = Annotated[Flag, typer.Option(help="Additional fields of the candidate's JSON objects are no difference.")]
 StrictTypes = Annotated[Flag, typer.Option(help="1 and 1.0 are different.")]
 ShadowMetrics = Annotated[Text, _option("--shadow-metrics", "Prometheus text of the shadow's process.", "URL")]
 StreamWindow = Annotated[Text, _option("--stream-window", "Compare streams that go on by what came (10m).", "TIME")]
@@ -217,6 +218,7 @@ OPTIONS: dict[str, Any] = {
     "refusal": Refusal,
     "similarity": Similarity,
     "no_content": NoContent,
+    "allow_extra": AllowExtra,
     "strict_types": StrictTypes,
     "shadow_metrics": ShadowMetrics,
     "production_metrics": ProductionMetrics,

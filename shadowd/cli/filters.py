@@ -13,12 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
+from shadowd.cli import watching
 from shadowd.cli.filteroptions import filter_options
-from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, number, print_json, print_table, strings
+from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, number, print_json, strings
+from shadowd.cli.terminal import table_lines, width
+from shadowd.cli.watching import Watch, WatchedCommand
 from shadowd.errors import ShadowdError, UsageError
 
 app = new_app("Add, change, list, show, remove, pause and resume filters.")
 
+NO_FILTERS = "no filters; add one: shadowctl filter add NAME --port PORT --to URL"
 WIRE_KEYS = {
     "port": "ports",
     "client": "client_cidrs",
@@ -121,37 +125,36 @@ def set_(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket
     _tell(daemon_at(ctx, socket).call("filter.set", name=name, changes=changes), "changed", as_json)
 
 
-@app.command()
-def ls(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> None:
+@app.command(cls=WatchedCommand)
+def ls(ctx: typer.Context, as_json: AsJson = False, watch: Watch = None, socket: Socket = None) -> None:
     """List the filters.
 
     \b
     Examples:
       shadowctl filter ls
+      shadowctl filter ls --watch
       shadowctl filter ls --json
     """
-    views = daemon_at(ctx, socket).call("filter.ls")
-    if as_json:
-        print_json(views)
-    elif not mappings(views):
-        print("no filters; add one: shadowctl filter add NAME --port PORT --to URL")
-    else:
-        print_table(
-            ("NAME", "HOOK", "PORTS", "TARGETS", "STATE", "ORIGIN", "SEEN", "MIRRORED"),
-            [
-                (
-                    _name(view),
-                    _spec(view).get("hook", ""),
-                    ",".join(strings(_spec(view).get("ports"))) or "any",
-                    " ".join(_targets(view)),
-                    view.get("state", ""),
-                    view.get("origin", ""),
-                    number(view, "seen"),
-                    number(view, "mirrored"),
-                )
-                for view in mappings(views)
-            ],
+    client = daemon_at(ctx, socket)
+    watching.show(lambda: client.call("filter.ls"), _listed, as_json, watch)
+
+
+def _listed(views: object) -> list[str]:
+    rows = [
+        (
+            _name(view),
+            _spec(view).get("hook", ""),
+            ",".join(strings(_spec(view).get("ports"))) or "any",
+            " ".join(_targets(view)),
+            view.get("state", ""),
+            view.get("origin", ""),
+            number(view, "seen"),
+            number(view, "mirrored"),
         )
+        for view in mappings(views)
+    ]
+    head = ("NAME", "HOOK", "PORTS", "TARGETS", "STATE", "ORIGIN", "SEEN", "MIRRORED")
+    return table_lines(head, rows, width(), spare=("ORIGIN", "HOOK", "SEEN", "PORTS")) if rows else [NO_FILTERS]
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, number, print_json, print_table, strings
+from shadowd.cli.progress import waiting
 from shadowd.errors import ShadowdError
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def ps(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> No
     """
     from shadowd.capture.services import list_services  # psutil and the capture: no other command waits for them
 
-    services, unseen = list_services()
+    with waiting("looking through processes and sockets"):
+        services, unseen = list_services()
     daemon, filters = _daemon(ctx, socket)
     rows = []
     names: set[str] = set()
@@ -50,6 +52,7 @@ def ps(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> No
             )
             for service, selecting, _ in rows
         ],
+        spare=("IN", "OUT", "PID", "ADDRESS", "CONNECTIONS", "FILTERS"),
     )  # fmt: skip
     free = [command for _, selecting, command in rows if command and not selecting]
     if free:

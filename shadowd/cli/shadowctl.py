@@ -8,6 +8,7 @@ import typer
 
 from shadowd.cli import demo, diffs, doctor, evidence, filters, pcap, ps, status, trying, verdicts
 from shadowd.cli.output import new_app, run, show_version
+from shadowd.cli.watching import WatchedCommand
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
 
@@ -45,10 +46,10 @@ def options(
 
 
 app.add_typer(filters.app, name="filter")
-app.command()(status.status)
+app.command(cls=WatchedCommand)(status.status)
 app.command()(ps.ps)
 app.command()(doctor.doctor)
-app.command()(status.ledger)
+app.command(cls=WatchedCommand)(status.ledger)
 app.command()(status.reload)
 app.command()(verdicts.verdict)
 app.command()(diffs.diffs)

@@ -24,6 +24,7 @@ from shadowd.cli.files import check_writable, write_text
 from shadowd.cli.filteroptions import filter_options
 from shadowd.cli.filters import given_options, summary
 from shadowd.cli.output import AsJson, mappings, print_json
+from shadowd.cli.terminal import console
 from shadowd.cli.verdicts import COULD_NOT_ASK, EXIT_CODES, seconds, show_verdict
 from shadowd.errors import ShadowdError, UsageError
 
@@ -92,13 +93,11 @@ class Trying:
     """One run. ``limit``: seconds of mirroring at most."""
 
     def __init__(self, spec: Mapping[str, Any], limit: float, as_json: bool, html: Path | None) -> None:
-        from rich.console import Console  # not at the top: other commands start without it
-
         self._spec = spec
         self._limit = limit
         self._as_json = as_json
         self._html = html
-        self._console = Console(quiet=as_json, highlight=False, soft_wrap=True)
+        self._console = console(quiet=as_json)
         self._ends = ExitStack()
 
     def _say(self, text: str) -> None:

@@ -26,6 +26,8 @@ from shadowd.cli.output import (
     print_table,
     strings,
 )
+from shadowd.cli.progress import Line, length
+from shadowd.cli.terminal import styled
 from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 
@@ -116,28 +118,33 @@ def verdict(
 def _decided(client: Client, name: str, label: str, limit: float) -> Mapping[str, Any]:
     deadline = time.monotonic() + limit
     told = time.monotonic()
-    while True:
-        view = client.call("verdict", name=name, **({"label": label} if label else {}))
-        if not isinstance(view, Mapping):
-            raise ShadowdError("the daemon's answer is no verdict", "use a shadowctl of the daemon's version")
-        left = deadline - time.monotonic()
-        if (
-            view.get("verdict") != "inconclusive" or left <= 0 or "judged" in view
-        ):  # another build's run: no use to wait
-            return view
-        if time.monotonic() - told >= _TOLD_EVERY:
-            told = time.monotonic()
+    line = Line()
+    try:
+        while True:
+            view = client.call("verdict", name=name, **({"label": label} if label else {}))
+            if not isinstance(view, Mapping):
+                raise ShadowdError("the daemon's answer is no verdict", "use a shadowctl of the daemon's version")
+            left = deadline - time.monotonic()
+            # another build's run: no use to wait
+            if view.get("verdict") != "inconclusive" or left <= 0 or "judged" in view:
+                return view
             compared, reasons = number(view, "compared"), strings(view.get("reasons"))
             why = f": {plain(reasons[0])}" if reasons else ""
-            print(f"undecided after {compared:,} exchanges, {left:.0f} s left{why}", file=sys.stderr, flush=True)
-        time.sleep(min(_LOOK_EVERY, left))
+            if line.visible:  # drawn over each time, else a line now and then, for a log
+                line.draw(f"{length(left)} left, undecided after {compared:,} exchanges{why}")
+            elif time.monotonic() - told >= _TOLD_EVERY:
+                told = time.monotonic()
+                print(f"undecided after {compared:,} exchanges, {left:.0f} s left{why}", file=sys.stderr, flush=True)
+            time.sleep(min(_LOOK_EVERY, left))
+    finally:
+        line.clear()
 
 
 def show_verdict(view: Mapping[str, Any]) -> None:
     """A verdict for people: the word, the reasons, the judges, what was left out."""
     word = str(view.get("verdict", "?"))
     title = f"{_MARKS.get(word, '?')} {word.upper()}"
-    typer.secho(title, fg=_COLOURS.get(word), bold=True, nl=False)
+    print(styled(title, _COLOURS.get(word, ""), "bold"), end="")
     coverage = view.get("coverage")
     shown = f", {coverage:.1%} of what was to be compared" if isinstance(coverage, float) else ""
     print(f"  score {view.get('score', '?')} of 100; {number(view, 'compared'):,} exchanges{shown}")
@@ -169,7 +176,7 @@ def show_verdict(view: Mapping[str, Any]) -> None:
     if isinstance(drift, Mapping) and drift.get("exchanges"):
         print(f"state drift suspected in {drift['exchanges']:,} exchanges (writes that were not mirrored)")
     for limit in strings(view.get("limits")):
-        typer.secho(f"note: {plain(limit)}", dim=True)
+        print(styled(f"note: {plain(limit)}", "dim"))
 
 
 def report(
@@ -260,7 +267,10 @@ def run_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Sock
         for one in mappings(found)
     ]  # fmt: skip
     if rows:
-        print_table(("RUN", "LABEL", "STARTED", "ENDED", "TARGET", "VERDICT", "SCORE", "WHY"), rows)
+        print_table(
+            ("RUN", "LABEL", "STARTED", "ENDED", "TARGET", "VERDICT", "SCORE", "WHY"), rows,
+            spare=("ENDED", "TARGET", "WHY", "SCORE", "RUN"),
+        )  # fmt: skip
     else:
         print(f"no runs of {name} are stored yet")
 

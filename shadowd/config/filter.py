@@ -7,6 +7,7 @@ writes (``"10%"``, ``"5s"``, ``"16MB"``) and the normal form. ``to_wire`` gives 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -45,6 +46,7 @@ from shadowd.policy.jsonedit import MAX_EDITS, JsonEdit
 
 MAX_TARGETS = 16  # of one filter: a candidate, a baseline and a few more; every one costs connections
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")  # RFC 9110 §9, RFC 5789
+_LIKE_OTHERS = ("BDELETE",)  # of Exchange's WebDAV: close to one of those, and no mistake
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")  # 63: a DNS label, so that it fits everywhere
 _INTERFACE_LIMIT = 15  # IFNAMSIZ of linux/if.h, without the NUL
 _FRAMING = ("content-length", "transfer-encoding")  # RFC 9112 §6: changing one makes another request of the rest
@@ -108,6 +110,14 @@ def _process(value: object) -> str:
     return name
 
 
+def _misspelt(method: str) -> str:
+    """The method that is meant, where another one is written that hardly anybody has; else ""."""
+    if method in METHODS or method in _LIKE_OTHERS:
+        return ""
+    mixed = [known for known in METHODS if sorted(known) == sorted(method.upper())]
+    return next(iter(mixed or difflib.get_close_matches(method.upper(), METHODS, 1, 0.75)), "")
+
+
 def _methods(value: object) -> str | tuple[str, ...]:
     if value in ("safe", "any"):
         return str(value)
@@ -120,6 +130,8 @@ def _methods(value: object) -> str | tuple[str, ...]:
                 raise fault(f"{shown(method)} stands among methods", "give it alone")
             if method.upper() in METHODS and method not in METHODS:  # methods are case-sensitive (RFC 9110 §9.1)
                 raise fault(f"{shown(method)} is in lower case", f"did you mean {method.upper()}?")
+            if meant := _misspelt(method):
+                raise fault(f"{shown(method)} is no method of HTTP", f"did you mean {meant}?")
             wanted[method] = None
     if not wanted:
         raise fault("is empty", "give safe, any, or a list such as GET,POST")

@@ -67,7 +67,7 @@ class Demo:
 
     def __init__(
         self, seconds: float, rate: float, as_json: bool, keep: bool, identical: bool, baseline: bool, report: Path,
-        show: Callable[[dict[str, Any]], None],
+        show: Callable[[dict[str, Any]], None], console: Console,
     ) -> None:  # fmt: skip
         self.show = show  # prints a verdict for people
         self.identical = identical
@@ -77,7 +77,7 @@ class Demo:
         self.rate = rate
         self.as_json = as_json
         self.keep = keep
-        self.console = Console(quiet=as_json, highlight=False, soft_wrap=True)
+        self.console = console
         self._ends = ExitStack()
         self._children: list[Child] = []
         self._told = False
@@ -345,10 +345,11 @@ def run_demo(
     report: Path | None = None,
     *,
     show: Callable[[dict[str, Any]], None],
+    console: Console,
 ) -> int:
     """Run a demo and return its exit code; ShadowdError if it cannot start or breaks off. 130 after Ctrl-C.
 
-    ``show`` prints a verdict.
+    ``show`` prints a verdict; ``console`` is silent with ``as_json``.
     """
     seconds, rate = kind.usual[0] if seconds is None else seconds, kind.usual[1] if rate is None else rate
     if not 1 <= rate <= kind.rate_limit:
@@ -360,7 +361,7 @@ def run_demo(
         raise ShadowdError(
             "the demo loads a program into the kernel and needs root", "run: sudo .venv/bin/shadowctl demo"
         )
-    demo = kind(seconds, rate, as_json, keep, identical, baseline or kind.noisy, report or report_file(), show)
+    demo = kind(seconds, rate, as_json, keep, identical, baseline or kind.noisy, report or report_file(), show, console)
     try:
         return demo.run()
     except KeyboardInterrupt:

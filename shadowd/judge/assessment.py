@@ -308,6 +308,8 @@ class Assessment:
                 f"The candidate warmed up for {seconds:,.0f} s: {examiner.warmed:,} exchanges were compared and "
                 "listed, and are no evidence."
             )
+        if examiner.settings.options.allow_extra:
+            limits.append("Additional fields of the candidate's objects are not compared (--allow-extra).")
         late = examiner.timing.late
         if late:
             limits.append(f"{late:,} exchanges left late through the daemon's own fault; their latency was not judged.")

@@ -90,7 +90,8 @@ class Runs:
         found = [run for key, run in self.current.items() if key[0] == name]
         if not found:
             raise ShadowdError(
-                f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
+                f"the filter {name} compares nothing",
+                f"give it a candidate: shadowctl filter set {name} --to URL --compare",
             )
         stale = [run for run in found if restart or not label or run.label != label]
         for run in stale:

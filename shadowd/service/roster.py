@@ -371,7 +371,7 @@ class Roster:
 
     def view(self, entry: Entry) -> dict[str, Any]:
         account = entry.filter.account
-        words = describe(account, entry.filter.flows)
+        words = [text.replace("NAME", entry.spec.name) for text in describe(account, entry.filter.flows)]
         if entry.filter.policy.unedited:
             words.append(f"{entry.filter.policy.unedited} requests were sent unchanged: not all of set_json fits them")
         if entry.selected.problem or entry.selected.found:

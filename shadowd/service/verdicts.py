@@ -215,7 +215,8 @@ class Verdicts:
         found = self._runs.of(name)
         if not found:
             raise ShadowdError(
-                f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
+                f"the filter {name} compares nothing",
+                f"give it a candidate: shadowctl filter set {name} --to URL --compare",
             )
         return found
 
