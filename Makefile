@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall deb docs clean
 
 VM_ARGS ?=
 
@@ -84,6 +84,12 @@ uninstall: ## remove what install made; configuration and state stay
 
 deb: ## build build/deb/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
 	@systemd/build-deb.sh
+
+docs: ## the documentation as a site that needs no network: build/site (its tools in build/docs-venv; no root)
+	@test -x build/docs-venv/bin/mkdocs || { $(or $(PYTHON),python3) -m venv build/docs-venv && \
+	    build/docs-venv/bin/pip install -q --disable-pip-version-check 'mkdocs-material>=9.5,<10'; }
+	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict --quiet
+	@echo 'build/site/index.html; with its search: python3 -m http.server -d build/site'
 
 clean: ## remove what was built here, .venv included
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results bpf/shadowd.bytecode

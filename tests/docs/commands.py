@@ -27,6 +27,9 @@ _DRAWING = re.compile(r"[─│┌└►◄╌✓✗]")
 _COMMENT = re.compile(r"(?m)(?:^|\s)#.*$")
 _INI = re.compile(r"(?m)^\[[A-Z][A-Za-z]+\]$")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+#: Whose blocks are run as they stand, by test_recipes.py.
+RECIPES = ROOT / "docs" / "recipes.md"
+_OPTION = re.compile(r"--[a-z0-9][a-z0-9-]*")
 _DOOR = re.compile(r"(GET|POST|HEAD) (/\S*)\Z")
 _REDIRECTION = re.compile(r"[0-9]?>>?[0-9&]?|<")
 
@@ -57,6 +60,11 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+def commanded() -> list[Path]:
+    """Those whose commands are looked at one by one."""
+    return [page for page in pages() if page != RECIPES]
+
+
 def commands(page: Path) -> Iterator[Command]:
     name = str(page.relative_to(ROOT))
     for text, line, inline, language in _codes(page.read_text()):
@@ -74,6 +82,13 @@ def requests(page: Path) -> Iterator[Request]:
         found = _DOOR.match(text) if inline else None
         if found is not None:
             yield Request(str(page.relative_to(ROOT)), line, found[1], found[2])
+
+
+def options(page: Path) -> Iterator[tuple[int, str]]:
+    """Inline code that begins with an option: (line, its name)."""
+    for text, line, inline, _ in _codes(page.read_text()):
+        if inline and (found := _OPTION.match(text)):
+            yield line, found[0]
 
 
 def _codes(text: str) -> Iterator[tuple[str, int, bool, str]]:

@@ -32,9 +32,9 @@ from tests.pcaps import cases
 from tests.unit.compare.protos import file_of, set_of
 from tests.unit.evidence.fleet import value_of
 
-from .commands import Command, Request, commands, pages, parts, requests
+from .commands import Command, Request, commanded, commands, options, pages, parts, requests
 
-COMMANDS = [one for page in pages() for one in commands(page)]
+COMMANDS = [one for page in commanded() for one in commands(page)]
 REQUESTS = [one for page in pages() for one in requests(page)]
 
 #: What stands for something of the reader's; ``ID`` is a difference's, ``ADDRESS`` a free one.
@@ -54,6 +54,11 @@ PARSED = {("shadowctl", "demo"), ("shadowctl", "try"), ("shadowd", "run"), ("sha
 #: Paths of the door, by their first segment: other requests in the pages are examples of a service's.
 DOOR = ("verdict", "flagger", "report", "run", "healthz", "readyz", "metrics", "")
 APPS = {"shadowctl": shadowctl, "shadowd": shadowd}
+#: Options of other programs that the pages name by themselves.
+FOREIGN = re.compile(
+    r"--(?:http-[a-z-]+|(?:in|out)put-[a-z-]+|middleware|offline"  # GoReplay, tcpcopy: docs/coming-from.md
+    r"|password|file-flush-interval-msec)\b"
+)
 
 
 def names_of(one: Command | Request) -> str:
@@ -319,6 +324,18 @@ def test_request(one: Request, place: Place) -> None:
     connection.close()
     # 4xx that are answers: 412 is a closed gate, 403 and 409 a door that wants its header, or another build
     assert answer.status < 400 or answer.status in (403, 409, 412), f"{answer.status}: {said[:300]!r}"
+
+
+def options_of(command: Any) -> set[str]:
+    found = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    return found.union(*(options_of(below) for below in getattr(command, "commands", {}).values()))
+
+
+def test_an_option_that_is_named_by_itself_is_ours() -> None:
+    known = {"--help"}.union(*(options_of(typer.main.get_command(app.app)) for app in APPS.values()))
+    named = [(page.name, *one) for page in pages() for one in options(page)]
+    assert len(named) > 100
+    assert [one for one in named if one[2] not in known and not FOREIGN.match(one[2])] == []
 
 
 def test_the_programs_start_as_they_are_installed() -> None:

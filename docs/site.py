@@ -1,0 +1,83 @@
+"""What makes a site of these pages (``make docs``, mkdocs.yml): README.md is its first page, links that lead out of
+docs/ are followed, and what CommonMark reads as a list or a table is one for Python-Markdown, too."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+#: Pages that lie outside of docs/, and where they are on the site.
+ELSEWHERE = {
+    "README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "SECURITY.md": "SECURITY.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+}  # fmt: skip
+_LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
+_CODE = re.compile(r"(`+)(.+?)\1")
+_ITEM = re.compile(r"([*-]|\d+\.) ")
+
+
+def on_files(files: Files, config: Any, **_: Any) -> Files:
+    for name, there in ELSEWHERE.items():
+        files.append(File.generated(config, there, abs_src_path=str(ROOT / name)))
+    if files.get_file_from_path("LICENSE") is None:
+        files.append(File.generated(config, "LICENSE", abs_src_path=str(ROOT / "LICENSE")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
+    source = Path(page.file.abs_src_path)
+    made: list[str] = []
+    fenced = False
+    for line in markdown.split("\n"):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif not fenced:
+            if _ITEM.match(line) and made and made[-1].strip() and not _continues(made):
+                made.append("")
+            line = re.sub(r"^  (?=\|)", "    ", line)  # a table within an item
+            line = _outside_code(line, lambda text: _LINK.sub(lambda found: _moved(found, source, page, files), text))
+        made.append(line)
+    return "\n".join(made)
+
+
+def _continues(before: list[str]) -> bool:
+    """Whether a line after these is in a list already: an item, or the lines of one."""
+    for line in reversed(before):
+        if _ITEM.match(line):
+            return True
+        if not line.startswith("  "):
+            return False
+    return False
+
+
+def _outside_code(line: str, change: Any) -> str:
+    parts, end = [], 0
+    for code in _CODE.finditer(line):
+        parts += [change(line[end : code.start()]), code[0]]
+        end = code.end()
+    return "".join([*parts, change(line[end:])])
+
+
+def _moved(found: re.Match[str], source: Path, page: Any, files: Files) -> str:
+    """A link as it is on the site."""
+    to, anchor = found[1], found[2] or ""
+    if re.match(r"[a-z]+:", to):
+        return found[0]
+    path = (source.parent / to).resolve()
+    if path.is_dir():
+        path /= "README.md"
+    if path.is_relative_to(DOCS):
+        there = str(path.relative_to(DOCS))
+    else:
+        name = str(path.relative_to(ROOT))
+        there = ELSEWHERE.get(name, name)
+    if files.get_file_from_path(there) is None:
+        raise PluginError(f"{source.name}: {to} is not on the site: name it in docs/site.py")
+    return posixpath.relpath(there, posixpath.dirname(page.file.src_uri) or ".") + anchor
