@@ -41,7 +41,7 @@ make_environment() {
     "$python" -m venv "$build/pip"
     # what pip builds from is a copy: it leaves folders of its own in a source tree
     mkdir "$build/source"
-    cp -R pyproject.toml setup.py README.md LICENSE shadowd "$build/source"
+    cp -R pyproject.toml setup.py README.md LICENSE bpf shadowd "$build/source"
     rm -rf "$place"
     "$python" -m venv --without-pip "$place"
     if ! "$build/pip/bin/pip" --python "$place/bin/python" install --disable-pip-version-check \
@@ -63,7 +63,7 @@ make_environment() {
     "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$DESTDIR" "$place/lib/$version/site-packages"
 
     install -d "$place/share/shadowd"
-    cp -R bpf "$place/share/shadowd/bpf" # found there by shadowd/capture/programs.py
+    ln -s "../../lib/$version/site-packages/shadowd/bpf" "$place/share/shadowd/bpf" # for people: its sources, its license
     find "$place" -type d -exec chmod 755 {} +
     chmod -R a+rX,go-w "$place"
 }
@@ -107,7 +107,8 @@ install_all() {
         useradd --system --user-group --no-create-home --home-dir /var/lib/shadowd --shell /usr/sbin/nologin shadowd
     fi
     chgrp shadowd "$SYSCONFDIR/shadowd/shadowd.toml"
-    "$home/bin/python3" -c 'from shadowd.capture.preflight import find_bcc_python; find_bcc_python()' 2>/dev/null ||
+    [ -e "$home/share/shadowd/bpf/shadowd.bytecode" ] ||
+        "$home/bin/python3" -c 'from shadowd.capture.preflight import find_bcc_python; find_bcc_python()' 2>/dev/null ||
         say "bcc's Python binding is missing: apt install python3-bpfcc (or dnf install python3-bcc)"
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
