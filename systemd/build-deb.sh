@@ -10,10 +10,8 @@ fail() { printf 'make deb failed: %s\n' "$*" >&2; exit 1; }
 command -v dpkg-query >/dev/null || fail "this is no Debian or Ubuntu — use make install"
 # The release's own python3; Ubuntu 22.04 has 3.11 beside it, in universe.
 python=python3
-if ! /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null &&
-    [ -n "$(apt-cache show --no-all-versions python3.11 2>/dev/null)" ]; then
-    python=python3.11
-fi
+offered=$(apt-cache show --no-all-versions python3 2>/dev/null | sed -n 's/^Version: //p')
+if dpkg --compare-versions "${offered:-0}" lt 3.11; then python=python3.11; fi
 missing=()
 for name in dpkg-dev debhelper gcc libc6-dev binutils "$python" "$python-venv" "$python-dev"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
@@ -55,6 +53,8 @@ if ! dpkg-buildpackage -b -d -us -uc >"$out/build.log" 2>&1; then
     fail "see build/deb/build.log"
 fi
 cd ../../..
-mv "$out"/shadowd_*.deb dist/
+name=shadowd_${version}_$(dpkg --print-architecture)
+mv "$out/$name.deb" dist/
+"$source/debian/shadowd/usr/lib/shadowd/bin/python3" -I -B systemd/sbom.py >"dist/$name.cdx.json"
 rm -rf "$source" "$out"/*.buildinfo "$out"/*.changes
-printf '%s\n' "$PWD/dist/shadowd_${version}_$(dpkg --print-architecture).deb"
+printf '%s\n' "$PWD/dist/$name.deb"

@@ -21,10 +21,10 @@ def test_the_version_is_one() -> None:
     for file in sorted((ROOT / "kubernetes").rglob("*")):
         for found in re.finditer(r"(?:shadowd:|newTag: |appVersion: \"?)(\d+\.\d+\.\d+)", _text(file)):
             named[f"{file.relative_to(ROOT)}:{found.start()}"] = found
-    for file in [*(ROOT / "docs").rglob("*"), ROOT / "README.md"]:
-        for found in re.finditer(r"shadowd[:_-](\d+\.\d+\.\d+)", _text(file)):
+    for file in [*(ROOT / "docs").rglob("*"), *(ROOT / "systemd/ansible").rglob("*"), ROOT / "README.md"]:
+        for found in re.finditer(r"shadowd(?:[:_-]|==)(\d+\.\d+\.\d+)", _text(file)):
             named[f"{file.relative_to(ROOT)}:{found.start()}"] = found
-    assert len(named) >= 5
+    assert len(named) >= 7
     assert {place: found and found[1] for place, found in named.items()} == dict.fromkeys(named, VERSION)
 
 
