@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall deb docs clean
+.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall man deb debs rpm repo release tag docs clean
 
 VM_ARGS ?=
 
@@ -82,7 +82,12 @@ install: ## install on this host, by root (PREFIX=/usr/local DESTDIR= PYTHON=); 
 uninstall: ## remove what install made; configuration and state stay
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/install.sh uninstall
 
-deb: ## build build/deb/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
+man: ## the manual pages, from the commands' own help, into build/man (man -l build/man/man1/shadowctl.1)
+	@.ci/setup runtime
+	@.venv/bin/python -B systemd/manpages.py build/man
+
+deb: ## build dist/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
+	@[ -f bpf/shadowd.bytecode ] || $(MAKE) --no-print-directory bpf-bytecode
 	@systemd/build-deb.sh
 
 docs: ## the documentation as a site that needs no network: build/site (its tools in build/docs-venv; no root)
@@ -90,6 +95,22 @@ docs: ## the documentation as a site that needs no network: build/site (its tool
 	    build/docs-venv/bin/pip install -q --disable-pip-version-check 'mkdocs-material>=9.5,<10'; }
 	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict --quiet
 	@echo 'build/site/index.html; with its search: python3 -m http.server -d build/site'
+
+debs: ## a package each for Debian 12, 13, Ubuntu 22.04, 24.04: built and tried in chroots, by root (RELEASES='bookworm noble')
+	@[ -f bpf/shadowd.bytecode ] || $(MAKE) --no-print-directory bpf-bytecode
+	@/usr/bin/python3 systemd/chroots.py $(RELEASES)
+
+rpm: ## dist/shadowd-VERSION-1.ARCH.rpm for RHEL 9 and its like, from the package for Debian 12
+	@systemd/build-rpm.sh
+
+repo: ## build/repo, an apt repository of the packages in dist/ (GPG_KEY= signs it)
+	@systemd/build-repo.sh
+
+release: ## checksums and notes of all artefacts in dist/ (GPG_KEY= signs them); CONTRIBUTING.md says how a release is made
+	@systemd/release.sh
+
+tag: ## tag this commit as the version that pyproject.toml names (GPG_KEY= signs it); nothing is pushed
+	@systemd/tag.sh
 
 clean: ## remove what was built here, .venv included
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results bpf/shadowd.bytecode

@@ -5,4 +5,4 @@ Data flows downward through the packages, and imports point the same way (docs/a
 
 from shadowd import compiled as compiled
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

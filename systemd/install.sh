@@ -56,8 +56,13 @@ make_environment() {
     # where the project was built from, and checksums of scripts that were changed or left out
     rm "$place"/lib/python3*/site-packages/shadowd-*.dist-info/direct_url.json
     sed -i -e '/direct_url\.json,/d' -e '/^\.\.\/\.\.\/\.\.\/bin\//d' "$place"/lib/python3*/site-packages/*.dist-info/RECORD
-    # tests of libraries, as large as the rest
+    # of libraries: tests, as large as the rest; what compiling or checking types reads; what a debugger would
     find "$place/lib" -type d \( -name tests -o -name _tests \) -path '*/site-packages/*' -prune -exec rm -rf {} +
+    find "$place/lib" -path '*/site-packages/*' ! -path '*/site-packages/shadowd/*' -type f \
+        \( -name '*.py[xi]' -o -name '*.pxd' -o -name '*.[ch]' \) -delete
+    if command -v strip >/dev/null; then
+        find "$place/lib" -type f \( -name '*.so' -o -name '*.so.*' \) -exec strip --strip-unneeded -R .comment {} +
+    fi
     # compiled here, so that nothing is written there later; the checks by time would fail on packed files
     version=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
     "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$DESTDIR" "$place/lib/$version/site-packages"
@@ -68,19 +73,33 @@ make_environment() {
     chmod -R a+rX,go-w "$place"
 }
 
-complete() { # the shells' completions, by typer
-    local shell=$1 file=$2
+complete() { # the shells' completions of a command, by typer
+    local shell=$1 command=$2 file=$3
     install -d "$(dirname "$DESTDIR$file")"
     "$DESTDIR$home/bin/python3" -B -c "
 from typer.completion import get_completion_script
-print(get_completion_script(prog_name='shadowctl', complete_var='_SHADOWCTL_COMPLETE', shell='$shell'))" \
+print(get_completion_script(prog_name='$command', complete_var='_${command^^}_COMPLETE', shell='$shell'))" \
         >"$DESTDIR$file"
+}
+
+document() { # pages for man, completion, and all that is in docs/
+    local doc=$DESTDIR$PREFIX/share/doc/shadowd command
+    rm -rf "$doc"
+    install -d "$doc"
+    cp -R docs/. README.md CHANGELOG.md LICENSE "$doc/"
+    find "$doc" -type d -exec chmod 755 {} + -o -type f -exec chmod 644 {} +
+    "$DESTDIR$home/bin/python3" -B systemd/manpages.py "$DESTDIR$PREFIX/share/man"
+    for command in shadowd shadowctl; do
+        complete bash "$command" "$PREFIX/share/bash-completion/completions/$command"
+        complete zsh "$command" "$PREFIX/share/zsh/vendor-completions/_$command"
+        complete fish "$command" "$PREFIX/share/fish/vendor_completions.d/$command.fish"
+    done
 }
 
 install_all() {
     find_python
     make_environment
-    install -d "$DESTDIR$PREFIX/bin" "$DESTDIR$UNITDIR" "$DESTDIR$SYSUSERSDIR" "$DESTDIR$PREFIX/share/doc/shadowd"
+    install -d "$DESTDIR$PREFIX/bin" "$DESTDIR$UNITDIR" "$DESTDIR$SYSUSERSDIR"
     ln -sfn ../lib/shadowd/bin/shadowd "$DESTDIR$PREFIX/bin/shadowd"
     ln -sfn ../lib/shadowd/bin/shadowctl "$DESTDIR$PREFIX/bin/shadowctl"
     sed "s|/usr/bin/shadow|$PREFIX/bin/shadow|; s|/usr/share/doc|$PREFIX/share/doc|" systemd/shadowd.service \
@@ -89,10 +108,7 @@ install_all() {
         >"$DESTDIR$UNITDIR/shadowd-tls.service"
     install -m 644 systemd/shadowd.sysusers "$DESTDIR$SYSUSERSDIR/shadowd.conf"
     chmod 644 "$DESTDIR$UNITDIR"/shadowd{,-tls}.service "$DESTDIR$SYSUSERSDIR/shadowd.conf"
-    install -m 644 docs/operations.md docs/verdict.md LICENSE "$DESTDIR$PREFIX/share/doc/shadowd/"
-    complete bash "$PREFIX/share/bash-completion/completions/shadowctl"
-    complete zsh "$PREFIX/share/zsh/vendor-completions/_shadowctl"
-    complete fish "$PREFIX/share/fish/vendor_completions.d/shadowctl.fish"
+    document
     install -d "$DESTDIR$SYSCONFDIR/shadowd/conf.d"
     if [ -e "$DESTDIR$SYSCONFDIR/shadowd/shadowd.toml" ]; then
         say "$SYSCONFDIR/shadowd/shadowd.toml is kept as it is"
@@ -125,9 +141,10 @@ uninstall_all() {
     fi
     rm -rf "$DESTDIR$home" "$DESTDIR$PREFIX/share/doc/shadowd"
     rm -f "$DESTDIR$PREFIX/bin/shadowd" "$DESTDIR$PREFIX/bin/shadowctl" "$DESTDIR$UNITDIR"/shadowd{,-tls}.service \
-        "$DESTDIR$SYSUSERSDIR/shadowd.conf" "$DESTDIR$PREFIX/share/bash-completion/completions/shadowctl" \
-        "$DESTDIR$PREFIX/share/zsh/vendor-completions/_shadowctl" \
-        "$DESTDIR$PREFIX/share/fish/vendor_completions.d/shadowctl.fish"
+        "$DESTDIR$SYSUSERSDIR/shadowd.conf" "$DESTDIR$PREFIX/share/bash-completion/completions"/{shadowd,shadowctl} \
+        "$DESTDIR$PREFIX/share/zsh/vendor-completions"/_{shadowd,shadowctl} \
+        "$DESTDIR$PREFIX/share/fish/vendor_completions.d"/{shadowd,shadowctl}.fish \
+        "$DESTDIR$PREFIX/share/man"/man1/shadowctl{,-*}.1 "$DESTDIR$PREFIX/share/man"/man{5/shadowd.toml.5,8/shadowd.8}
     [ -z "$DESTDIR" ] || return 0
     if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
     say "removed; kept: $SYSCONFDIR/shadowd, /var/lib/shadowd, the user shadowd" \
