@@ -381,7 +381,7 @@ class Recorder:
             "latency": {
                 "first_byte": _distributions(run.examiner.first_byte.reference, run.examiner.first_byte.candidate),
                 "last_byte": _distributions(run.examiner.last_byte.reference, run.examiner.last_byte.candidate),
-                "over_time": [_point(one) for one in run.slices if one.exchanges][-REPORT_ROWS:],
+                "over_time": [_point(one, assessment) for one in run.slices if one.exchanges][-REPORT_ROWS:],
             },
             "endpoints": sorted(assessment.endpoints, key=lambda one: (-one["worse"], -one["exchanges"]))[:REPORT_ROWS],
             "differences": self.differences(assessment)[:REPORT_ROWS],
@@ -412,13 +412,14 @@ def _quantiles(sketch: LatencySketch) -> dict[str, float | None]:
     }
 
 
-def _point(one: Slice) -> dict[str, Any]:
+def _point(one: Slice, assessment: Assessment) -> dict[str, Any]:
     return {
         "time": one.time,
         "seconds": round(one.seconds, 1),
         "exchanges": one.exchanges,
         "worse": one.worse,
         "differing": one.differing,
+        "differing_beyond_noise": min(one.exchanges, round(assessment.beyond_noise(one.places))),
         "production": _quantiles(one.production),
         "candidate": _quantiles(one.candidate),
     }

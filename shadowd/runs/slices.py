@@ -11,10 +11,12 @@ SLICES = 720  # points kept in memory: two hours; older ones are the store's min
 class Slice:
     """Ten seconds of a run."""
 
-    __slots__ = ("candidate", "differing", "exchanges", "production", "seconds", "time", "worse")
+    __slots__ = ("candidate", "differing", "exchanges", "places", "production", "seconds", "time", "worse")
 
     def __init__(self, began: float) -> None:
         self.time = began
         self.seconds = 0.0
         self.exchanges = self.worse = self.differing = 0
+        #: Of the exchanges that differ how many, by endpoint and field: which of them is noise is known in the end.
+        self.places: dict[tuple[str, str, str], int] = {}
         self.production, self.candidate = LatencySketch(), LatencySketch()
