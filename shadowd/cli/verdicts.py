@@ -27,14 +27,12 @@ from shadowd.cli.output import (
     strings,
 )
 from shadowd.cli.progress import Line, length
-from shadowd.cli.terminal import styled
+from shadowd.cli.showing import show_verdict as show_verdict  # where others look for it
 from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 COULD_NOT_ASK = 4  # a pipeline must not take it for a fail
-_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
-_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 _LOOK_EVERY = 1.0  # seconds between two looks of --wait; looking costs nothing in certainty
 _TOLD_EVERY = 5.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -138,45 +136,6 @@ def _decided(client: Client, name: str, label: str, limit: float) -> Mapping[str
             time.sleep(min(_LOOK_EVERY, left))
     finally:
         line.clear()
-
-
-def show_verdict(view: Mapping[str, Any]) -> None:
-    """A verdict for people: the word, the reasons, the judges, what was left out."""
-    word = str(view.get("verdict", "?"))
-    title = f"{_MARKS.get(word, '?')} {word.upper()}"
-    print(styled(title, _COLOURS.get(word, ""), "bold"), end="")
-    coverage = view.get("coverage")
-    shown = f", {coverage:.1%} of what was to be compared" if isinstance(coverage, float) else ""
-    print(f"  score {view.get('score', '?')} of 100; {number(view, 'compared'):,} exchanges{shown}")
-    run = view.get("run") if isinstance(view.get("run"), Mapping) else {}
-    label = f", run {plain(run['label'])}" if run and run.get("label") else ""
-    where = f"{plain(view.get('filter', '?'))} → {plain(view.get('target', '?'))}"
-    print(f"{where}{label}; noise from: {view.get('mode', '?')}")
-    nodes = [str(one.get("node")) for one in mappings(view.get("nodes"))]
-    if nodes:
-        more = f" and {len(nodes) - 10} more" if len(nodes) > 10 else ""
-        print(f"of {len(nodes)} runs, on {plain(', '.join(nodes[:10]))}{more}")
-    for reason in strings(view.get("reasons")):
-        print(f"  - {plain(reason)}")
-    findings = [found for found in mappings(view.get("findings")) if found.get("sentence")]
-    shown_reasons = set(strings(view.get("reasons")))
-    others = [str(found["sentence"]) for found in findings if found["sentence"] not in shown_reasons]
-    for sentence in others:
-        print(f"  - {plain(sentence)}")
-    for found in mappings(view.get("findings")):
-        signature = found.get("signature")
-        if isinstance(signature, Mapping):
-            print(f"    new error: {plain(signature.get('title'))} ({signature.get('count')} times)")
-    noisy = mappings(view.get("not_judged"))
-    if noisy:
-        places = ", ".join(f"{one.get('endpoint')} {one.get('where')} {one.get('path')}".strip() for one in noisy[:5])
-        more = " …" * (len(noisy) > 5)
-        print(f"not judged, because they differ between answers of one version: {plain(places)}{more}")
-    drift = view.get("drift")
-    if isinstance(drift, Mapping) and drift.get("exchanges"):
-        print(f"state drift suspected in {drift['exchanges']:,} exchanges (writes that were not mirrored)")
-    for limit in strings(view.get("limits")):
-        print(styled(f"note: {plain(limit)}", "dim"))
 
 
 def report(

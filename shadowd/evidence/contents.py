@@ -58,6 +58,8 @@ class Contents:
         self.epoch = 0  # ns from the capture's clock to the Unix epoch
         self.fields = 0  # hypotheses so far
         self.differing = 0
+        self.recent: dict[tuple[str, str, str], int] = {}  # since it was taken: exchanges by endpoint and the field
+        # that they are counted at
         self.drifted = 0
         self.examples: deque[Example] = deque(maxlen=MAX_EXAMPLES)  # not stored yet; the newest stay
         self._repeats: OrderedDict[bytes, Response] = OrderedDict()
@@ -147,6 +149,11 @@ class Contents:
                 field.drifted += 1
             elif place not in fresh:
                 field.differing.add(moment.time, moment.group)
+        if not drifting:
+            leading = min((endpoint.fields[place] for place in places), key=lambda field: _says_little(field, endpoint))
+            leading.led += 1
+            at = endpoint.name, leading.where, leading.path
+            self.recent[at] = self.recent.get(at, 0) + 1
 
     def _compare_third(
         self, trial: Trial, endpoint: Endpoint, differences: Differences, other: Response, moment: Moment,
@@ -248,6 +255,12 @@ class Contents:
         for place, field in endpoint.fields.items():
             field.repeats += 1
             field.repeats_differed += place in differing
+
+
+def _says_little(field: Field, endpoint: Endpoint) -> tuple[float, int]:
+    """Sorts by: how much of it is known to be noise, then by how often it differs."""
+    noisy, looked = field.noise(endpoint)
+    return noisy / looked if noisy > 2 else 0.0, field.differed
 
 
 def _count_third(field: Field, ours: bool, theirs: bool, apart: bool, baseline: bool, moment: Moment) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from shadowd.observe import plots, sections
 from shadowd.observe.figures import count, digits, entries, milliseconds, number, part, plural, rows, text, whole
 from shadowd.observe.page import drawn, result_of
-from shadowd.observe.sections import Row, Shown, change
+from shadowd.observe.sections import Row, Shown, compared_pair
 
 WHOLE = "all conversations"
 
@@ -70,11 +70,10 @@ def _prompt(row: Row, failed: set[str], priced: bool) -> Shown:
     pairs = []
     for point, shown in (("first_content_ms", milliseconds), ("tokens", _tokens)):
         before, after = (part(part(talk, point), side).get("p50") for side in ("production", "candidate"))
-        pairs.append({"production": shown(before), "shadow": shown(after), "change": change(before, after)})
+        pairs.append(compared_pair(before, after, shown))
     if priced:
         cost = part(talk, "cost")
-        before, after = cost.get("production"), cost.get("candidate")
-        pairs.append({"production": _money(before), "shadow": _money(after), "change": change(before, after)})
+        pairs.append(compared_pair(cost.get("production"), cost.get("candidate"), _money))
     return {"name": name, "failed": name in failed, "exchanges": count(row.get("exchanges")), "pairs": pairs}
 
 

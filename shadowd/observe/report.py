@@ -115,7 +115,7 @@ def _latency(data: Mapping[str, Any]) -> Shown:
             points.append({"title": title, "samples": _samples(point), "plot": plot, "caption": caption})
     over_time = drawn(
         lambda width: plots.over_time(rows(latency, "over_time"), width),
-        [*_LINES, ("worse", "worse"), ("differing", "differs")],
+        [*_LINES, ("worse", "worse"), ("differing beyond noise", "differs")],
     )
     return {"points": points, "over_time": over_time}
 

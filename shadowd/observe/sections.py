@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from shadowd.observe.drawing import svg
 from shadowd.observe.figures import (
+    beyond_noise,
     count,
     interval,
     milliseconds,
@@ -85,7 +86,7 @@ def _leading(judge: Row) -> bool:
 
 
 def judges(verdict: Row) -> Shown:
-    found = in_order(rows(verdict, "judges"))
+    found = _told_once(in_order(rows(verdict, "judges")))
     rest = [judge for judge in found if not _leading(judge)]
     open_ = sum(result_of(judge.get("result")) == "inconclusive" for judge in rest)
     return {
@@ -94,6 +95,17 @@ def judges(verdict: Row) -> Shown:
         "folded": f"{plural(len(rest), 'more judgement')} by endpoint: {count(len(rest) - open_)} pass, "
         f"{count(open_)} open",
     }
+
+
+def _told_once(found: Sequence[Row]) -> list[Row]:
+    """Nine judges of one busy host say one sentence: it stands at the first of them."""
+    told: set[str] = set()
+    result = []
+    for judge in found:
+        sentence = text(judge, "sentence")
+        result.append({**judge, "sentence": "as above"} if sentence and sentence in told else judge)
+        told.add(sentence)
+    return result
 
 
 def _judge_row(judge: Row) -> Shown:
@@ -129,18 +141,21 @@ def endpoints(data: Row, verdict: Row) -> Shown:
             "name": name or "other",
             "failed": name in failed,
             "exchanges": count(endpoint.get("exchanges")),
-            "worse": _share(endpoint, "worse"),
-            "differing": _share(endpoint, "differing"),
-            "quantiles": [_quantile(endpoint, q) for q in ("p50", "p99")],
+            "worse": _share(endpoint, whole(endpoint.get("worse"))),
+            "differing": _share(endpoint, beyond_noise(endpoint)),
+            "noise": count(endpoint["differing_noise"]) if whole(endpoint.get("differing_noise")) else "",
+            "times": [
+                compared_pair(endpoint.get(f"production_{q}_ms"), endpoint.get(f"candidate_{q}_ms"))
+                for q in ("p50", "p99")
+            ],
         }
 
     return table_of(found, row, "endpoint")
 
 
-def _quantile(endpoint: Row, q: str) -> Shown:
+def compared_pair(before: object, after: object, shown: Callable[[object], str] = milliseconds) -> Shown:
     """Both sides', and how much the shadow's is above production's."""
-    before, after = endpoint.get(f"production_{q}_ms"), endpoint.get(f"candidate_{q}_ms")
-    return {"production": milliseconds(before), "shadow": milliseconds(after), "change": change(before, after)}
+    return {"production": shown(before), "shadow": shown(after), "change": change(before, after)}
 
 
 def change(before: object, after: object) -> str:
@@ -150,8 +165,8 @@ def change(before: object, after: object) -> str:
     return quantity(relative, "ratio", signed=True) if abs(relative) >= 0.005 else ""
 
 
-def _share(endpoint: Row, name: str) -> Shown:
-    amount, exchanges = whole(endpoint.get(name)), whole(endpoint.get("exchanges"))
+def _share(endpoint: Row, amount: int) -> Shown:
+    exchanges = whole(endpoint.get("exchanges"))
     return {"count": count(amount), "share": percent(amount / exchanges) if exchanges else ""}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from shadowd.observe import sections
 from shadowd.observe.conversations import WHOLE
-from shadowd.observe.figures import count, milliseconds, part, rows, text, whole
-from shadowd.observe.sections import Row, Shown, change
+from shadowd.observe.figures import count, part, rows, text, whole
+from shadowd.observe.sections import Row, Shown, compared_pair
 
 _POINTS = ("first_event_ms", "between_events_ms", "total_ms")
 
@@ -24,16 +24,11 @@ def _row(row: Row) -> Shown:
     events = part(stream, "events")
     times = []
     for name in _POINTS:
-        before = part(part(stream, name), "production")
-        for side in (before, part(part(stream, name), "candidate")):
-            changed = change(before.get("p50"), side.get("p50"))
-            times.append(
-                {"median": milliseconds(side.get("p50")), "change": changed, "p99": milliseconds(side.get("p99"))}
-            )
+        before, after = part(part(stream, name), "production"), part(part(stream, name), "candidate")
+        times.append({q: compared_pair(before.get(q), after.get(q)) for q in ("p50", "p99")})
     return {
         "name": text(row, "endpoint"),
         "streams": count(stream.get("streams")),
-        "events": count(events.get("production")),
-        "shadow_events": f"{count(events.get('candidate'))} shadow",
+        "events": compared_pair(events.get("production"), events.get("candidate"), count),
         "times": times,
     }

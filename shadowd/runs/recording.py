@@ -378,10 +378,11 @@ class Recorder:
 
     # --- the report ---------------------------------------------------------------------------------------------------
 
-    def points(self, run: Run, most: int) -> list[dict[str, Any]]:
-        """The latency over time, the latest of it."""
+    def points(self, run: Run, most: int, assessment: Assessment | None = None) -> list[dict[str, Any]]:
+        """The latency over time, the latest of it; with an assessment also what differed beyond noise."""
         run.fill(time.time())
-        return [_point(one, one is run.slices[-1]) for one in [one for one in run.slices if one.exchanges][-most:]]
+        shown = [one for one in run.slices if one.exchanges][-most:]
+        return [_point(one, one is run.slices[-1], assessment) for one in shown]
 
     async def report(self, run: Run, assessment: Assessment) -> dict[str, Any]:
         """The data of ``shadowctl report`` (``observe/report.py`` says what it looks like). Gives the other tasks
@@ -405,7 +406,7 @@ class Recorder:
             "latency": {
                 "first_byte": _distributions(run.examiner.first_byte.reference, run.examiner.first_byte.candidate),
                 "last_byte": _distributions(run.examiner.last_byte.reference, run.examiner.last_byte.candidate),
-                "over_time": self.points(run, REPORT_ROWS),
+                "over_time": self.points(run, REPORT_ROWS, assessment),
             },
             "endpoints": sorted(assessment.endpoints, key=lambda one: (-one["worse"], -one["exchanges"]))[:REPORT_ROWS],
             "differences": differences,
@@ -436,20 +437,21 @@ def _quantiles(sketch: LatencySketch) -> dict[str, float | None]:
     }
 
 
-def _point(one: Slice, growing: bool) -> dict[str, Any]:
-    if one.told is not None:
-        return one.told
+def _point(one: Slice, growing: bool, assessment: Assessment | None) -> dict[str, Any]:
+    quantiles = one.quantiles or (_quantiles(one.production), _quantiles(one.candidate))
+    if not growing:
+        one.quantiles = quantiles
     point = {
         "time": one.time,
         "seconds": round(one.seconds, 1),
         "exchanges": one.exchanges,
         "worse": one.worse,
         "differing": one.differing,
-        "production": _quantiles(one.production),
-        "candidate": _quantiles(one.candidate),
+        "production": quantiles[0],
+        "candidate": quantiles[1],
     }
-    if not growing:
-        one.told = point
+    if assessment is not None:  # which of the differences are noise is known in the end
+        point["differing_beyond_noise"] = min(one.exchanges, round(assessment.beyond_noise(one.places)))
     return point
 
 

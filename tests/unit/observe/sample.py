@@ -24,6 +24,8 @@ def conversations(name: str, buckets: bool) -> dict[str, Any]:
         "exchanges": 900,
         "worse": 0,
         "differing": 31,
+        "differing_beyond_noise": 0,
+        "differing_noise": 31,
         "talk": {
             "first_content_ms": {"production": side(1), "candidate": side(1.3)},
             "tokens": {"production": side(0.5), "candidate": side(0.6)},
@@ -180,6 +182,7 @@ def over_time() -> list[dict[str, Any]]:
                 "candidate": {"p50_ms": base * 1.05, "p99_ms": base * 11 * (1 + 0.3 * source.random())},
                 "worse": 2 if index % 3 else 4,
                 "differing": 12 + index % 5,
+                "differing_beyond_noise": 5 + index % 5,
             }
         )
     return points
@@ -291,7 +294,9 @@ def sample() -> dict[str, Any]:
                 "endpoint": name,
                 "exchanges": exchanges,
                 "worse": worse,
-                "differing": differing,
+                "differing": differing + 40,
+                "differing_beyond_noise": differing,
+                "differing_noise": 40,
                 "production_p50_ms": p50,
                 "candidate_p50_ms": p50 * slower,
                 "production_p99_ms": p50 * 6,

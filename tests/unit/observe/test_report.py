@@ -88,7 +88,7 @@ def test_everything_is_on_the_page() -> None:
 def test_conversations_and_streams_have_parts_of_their_own() -> None:
     said = Page(render_html(sample())).said
     for text in ("Conversations", "Time to the first content", "Output tokens", "You help with travel.", "Streams",
-                 "874", "52,431", "63,118 shadow", "0.00123", "0.00148", "+20 %", "First event",
+                 "874", "52,431 → 63,118", "31 in noise", "WebSocket", "0.00123", "0.00148", "+20 %", "First event",
                  "2 answers too long", "Answered by", "aria-mini (20)"):  # fmt: skip
         assert text in said, text
     plain = sample()
