@@ -11,7 +11,7 @@ SLICES = 720  # points kept in memory: two hours; older ones are the store's min
 
 
 class Slice:
-    """Ten seconds of a run. ``told``: as a point of the report, once it is over."""
+    """Ten seconds of a run. ``told``: the quantiles of both sides, once it is over."""
 
     __slots__ = ("candidate", "differing", "exchanges", "production", "seconds", "time", "told", "worse")
 

@@ -6,20 +6,20 @@ A part is replaced as a whole when it changes. Tables and plots are the report's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
 
 from shadowd.errors import ShadowdError
-from shadowd.observe import conversations, plots, sections, streams
+from shadowd.observe import sections
 from shadowd.observe.drawing import Scale, path, svg
 from shadowd.observe.figures import count, milliseconds, moment, number, part, percent, plural, rows, seconds, text
 from shadowd.observe.live.acting import rule_of
+from shadowd.observe.live.reported import reported
 from shadowd.observe.live.sides import Row, lines_of, side_by_side
 from shadowd.observe.live.watching import Parts
-from shadowd.observe.page import figure, legend, mark, pill, result_of, sentence, word
+from shadowd.observe.page import mark, pill, result_of, sentence, word
 from shadowd.observe.templating import render
 from shadowd.redact.quoting import html
 
@@ -27,7 +27,6 @@ DIFFERENCES = 50  # rows that are shown; the report has all
 EXAMPLES = 3  # on the page of one difference
 _ENDS = ("mirrored", "filtered", "shed", "lost", "failed", "in_flight")
 _STATES = {"active": "good", "paused": "warn", "following": "warn"}
-_LINES = (("production p50", "pl"), ("production p99", "pl dash"), ("shadow p50", "sl"), ("shadow p99", "sl dash"))
 
 #: The parts of a filter's page behind the verdict: id and heading.
 SECTIONS = (
@@ -153,15 +152,8 @@ def one_filter(found: Mapping[str, Any], proof: str) -> Parts:
         "notice": render("live/notice.html", lines=found["words"]),
         "verdict": render("live/verdict.html", hero=_hero(found)),
         "controls": render("live/controls.html", state=found["state"], label=found["label"], **press),
-        "judges": sections.judges(verdict) if data.get("verdict") else "",
-        "latency": _latency(data),
-        "conversations": conversations.section(data, verdict),
-        "streams": streams.section(data),
         "differences": _differences(found, press),
-        "errors": sections.signatures(data) if data.get("verdict") else "",
-        "endpoints": sections.endpoints(data, verdict) if data.get("verdict") else "",
-        "memory": figure(partial(plots.memory, part(data, "memory"))) if data.get("memory") else "",
-        "ledger": sections.ledger(data),
+        **reported(data),
     }
 
 
@@ -182,18 +174,6 @@ def _hero(found: Mapping[str, Any]) -> dict[str, Any]:
         "reasons": [_sentence(reason) for reason in reasons], "facts": facts, "many": many,
         "target": text(found["report"], "target"), "filled": None if score is None else max(0.0, min(100.0, score)),
     }  # fmt: skip
-
-
-def _latency(data: Mapping[str, Any]) -> str:
-    found = part(data, "latency")
-    drawn = figure(
-        partial(plots.over_time, rows(found, "over_time")),
-        "Time to the first byte, logarithmic. The bars are the share of a period's exchanges in which the shadow was "
-        "worse or differed.",
-        legend([*_LINES, ("worse", "worse"), ("differing", "differs")]),
-    )
-    spread = figure(partial(plots.distribution, part(found, "first_byte")), "Share of exchanges by time to first byte.")
-    return drawn + spread
 
 
 def _differences(found: Mapping[str, Any], press: Mapping[str, Any]) -> str:
