@@ -28,8 +28,8 @@ ELEMENTS = set(
     re.findall(
         r"\w+",
         "html head meta title link script body a header nav b span noscript main h1 h2 h3 div p ul li dl dt dd svg "
-        "path circle rect line text g details summary section article table thead tbody tr th td figure figcaption i br pre "
-        "form input button label mark footer",
+        "path circle rect line text g details summary section article table thead tbody tr th td figure figcaption i "
+        "br pre form input button label mark footer",
     )
 )
 
