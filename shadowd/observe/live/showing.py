@@ -146,6 +146,7 @@ def _spark(line: Sequence[float], kind: str, values: Sequence[float], name: str)
 def one_filter(found: Mapping[str, Any], proof: str) -> Parts:
     name, data = found["name"], found["report"]
     verdict = found["verdict"]
+    tables = reported(data)
     press = {"name": name, "proof": proof, "path": filter_path(name)}
     return {
         "said": render("live/said.html", said=f"{name}: {_word(verdict)}"),
@@ -153,7 +154,8 @@ def one_filter(found: Mapping[str, Any], proof: str) -> Parts:
         "verdict": render("live/verdict.html", hero=_hero(found)),
         "controls": render("live/controls.html", state=found["state"], label=found["label"], **press),
         "differences": _differences(found, press),
-        **reported(data),
+        **tables,
+        "errors": _errors(data, name, tables["errors"]),
     }
 
 
@@ -200,6 +202,12 @@ def _rule_words(rule: Mapping[str, str]) -> str:
     words = [" ".join(filter(None, (rule.get("where"), rule.get("path"))))]
     words += [f"at {rule['endpoint']}"] if rule.get("endpoint") else ["at every endpoint"]
     return ", ".join(words + ([f"{rule['change']} only"] if rule.get("change") else []))
+
+
+def _errors(data: Mapping[str, Any], name: str, shown: str) -> str:
+    found = sorted(rows(data, "signatures"), key=lambda one: not one.get("new"))[:EXAMPLES]
+    links = [(text(one, "title"), filter_path(name, "difference", text(one, "fingerprint"))) for one in found]
+    return render("live/errors.html", shown=Markup(shown), links=links) if shown else ""
 
 
 def _difference(one: Mapping[str, Any], example: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
