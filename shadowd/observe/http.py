@@ -13,11 +13,11 @@ type), and no leave is ever given.
 
 ``GET /healthz`` and ``GET /readyz`` are for orchestrators: 200, or 503 with the reason.
 
-The door knows no users but one: who has the token (``token.py``) may see what traffic said, in reports. Verdicts are
-told without. It listens on the loopback address unless told otherwise, and there it answers only to names of the
-loopback address, so that a web page cannot reach it by DNS rebinding; elsewhere all but health asks for the token. A
-second door without ``sources`` (the setting ``monitor``) has no verdicts and no reports, and so may be open to the
-network.
+The door knows no users but one: who has the token (``token.py``) may see what traffic said, in reports and on
+live pages (``live/``), and press their buttons. Verdicts are told without. It listens on the loopback address unless
+told otherwise, and there it answers only to names of the loopback address, so that a web page cannot reach it by DNS
+rebinding; elsewhere all but health asks for the token. A second door without ``sources`` (the setting ``monitor``) has
+no verdicts and no reports, and so may be open to the network.
 
 This module imports starlette and h11 (about 6 MB): import it only where there is a door to open.
 """

@@ -25,6 +25,15 @@ def word(result: str) -> str:
     return _WORDS[result]
 
 
+def mark(result: str) -> Markup:
+    """A tick, a cross or a question mark in a circle, in the current colour."""
+    return _piece("mark", result)
+
+
+def pill(what: str, tone: str = "") -> Markup:
+    return _piece("pill", what, tone)
+
+
 def tag(result: str) -> Markup:
     return _piece("tag", result)
 

@@ -33,6 +33,18 @@ _LINES = [("production p50", "pl"), ("production p99", "pl dash"), ("shadow p50"
 def render_html(data: Mapping[str, Any]) -> str:
     """The page, as text without lone surrogates. Never raises for missing, null or odd parts of ``data``."""
     verdict = part(data, "verdict")
+    shown = parts_of(data)
+    return render(
+        "report/report.html",
+        **_head(data, verdict),
+        parts=[{"anchor": name, "title": title, "template": f"report/{name}.html"} for name, title, _ in shown],
+        **{name: value for *_, values in shown for name, value in values.items()},
+    )
+
+
+def parts_of(data: Mapping[str, Any]) -> list[tuple[str, str, Shown]]:
+    """The parts in order: name (of ``report/NAME.html`` too), title, and what the template is given."""
+    verdict = part(data, "verdict")
     parts: list[tuple[str, str, Shown]] = [
         ("judges", "Judges", {"judges": sections.judges(verdict)}),
         ("latency", "Latency", {"latency": _latency(data)}),
@@ -47,13 +59,7 @@ def render_html(data: Mapping[str, Any]) -> str:
         ("reading", "How to read this", {"points": sections.parts(verdict)}),
     ]
     asked = ("conversations", "streams")  # there is a part on them only where there are any
-    shown = [(anchor, title, values) for anchor, title, values in parts if anchor not in asked or values[anchor]]
-    return render(
-        "report/report.html",
-        **_head(data, verdict),
-        parts=[{"anchor": name, "title": title, "template": f"report/{name}.html"} for name, title, _ in shown],
-        **{name: value for *_, values in shown for name, value in values.items()},
-    )
+    return [(anchor, title, values) for anchor, title, values in parts if anchor not in asked or values[anchor]]
 
 
 def _head(data: Mapping[str, Any], verdict: Mapping[str, Any]) -> Shown:

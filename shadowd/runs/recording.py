@@ -378,15 +378,16 @@ class Recorder:
 
     # --- the report ---------------------------------------------------------------------------------------------------
 
-    def points(self, run: Run, most: int, assessment: Assessment | None = None) -> list[dict[str, Any]]:
-        """The latency over time, the latest of it; with an assessment also what differed beyond noise."""
+    def points(self, run: Run, most: int) -> list[dict[str, Any]]:
+        """The latency over time, the latest of it."""
         run.fill(time.time())
-        shown = [one for one in run.slices if one.exchanges][-most:]
-        return [_point(one, one is run.slices[-1], assessment) for one in shown]
+        known = [one for one in run.slices if one.exchanges][-most:]
+        return [{"time": one.time, **_sides(one, one is run.slices[-1])} for one in known]
 
     async def report(self, run: Run, assessment: Assessment) -> dict[str, Any]:
         """The data of ``shadowctl report`` (``observe/report.py`` says what it looks like). Gives the other tasks
         their turn: a live page asks for it every second."""
+        run.fill(time.time())
         differences, errors = [], []
         for found in assessment.differences[:REPORT_ROWS]:
             differences.append(self._difference(found))
@@ -406,7 +407,10 @@ class Recorder:
             "latency": {
                 "first_byte": _distributions(run.examiner.first_byte.reference, run.examiner.first_byte.candidate),
                 "last_byte": _distributions(run.examiner.last_byte.reference, run.examiner.last_byte.candidate),
-                "over_time": self.points(run, REPORT_ROWS, assessment),
+                "over_time": [
+                    _point(one, one is run.slices[-1], assessment)
+                    for one in [one for one in run.slices if one.exchanges][-REPORT_ROWS:]
+                ],
             },
             "endpoints": sorted(assessment.endpoints, key=lambda one: (-one["worse"], -one["exchanges"]))[:REPORT_ROWS],
             "differences": differences,
@@ -437,22 +441,26 @@ def _quantiles(sketch: LatencySketch) -> dict[str, float | None]:
     }
 
 
-def _point(one: Slice, growing: bool, assessment: Assessment | None) -> dict[str, Any]:
-    quantiles = one.quantiles or (_quantiles(one.production), _quantiles(one.candidate))
-    if not growing:
-        one.quantiles = quantiles
-    point = {
+def _point(one: Slice, growing: bool, assessment: Assessment) -> dict[str, Any]:
+    return {
         "time": one.time,
         "seconds": round(one.seconds, 1),
         "exchanges": one.exchanges,
         "worse": one.worse,
         "differing": one.differing,
-        "production": quantiles[0],
-        "candidate": quantiles[1],
+        "differing_beyond_noise": min(one.exchanges, round(assessment.beyond_noise(one.places))),
+        **_sides(one, growing),
     }
-    if assessment is not None:  # which of the differences are noise is known in the end
-        point["differing_beyond_noise"] = min(one.exchanges, round(assessment.beyond_noise(one.places)))
-    return point
+
+
+def _sides(one: Slice, growing: bool) -> dict[str, Any]:
+    """The quantiles of either side: worked out once where the slice is over, for there are many."""
+    if one.told is not None:
+        return one.told
+    sides = {"production": _quantiles(one.production), "candidate": _quantiles(one.candidate)}
+    if not growing:
+        one.told = sides
+    return sides
 
 
 def _pack(production: LatencySketch, candidate: LatencySketch) -> bytes:

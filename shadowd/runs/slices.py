@@ -11,9 +11,9 @@ SLICES = 720  # points kept in memory: two hours; older ones are the store's min
 
 
 class Slice:
-    """Ten seconds of a run. ``quantiles``: of both sides, once it is over."""
+    """Ten seconds of a run. ``told``: the quantiles of both sides, once it is over."""
 
-    __slots__ = ("candidate", "differing", "exchanges", "places", "production", "quantiles", "seconds", "time", "worse")
+    __slots__ = ("candidate", "differing", "exchanges", "places", "production", "seconds", "time", "told", "worse")
 
     def __init__(self, began: float) -> None:
         self.time = began
@@ -21,5 +21,5 @@ class Slice:
         self.exchanges = self.worse = self.differing = 0
         #: Of the exchanges that differ how many, by endpoint and field: which of them is noise is known in the end.
         self.places: dict[tuple[str, str, str], int] = {}
-        self.quantiles: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self.told: dict[str, Any] | None = None
         self.production, self.candidate = LatencySketch(), LatencySketch()

@@ -23,6 +23,7 @@ import pytest
 import typer.main
 
 from shadowd.cli import shadowctl, shadowd
+from shadowd.config.document import DEFAULT_SOCKET, Config
 from shadowd.evidence.carrying import to_bytes
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
@@ -275,11 +276,22 @@ def setpriv(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[
     return check(Command(one.page, one.line, one.words[at:], False), place, monkeypatch)
 
 
+def token(one: Command, *_: object) -> None:
+    """The file is beside the daemon's socket, by default."""
+    assert one.words[1:] == (str(Path(DEFAULT_SOCKET).with_name("http.token")),)
+
+
+def ssh(one: Command, *_: object) -> None:
+    """No other machine is here: what it leads to is the door, by its default address."""
+    door = str(Config.model_fields["http"].default)
+    assert (one.words[1], one.words[2].partition(":")[2]) == ("-L", door)
+
+
 Check = Callable[[Command, Place, pytest.MonkeyPatch], "set[int] | None"]
 CHECKS: dict[str, Check] = {
     "shadowctl": ours, "shadowd": ours, "make": make, "curl": curl, "systemctl": systemd, "journalctl": systemd,
     "apt": apt, "apt-get": apt, "kubectl": kubectl, "podman": image, "docker": image, "python": python,
-    "python3": python, "setpriv": setpriv,
+    "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh,
 }  # fmt: skip
 
 

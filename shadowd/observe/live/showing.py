@@ -6,28 +6,27 @@ A part is replaced as a whole when it changes. Tables and plots are the report's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
 
 from shadowd.errors import ShadowdError
-from shadowd.observe import conversations, plots, sections, streams
+from shadowd.observe import sections
 from shadowd.observe.drawing import Scale, path, svg
 from shadowd.observe.figures import count, milliseconds, moment, number, part, percent, plural, rows, seconds, text
 from shadowd.observe.live.acting import rule_of
+from shadowd.observe.live.reported import reported
 from shadowd.observe.live.sides import Row, lines_of, side_by_side
 from shadowd.observe.live.watching import Parts
-from shadowd.observe.page import figure, legend, mark, pill, result_of, sentence, word
+from shadowd.observe.page import mark, pill, result_of, word
 from shadowd.observe.templating import render
-from shadowd.redact.quoting import html
+from shadowd.redact.quoting import html, visible
 
 DIFFERENCES = 50  # rows that are shown; the report has all
 EXAMPLES = 3  # on the page of one difference
 _ENDS = ("mirrored", "filtered", "shed", "lost", "failed", "in_flight")
 _STATES = {"active": "good", "paused": "warn", "following": "warn"}
-_LINES = (("production p50", "pl"), ("production p99", "pl dash"), ("shadow p50", "sl"), ("shadow p99", "sl dash"))
 
 #: The parts of a filter's page behind the verdict: id and heading.
 SECTIONS = (
@@ -66,7 +65,7 @@ def _card(one: Mapping[str, Any]) -> dict[str, Any]:
     result = result_of(verdict.get("verdict"))
     reasons = verdict.get("reasons") or ["Nothing was compared yet."]
     return {
-        "name": one["name"], "path": filter_path(one["name"]), "result": result, "mark": Markup(mark(result)),
+        "name": one["name"], "path": filter_path(one["name"]), "result": result, "mark": mark(result),
         "word": _word(verdict), "score": _score(verdict), "state": one["state"], "tone": _STATES.get(one["state"], ""),
         "label": one["label"], "targets": one["targets"], "reason": _sentence(reasons[0]),
         "more": plural(len(reasons) - 1, "more reason") if len(reasons) > 1 else "",
@@ -83,8 +82,8 @@ def _score(verdict: Mapping[str, Any]) -> str:
     return f"{score:.0f}" if score is not None else ""
 
 
-def _sentence(said: object) -> Markup:
-    return Markup(sentence(said))
+def _sentence(said: object) -> str:
+    return visible(said, 600).replace(" %", "\u00a0%")
 
 
 def _flow(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,21 +146,16 @@ def _spark(line: Sequence[float], kind: str, values: Sequence[float], name: str)
 def one_filter(found: Mapping[str, Any], proof: str) -> Parts:
     name, data = found["name"], found["report"]
     verdict = found["verdict"]
+    tables = reported(data)
     press = {"name": name, "proof": proof, "path": filter_path(name)}
     return {
         "said": render("live/said.html", said=f"{name}: {_word(verdict)}"),
         "notice": render("live/notice.html", lines=found["words"]),
         "verdict": render("live/verdict.html", hero=_hero(found)),
         "controls": render("live/controls.html", state=found["state"], label=found["label"], **press),
-        "judges": sections.judges(verdict) if data.get("verdict") else "",
-        "latency": _latency(data),
-        "conversations": conversations.section(data, verdict),
-        "streams": streams.section(data),
         "differences": _differences(found, press),
-        "errors": sections.signatures(data) if data.get("verdict") else "",
-        "endpoints": sections.endpoints(data, verdict) if data.get("verdict") else "",
-        "memory": figure(partial(plots.memory, part(data, "memory"))) if data.get("memory") else "",
-        "ledger": sections.ledger(data),
+        **tables,
+        "errors": _errors(data, name, tables["errors"]),
     }
 
 
@@ -182,18 +176,6 @@ def _hero(found: Mapping[str, Any]) -> dict[str, Any]:
         "reasons": [_sentence(reason) for reason in reasons], "facts": facts, "many": many,
         "target": text(found["report"], "target"), "filled": None if score is None else max(0.0, min(100.0, score)),
     }  # fmt: skip
-
-
-def _latency(data: Mapping[str, Any]) -> str:
-    found = part(data, "latency")
-    drawn = figure(
-        partial(plots.over_time, rows(found, "over_time")),
-        "Time to the first byte, logarithmic. The bars are the share of a period's exchanges in which the shadow was "
-        "worse or differed.",
-        legend([*_LINES, ("worse", "worse"), ("differing", "differs")]),
-    )
-    spread = figure(partial(plots.distribution, part(found, "first_byte")), "Share of exchanges by time to first byte.")
-    return drawn + spread
 
 
 def _differences(found: Mapping[str, Any], press: Mapping[str, Any]) -> str:
@@ -222,12 +204,18 @@ def _rule_words(rule: Mapping[str, str]) -> str:
     return ", ".join(words + ([f"{rule['change']} only"] if rule.get("change") else []))
 
 
+def _errors(data: Mapping[str, Any], name: str, shown: str) -> str:
+    found = sorted(rows(data, "signatures"), key=lambda one: not one.get("new"))[:EXAMPLES]
+    links = [(text(one, "title"), filter_path(name, "difference", text(one, "fingerprint"))) for one in found]
+    return render("live/errors.html", shown=Markup(shown), links=links) if shown else ""
+
+
 def _difference(one: Mapping[str, Any], example: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
     label = text(one, "label") or "undecided"
     noise = number(one.get("noise_share"))
     return {
         "id": text(one, "id"), "path": filter_path(name, "difference", text(one, "id")),
-        "pill": Markup(pill("state drift suspected" if label == "drift" else label, sections.LABELS.get(label, ""))),
+        "pill": pill("state drift suspected" if label == "drift" else label, sections.LABELS.get(label, "")),
         "endpoint": text(one, "endpoint"), "field": sections.field_of(one), "kind": text(one, "kind"),
         "production": text(one, "production"), "shadow": text(one, "candidate"), "count": count(one.get("count")),
         "share": percent(one.get("share")) if number(one.get("share")) is not None else "",

@@ -72,9 +72,7 @@ def side_by_side(production: Sequence[str], shadow: Sequence[str]) -> list[Row]:
 
 def _pairs(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
     """Each line with its counterpart, None where it has none."""
-    most = min(len(left), len(right))
-    start = next((at for at in range(most) if left[at] != right[at]), most)
-    end = next((at for at in range(most - start) if left[-1 - at] != right[-1 - at]), most - start)
+    start, end = _equal_ends(left, right)
     yield from zip(left[:start], right[:start], strict=True)
     middles = left[start : len(left) - end], right[start : len(right) - end]
     if max(map(len, middles)) > ALIGNED:
@@ -86,10 +84,15 @@ def _pairs(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[str | No
     yield from zip(left[len(left) - end :], right[len(right) - end :], strict=True)
 
 
-def _cut(left: str, right: str) -> tuple[Cut, Cut]:
+def _equal_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
+    """How long they are the same from the beginning, and of the rest from the end."""
     most = min(len(left), len(right))
     start = next((at for at in range(most) if left[at] != right[at]), most)
-    end = next((at for at in range(most - start) if left[-1 - at] != right[-1 - at]), most - start)
+    return start, next((at for at in range(most - start) if left[-1 - at] != right[-1 - at]), most - start)
+
+
+def _cut(left: str, right: str) -> tuple[Cut, Cut]:
+    start, end = _equal_ends(left, right)
     return _part(left, start, end), _part(right, start, end)
 
 

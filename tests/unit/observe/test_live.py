@@ -7,6 +7,7 @@ import random
 import re
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import trio
@@ -26,9 +27,9 @@ from tests.unit.observe.live_sample import HOSTILE, example, gathered, one_diffe
 ELEMENTS = set(
     re.findall(
         r"\w+",
-        "html head meta title link script body a header nav b span noscript main h1 h2 h3 div p ul li dl dt dd svg path "
-        "circle rect line text g details summary section article table thead tbody tr th td figure figcaption i br pre "
-        "form input button label mark footer",
+        "html head meta title link script body a header nav b span noscript main h1 h2 h3 div p ul li dl dt dd svg "
+        "path circle rect line text g details summary section article table thead tbody tr th td figure figcaption i "
+        "br pre form input button label mark footer",
     )
 )
 
@@ -218,7 +219,7 @@ def test_a_page_is_made_once_a_second_however_many_look() -> None:
 # --- who may press ----------------------------------------------------------------------------------------------------
 
 
-def test_a_proof_is_of_one_door_and_one_token(tmp_path) -> None:
+def test_a_proof_is_of_one_door_and_one_token(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("a token of the tests")
     path.chmod(0o640)

@@ -64,11 +64,14 @@
     said.hidden = !words;
   }
 
+  // Without a name and password that the page's own address may have: fetch takes none.
+  const own = (path) => new URL(path, location.origin);
+
   let source = null;
   let last = "";
   function listen() {
     if (source || !path || document.hidden) return;
-    const url = new URL(path, location);
+    const url = own(path);
     if (last) url.searchParams.set("since", last);
     source = new EventSource(url);
     source.onopen = () => tell("live");
@@ -104,7 +107,7 @@
     event.preventDefault();
     const body = new URLSearchParams(new FormData(form));
     try {
-      const told = await fetch(form.action, { method: "POST", body, redirect: "manual" });
+      const told = await fetch(own(form.getAttribute("action")), { method: "POST", body, redirect: "manual" });
       answer.textContent = told.type === "opaqueredirect" ? "" : await told.text();
       if (told.type === "opaqueredirect") {
         form.reset();
