@@ -16,7 +16,10 @@ help: ## list the targets
 setup: ## install what shadowd needs to run: system packages, .venv, the project (PYTHON= chooses the interpreter)
 	@.ci/setup runtime
 
-demo: setup ## mirror a small service to its next version, live, for 30 s (DEMO_ARGS='--seconds 10 --json')
+demo: ## mirror a small service to its next version, live, for 30 s (DEMO_ARGS='--seconds 10 --json')
+	@# told before anything is installed, which takes minutes
+	@[ "$$(id -u)" = 0 ] || { echo "error: the demo loads a program into the kernel and needs root — run: sudo make demo" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
 	@.venv/bin/shadowctl demo $(DEMO_ARGS)
 
 test: ## run all tests (PYTEST_ARGS='-k ledger')

@@ -51,7 +51,8 @@ class _Files:
 
     def create(self, name: str) -> None:
         try:
-            (self._out / name).write_bytes(b"")
+            (self._out / name).unlink(missing_ok=True)
+            (self._out / name).touch(0o600)  # what was said, decrypted too
         except OSError as error:
             raise self._unwritable(self._out / name, error) from None
 

@@ -6,7 +6,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import demo, diffs, doctor, evidence, filters, pcap, ps, status, trying, verdicts
+from shadowd.cli import demo, diffs, doctor, evidence, filters, init, pcap, ps, status, trying, verdicts, version
+from shadowd.cli.filteroptions import FilterCommand
 from shadowd.cli.output import new_app, run, show_version
 from shadowd.cli.watching import WatchedCommand
 
@@ -58,9 +59,11 @@ app.add_typer(diffs.noise_app, name="noise")
 app.add_typer(diffs.expect_app, name="expect")
 app.add_typer(verdicts.run_app, name="run")
 app.add_typer(evidence.app, name="evidence")
-app.command("try")(trying.try_)
+app.command("try", cls=FilterCommand)(trying.try_)
 app.command()(demo.demo)
 app.add_typer(pcap.app, name="pcap")
+app.command()(init.init)
+app.command("version")(version.version)
 
 
 def main() -> NoReturn:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from shadowd.cli.output import AsJson, new_app, print_json, run, show_version
 from shadowd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from shadowd.service.checking import Lack
 
 app = new_app("The shadowd daemon.")
 
@@ -128,28 +132,46 @@ def run_(
 
 @app.command("check-config")
 def check_config(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration to check.")], as_json: AsJson = False
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration to check.")],
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="It is for another host: groups and files need not be on this one.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a configuration file with its conf.d/*.toml and say everything that is wrong, a line each.
+
+    Groups, certificates, schemas, key logs and folders that it names are looked for on this host: where the daemon
+    would not start without one that is an error, else a warning.
 
     \b
     Examples:
       shadowd check-config /etc/shadowd/shadowd.toml
-      shadowd check-config shadowd.toml --json
+      shadowd check-config shadowd.toml --elsewhere --json
     """
     from shadowd.config.document import load_config
 
+    found: list[Lack] = []
     try:
-        names = [spec.name for spec in load_config(file).filters]
+        config = load_config(file)
+        if not elsewhere:
+            from shadowd.service.checking import lacks
+
+            found = list(lacks(config))
+        if fatal := [f"{file}: {one}" for one in found if one.fatal]:
+            raise ConfigError("\n".join(fatal))
     except ConfigError as error:
         if not as_json:
             raise
         print_json({"file": str(file), "ok": False, "errors": str(error).splitlines()})
         raise typer.Exit(error.exit_code) from None
+    names = [spec.name for spec in config.filters]
+    warnings = [f"{file}: {one}" for one in found]
     if as_json:
-        print_json({"file": str(file), "ok": True, "filters": names})
-    else:
-        print(f"{file}: ok, {len(names)} filter{'s' * (len(names) != 1)}{': ' if names else ''}{', '.join(names)}")
+        print_json({"file": str(file), "ok": True, "filters": names, "warnings": warnings})
+        return
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{file}: ok, {len(names)} filter{'s' * (len(names) != 1)}{': ' if names else ''}{', '.join(names)}")
 
 
 @app.command("clean")

@@ -230,7 +230,7 @@ def _nothing_seen(view: View, spec: View, connections: int) -> Finding:
     if connections:
         return Finding("silent", "warning", f"{connections} connections are open, and no packet has matched",
                        "they carry nothing now, or networks and paths of the filter leave them out",
-                       "shadowctl filter show NAME: networks, paths and direction; send a request yourself")  # fmt: skip
+                       "shadowctl filter show NAME: networks, paths, direction? send a request yourself")  # fmt: skip
     elsewhere = "" if spec["hook"] != "socket" else "; is the service in a virtual machine, or only forwarded to?"
     return Finding("no_packets", "warning", "no packet has matched this filter", f"nobody calls the service{elsewhere}",
                    f"send a request yourself; for what passes through: {_SET} --hook tc:INTERFACE")  # fmt: skip

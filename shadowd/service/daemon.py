@@ -37,6 +37,7 @@ from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
 from shadowd.service.notify import Notifier, keep_told
 from shadowd.service.privileges import give_up, raise_file_limit
+from shadowd.service.probing import probe
 from shadowd.service.resolving import Resolving
 from shadowd.service.roster import Roster
 from shadowd.service.standing import CATCH_UP, Standing
@@ -179,9 +180,13 @@ class Daemon:
 
     def reload(self) -> dict[str, Any]:
         """Read the configuration again; an invalid one changes nothing. The service manager is told of both ends."""
+        if self.config_path is None:
+            raise UsageError(
+                "the daemon runs without a configuration file", "start it with shadowd run --config FILE to reload one"
+            )
         self.notifier.reloading()
         try:
-            result = self._reload()
+            result = self._reload(self.config_path)
             self.problems.pop("config", None)
             return result
         except ShadowdError as error:
@@ -190,17 +195,13 @@ class Daemon:
         finally:
             self.notifier.reloaded()
 
-    def _reload(self) -> dict[str, Any]:
-        if self.config_path is None:
-            raise UsageError(
-                "the daemon runs without a configuration file", "start it with --config FILE to reload one"
-            )
-        fresh = load_config(self.config_path).with_overrides(**self.config.overrides)
+    def _reload(self, path: Path) -> dict[str, Any]:
+        fresh = load_config(path).with_overrides(**self.config.overrides)
         wanted = {spec.name: spec for spec in fresh.filters}
         current = {name: e for name, e in self.roster.entries.items() if e.origin == "config"}
         taken = [n for n in wanted if n in self.roster.entries and n not in current]
         if taken:
-            raise ConfigError(f"{self.config_path}: shadowctl added a filter of the same name: {', '.join(taken)}",
+            raise ConfigError(f"{path}: shadowctl added a filter of the same name: {', '.join(taken)}",
                               "rename it or remove the other with shadowctl filter rm")  # fmt: skip
         gone = [name for name in current if name not in wanted]
         self.roster.check(wanted.values(), without=gone)
@@ -236,6 +237,7 @@ class Daemon:
             "filter.ls": lambda _: [self.roster.view(entry) for entry in self.roster.entries.values()],
             "filter.show": lambda given: self.roster.view(self.roster.find(_name(given))),
             "filter.rm": self._filter_rm,
+            "filter.probe": lambda given: probe(self.roster.find(_name(given)).spec, self.config.own_mark),
             "filter.pause": lambda given: self._pause(_name(given), True, bool(given.get("follow"))),
             "filter.resume": lambda given: self._pause(_name(given), False),
             "status": lambda _: self.standing.status(),

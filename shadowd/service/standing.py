@@ -57,6 +57,7 @@ class Standing:
         return {
             "version": __version__,
             "code": compiled.STATE,
+            "loader": self.programs.loader,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self.started, 1),
             "node": self.config.node,

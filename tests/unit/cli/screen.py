@@ -12,7 +12,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 DESIRES = ("NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
@@ -34,13 +34,18 @@ class Screen:
     """A process that draws on a terminal; ``errors_only``: stdout is a pipe, stderr the terminal."""
 
     def __init__(
-        self, words: list[str], columns: int = 80, rows: int = 24, errors_only: bool = False, **settings: str
+        self,
+        words: list[str],
+        columns: int = 80,
+        rows: int = 24,
+        errors_only: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self._master, slave = pty.openpty()
         self.resize(columns, rows)
         out: Any = subprocess.PIPE if errors_only else slave
         self.process = subprocess.Popen(
-            shadowctl(words), stdin=slave, stdout=out, stderr=slave, env=environment(**settings)
+            shadowctl(words), stdin=slave, stdout=out, stderr=slave, env=environment(**settings or {})
         )
         os.close(slave)
         self._drawn = b""
@@ -84,8 +89,8 @@ class Screen:
         return code, self.text
 
 
-def on_screen(words: list[str], columns: int = 80, **settings: str) -> str:
+def on_screen(words: list[str], columns: int = 80, settings: Mapping[str, str] | None = None) -> str:
     """What a command that succeeds draws."""
-    code, text = Screen(words, columns, **settings).ended()
+    code, text = Screen(words, columns, settings=settings).ended()
     assert code == 0, text
     return text

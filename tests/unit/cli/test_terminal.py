@@ -16,8 +16,8 @@ from rich.cells import cell_len
 from shadowd.cli import progress
 from shadowd.cli.terminal import table_lines
 from tests.unit.cli.screen import Screen, environment, on_screen
-from tests.unit.cli.test_cli import Filters, Served, served, serving, shop, worked  # noqa: F401 fixtures
-from tests.unit.cli.test_cli_hostile import canned  # noqa: F401
+from tests.unit.cli.test_cli import Filters, Served, serving, worked
+from tests.unit.cli.test_cli_hostile import Canned
 
 LINE = [sys.executable, "-m", "shadowd.cli.shadowctl"]
 CODES = re.compile("\x1b\\[[0-9;]*m")
@@ -48,17 +48,17 @@ def test_a_table_fits_and_leaves_out_whole_columns(rows: list[tuple[str, int, st
         assert lines == whole, "nothing is lost where there is room"
 
 
-def test_the_least_important_go_first_and_words_are_whole(shop: Served) -> None:  # noqa: F811
-    wide = on_screen(ls(shop), columns=120, NO_COLOR="1").splitlines()
+def test_the_least_important_go_first_and_words_are_whole(shop: Served) -> None:
+    wide = on_screen(ls(shop), columns=120, settings={"NO_COLOR": "1"}).splitlines()
     assert wide[0].split() == ["NAME", "HOOK", "PORTS", "TARGETS", "STATE", "ORIGIN", "SEEN", "MIRRORED"]
-    narrow = on_screen(ls(shop), columns=50, NO_COLOR="1").splitlines()
+    narrow = on_screen(ls(shop), columns=50, settings={"NO_COLOR": "1"}).splitlines()
     assert narrow[0].split() == ["NAME", "PORTS", "TARGETS", "STATE", "MIRRORED"]
     assert narrow[1].split() == ["shop", "8080", "http://next:8080", "active", "10"]
     assert narrow[2] == "no room for ORIGIN, HOOK, SEEN: widen the terminal, or see --json"
-    assert on_screen(ls(shop), columns=120, COLUMNS="50", NO_COLOR="1").splitlines() == narrow
+    assert on_screen(ls(shop), columns=120, settings={"COLUMNS": "50", "NO_COLOR": "1"}).splitlines() == narrow
 
 
-def test_a_pipe_gets_all_columns_in_whole_lines(shop: Served) -> None:  # noqa: F811
+def test_a_pipe_gets_all_columns_in_whole_lines(shop: Served) -> None:
     head, row = worked(shop("filter", "ls")).splitlines()  # SETTINGS says 80 columns
     assert len(head.split()) == len(row.split()) == 8
 
@@ -75,13 +75,13 @@ def test_a_pipe_gets_all_columns_in_whole_lines(shop: Served) -> None:  # noqa: 
     ],
     ids=str,
 )  # fmt: skip
-def test_colours_on_a_terminal(shop: Served, settings: dict[str, str], colours: bool) -> None:  # noqa: F811
-    assert bool(CODES.search(on_screen(ls(shop), **settings))) is colours
+def test_colours_on_a_terminal(shop: Served, settings: dict[str, str], colours: bool) -> None:
+    assert bool(CODES.search(on_screen(ls(shop), settings=settings))) is colours
 
 
 @pytest.mark.parametrize(("settings", "colours"), [({}, False), ({"CLICOLOR_FORCE": "1"}, True)], ids=str)
-def test_colours_in_a_pipe(canned: object, settings: dict[str, str], colours: bool) -> None:  # noqa: F811
-    server, _ = canned  # type: ignore[misc]
+def test_colours_in_a_pipe(canned: tuple[Served, Canned], settings: dict[str, str], colours: bool) -> None:
+    server, _ = canned
     for words in (["verdict", "shop"], ["diffs", "shop", "1f3a09bc"]):
         done = subprocess.run(
             [*LINE, "--socket", str(server.path), *words], capture_output=True, text=True, timeout=60,
@@ -93,15 +93,15 @@ def test_colours_in_a_pipe(canned: object, settings: dict[str, str], colours: bo
 # --- differences ------------------------------------------------------------------------------------------------------
 
 
-def test_a_difference_is_a_patch_where_two_columns_have_no_room(canned: object) -> None:  # noqa: F811
-    server, _ = canned  # type: ignore[misc]
+def test_a_difference_is_a_patch_where_two_columns_have_no_room(canned: tuple[Served, Canned]) -> None:
+    server, _ = canned
     words = ["--socket", str(server.path), "diffs", "shop", "1f3a09bc"]
     assert " │ shadow" in on_screen(words, columns=120)
-    for told in (on_screen(words, columns=80, NO_COLOR="1"), worked(server(*words[2:]))):
+    for told in (on_screen(words, columns=80, settings={"NO_COLOR": "1"}), worked(server(*words[2:]))):
         assert "--- production\n+++ shadow\n" in told
         assert "│" not in told
         assert re.search(r"(?m)^- x", told)
-        assert re.search(r"(?m)^\+ \{$", told)
+        assert re.search(r'(?m)^\+ \{"a"', told)
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------
@@ -137,8 +137,8 @@ def test_a_daemon_that_takes_its_time_is_told_on_a_terminals_stderr_alone() -> N
         assert server("status").stderr == ""
 
 
-def test_wait_tells_the_time_left_and_what_is_open(canned: object) -> None:  # noqa: F811
-    server, _ = canned  # type: ignore[misc]
+def test_wait_tells_the_time_left_and_what_is_open(canned: tuple[Served, Canned]) -> None:
+    server, _ = canned
     began = time.monotonic()
     code, text = Screen(["--socket", str(server.path), "verdict", "shop", "--gate", "--wait", "1500ms"], 120).ended()
     assert code == 3

@@ -12,8 +12,9 @@ from typing import IO
 import pytest
 
 from shadowd.cli.watching import _with_number
+from tests.netns.lab import wait_for
 from tests.unit.cli.screen import Screen, environment, shadowctl
-from tests.unit.cli.test_cli import Filters, Served, refused, served, shop  # noqa: F401 fixtures
+from tests.unit.cli.test_cli import Filters, Served, refused
 
 
 def watching(server: Served, *words: str) -> subprocess.Popen[str]:
@@ -47,7 +48,7 @@ def test_the_number_may_be_left_out(given: list[str], meant: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [["status"], ["ledger", "shop"], ["filter", "ls"]], ids=" ".join)
-def test_a_pipe_gets_block_after_block(shop: Served, words: list[str]) -> None:  # noqa: F811
+def test_a_pipe_gets_block_after_block(shop: Served, words: list[str]) -> None:
     once = shop(*words).stdout
     process = watching(shop, *words, "--watch", "0.1")
     blocks = "".join(out(process).readline() for _ in range(3 * (len(once.splitlines()) + 1)))
@@ -55,15 +56,15 @@ def test_a_pipe_gets_block_after_block(shop: Served, words: list[str]) -> None: 
     assert blocks == f"{once}\n" * 3
 
 
-def test_json_is_an_object_a_line(shop: Served) -> None:  # noqa: F811
+def test_json_is_an_object_a_line(shop: Served) -> None:
     process = watching(shop, "status", "--json", "-w", "0.1")
     lines = [out(process).readline() for _ in range(3)]
     assert interrupted(process) == ""
     assert [json.loads(line)["pid"] for line in lines] == [42, 42, 42]
 
 
-def test_a_terminal_is_drawn_over_at_its_size(shop: Served) -> None:  # noqa: F811
-    screen = Screen(["--socket", str(shop.path), "status", "-w", "0.1"], columns=40, rows=6, NO_COLOR="1")
+def test_a_terminal_is_drawn_over_at_its_size(shop: Served) -> None:
+    screen = Screen(["--socket", str(shop.path), "status", "-w", "0.1"], columns=40, rows=6, settings={"NO_COLOR": "1"})
     screen.until(lambda text: text.count("\x1b[H") >= 4)
     screen.resize(100, 30)
     screen.until(lambda text: "beside it a comparer" in text.split("\x1b[H")[-2])
@@ -78,7 +79,7 @@ def test_a_terminal_is_drawn_over_at_its_size(shop: Served) -> None:  # noqa: F8
     assert small[-1] == "… 4 more lines"
 
 
-def test_a_daemon_that_is_started_again_is_told_in_a_line(shop: Served) -> None:  # noqa: F811
+def test_a_daemon_that_is_started_again_is_told_in_a_line(shop: Served) -> None:
     process = watching(shop, "status", "--json", "--watch", "0.1")
     said: list[str] = []
 
@@ -90,10 +91,7 @@ def test_a_daemon_that_is_started_again_is_told_in_a_line(shop: Served) -> None:
     listener = threading.Thread(target=listen)
     listener.start()
     shop.stop()
-    for line in iter(out(process).readline, ""):  # what was on its way
-        if not line or said:
-            break
-        assert json.loads(line)
+    wait_for("somebody is missed", lambda: bool(said))
     again = Served(shop.path, Filters())
     try:
         while json.loads(out(process).readline()).get("filters"):
@@ -111,7 +109,7 @@ def test_a_daemon_that_is_started_again_is_told_in_a_line(shop: Served) -> None:
     assert str(shop.path) in told
 
 
-def test_nobody_there_at_the_beginning_is_an_error(served: Served) -> None:  # noqa: F811
+def test_nobody_there_at_the_beginning_is_an_error(served: Served) -> None:
     served.stop()
     assert "no daemon answers" in refused(served("status", "-w"), 1)
-    assert "0.05" in refused(served("status", "--watch", "0.05"), 2)
+    assert "0.1" in refused(served("status", "--watch", "0.05"), 2)
