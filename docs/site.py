@@ -42,6 +42,8 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
             if _ITEM.match(line) and made and made[-1].strip() and not _continues(made):
                 made.append("")
             line = re.sub(r"^  (?=\|)", "    ", line)  # a table within an item
+            if line.startswith("|"):  # a bar in code ends no cell for Python-Markdown, and is not escaped
+                line = _CODE.sub(lambda code: code[0].replace("\\|", "|"), line)
             line = _outside_code(line, lambda text: _LINK.sub(lambda found: _moved(found, source, page, files), text))
         made.append(line)
     return "\n".join(made)
