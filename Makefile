@@ -88,7 +88,8 @@ deb: ## build build/deb/shadowd_VERSION_ARCH.deb for this release of Debian or U
 docs: ## the documentation as a site that needs no network: build/site (its tools in build/docs-venv; no root)
 	@test -x build/docs-venv/bin/mkdocs || { $(or $(PYTHON),python3) -m venv build/docs-venv && \
 	    build/docs-venv/bin/pip install -q --disable-pip-version-check 'mkdocs-material>=9.5,<10'; }
-	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict --quiet
+	@# not --quiet: strict would not see the warnings
+	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict
 	@echo 'build/site/index.html; with its search: python3 -m http.server -d build/site'
 
 clean: ## remove what was built here, .venv included
