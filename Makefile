@@ -96,7 +96,8 @@ deb: ## build dist/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
 docs: ## the documentation as a site that needs no network: build/site (its tools in build/docs-venv; no root)
 	@test -x build/docs-venv/bin/mkdocs || { $(or $(PYTHON),python3) -m venv build/docs-venv && \
 	    build/docs-venv/bin/pip install -q --disable-pip-version-check 'mkdocs-material>=9.5,<10'; }
-	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict --quiet
+	@# not --quiet: strict would not see the warnings
+	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict
 	@echo 'build/site/index.html; with its search: python3 -m http.server -d build/site'
 
 debs: ## a package each for Debian 12, 13, Ubuntu 22.04, 24.04: built and tried in chroots, by root (RELEASES='bookworm noble')

@@ -33,9 +33,9 @@ from tests.pcaps import cases
 from tests.unit.compare.protos import file_of, set_of
 from tests.unit.evidence.fleet import value_of
 
-from .commands import Command, Request, commanded, commands, options, pages, parts, requests
+from .commands import Command, Request, commands, options, pages, parts, requests
 
-COMMANDS = [one for page in commanded() for one in commands(page)]
+COMMANDS = [one for page in pages() for one in commands(page)]
 REQUESTS = [one for page in pages() for one in requests(page)]
 
 #: What stands for something of the reader's; ``ID`` is a difference's, ``ADDRESS`` a free one.
@@ -267,6 +267,11 @@ def python(one: Command, *_: object) -> None:
         assert (ROOT / one.words[1]).is_file()
 
 
+def git(one: Command, *_: object) -> None:
+    """Nothing is fetched from within a test."""
+    assert one.words[1:] == ("clone", "REPOSITORY", "shadowd")
+
+
 def setpriv(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The daemon without root is started in tests/service: here its options, and setpriv's."""
     at = next(number for number, word in enumerate(one.words[1:], 1) if not word.startswith("-"))
@@ -291,7 +296,7 @@ Check = Callable[[Command, Place, pytest.MonkeyPatch], "set[int] | None"]
 CHECKS: dict[str, Check] = {
     "shadowctl": ours, "shadowd": ours, "make": make, "curl": curl, "systemctl": systemd, "journalctl": systemd,
     "apt": apt, "apt-get": apt, "kubectl": kubectl, "podman": image, "docker": image, "python": python,
-    "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh,
+    "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh, "git": git,
 }  # fmt: skip
 
 
@@ -361,7 +366,7 @@ def test_the_programs_start_as_they_are_installed() -> None:
 def test_the_pages_are_read() -> None:
     """A reader that finds nothing would let everything pass."""
     found = {(one.page, one.words[:2]) for one in COMMANDS if not one.inline}
-    assert ("README.md", ("make", "demo")) in found
+    assert ("CONTRIBUTING.md", ("make", "demo")) in found
     assert ("docs/operations.md", ("shadowctl", "filter")) in found
     assert len(found) > 25
     assert len(REQUESTS) > 10

@@ -1,5 +1,5 @@
-"""docs/recipes.md: every block is given to a shell as it stands, names and ports replaced, against services that differ
-as the page says; what it says comes of it is what came.
+"""docs/recipes.md, and README.md's tour: every block is given to a shell as it stands, names and ports replaced,
+against services that differ as the page says; what it says comes of it is what came.
 
 One daemon mirrors for all of them. A verdict asks for a second of evidence where the page's asks for a minute.
 """
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -33,7 +34,7 @@ from tests.netns.test_mirror import listens
 from tests.netns.test_tls import TlsClient, TlsServer
 from tests.unit.certificates import Certificate
 
-from .commands import RECIPES
+from .commands import WHOLE, scripts
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -43,15 +44,8 @@ LIMIT = 120.0  # seconds for a block, on a machine that is busy with something e
 SOON = {"--to ": "--min-span 1s --warmup off --to "}
 
 
-def recipes() -> dict[str, list[str]]:
-    """The blocks of a shell below each heading."""
-    found: dict[str, list[str]] = {}
-    for title, text in re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", RECIPES.read_text()):
-        found[title] = re.findall(r"(?ms)^```sh\n(.*?)^```", text)
-    return found
-
-
-BLOCKS = recipes()
+BLOCKS = scripts(ROOT / "docs" / "recipes.md")
+TOUR = "Five minutes, two terminals"  # of README.md
 
 
 class Shop:
@@ -175,10 +169,23 @@ def begin(*words: str) -> subprocess.Popen[bytes]:
 
 def one_line(kitchen: Kitchen, shop: Shop, ends: ExitStack) -> None:
     (block,) = BLOCKS["Try a release in one line"]
-    done = kitchen.cook(block, {**usual(shop), "sudo ": "", "--for 5m": "--for 4s"})
+    first, second = scripts(ROOT / "README.md")[TOUR]
+    ports = [free_port(), free_port()]
+    for name, port in zip(("8080", "8081"), ports, strict=True):
+        first = first.replace(name, str(port))
+    services = subprocess.Popen(["bash", "-c", first], cwd=kitchen.folder, process_group=0, stdout=subprocess.DEVNULL)
+    ends.callback(services.wait, 20)
+    ends.callback(os.killpg, services.pid, signal.SIGTERM)
+    wait_for("both versions are served", lambda: all(map(listens, ports)), 60)
+    done = kitchen.cook(
+        block,
+        {"sudo ": "", "--port 8080": f"--port {ports[0]}", "next:8080": f"127.0.0.1:{ports[1]}", "5m": "4s", **SOON},
+    )
     assert done.returncode in (1, 3), done.stderr  # the guard of a full host may leave little to judge
     assert re.search(r"(FAIL|INCONCLUSIVE)  score \d+ of 100", done.stdout)
+    assert "$.hat" in done.stdout
     assert "<html" in (kitchen.folder / "report.html").read_text()
+    assert second == "sudo .venv/bin/shadowctl try --port 8080 --to http://127.0.0.1:8081 --for 90s\n", "the same"
 
 
 def gate(kitchen: Kitchen, shop: Shop, ends: ExitStack) -> None:
@@ -366,8 +373,10 @@ def test_recipe(title: str, kitchen: Kitchen, shop: Shop, ends: ExitStack) -> No
     COOKED[title](kitchen, shop, ends)
 
 
-def test_every_recipe_is_cooked() -> None:
+def test_every_block_is_cooked() -> None:
     assert list(BLOCKS) == list(COOKED)
+    assert set(WHOLE) == {"README.md", "docs/recipes.md"}
+    assert list(scripts(ROOT / "README.md")) == [TOUR]
 
 
 def test_a_recipe_that_changed_is_noticed(kitchen: Kitchen) -> None:
