@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import demo, diffs, doctor, evidence, filters, pcap, ps, status, trying, verdicts
+from shadowd.cli import demo, diffs, doctor, evidence, filters, pcap, ps, status, tail, trying, verdicts
 from shadowd.cli.output import new_app, run, show_version
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
@@ -39,6 +39,7 @@ def options(
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl status
       shadowctl ledger --json
+      shadowctl tail shop --where 'status >= 500 or worse'
       shadowctl verdict shop --wait 10m
       shadowctl demo
     """
@@ -50,6 +51,7 @@ app.command()(ps.ps)
 app.command()(doctor.doctor)
 app.command()(status.ledger)
 app.command()(status.reload)
+app.command()(tail.tail)
 app.command()(verdicts.verdict)
 app.command()(diffs.diffs)
 app.command()(verdicts.report)
