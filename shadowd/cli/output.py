@@ -35,6 +35,12 @@ def _note_json(wanted: bool) -> bool:
     return wanted
 
 
+def expects_lines() -> None:
+    """``--json`` of a command that follows something: an object on each line, and errors on stderr alone."""
+    global _printed_json
+    _printed_json = True
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", callback=_note_json)]
 Socket = Annotated[
     str | None, typer.Option("--socket", metavar="PATH", help="The daemon's control socket, for this command.")

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shadowd.cli import demo, diffs, doctor, evidence, filters, init, pcap, ps, status, trying, verdicts, version
+from shadowd.cli import demo, diffs, doctor, evidence, filters, init, pcap, ps, status, tail, trying, verdicts, version
 from shadowd.cli.filteroptions import FilterCommand
 from shadowd.cli.output import new_app, run, show_version
 from shadowd.cli.watching import WatchedCommand
@@ -41,6 +41,7 @@ def options(
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl status
       shadowctl ledger --json
+      shadowctl tail shop --where 'status >= 500 or worse'
       shadowctl verdict shop --wait 10m
       shadowctl demo
     """
@@ -52,6 +53,7 @@ app.command()(ps.ps)
 app.command()(doctor.doctor)
 app.command(cls=WatchedCommand)(status.ledger)
 app.command()(status.reload)
+app.command()(tail.tail)
 app.command()(verdicts.verdict)
 app.command()(diffs.diffs)
 app.command()(verdicts.report)

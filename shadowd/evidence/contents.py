@@ -13,7 +13,7 @@ twin C2      C≠P, C2≠P, C=C2                    C≠C2, and one of them is P
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
@@ -133,9 +133,12 @@ class Contents:
             self._compare_repeat(trial.exchange, endpoint, production, moment.time)
 
     def _count_difference(
-        self, trial: Trial, endpoint: Endpoint, differences: Iterable[Difference], moment: Moment, drifting: bool,
+        self, trial: Trial, endpoint: Endpoint, differences: Sequence[Difference], moment: Moment, drifting: bool,
         fresh: set[Place],
     ) -> None:  # fmt: skip
+        trial.differences = differences
+        if drifting:
+            trial.excused = "drift"
         endpoint.learn(differences)
         places: dict[Place, None] = {}
         for found in differences:

@@ -95,6 +95,14 @@ class Recorder:
         """A kernel time as seconds of the Unix epoch."""
         return self._skew + nanoseconds / 1e9
 
+    def asked(self, method: bytes, target: bytes) -> tuple[str, str]:
+        """A request's method and target, as its example has them."""
+        return self.redacted(method.decode("latin-1")), self._redactor.url(target.decode("utf-8", "replace"))
+
+    def place(self, path: str) -> str:
+        """Where in an answer something is."""
+        return self._redactor.path(path)
+
     async def batch(self, run: Run, assessment: Assessment) -> Batch:
         """What changed since the last one. Gives the other tasks their turn between examples."""
         now = time.time()
@@ -207,7 +215,7 @@ class Recorder:
 
     def shown(self) -> Shown:
         """How evidence is redacted that leaves the daemon."""
-        return Shown(self.redacted, self._redactor.path, self._value, self._title, self._words_of)
+        return Shown(self.redacted, self._redactor.path, self.value, self._title, self._words_of)
 
     def trust(self, examiner: Examiner) -> None:
         """What was taken up from the store was redacted before it was stored."""
@@ -224,8 +232,8 @@ class Recorder:
         for endpoint in run.examiner.endpoints.values():
             for field in endpoint.fields.values():
                 for group in field.groups.values():
-                    group.production = self._value(group.name, field.path, group.production)
-                    group.candidate = self._value(group.name, field.path, group.candidate)
+                    group.production = self.value(group.name, field.path, group.production)
+                    group.candidate = self.value(group.name, field.path, group.candidate)
             yield
         for fingerprint, known in run.examiner.signatures.items():
             known.signature.title = self._title(fingerprint, known.signature.title)
@@ -243,13 +251,13 @@ class Recorder:
             **found,
             "endpoint": self.redacted(found["endpoint"]),
             "path": self._redactor.path(found["path"]),
-            "production": self._value(found["id"], found["path"], found["production"]),
-            "candidate": self._value(found["id"], found["path"], found["candidate"]),
+            "production": self.value(found["id"], found["path"], found["production"]),
+            "candidate": self.value(found["id"], found["path"], found["candidate"]),
             "first": self.epoch(found["first"]),
             "last": self.epoch(found["last"]),
         }
 
-    def _value(self, group: str, path: str, value: str) -> str:
+    def value(self, group: str, path: str, value: str) -> str:
         """A value of a difference. It stands without what was around it: one that was a secret in an example of its
         group is one from then on, and before an example was looked at, none is shown that says anything."""
         heard = self._heard.get(group)

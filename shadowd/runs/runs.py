@@ -53,7 +53,7 @@ class Runs:
         self._opened = 0
         self.problem = ""
         self._registering = trio.Lock()
-        self.on_change: Callable[[], None] = lambda: None  # a run began or ended
+        self.on_change: list[Callable[[], None]] = []  # told when a run began or ended
         self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
         self.keeper = Keeper(writer, recorder)
@@ -108,7 +108,7 @@ class Runs:
         self.keeper.take_up(run)
         self.current[name, target.url] = run
         self._begun.set()
-        self.on_change()
+        self._changed()
         if run.id >= 0:
             self._resumed.append(run.id)
         self._log("run resumed" if run.id >= 0 else "run started", filter=name, target=target.url, label=run.label)
@@ -118,10 +118,14 @@ class Runs:
         run.ended = time.time()
         run.examiner.ended = run.examiner.ended or reason
         run.entry.filter.examiners.pop(run.target, None)
-        self.on_change()
+        self._changed()
         if run.id >= 0:
             self._closing.append((run.id, run.ended, reason))
         self._log("run ended", filter=key[0], target=key[1], reason=reason)
+
+    def _changed(self) -> None:
+        for tell in self.on_change:
+            tell()
 
     # --- overrides ----------------------------------------------------------------------------------------------------
 

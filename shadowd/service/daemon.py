@@ -32,6 +32,7 @@ from shadowd.replay.target import Target
 from shadowd.runs.embedding import Embedding
 from shadowd.runs.recording import Recorder, load_key
 from shadowd.runs.runs import Runs
+from shadowd.service.feed import Feed
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
@@ -102,7 +103,8 @@ class Daemon:
         self.reading = TlsReading(self.roster, programs, config.tls_attacher, self.problems, log)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
-        self.runs.on_change = self.crew.sync
+        self.feed = Feed(self.roster, self.runs, recorder, self.memory.budget)
+        self.runs.on_change += [self.crew.sync, self.feed.attach]
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
         self.guard = host_guard(self.crew, config.cpu_guard, config.cpu_max * config.workers, log)
@@ -243,6 +245,7 @@ class Daemon:
             "status": lambda _: self.standing.status(),
             "ledger": lambda given: self.standing.ledger(given.get("name")),
             "reload": lambda _: self.reload(),
+            "exchanges.follow": self.feed.follow,
             **self.verdicts.operations(),
         }
         if op not in operations:
