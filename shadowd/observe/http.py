@@ -275,6 +275,7 @@ def _application(sources: Sources | None, monitor: Monitor, token: Token | None)
         pages = _Pages(sources, token)
         routes += [
             Route("/", pages.index, methods=["GET"]),
+            Route("/filters", pages.filters, methods=["GET"]),
             Route("/verdict", pages.verdict, methods=["GET"]),
             Route("/report/{name}", pages.report, methods=["GET"]),
             Route("/flagger/{name}", pages.flagger, methods=["POST"]),
@@ -322,6 +323,9 @@ class _Pages:
         if len(names) > INDEX_LIMIT:
             shown += f'<p class="muted">and {len(names) - INDEX_LIMIT} more</p>'
         return HTMLResponse(document("shadowd", f"<main><h2>shadowd</h2>{shown}</main>"))
+
+    async def filters(self, request: Request) -> Response:
+        return json_response({"filters": self._sources.names()})
 
     async def verdict(self, request: Request) -> Response:
         name = request.query_params.get("filter")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from copy import deepcopy
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from shadowd import __version__
 from shadowd.capture.programs import LOAD_SECONDS
@@ -35,6 +38,19 @@ def pod_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 # --- schemas ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_kubectl_builds_the_same(name: str) -> None:
+    """What these tests read of kustomize is what kustomize does."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    done = subprocess.run(["kubectl", "kustomize", str(BUILDS[name])], capture_output=True, timeout=60, check=True)
+    assert by_name(list(yaml.safe_load_all(done.stdout))) == by_name(build(BUILDS[name]))
+
+
+def by_name(objects: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(one["kind"], one["metadata"]["name"]): one for one in objects}
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -65,7 +81,7 @@ def test_all_of_the_issue_is_there(base: list[dict[str, Any]]) -> None:
                      "Service", "ServiceAccount"]  # fmt: skip
     files = {path.name for path in (KUBERNETES / "base").glob("*.yaml")} - {"kustomization.yaml"}
     assert len(files) == len(base) - 1, "every file is listed, and the ConfigMap is generated"
-    assert set(BUILDS) == {"base", "host-processes", "seccomp-profile", "tls"}
+    assert set(BUILDS) == {"base", "gates", "host-processes", "seccomp-profile", "tls"}
 
 
 # --- what refers to what ----------------------------------------------------------------------------------------------
@@ -194,6 +210,40 @@ def test_reading_tls_leaves_the_daemons_rights_as_they_are(base: list[dict[str, 
     assert rights["capabilities"]["drop"] == ["ALL"]
     assert rights["readOnlyRootFilesystem"]
     assert not rights["privileged"]
+
+
+def test_the_gate_opens_the_nodes_doors_with_a_token_and_has_no_rights(base: list[dict[str, Any]]) -> None:
+    gates = build(BUILDS["gates"])
+    daemon = one_of(gates, "DaemonSet")
+    wanted = deepcopy(one_of(base, "DaemonSet"))
+    spec = wanted["spec"]["template"]["spec"]
+    spec["containers"][0]["args"] += ["--http=0.0.0.0:9750", "--http-token-file=/run/secrets/shadowd/nodes"]
+    spec["containers"][0]["ports"].append({"name": "door", "containerPort": 9750, "protocol": "TCP"})
+    mount = {"name": "token", "mountPath": "/run/secrets/shadowd", "readOnly": True}
+    spec["containers"][0]["volumeMounts"].append(mount)
+    items = [{"key": "nodes", "path": "nodes"}]
+    secret = {"secretName": "shadowd-gate", "defaultMode": 0o440, "items": items}
+    spec["volumes"].append({"name": "token", "secret": secret})
+    assert daemon == wanted, "the daemon does not know the callers' token"
+    pod = one_of(gates, "Deployment")["spec"]["template"]["spec"]
+    (gate,) = pod["containers"]
+    assert gate["image"] == containers(base)[0]["image"]
+    assert gate["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert not pod["automountServiceAccountToken"]
+    assert "hostNetwork" not in pod
+    services = {one["metadata"]["name"]: one["spec"] for one in gates if one["kind"] == "Service"}
+    assert (
+        services["shadowd-gate"]["selector"].items()
+        <= one_of(gates, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    )
+    assert "--nodes=shadowd.shadowd.svc:9750" in gate["args"]
+    assert services["shadowd"]["clusterIP"] == "None", "its name leads to every node"
+    assert {one["port"] for one in services["shadowd-gate"]["ports"]} == {gate["ports"][0]["containerPort"]} == {9752}
+    policies = {one["metadata"]["name"]: one["spec"] for one in gates if one["kind"] == "NetworkPolicy"}
+    opened = policies["shadowd"]["ingress"][1]
+    assert opened["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "shadowd-gate"}}}]
+    assert [one["port"] for one in opened["ports"]] == ["door"]
 
 
 def test_the_seccomp_profile_lets_little_through() -> None:
