@@ -27,7 +27,14 @@ WIRE_KEYS = {
     "price": "prices",
 }  # where option and field differ
 FILES = ("ca", "client_cert", "client_key", "similarity", "tls_keylog", "descriptors")
-OWNERS = ("cgroup", "unit", "container", "process", "pid")  # as in filterspec, whose models take a third of a second
+OWNERS = (
+    "cgroup",
+    "unit",
+    "container",
+    "pod",
+    "process",
+    "pid",
+)  # as in config/filter.py, slow to load
 
 
 def complete(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -17,7 +17,8 @@ import yaml
 
 from shadowd import __version__
 from shadowd.capture.programs import LOAD_SECONDS
-from shadowd.config.document import FilterSpec, load_config
+from shadowd.config.document import load_config
+from shadowd.service.cri import SOCKETS
 from shadowd.service.daemon import CLOSE_SECONDS, DRAIN_SECONDS
 from tests.conftest import ROOT
 from tests.kubernetes.kustomize import build, containers, one_of
@@ -81,7 +82,7 @@ def test_all_of_the_issue_is_there(base: list[dict[str, Any]]) -> None:
                      "Service", "ServiceAccount"]  # fmt: skip
     files = {path.name for path in (KUBERNETES / "base").glob("*.yaml")} - {"kustomization.yaml"}
     assert len(files) == len(base) - 1, "every file is listed, and the ConfigMap is generated"
-    assert set(BUILDS) == {"base", "gates", "host-processes", "seccomp-profile", "tls"}
+    assert set(BUILDS) == {"base", "gates", "host-processes", "pod-labels", "seccomp-profile", "tls"}
 
 
 # --- what refers to what ----------------------------------------------------------------------------------------------
@@ -134,9 +135,7 @@ def test_the_configuration_is_one_that_the_daemon_takes(base: list[dict[str, Any
 def test_the_example_filter_is_one_too(base: list[dict[str, Any]], tmp_path: Path) -> None:
     document = one_of(base, "ConfigMap")["data"]["shadowd.toml"]
     plain = re.sub(r"^# ", "", document[document.index("# [[filters]]") :], flags=re.MULTILINE)
-    assert set(tomllib.loads(plain)["filters"][0]) == {"name", "ports", "container", "targets"}
-    if "container" not in FilterSpec.model_fields:
-        plain = re.sub(r"^container = .*$", "", plain, flags=re.MULTILINE)
+    assert set(tomllib.loads(plain)["filters"][0]) == {"name", "ports", "pod", "targets"}
     (tmp_path / "f.toml").write_text(plain)
     assert [spec.name for spec in load_config(tmp_path / "f.toml").filters] == ["shop"]
 
@@ -177,7 +176,7 @@ def test_no_more_privilege_than_said(base: list[dict[str, Any]]) -> None:
     assert not one_of(base, "ServiceAccount")["automountServiceAccountToken"]
     readonly = {mount["name"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
     host = {volume["hostPath"]["path"]: readonly[volume["name"]] for volume in pod["volumes"] if "hostPath" in volume}
-    assert host == {"/sys/fs/cgroup": True, "/var/lib/shadowd": False}
+    assert host == {"/sys/fs/cgroup": True, "/var/log/pods": True, "/var/lib/shadowd": False}
     assert {"cpu", "memory"} == set(container["resources"]["requests"]) == set(container["resources"]["limits"])
 
 
@@ -193,6 +192,13 @@ def test_the_overlays_change_what_they_say_and_nothing_else(base: list[dict[str,
     container["securityContext"]["seccompProfile"] = {"type": "Localhost", "localhostProfile": "shadowd.json"}
     assert profile == wanted
     assert (BUILDS["seccomp-profile"] / "shadowd.json").is_file()
+    wanted = deepcopy(base)
+    spec = one_of(wanted, "DaemonSet")["spec"]["template"]["spec"]
+    spec["volumes"].append({"name": "runtime", "hostPath": {"path": "/run/containerd", "type": "Directory"}})
+    mount = {"name": "runtime", "mountPath": "/run/containerd", "readOnly": True}
+    spec["containers"][0]["volumeMounts"].append(mount)
+    assert build(BUILDS["pod-labels"]) == wanted
+    assert any(Path(path).is_relative_to("/run/containerd") for path in SOCKETS), "the daemon looks there"
 
 
 def test_reading_tls_leaves_the_daemons_rights_as_they_are(base: list[dict[str, Any]]) -> None:
