@@ -60,6 +60,8 @@ def test_every_object_is_valid_by_the_schema(name: str, release: str) -> None:
     objects = build(BUILDS[name])
     assert objects
     for one in objects:
+        if one["apiVersion"].startswith("monitoring.coreos.com/"):
+            continue  # see test_prometheus_scrapes_every_node
         kubernetes_validate.validate(one, release, strict=True)  # raises, as the next test shows
 
 
@@ -82,7 +84,8 @@ def test_all_of_the_issue_is_there(base: list[dict[str, Any]]) -> None:
                      "Service", "ServiceAccount"]  # fmt: skip
     files = {path.name for path in (KUBERNETES / "base").glob("*.yaml")} - {"kustomization.yaml"}
     assert len(files) == len(base) - 1, "every file is listed, and the ConfigMap is generated"
-    assert set(BUILDS) == {"base", "gates", "host-processes", "pod-labels", "seccomp-profile", "tls"}
+    assert set(BUILDS) == {"all-nodes", "base", "gates", "host-processes", "monitoring", "pod-labels",
+                           "seccomp-profile", "tls"}  # fmt: skip
 
 
 # --- what refers to what ----------------------------------------------------------------------------------------------
@@ -250,6 +253,32 @@ def test_the_gate_opens_the_nodes_doors_with_a_token_and_has_no_rights(base: lis
     opened = policies["shadowd"]["ingress"][1]
     assert opened["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "shadowd-gate"}}}]
     assert [one["port"] for one in opened["ports"]] == ["door"]
+
+
+def test_prometheus_scrapes_every_node(base: list[dict[str, Any]]) -> None:
+    """The fields by the operator's API (monitoring.coreos.com/v1); the job is the one that queries name."""
+    pods = one_of(build(BUILDS["monitoring"]), "PodMonitor")
+    services = yaml.safe_load((BUILDS["monitoring"] / "servicemonitor.yaml").read_text())
+    labels = one_of(base, "DaemonSet")["spec"]["template"]["metadata"]["labels"]
+    for monitor, endpoints, labelled in (
+        (pods, "podMetricsEndpoints", labels),
+        (services, "endpoints", one_of(base, "Service")["metadata"]["labels"]),
+    ):
+        assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+        spec = monitor["spec"]
+        assert set(spec) == {"jobLabel", "selector", endpoints}
+        assert labelled[spec["jobLabel"]] == "shadowd"
+        assert spec["selector"]["matchLabels"].items() <= labelled.items()
+        (endpoint,) = spec[endpoints]
+        assert endpoint["port"] == containers(base)[0]["ports"][0]["name"]
+    for path in (ROOT / "docs").glob("*/*.yaml"):
+        assert set(re.findall(r'job="(.*?)"', path.read_text())) <= {"shadowd"}
+
+
+def test_every_node_is_every_node(base: list[dict[str, Any]]) -> None:
+    wanted = deepcopy(base)
+    one_of(wanted, "DaemonSet")["spec"]["template"]["spec"]["tolerations"] = [{"operator": "Exists"}]
+    assert build(BUILDS["all-nodes"]) == wanted
 
 
 def test_the_seccomp_profile_lets_little_through() -> None:
