@@ -31,6 +31,9 @@ Process = Annotated[Text, _option("--process", "What processes of this name list
 Pid = Annotated[Text, _option("--pid", "What this process and its descendants listen on.", "N")]
 Unit = Annotated[Text, _option("--unit", "A systemd unit, as it restarts.", "NAME")]
 Container = Annotated[Text, _option("--container", "A container, or a pod as pod:UID.", "ID")]
+PodOption = Annotated[
+    Text, _option("--pod", "Pods: namespace=shop,app=checkout, or namespace=shop,name=checkout-*.", "SELECTOR")
+]
 Cgroup = Annotated[Text, _option("--cgroup", "Only processes of this cgroup (socket hook).", "PATH")]
 Sample = Annotated[Text, _option("--sample", "Share of connections, 0.1 or 10% (default 100%).", "RATE")]
 Protocol = Annotated[Text, _option("--protocol", "auto (default), http or raw.", "NAME")]
@@ -151,6 +154,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "pid": Pid,
         "unit": Unit,
         "container": Container,
+        "pod": PodOption,
         "cgroup": Cgroup,
         "sample": Sample,
         "protocol": Protocol,

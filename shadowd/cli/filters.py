@@ -34,7 +34,7 @@ WIRE_KEYS = {
 }  # where option and field differ
 FILES = ("ca", "client_cert", "client_key", "similarity", "tls_keylog", "descriptors")
 PLACES = ("to", "baseline", "targets", "to_protocol", "ca", "insecure", "client_cert", "client_key", "server_name")
-OWNERS = ("cgroup", "unit", "container", "process", "pid")  # as in filterspec, whose models take a third of a second
+OWNERS = ("cgroup", "unit", "container", "pod", "process", "pid")  # as in config/filter.py, slow to load
 
 
 def complete(ctx: typer.Context, incomplete: str) -> list[str]:

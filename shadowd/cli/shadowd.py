@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -226,6 +227,46 @@ def attach_tls(
     from shadowd.capture.tlsattacher import listen
 
     listen(socket)
+
+
+@app.command("gate")
+def gate(
+    nodes: Annotated[
+        list[str],
+        typer.Option(metavar="HOST:PORT", help="Doors of daemons; all addresses of a name count. Repeatable."),
+    ],
+    node_token_file: Annotated[Path, typer.Option(metavar="FILE", help="The daemons' http_token_file.")],
+    http_token_file: Annotated[Path, typer.Option(metavar="FILE", help="Who asks here must give this one.")],
+    http: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1:9752",
+    missing: Annotated[int, typer.Option(metavar="N", min=0, help="Nodes that may be out of reach.")] = 0,
+) -> None:
+    """One door to many daemons, for pipelines: a run begins on all of them, and a verdict is all of theirs.
+
+    It answers what a daemon's own door answers (docs/gates), and needs no privilege. A fail of one node is a fail, a
+    pass is one of every node that saw traffic.
+
+    \b
+    Examples:
+      shadowd gate --nodes shadowd.shadowd.svc:9750 --node-token-file nodes.token --http-token-file callers.token
+      shadowd gate --nodes edge-1:9750 --nodes edge-2:9750 --node-token-file n --http-token-file c --http 0.0.0.0:9752
+    """
+    import trio
+
+    from shadowd.observe.http import address_of
+    from shadowd.observe.nodes import serve_gate
+    from shadowd.observe.token import Token
+
+    places = [address_of(one) for one in nodes]
+    asking, asked = Token(node_token_file), Token(http_token_file)
+    for token in (asking, asked):
+        token.given()  # what is wrong with it is said at once
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            bound = await nursery.start(partial(serve_gate, http, places, asking, asked, missing))
+            print(f"shadowd gate: listening on {bound}", file=sys.stderr, flush=True)
+
+    trio.run(serve)
 
 
 def main() -> NoReturn:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
+from shadowd.capture.pods import PodSelector
 from shadowd.config.compare import CompareFields
 from shadowd.config.fields import (
     TOKEN,
@@ -53,7 +54,7 @@ _FRAMING = ("content-length", "transfer-encoding")  # RFC 9112 §6: changing one
 _MARK = "x-shadowd"  # policy.LOOP_HEADER
 _SECRET = re.compile(r"authorization|cookie|token|secret|password|api-?key|signature", re.IGNORECASE)
 REDACTED = "[redacted]"
-OWNERS = ("cgroup", "unit", "container", "process", "pid")  # of the service; one at most
+OWNERS = ("cgroup", "unit", "container", "pod", "process", "pid")  # of the service; one at most
 
 Paths = Annotated[str | None, BeforeValidator(optional(pattern))]
 
@@ -94,6 +95,21 @@ def _container(value: object) -> str:
             f"{shown(name)} is not a container", "give 6 or more digits of its ID (docker ps, crictl ps), or pod:UID"
         )
     return name
+
+
+def _pod(value: object) -> str:
+    """``namespace=shop,app=checkout``, or a table of namespace, name and labels."""
+    if isinstance(value, Mapping):
+        labels = value.get("labels", {})
+        if not isinstance(labels, Mapping) or set(value) - {"namespace", "name", "labels"}:
+            raise fault(f"{shown(dict(value))} is not a pod", "give namespace, name and labels = { app = … }")
+        own = [f"{key}={value[key]}" for key in ("namespace", "name") if key in value]
+        value = ",".join(own + [f"label:{key}={item}" for key, item in labels.items()])
+    try:
+        return str(PodSelector.parse(text(value)))
+    except ValueError as error:
+        what, _, remedy = str(error).partition(": ")
+        raise fault(what, remedy) from None
 
 
 def _unit(value: object) -> str:
@@ -200,6 +216,7 @@ class FilterSpec(CompareFields):
     cgroup: Annotated[str | None, BeforeValidator(optional(_cgroup))] = None
     unit: Annotated[str | None, BeforeValidator(optional(_unit))] = None
     container: Annotated[str | None, BeforeValidator(optional(_container))] = None
+    pod: Annotated[str | None, BeforeValidator(optional(_pod))] = None
     process: Annotated[str | None, BeforeValidator(optional(_process))] = None
     pid: Annotated[int | None, BeforeValidator(optional(integer(1, 1 << 22)))] = None  # PID_MAX_LIMIT of the kernel
     tls: Annotated[str, BeforeValidator(choice("off", "decrypt"))] = "off"
@@ -313,7 +330,9 @@ def _selection_faults(given: dict[str, Any]) -> list[Fault]:
     owners = [key for key in OWNERS if given.get(key)]
     if not given.get("ports", True) and not owners:
         faults.append(
-            Fault("ports", "is missing", "give the service's ports (--port), or a cgroup (--cgroup), unit or process")
+            Fault(
+                "ports", "is missing", "give the service's ports (--port), or a cgroup (--cgroup), unit, pod or process"
+            )
         )
     if len(owners) > 1:
         faults.append(Fault(owners[1], f"cannot be combined with {owners[0]}", "give one of them"))

@@ -1,5 +1,5 @@
-"""Generative AI on the metrics page, by OpenTelemetry's names with ``shadowd_`` before them: without it they are what the
-services say of themselves. A switch leaves them out, as the conventions are in flux."""
+"""Generative AI on the metrics page, by OpenTelemetry's names with ``shadowd_`` before them: without it they are what
+the services say of themselves. A switch leaves them out, as the conventions are in flux."""
 
 from __future__ import annotations
 

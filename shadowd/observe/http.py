@@ -282,6 +282,7 @@ def _application(sources: Sources | None, monitor: Monitor, token: Token | None,
     if sources is not None:
         pages = _Pages(sources, token)
         routes += [
+            Route("/filters", pages.filters, methods=["GET"]),
             Route("/verdict", pages.verdict, methods=["GET"]),
             Route("/report/{name}", pages.report, methods=["GET"]),
             Route("/flagger/{name}", pages.flagger, methods=["POST"]),
@@ -315,6 +316,9 @@ class _Pages:
 
     def _admitted(self, request: Request) -> bool:
         return self._token is not None and self._token.admits(request.headers.get("authorization", ""))
+
+    async def filters(self, request: Request) -> Response:
+        return json_response({"filters": self._sources.names()})
 
     async def verdict(self, request: Request) -> Response:
         name = request.query_params.get("filter")

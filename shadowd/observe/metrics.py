@@ -1,8 +1,9 @@
 """The metrics page: what the ledger, the kernel's counters, the pump, the guard and the verdict say, for Prometheus.
 
 Everything is read when the page is asked for, from the places that keep it anyway; nothing is counted twice. Numbers
-are gathered on the trio thread, the text is made in another. Names follow Prometheus's rules (base units, ``_total``) and
-begin with ``shadowd_``: OpenTelemetry's own are the services' to give. (``process_`` is every exporter's, of itself.)
+are gathered on the trio thread, the text is made in another. Names follow Prometheus's rules (base units, ``_total``)
+and begin with ``shadowd_``: OpenTelemetry's own are the services' to give. (``process_`` is every exporter's, of
+itself.)
 
 Cardinality is bounded by what the operator configured: 64 filters with 16 targets each, reasons and judges that are
 enumerated. Endpoints and fields are in the report, not here.
@@ -184,7 +185,7 @@ def histogram(sketch: LatencySketch) -> tuple[list[tuple[str, float]], float]:
 
 
 def _verdicts(runs: list[Run]) -> Iterator[Metric]:
-    place = ["filter", "target"]
+    place = ["filter", "target", "label"]
     score = GaugeMetricFamily("shadowd_verdict_score", "0 to 100.", labels=place)
     state = GaugeMetricFamily("shadowd_verdict_state", "1 for the state it is in.", labels=[*place, "state"])
     judge = GaugeMetricFamily(
@@ -196,7 +197,7 @@ def _verdicts(runs: list[Run]) -> Iterator[Metric]:
         if run.assessment is None:
             continue
         view: dict[str, Any] = run.assessment.verdict
-        labels = [run.entry.spec.name, run.target.url]
+        labels = [run.entry.spec.name, run.target.url, run.label]
         score.add_metric(labels, view["score"] or 0)
         compared.add_metric(labels, view["compared"])
         if view["coverage"] is not None:

@@ -32,6 +32,7 @@ from shadowd.replay.target import Target
 from shadowd.runs.embedding import Embedding
 from shadowd.runs.recording import Recorder, load_key
 from shadowd.runs.runs import Runs
+from shadowd.service.cri import PodWatch
 from shadowd.service.feed import Feed
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
@@ -95,6 +96,7 @@ class Daemon:
         self.memory = Memory(config.memory_max, self.problems, lambda text: log("memory", problem=text))
         self.crew = crew_of(config, programs, self.memory.budget, self.problems, log, self._tls_error)
         self.roster = Roster(config, programs, self.crew)
+        self.pods = PodWatch(self.roster, config.cri_socket)
         store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
         redactor = Redactor(load_key(config.state_dir), config.redact_names, config.redact_patterns)
         recorder = Recorder(redactor, config.node)
@@ -279,6 +281,7 @@ class Daemon:
     async def _prepare(self, spec: FilterSpec) -> None:
         """What takes a while, before a filter is in force. Raises ShadowdError for what cannot be."""
         await self.roster.schemas.prepare(spec)
+        await self.pods.prepare(spec)
         self.roster.check([spec])
         await self.resolving.check(spec)
         await self.reading.begin(spec)
@@ -486,7 +489,7 @@ async def run_daemon(
             tasks = (daemon.crew.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
                      daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.watch_config,
                      daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run,
-                     daemon.reading.run, daemon.roster.schemas.run)  # fmt: skip
+                     daemon.reading.run, daemon.roster.schemas.run, daemon.pods.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             daemon.standing.starting = False

@@ -94,7 +94,7 @@ class Standing:
 
     def problem_lines(self) -> list[str]:
         """What an operator should know and do, a line each."""
-        others = (self.guard.problem, self.runs.writer.problem, self.runs.problem)
+        others = (self.guard.problem, self.runs.writer.problem, self.runs.problem, self.roster.pods.problem)
         own = (
             *self.problems.values(),
             *self.crew.problems,

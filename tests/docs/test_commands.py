@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -50,10 +51,10 @@ FILES = {
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.
 CODES = {("shadowctl", "verdict"): {0, 1, 3}, ("shadowctl", "doctor"): {0, 1}}
 #: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them), the
-#: daemon stays (``place`` is one), ``clean`` would take from other daemons on this host what they have attached.
-PARSED = {("shadowctl", "demo"), ("shadowctl", "try"), ("shadowd", "run"), ("shadowd", "clean")}
+#: daemon and the gate stay (``place`` is one), ``clean`` would take from other daemons here what they have attached.
+PARSED = {("shadowctl", "demo"), ("shadowctl", "try"), ("shadowd", "run"), ("shadowd", "clean"), ("shadowd", "gate")}
 #: Paths of the door, by their first segment: other requests in the pages are examples of a service's.
-DOOR = ("verdict", "flagger", "report", "run", "healthz", "readyz", "metrics", "")
+DOOR = ("verdict", "filters", "flagger", "report", "run", "healthz", "readyz", "metrics", "")
 APPS = {"shadowctl": shadowctl, "shadowd": shadowd}
 #: Options of other programs that the pages name by themselves.
 FOREIGN = re.compile(
@@ -238,11 +239,12 @@ def kubectl(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[
     if "--" in words:
         inner = words[words.index("--") + 1 :]
         return check(Command(one.page, one.line, inner, one.inline), place, monkeypatch)
-    verbs = {"apply", "delete", "rollout", "get", "edit", "logs", "port-forward", "describe", "kustomize", "diff"}
+    verbs = {"apply", "create", "delete", "rollout", "get", "edit", "logs", "port-forward", "describe", "kustomize",
+             "diff"}  # fmt: skip
     assert verbs & set(words), "a verb of kubectl"
     if "-k" in words and words[-1] != "-k":
         assert (ROOT / words[words.index("-k") + 1] / "kustomization.yaml").exists()
-    manifests = "".join(path.read_text() for path in sorted((ROOT / "kubernetes/base").glob("*.yaml")))
+    manifests = "".join(path.read_text() for path in sorted((ROOT / "kubernetes").glob("*/*.yaml")))
     for word in words:
         kind, found, name = word.partition("/")
         if found and "-k" not in words:
@@ -250,6 +252,11 @@ def kubectl(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[
         if word == "-n":
             assert f"namespace: {words[words.index(word) + 1]}" in manifests
     return set()
+
+
+def script(one: Command, *_: object) -> None:
+    """It is there to be run (tests/control/test_pipelines.py runs it)."""
+    assert os.access(ROOT / "docs/gates" / one.words[0], os.X_OK)
 
 
 def image(one: Command, *_: object) -> None:
@@ -296,7 +303,7 @@ Check = Callable[[Command, Place, pytest.MonkeyPatch], "set[int] | None"]
 CHECKS: dict[str, Check] = {
     "shadowctl": ours, "shadowd": ours, "make": make, "curl": curl, "systemctl": systemd, "journalctl": systemd,
     "apt": apt, "apt-get": apt, "kubectl": kubectl, "podman": image, "docker": image, "python": python,
-    "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh, "git": git,
+    "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh, "git": git, "ask.sh": script,
 }  # fmt: skip
 
 

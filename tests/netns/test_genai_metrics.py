@@ -96,7 +96,8 @@ def test_both_sides_are_measured(chat: Chat) -> None:
     assert value(f"{tokens}_sum", side="shadow", gen_ai_token_type="input") == 7 * ASKED
     durations = "shadowd_gen_ai_client_operation_duration_seconds"
     assert value(f"{durations}_count", side="production", gen_ai_response_finish_reasons="stop") == ASKED
-    for name in ("shadowd_gen_ai_client_operation_time_to_first_chunk_seconds", "shadowd_gen_ai_server_time_to_first_token_seconds"):
+    for what in ("client_operation_time_to_first_chunk", "server_time_to_first_token"):
+        name = f"shadowd_gen_ai_{what}_seconds"
         assert value(f"{name}_count", side="production") == ASKED
         assert (value(f"{name}_count", side="shadow") or 0) > 0, name
         assert (value(f"{name}_sum", side="production") or 0) > 0
