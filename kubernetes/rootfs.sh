@@ -73,8 +73,8 @@ if ! "${pip[@]}" --version >/dev/null 2>&1; then
 fi
 # a copy: building leaves folders beside the sources
 mkdir "$work/source"
-cp -r pyproject.toml setup.py README.md shadowd "$work/source/"
-"${pip[@]}" install -qq --disable-pip-version-check --root-user-action=ignore --no-compile --no-warn-script-location \
+cp -r pyproject.toml setup.py README.md LICENSE bpf shadowd "$work/source/"
+SHADOWD_BYTECODE=required "${pip[@]}" install -qq --disable-pip-version-check --root-user-action=ignore --no-compile --no-warn-script-location \
     --target "$dest$site" "$work/source" || fail "pip could not install the Python packages — is this machine offline?"
 rm -rf "${dest:?}$site/bin"
 # Some wheels carry 25 MB of debugging symbols.
@@ -91,9 +91,8 @@ main()
 END
     chmod 755 "$dest/usr/bin/$command"
 done
-install -D -m 644 bpf/shadowd.bytecode "$dest/usr/share/shadowd/bpf/shadowd.bytecode"
-install -D -m 644 bpf/LICENSE "$dest/usr/share/shadowd/bpf/LICENSE"
-install -m 644 LICENSE "$dest/usr/share/shadowd/LICENSE"
+rm -rf "$dest$site"/shadowd/bpf/{*.c,*.h,include} # there is nothing to compile them with
+install -D -m 644 LICENSE "$dest/usr/share/shadowd/LICENSE"
 
 # The root is read-only at run time, so bytecode caches are made now; they are valid whatever the files' times.
 $python -I -m compileall -q -s "$dest" -p / --invalidation-mode unchecked-hash "$dest$site" "$dest/usr/lib/python$version" ||

@@ -72,7 +72,7 @@ make_environment() {
     "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$DESTDIR" "$place/lib/$version/site-packages"
 
     install -d "$place/share/shadowd"
-    cp -R bpf "$place/share/shadowd/bpf" # found there by shadowd/capture/programs.py
+    ln -s "../../lib/$version/site-packages/shadowd/bpf" "$place/share/shadowd/bpf" # for people: its sources, its license
     find "$place" -type d -exec chmod 755 {} +
     chmod -R a+rX,go-w "$place"
 }

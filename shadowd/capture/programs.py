@@ -1,8 +1,9 @@
 """The loaded capture programs: load them through a child, switch them on and off, read their counters.
 
-The child hands over descriptors: ``loader.py`` compiles with bcc; where bcc is missing or too old, ``bytecode.py``
-loads what was compiled before. From then on everything goes through bpf(2) on those descriptors. Nothing is pinned:
-when the daemon dies, the kernel drops links, programs and maps with it.
+The child hands over descriptors: ``loader.py`` compiles with bcc, ``bytecode.py`` loads what was compiled before. In a
+source tree bcc comes first: what is compiled there fits the sources that are there. A package carries what was compiled
+from its own, and needs no compiler. From then on everything goes through bpf(2) on those descriptors. Nothing is
+pinned: when the daemon dies, the kernel drops links, programs and maps with it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,18 +32,15 @@ LOAD_SECONDS = 60.0
 
 LOADERS = ("auto", "bcc", "prebuilt")
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGED = _PACKAGE / "bpf"  # made by setup.py
+
 _ZERO = b"\0\0\0\0"
 
 
 def find_bpf(name: str) -> Path | None:
-    """A file of the folder bpf/: in $SHADOWD_BPF_DIR, in the source tree, or as it was installed beside the package."""
-    here = Path(__file__).resolve().parents[2]
-    for folder in (
-        os.environ.get("SHADOWD_BPF_DIR"),
-        here / "bpf",
-        Path(sysconfig.get_path("data")) / "share/shadowd/bpf",
-        "/usr/share/shadowd/bpf",
-    ):
+    """A file of the folder bpf/: in $SHADOWD_BPF_DIR, in the source tree, or within the package."""
+    for folder in (os.environ.get("SHADOWD_BPF_DIR"), _PACKAGE.parent / "bpf", PACKAGED):
         if folder and (Path(folder) / name).is_file():
             return Path(folder) / name
     return None
@@ -260,9 +258,9 @@ def load(ring_bytes: int, own_mark: int, loader: str = "auto", workers: int = 1,
     """Load in a child process (blocking, seconds). Raises PlatformError with the verifier's last words.
 
     ``ring_bytes`` is the size of each of the rings, of which every worker (1 to ``abi.MAX_WORKERS``) has one.
-    ``loader``: "bcc" compiles here, "prebuilt" takes bpf/shadowd.bytecode, "auto" tries them in this order: what is
-    compiled here fits the sources that are here. SHADOWD_LOADER in the environment has the last word. ``probes``: make
-    ready what reads TLS (``tlsattach.py`` loads it); else nothing of it is there.
+    ``loader``: "bcc" compiles here, "prebuilt" takes shadowd.bytecode, "auto" tries both in the order that is told
+    above. SHADOWD_LOADER in the environment has the last word. ``probes``: make ready what reads TLS (``tlsattach.py``
+    loads it); else nothing of it is there.
     """
     loader = os.environ.get("SHADOWD_LOADER") or loader
     if loader not in LOADERS:
@@ -271,19 +269,15 @@ def load(ring_bytes: int, own_mark: int, loader: str = "auto", workers: int = 1,
         raise PlatformError(f"there cannot be {workers} workers", f"have 1 to {abi.MAX_WORKERS}")
     unlimit_memlock()
     prebuilt = find_bpf("shadowd.bytecode")
-    used = "bcc"
-    try:
-        if loader == "prebuilt":
-            used, (reply, rights) = "prebuilt", _by_bytecode(prebuilt, ring_bytes, probes)
-        else:
-            reply, rights = _by_bcc(ring_bytes, probes)
-    except PlatformError:
-        if loader != "auto" or prebuilt is None:
-            raise
-        used, (reply, rights) = (
-            "prebuilt",
-            _by_bytecode(prebuilt, ring_bytes, probes),
-        )  # no bcc here, or one that is too old
+    problems: dict[str, PlatformError] = {}
+    for used in _ways(loader, prebuilt):
+        try:
+            reply, rights = (_by_bcc if used == "bcc" else partial(_by_bytecode, prebuilt))(ring_bytes, probes)
+            break
+        except PlatformError as error:  # no bcc here, one that is too old, or a file that is not ours
+            problems[used] = error
+    else:
+        raise problems.get("prebuilt") or problems["bcc"]
     names = reply["descriptors"]
     if not isinstance(names, list) or len(names) != len(rights):
         for descriptor in rights:
@@ -297,6 +291,15 @@ def load(ring_bytes: int, own_mark: int, loader: str = "auto", workers: int = 1,
         for descriptor in descriptors.values():
             os.close(descriptor)
         raise
+
+
+def _ways(loader: str, prebuilt: Path | None) -> tuple[str, ...]:
+    """What is tried, in this order."""
+    if loader != "auto":
+        return (loader,)
+    if prebuilt is None:
+        return ("bcc",)
+    return ("prebuilt", "bcc") if prebuilt.parent == PACKAGED else ("bcc", "prebuilt")
 
 
 def _probes(reply: dict[str, Any]) -> dict[str, Any]:
@@ -323,7 +326,7 @@ def _by_bcc(ring_bytes: int, probes: bool) -> tuple[dict[str, Any], list[int]]:
 def _by_bytecode(file: Path | None, ring_bytes: int, probes: bool) -> tuple[dict[str, Any], list[int]]:
     if file is None:
         raise PlatformError(
-            "the prebuilt capture program (bpf/shadowd.bytecode) was not found",
+            "the prebuilt capture program (shadowd.bytecode) was not found",
             "make it with make bpf-bytecode, or set SHADOWD_BPF_DIR to its folder",
         )
     more = ["probes"] if probes else []

@@ -11,15 +11,22 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 import zlib
+from collections.abc import Callable
+from typing import Protocol
 
 import brotli
-import zstandard
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from shadowd.compare.descriptors import Message
 from shadowd.compare.difference import shown
 from shadowd.compare.headers import media_type, unfolded
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 #: Codings in a row; curl's limit is the same (MAX_ENCODE_STACK), servers apply one.
 MAX_CODINGS = 5
@@ -28,7 +35,7 @@ MAX_MEMBERS = 64
 #: Fields of a trailer section; gRPC and checksums have up to five.
 MAX_TRAILERS = 100
 #: Window of a zstd content coding: RFC 9659 §3 allows at most 8 MB.
-ZSTD_WINDOW = 8 << 20
+ZSTD_WINDOW_LOG = 23
 
 #: Codecs a charset may name. Others of Python's are not charsets, or cost quadratic time (punycode, idna).
 _CHARSETS = frozenset(
@@ -167,33 +174,53 @@ def _dechunked(body: bytes) -> tuple[bytes, bytes]:
 
 def _decoded(coding: str, data: bytes, limit: int) -> bytes:
     if coding in ("gzip", "x-gzip"):
-        return _gunzipped(data, limit)
+        return _unpacked("gzip", _gzip_member, b"\0", data, limit)  # RFC 1952; zeros as GNU gzip takes them
     if coding == "deflate":
         return _inflated(data, limit)
     if coding == "br":
         return _unbrotlied(data, limit)
     if coding == "zstd":
-        return _unzstd(data, limit)
+        return _unpacked("zstd", _zstd_frame, b"", data, limit)  # RFC 8878
     raise _ContentError(f"unknown coding {shown(coding, 40)}", data)
 
 
-def _gunzipped(data: bytes, limit: int) -> bytes:
-    """RFC 1952: members one after the other; zeros at the end are padding (as in GNU gzip)."""
+class _Member(Protocol):
+    """What undoes one gzip member or one zstd frame."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, limit: int, /) -> bytes: ...
+
+
+def _gzip_member() -> _Member:
+    return zlib.decompressobj(wbits=31)
+
+
+def _zstd_frame() -> _Member:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG})
+
+
+def _unpacked(coding: str, start: Callable[[], _Member], padding: bytes, data: bytes, limit: int) -> bytes:
+    """One member after the other; ``padding`` between and behind them is nothing."""
     result = bytearray()
     for _ in range(MAX_MEMBERS):
-        member = zlib.decompressobj(wbits=31)
+        member = start()
         try:
             result += member.decompress(data, limit - len(result) + 1)
-        except zlib.error:
-            raise _ContentError("malformed gzip", bytes(result)) from None
+        except (zlib.error, zstd.ZstdError):
+            raise _ContentError(f"malformed {coding}", bytes(result)) from None
         if len(result) > limit:
             raise _ContentError("too large", bytes(result))
         if not member.eof:
-            raise _ContentError("truncated gzip", bytes(result))
-        data = member.unused_data.lstrip(b"\0")
+            raise _ContentError(f"truncated {coding}", bytes(result))
+        data = member.unused_data.lstrip(padding)
         if not data:
             return bytes(result)
-    raise _ContentError("malformed gzip", bytes(result))
+    raise _ContentError(f"malformed {coding}", bytes(result))
 
 
 def _inflated(data: bytes, limit: int) -> bytes:
@@ -230,27 +257,3 @@ def _unbrotlied(data: bytes, limit: int) -> bytes:
     if not stream.is_finished():
         raise _ContentError("truncated br", bytes(result))
     return bytes(result)
-
-
-def _unzstd(data: bytes, limit: int) -> bytes:
-    """RFC 8878 frames one after the other. The bounded reader does not tell a cut frame from a whole one; so, once the
-    size is known to be within bounds, the frames are walked to see whether the last has ended."""
-    context = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
-    result = bytearray()
-    try:
-        with context.stream_reader(data, read_across_frames=True) as reader:
-            while len(result) <= limit and (piece := reader.read(limit + 1 - len(result))):
-                result += piece
-        if len(result) > limit:
-            raise _ContentError("too large", bytes(result))
-        for _ in range(MAX_MEMBERS):
-            frame = context.decompressobj()
-            frame.decompress(data)
-            if not frame.eof:
-                raise _ContentError("truncated zstd", bytes(result))
-            data = frame.unused_data
-            if not data:
-                return bytes(result)
-    except zstandard.ZstdError:
-        pass
-    raise _ContentError("malformed zstd", bytes(result))

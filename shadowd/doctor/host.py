@@ -24,7 +24,7 @@ from shadowd.capture.preflight import (
     find_bcc_python,
     find_cgroup2,
 )
-from shadowd.capture.programs import find_bpf
+from shadowd.capture.programs import PACKAGED, find_bpf
 from shadowd.doctor.finding import Finding
 from shadowd.errors import PlatformError
 
@@ -65,13 +65,17 @@ def check_rights(daemon: bool) -> Iterator[Finding]:
 
 def check_loader() -> Iterator[Finding]:
     prebuilt = find_bpf("shadowd.bytecode")
+    packaged = prebuilt is not None and prebuilt.parent == PACKAGED
     try:
         yield Finding("bcc", "ok", f"bcc can be imported by {find_bcc_python()}")
     except PlatformError as error:
         problem, _, remedy = str(error).partition(" — ")
-        level = "note" if prebuilt else "error"
-        yield Finding("bcc", level, problem, "the prebuilt bytecode is used" if prebuilt else "nothing can be loaded",
-                      remedy)  # fmt: skip
+        if packaged:
+            yield Finding("bcc", "ok", "there is no bcc, and none is needed: the package has its bytecode")
+        elif prebuilt:
+            yield Finding("bcc", "note", problem, "the prebuilt bytecode is used", remedy)
+        else:
+            yield Finding("bcc", "error", problem, "nothing can be loaded", remedy)
     if prebuilt:
         yield Finding("bytecode", "ok", f"prebuilt bytecode: {prebuilt}")
     else:
@@ -83,6 +87,8 @@ def check_loader() -> Iterator[Finding]:
         what, _, remedy = compiled.STATE.partition(" — ")
         yield Finding("compiled", "note", f"the hot modules are {what}", "an exchange costs twice as much", remedy)
     library = ctypes.util.find_library("bpf")
+    if library is None and packaged:
+        return  # it is bcc's
     yield Finding("libbpf", "ok" if library else "note", library or "libbpf is not found",
                   "" if library else "bcc brings a copy on most distributions")  # fmt: skip
 

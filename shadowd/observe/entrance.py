@@ -1,6 +1,6 @@
 """How connections come in at the HTTP door, as many as there may be.
 
-    accept ──► lobby: until the head of the first request is there ──► a place: hypercorn
+    accept ──► lobby: until the head of the first request is there ──► a place: serving.py
                  │ full: the oldest goes                              │ none left: 503, and health is answered here
 
 A connection that has sent no whole request costs a task of the lobby and holds no place; when the lobby is full the
@@ -18,13 +18,9 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import trio
-from hypercorn.config import Config
-from hypercorn.events import Event, Updated
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp
+
+from shadowd.observe.serving import Serving, named
 
 MAX_CONNECTIONS = 64  # pipelines and people; each costs a task and some 100 KB
 LOBBY = 256  # connections without a request yet; each costs a task and some 10 KB
@@ -43,72 +39,11 @@ log = logging.getLogger("shadowd.http")
 Health = dict[str, Callable[[], str]]
 
 
-class _Stream:
-    """A connection as hypercorn needs it, whose writes end: hypercorn shields its own from being cancelled. ``read``
-    was read of it already."""
-
-    __slots__ = ("_read", "_stream", "socket")
-
-    def __init__(self, stream: trio.SocketStream, read: bytes) -> None:
-        self._stream = stream
-        self._read = read
-        self.socket = stream.socket
-
-    async def send_all(self, data: bytes) -> None:
-        with trio.move_on_after(WRITE_SECONDS) as scope:
-            await self._stream.send_all(data)
-        if scope.cancelled_caught:
-            raise trio.BrokenResourceError
-
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        if self._read:
-            data, self._read = self._read[:max_bytes], self._read[max_bytes:]
-            await trio.lowlevel.checkpoint()
-            return data
-        try:
-            return await self._stream.receive_some(max_bytes)
-        except trio.BrokenResourceError:
-            return b""
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-class _Connection(TCPServer):
-    """Hypercorn waits for its idle timer where a client went between two requests, and would keep the place as long."""
-
-    _ended = False
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        self._ended = True
-        await self.idle_task.stop()
-
-    async def protocol_send(self, event: Event) -> None:
-        if not (self._ended and isinstance(event, Updated)):  # an answer still goes to who only stopped asking
-            await super().protocol_send(event)
-
-
 class Entrance:
     """Lets connections in and ends them all at the end. ``health`` is answered also when all places are taken."""
 
     def __init__(self, app: ASGIApp, health: Health) -> None:
-        config = Config()
-        config.accesslog = None
-        config.errorlog = log
-        config.loglevel = "WARNING"
-        config.include_server_header = False
-        config.h11_max_incomplete_size = HEADER_LIMIT
-        config.h2_max_header_list_size = HEADER_LIMIT
-        config.h2_max_concurrent_streams = 8
-        config.keep_alive_timeout = IDLE_SECONDS
-        config.read_timeout = int(IDLE_SECONDS)
-        self._config = config
-        self._app = wrap_app(app, 0, "asgi")  # type: ignore[arg-type]  # ASGI in the words of two libraries
-        self._context = WorkerContext(None)
+        self._app = app
         self._health = health
         self._streams: set[trio.SocketStream] = set()
         self._lobby: dict[trio.SocketStream, trio.CancelScope] = {}  # the oldest first
@@ -159,9 +94,8 @@ class Entrance:
                     await stream.send_all(self._without_a_place(head))
                 return
             self._streams.add(stream)
-            connection = _Stream(stream, head)
-            await _Connection(self._app, self._config, self._context, ConnectionState({}), connection)  # type: ignore[arg-type]
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await Serving(self._app, stream, head, HEADER_LIMIT, IDLE_SECONDS, WRITE_SECONDS).run()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass  # gone already
         except Exception as error:  # a fault in a connection's handling ends that connection
             log.warning("http: a connection ended by %s", named(error))
@@ -180,7 +114,7 @@ class Entrance:
                 while b"\r\n\r\n" not in head[-HEADER_LIMIT:] and len(head) <= HEADER_LIMIT:
                     piece = await stream.receive_some(HEADER_LIMIT)
                     if not piece:
-                        return head or None  # hypercorn says what is wrong with it
+                        return head or None  # the client is told what is wrong with it
                     head += piece
                     if head[:1] and not head[:1].isalpha():
                         break  # no method begins so: not HTTP
@@ -219,9 +153,3 @@ def _is_silent(accepted: socket.socket) -> bool:
     except OSError:
         pass
     return False
-
-
-def named(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
-    return type(error).__name__

@@ -3,8 +3,8 @@
 ``GET /verdict?filter=NAME`` is always 200 with JSON, because Argo Rollouts takes anything else for an error of its own
 and not for a verdict; what went wrong stands in ``error``, and the verdict is then ``inconclusive``.
 ``POST /flagger/NAME`` speaks in status codes, because Flagger reads nothing else: 200 to go on, 412 to stay, and
-``/flagger/NAME/rollback`` 200 to roll back. Connections are let in by ``entrance.py`` and handed to hypercorn one by
-one, so that their number is bounded and a broken one ends alone.
+``/flagger/NAME/rollback`` 200 to roll back. Connections are let in by ``entrance.py`` and served one by one by
+``serving.py``, so that their number is bounded and a broken one ends alone.
 
 With ``label=`` a verdict belongs to that build: 409 while another one is judged. ``POST /run/NAME?label=`` begins a
 run, and ``POST /flagger/NAME/start`` does as Flagger asks. Both change something, so a web page must not be able to
@@ -19,7 +19,7 @@ loopback address, so that a web page cannot reach it by DNS rebinding; elsewhere
 second door without ``sources`` (the setting ``monitor``) has no verdicts and no reports, and so may be open to the
 network.
 
-This module imports starlette and hypercorn (about 7 MB): import it only where there is a door to open.
+This module imports starlette and h11 (about 6 MB): import it only where there is a door to open.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ from shadowd.observe.answering import (
     unknown,
     without_content,
 )
-from shadowd.observe.entrance import BACKLOG, HEADER_LIMIT, Entrance, named
+from shadowd.observe.entrance import BACKLOG, HEADER_LIMIT, Entrance
 from shadowd.observe.page import code, document, empty, result_of, table, tag
 from shadowd.observe.report import render_html
+from shadowd.observe.serving import named
 from shadowd.observe.token import Token
 from shadowd.redact.quoting import html, visible
 

@@ -25,6 +25,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shadowd.capture import abi, bpf, bytecode
+from shadowd.capture import programs as programs_module
 from shadowd.capture.preflight import check_host, find_bcc_python, find_cgroup2
 from shadowd.capture.programs import Programs, load
 from shadowd.capture.rules import Rule
@@ -250,6 +251,21 @@ def test_bcc_comes_first(root_user: None, folder: Path) -> None:
     with environment(SHADOWD_BPF_DIR=str(folder)):
         programs = load(1 << 20, OWN_MARK, "auto")
         assert programs.loader == "bcc"
+        programs.close()
+
+
+def test_in_a_package_the_file_comes_first(
+    root_user: None, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for damaged, taken in ((False, "prebuilt"), (True, "bcc")):
+        package = tmp_path / taken
+        shutil.copytree(folder, package)
+        if damaged:
+            (package / "shadowd.bytecode").write_bytes(b"no bytecode\n")
+        monkeypatch.setattr(programs_module, "PACKAGED", package)
+        with environment(SHADOWD_BPF_DIR=str(package)):
+            programs = load(1 << 20, OWN_MARK, "auto")
+        assert programs.loader == taken
         programs.close()
 
 

@@ -217,3 +217,14 @@ def test_what_was_encoded_is_decoded(data: bytes, codings: list[str], size: int,
 def test_any_head_is_survived(fields: bytes, body: bytes) -> None:
     content = content_untrusted(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\n", body, 1000)
     assert isinstance(content.text(), str)
+
+
+@pytest.mark.parametrize(("window", "problem"), [(23, ""), (24, "malformed zstd")])
+def test_a_zstd_window_is_bounded(window: int, problem: str) -> None:
+    """RFC 9659 §3: nobody is made to keep more than 8 MB."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=window)
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    body = stream.compress(TEXT) + stream.flush()
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: zstd\r\n\r\n"
+    content = content_untrusted(head, body, 1 << 20)
+    assert (content.data, content.problem) == (b"" if problem else TEXT, problem)
