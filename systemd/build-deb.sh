@@ -55,6 +55,6 @@ fi
 cd ../../..
 name=shadowd_${version}_$(dpkg --print-architecture)
 mv "$out/$name.deb" dist/
-"$source/debian/shadowd/usr/lib/shadowd/bin/python3" -I -B systemd/sbom.py >"dist/$name.cdx.json"
+"$PYTHON" -I -B systemd/sbom.py "$source"/debian/shadowd/usr/lib/shadowd/lib/python3*/site-packages >"dist/$name.cdx.json"
 rm -rf "$source" "$out"/*.buildinfo "$out"/*.changes
 printf '%s\n' "$PWD/dist/$name.deb"

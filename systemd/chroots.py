@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,9 +154,8 @@ def base(release: Release) -> Path:
 @contextmanager
 def chroot(release: Release, purpose: str) -> Iterator[Chroot]:
     archive = base(release)
-    folder = BUILD / f"{release.name}-{purpose}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{release.name}-{purpose}-", dir=BUILD))
+    folder.chmod(0o755)
     try:
         run("tar", "-C", folder, "-xf", archive)
         (folder / "etc/resolv.conf").unlink(missing_ok=True)
@@ -163,6 +163,8 @@ def chroot(release: Release, purpose: str) -> Iterator[Chroot]:
         policy = folder / "usr/sbin/policy-rc.d"  # a chroot starts no services
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
+        (folder / "etc/dpkg/dpkg.cfg.d").mkdir(parents=True, exist_ok=True)
+        (folder / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")  # it is thrown away
         if os.environ.get("PIP_CERT"):
             shutil.copy(os.environ["PIP_CERT"], folder / CERTIFICATES.lstrip("/"))
         yield Chroot(folder)

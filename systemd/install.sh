@@ -39,6 +39,10 @@ make_environment() {
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python has no venv — apt install python3-venv, or give another PYTHON="
     "$python" -m venv "$build/pip"
+    # --python is of pip 22.3; Ubuntu 22.04's is older
+    "$build/pip/bin/pip" --python "$python" --version >/dev/null 2>&1 ||
+        "$build/pip/bin/pip" install -q --disable-pip-version-check --upgrade pip >"$build/log" 2>&1 ||
+        fail "pip could not renew itself — is this machine offline?"
     # what pip builds from is a copy: it leaves folders of its own in a source tree
     mkdir "$build/source"
     cp -R pyproject.toml setup.py README.md LICENSE bpf shadowd "$build/source"

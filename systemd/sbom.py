@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What a package contains, as a CycloneDX 1.5 bill of materials on stdout: systemd/sbom.py
+"""What a package contains, as a CycloneDX 1.5 bill of materials on stdout: systemd/sbom.py [SITE-PACKAGES]
 
-Runs with the interpreter of the environment that it describes, standard library alone. The same environment gives the
+Of that folder, or of the environment whose interpreter runs it; standard library alone. The same environment gives the
 same bytes: the serial number is made of what is in it, the time is SOURCE_DATE_EPOCH.
 """
 
@@ -90,9 +90,10 @@ def document(packages: list[metadata.Distribution]) -> dict[str, Any]:
 
 
 def main() -> None:
-    packages = [one for one in metadata.distributions() if one.metadata["Name"]]
+    folder = {"path": sys.argv[1:2]} if len(sys.argv) > 1 else {}
+    packages = [one for one in metadata.distributions(**folder) if one.metadata["Name"]]
     if ROOT_PACKAGE not in {normal(one.metadata["Name"]) for one in packages}:
-        raise SystemExit(f"{sys.executable} has no {ROOT_PACKAGE}")
+        raise SystemExit(f"{sys.argv[1] if folder else sys.executable} has no {ROOT_PACKAGE}")
     json.dump(document(packages), sys.stdout, indent=2, ensure_ascii=False)
     print()
 

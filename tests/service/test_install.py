@@ -89,7 +89,19 @@ def test_the_unit_names_the_installed_programs(root: Path) -> None:
     assert programs == {f"{PREFIX}/bin/shadowd", f"{PREFIX}/bin/shadowctl"}
     for program in programs:
         assert (root / program[1:]).exists()
-    assert "_SHADOWCTL_COMPLETE" in (root / PREFIX[1:] / "share/bash-completion/completions/shadowctl").read_text()
+
+
+def test_the_manual_the_documentation_and_completion_are_there(root: Path) -> None:
+    share = root / PREFIX[1:] / "share"
+    for name in ("shadowd", "shadowctl"):
+        variable = f"_{name.upper()}_COMPLETE"
+        assert variable in (share / f"bash-completion/completions/{name}").read_text()
+        assert variable in (share / f"zsh/vendor-completions/_{name}").read_text()
+        assert variable in (share / f"fish/vendor_completions.d/{name}.fish").read_text()
+    for page in ("man1/shadowctl.1", "man1/shadowctl-filter-add.1", "man5/shadowd.toml.5", "man8/shadowd.8"):
+        assert (share / "man" / page).read_text().startswith('.\\" made by')
+    for document in (ROOT / "docs").rglob("*"):
+        assert (share / "doc/shadowd" / document.relative_to(ROOT / "docs")).exists(), document
 
 
 def test_it_mirrors_from_there_without_root(root: Path, tmp_path: Path) -> None:

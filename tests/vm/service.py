@@ -18,7 +18,7 @@ from tests.vm.guest import boot, make_initramfs
 from tests.vm.packages import CACHE, KEYRING, Apt, Missing, mirror, need_tools, run
 
 LIMIT = 3600.0  # seconds for the whole guest on an emulated processor
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-bpfcc", "libbpf1", "iproute2", "procps", "adduser",
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2", "procps", "adduser",
             "ca-certificates", "openssl")  # fmt: skip
 DISK_MB = 3000
 MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "sch_ingress", "cls_bpf")
@@ -126,8 +126,7 @@ def main() -> int:
         name = release()
         if options.package is None:
             print("building the package", flush=True)
-            run(ROOT / "systemd/build-deb.sh")
-            (options.package,) = (ROOT / "build/deb").glob("shadowd_*.deb")
+            options.package = Path(run("make", "--no-print-directory", "deb", cwd=ROOT).splitlines()[-1])
         steps = try_service(name, options.package, options.keep)
     except Missing as error:
         print(f"test-vm: {error}", file=sys.stderr)
