@@ -102,7 +102,7 @@ def add(
     Examples:
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl filter add shop --port 8080 --to https://next.example:8443 --ca /etc/ssl/ours.pem
-      shadowctl filter add api --port 80,8000-8010 --client 10.0.0.0/8 --sample 10% --to http://[2001:db8::1]:80
+      shadowctl filter add api --port 80,8000-8010 --sample 10% --to http://[2001:db8::1]:80
       shadowctl filter add cache --port 6379 --protocol raw --allow-writes --to tcp://redis-next:6379
       shadowctl filter add later --port 50051 --to h2c://next:50051 --paused --follow
       shadowctl filter add gateway --hook 'tc:veth*' --port 80 --to http://shadow --methods GET,POST

@@ -65,7 +65,10 @@ def init(
         services, unseen = list_services()
     text, names = document(services, unseen, "FILE" if output == "-" else output)
     if output == "-":
-        print(text, end="")
+        if as_json:
+            print_json({"file": None, "filters": names, "unseen": unseen, "text": text})
+        else:
+            print(text, end="")
         return
     write_bytes(path, text.encode(), 0o644)  # a configuration is for others to read, too
     if as_json:

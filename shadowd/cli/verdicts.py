@@ -77,9 +77,9 @@ def verdict(
     """Say whether the release is safe.
 
     \b
-    Exit code: 0 pass, 1 fail, 2 the command is wrong, 3 inconclusive (also where the run judges another build than
-    --label), 4 the daemon could not be asked (none runs, no right, no answer in time). With --merge no daemon is asked,
-    and a file that cannot be used is a wrong command: 2.
+    Exit code: 0 pass, 1 fail, 2 the command is wrong, 3 inconclusive (also where the run judges
+    another build than --label), 4 the daemon could not be asked (none runs, no right, no answer in
+    time). With --merge no daemon is asked, and a file that cannot be used is a wrong command: 2.
 
     \b
     Examples:

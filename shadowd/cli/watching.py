@@ -22,6 +22,7 @@ from shadowd.errors import ShadowdError
 
 USUAL = 2.0  # seconds
 _HOME, _CLEAR, _TO_END_OF_LINE, _TO_END = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"  # ECMA-48 §8.3
+_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _STYLE = re.compile("\x1b\\[[0-9;]*m")
 
 Watch = Annotated[
@@ -46,7 +47,7 @@ def _with_number(args: list[str]) -> list[str]:
         if word == "--":
             return [*given, *args[at:]]
         given.append(word)
-        if word in ("-w", "--watch") and not (at + 1 < len(args) and re.match(r"-?[0-9.]", args[at + 1])):
+        if word in ("-w", "--watch") and not (at + 1 < len(args) and _NUMBER.fullmatch(args[at + 1])):
             given.append(f"{USUAL:g}")
     return given
 

@@ -98,7 +98,7 @@ def test_ctrl_c_ends_it_with_a_verdict(tmp_path: Path, production: Asked, shadow
         env=environment(tmp_path),
     )  # fmt: skip
     try:
-        wait_for("the shadow is asked", lambda: len(shadow.requests) > 20, 60)
+        wait_for("the shadow is asked", lambda: len(shadow.requests) > 20, 180)
         daemons = list(children(process.pid))
         assert len(daemons) >= 1
         process.send_signal(signal.SIGINT)

@@ -40,7 +40,7 @@ def out(process: subprocess.Popen[str]) -> IO[str]:
         ([], []), (["-w"], ["-w", "2"]), (["-w", "5"], ["-w", "5"]),
         (["--watch", "--json"], ["--watch", "2", "--json"]),
         (["--watch=1"], ["--watch=1"]), (["-w", "shop"], ["-w", "2", "shop"]), (["--", "-w"], ["--", "-w"]),
-        (["-w", "-5"], ["-w", "-5"]),
+        (["-w", "-5"], ["-w", "-5"]), (["-w", "9shop"], ["-w", "2", "9shop"]),
     ],
 )  # fmt: skip
 def test_the_number_may_be_left_out(given: list[str], meant: list[str]) -> None:
