@@ -271,7 +271,7 @@ def _signature(data: Row, signature: Row) -> Shown:
         "others": f" and {count(len(where) - 5)} more" if len(where) > 5 else "",
         "fingerprint": text(signature, "fingerprint"),
         "example": "" if exchange else text(signature, "example")[: _EXAMPLE + 1],
-        "repeat": _repeat(data, part(exchange, "request")) if exchange else "",
+        "repeat": _repeat(data, part(exchange, "request")) if exchange else [],
         "answers": [_answer(name, part(exchange, side)) for side, name in _SIDES] if exchange else [],
     }
 
@@ -279,16 +279,16 @@ def _signature(data: Row, signature: Row) -> Shown:
 _SIDES = (("production", "Production"), ("candidate", "The shadow"))
 
 
-def _repeat(data: Row, request: Row) -> str:
-    """Commands that ask both sides again, as ``shadowctl diffs NAME ID --curl`` prints them."""
+def _repeat(data: Row, request: Row) -> list[str]:
+    """Commands that ask both sides again, as ``shadowctl diffs NAME ID --curl`` prints them, and comments (#)."""
     if request.get("cut"):
-        return "# the request's body is too long to be shown here: shadowctl diffs --curl has it"
-    bases = {"production": text(data, "production") or "http://127.0.0.1"}
-    bases["the shadow"] = text(data, "target")
+        return ["# The request's body is too long to be shown here: shadowctl diffs --curl has it."]
+    bases = {"Ask production again:": text(data, "production") or "http://127.0.0.1"}
+    bases["Ask the shadow again:"] = text(data, "target")
     try:
-        return "\n".join(commands(request, bases))
+        return commands(request, bases)
     except ShadowdError as error:
-        return f"# {error}"
+        return [f"# {error}"]
 
 
 def _answer(name: str, side: Row) -> Shown:
