@@ -58,8 +58,7 @@ class Contents:
         self.epoch = 0  # ns from the capture's clock to the Unix epoch
         self.fields = 0  # hypotheses so far
         self.differing = 0
-        self.recent: dict[tuple[str, str, str], int] = {}  # since it was taken: exchanges by endpoint and the field
-        # that they are counted at
+        self.recent: dict[tuple[str, str, str], int] = {}  # see ``take_places``
         self.drifted = 0
         self.examples: deque[Example] = deque(maxlen=MAX_EXAMPLES)  # not stored yet; the newest stay
         self._repeats: OrderedDict[bytes, Response] = OrderedDict()
@@ -68,6 +67,11 @@ class Contents:
     def another_hypothesis(self) -> int:
         self.fields += 1
         return self.fields
+
+    def take_places(self) -> dict[tuple[str, str, str], int]:
+        """Where exchanges differed since the last call, each once: how many by endpoint, ``where`` and path."""
+        taken, self.recent = self.recent, {}
+        return taken
 
     # --- the status ---------------------------------------------------------------------------------------------------
 

@@ -159,11 +159,6 @@ class Examiner:
     def differing(self) -> int:
         return self.contents.differing
 
-    def take_places(self) -> dict[tuple[str, str, str], int]:
-        """Where exchanges differed since the last call, each once: how many by endpoint, ``where`` and path."""
-        taken, self.contents.recent = self.contents.recent, {}
-        return taken
-
     @property
     def timed(self) -> int:
         return self.timing.timed

@@ -8,10 +8,13 @@ one has everything. Nothing is escaped here: the templates do it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
 
+from shadowd.errors import ShadowdError
+from shadowd.observe.curl import commands
 from shadowd.observe.drawing import svg
 from shadowd.observe.figures import (
     beyond_noise,
@@ -244,18 +247,20 @@ def signatures(data: Row) -> Shown:
     found = sorted(rows(data, "signatures"), key=lambda s: (not s.get("new"), -whole(s.get("count"))))
     known = [signature for signature in found if not signature.get("new")]
     first = text(found[0], "fingerprint") if found else ""
+    shown = partial(_signature, data)
     nothing = "No error was seen, neither in the shadow nor in production." if compared(data) else NOTHING
     return {
         "nothing": "" if found else nothing,
-        "new": table_of([signature for signature in found if signature.get("new")], _signature, "signature"),
-        "known": table_of(known, _signature, "signature"),
+        "new": table_of([one for one in found if one.get("new")], shown, "signature"),
+        "known": table_of(known, shown, "signature"),
         "folded": f"{plural(len(known), 'signature')} that production has as well",
         "command": f"shadowctl diffs {text(data, 'filter') or 'NAME'} {first}" if first else "",
     }
 
 
-def _signature(signature: Row) -> Shown:
+def _signature(data: Row, signature: Row) -> Shown:
     where = texts(signature, "endpoints")
+    exchange = part(signature, "exchange")
     ours, theirs = count(signature.get("count")), count(signature.get("production_count") or 0)
     return {
         "new": bool(signature.get("new")),
@@ -265,8 +270,34 @@ def _signature(signature: Row) -> Shown:
         "endpoints": where[:5],
         "others": f" and {count(len(where) - 5)} more" if len(where) > 5 else "",
         "fingerprint": text(signature, "fingerprint"),
-        "example": text(signature, "example")[: _EXAMPLE + 1],
+        "example": "" if exchange else text(signature, "example")[: _EXAMPLE + 1],
+        "repeat": _repeat(data, part(exchange, "request")) if exchange else [],
+        "answers": [_answer(name, part(exchange, side)) for side, name in _SIDES] if exchange else [],
     }
+
+
+_SIDES = (("production", "Production"), ("candidate", "The shadow"))
+
+
+def _repeat(data: Row, request: Row) -> list[str]:
+    """Commands that ask both sides again, as ``shadowctl diffs NAME ID --curl`` prints them, and comments (#)."""
+    if request.get("cut"):
+        return ["# The request's body is too long to be shown here: shadowctl diffs --curl has it."]
+    bases = {"Ask production again:": text(data, "production") or "http://127.0.0.1"}
+    bases["Ask the shadow again:"] = text(data, "target")
+    try:
+        return commands(request, bases)
+    except ShadowdError as error:
+        return [f"# {error}"]
+
+
+def _answer(name: str, side: Row) -> Shown:
+    """A side's answer: its status line, and the beginning of the body."""
+    if side.get("failure"):
+        return {"name": f"{name} gave no answer", "status": "", "body": text(side, "failure")}
+    line = text(side, "head").split("\r\n", 1)[0].partition(" ")[2]
+    body = text(side, "body") + ("…" if side.get("cut") else "")
+    return {"name": f"{name} answered", "status": line or text(side, "status"), "body": body}
 
 
 # --- ledger -----------------------------------------------------------------------------------------------------------

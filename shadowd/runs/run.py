@@ -120,7 +120,7 @@ class Run:
         current.exchanges, current.worse, current.differing = (
             count - before for count, before in zip(counts, self._slice_base, strict=True)
         )
-        for place, many in examiner.take_places().items():
+        for place, many in examiner.contents.take_places().items():
             current.places[place] = current.places.get(place, 0) + many
         current.seconds = now - current.time
         production, candidate = examiner.take_interval()

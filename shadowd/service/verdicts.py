@@ -25,6 +25,9 @@ from shadowd.store.schema import StoreError
 LISTED = 500
 #: Runs listed of a filter, newest first.
 RUNS_LISTED = 100
+#: Errors of a report that are shown with an exchange, and characters of each of its heads and bodies: ten of them are a
+#: tenth of what an answer may have.
+ERRORS_SHOWN, ERROR_TEXT = 10, 2000
 #: Exports that wait to be fetched, the newest: each has some 100 KB, and 16 MB at most.
 EXPORTS = 2
 PAGE = 512 << 10  # bytes; as base64 two thirds of what one answer may have
@@ -86,7 +89,13 @@ class Verdicts:
         """Of the candidate whose verdict is the worst."""
         wanted = (await self.verdict(name))["target"]
         run = next(run for run in self._found(name) if run.target.url == wanted)
-        return await self._recorder.report(run, await self._runs.assess(run))
+        data = await self._recorder.report(run, await self._runs.assess(run))
+        data["production"] = self._production(run)
+        for one in data["signatures"][:ERRORS_SHOWN]:  # those that are new come first
+            examples = await self._examples(run, one["fingerprint"])
+            if examples:
+                one["exchange"] = {side: _begun(examples[0][side]) for side in ("request", "production", "candidate")}
+        return data
 
     def points(self, run: Run, most: int) -> list[dict[str, Any]]:
         """Its latency over time, the latest of it."""
@@ -219,6 +228,12 @@ class Verdicts:
                 f"give it a candidate: shadowctl filter set {name} --to URL --compare",
             )
         return found
+
+
+def _begun(part: dict[str, Any]) -> dict[str, Any]:
+    """A side of an exchange with the beginning of its texts; ``cut`` where a body had more."""
+    begun = {key: value[:ERROR_TEXT] if isinstance(value, str) else value for key, value in part.items()}
+    return {**begun, "cut": True} if len(str(part.get("body") or "")) > ERROR_TEXT else begun
 
 
 def _as_difference(signature: dict[str, Any]) -> dict[str, Any]:

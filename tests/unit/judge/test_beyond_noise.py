@@ -11,12 +11,12 @@ from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
 from tests.unit.compare.exchanges import MS, answer, examine, request, side
 
-MANY, EACH = 1500, 10
+MANY, EACH = 1500, 4
 
 
 @cache
 def assessed(wrong: bool) -> tuple[Examiner, Assessment]:
-    """Each answer has an id of its own; with ``wrong`` each tenth total is another, and its currency is lost too."""
+    """Each answer has an id of its own; with ``wrong`` each fourth total is another, and its currency is lost too."""
     dice, examiner = random.Random(5), Examiner(Settings(twin=0.5), Rules())
     for number in range(MANY):
         bad = wrong and number % EACH == 3
@@ -28,7 +28,7 @@ def assessed(wrong: bool) -> tuple[Examiner, Assessment]:
             return answer(body)
 
         twin = side(said()) if dice.random() < 0.5 else None
-        examine(examiner, request(f"/orders/{number}", time=number * 30 * MS), said(False), side(said()), twin=twin)
+        examine(examiner, request(f"/orders/{number}", time=number * 60 * MS), said(False), side(said()), twin=twin)
     found = Assessment(examiner, examiner.compared, 90.0)
     found.finish()
     return examiner, found
@@ -41,8 +41,8 @@ def test_an_exchange_that_differs_in_noise_and_beyond_counts_once_and_beyond() -
     assert endpoint["differing_beyond_noise"] + endpoint["differing_noise"] == MANY
     assert abs(endpoint["differing_beyond_noise"] - MANY // EACH) <= 3, "the first ones teach what noise is"
     assert found.verdict["differing"]["beyond_noise"] == endpoint["differing_beyond_noise"]
-    assert abs(found.beyond_noise(examiner.take_places()) - MANY // EACH) <= 3, "over time it is the same"
-    assert examiner.take_places() == {}
+    assert abs(found.beyond_noise(examiner.contents.take_places()) - MANY // EACH) <= 3, "over time it is the same"
+    assert examiner.contents.take_places() == {}
 
 
 def test_the_content_as_a_whole_says_what_its_fields_say() -> None:

@@ -236,6 +236,7 @@ def sample() -> dict[str, Any]:
         "node": "web-1",
         "filter": "shop",
         "target": "http://shadow:8080",
+        "production": "http://127.0.0.1:8080",
         "run": {"id": 1, "label": "v2.3.1", "started": START, "ended": None, "reason": ""},
         "verdict": {
             "verdict": "fail",
@@ -320,6 +321,21 @@ def sample() -> dict[str, Any]:
                 "count": 60,
                 "production_count": 0,
                 "endpoints": ["GET /orders/{id}"],
+                "exchange": {
+                    "request": {
+                        "method": "GET",
+                        "target": "/orders/17?page=1",
+                        "head": "GET /orders/17?page=1 HTTP/1.1\r\n"
+                        "Host: shop\r\nAuthorization: [redacted:3f]\r\nAccept: application/json\r\n\r\n",
+                        "body": "",
+                    },
+                    "production": {"status": 200, "head": "HTTP/1.1 200 OK\r\n\r\n", "body": '{"total": 19.99}'},
+                    "candidate": {
+                        "status": 500,
+                        "head": "HTTP/1.1 500 Internal Server Error\r\n\r\n",
+                        "body": "KeyError: 'discount'",
+                    },
+                },
                 "example": 'Traceback (most recent call last):\n  File "/app/orders.py", line 81, in total\n'
                 "    return price * (1 - order['discount'])\nKeyError: 'discount'",
             },
