@@ -50,7 +50,7 @@ test-vm: ## the package where systemd is PID 1: a Debian guest in qemu (VM_ARGS=
 	@.ci/setup vm
 	@.venv/bin/python -m tests.vm.service $(VM_ARGS)
 
-tls-material: ## servers with other TLS libraries, for tests that skip without them: node, Envoy, grpcio, Go (300 MB, build/)
+tls-material: ## for tests that skip without: servers with other TLS libraries (node, Envoy, grpcio, Go), helm (400 MB, build/)
 	@.ci/setup test
 	@.venv/bin/python -m tests.material
 

@@ -254,6 +254,18 @@ def kubectl(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[
     return set()
 
 
+def helm(one: Command, *_: object) -> None:
+    """No cluster here (tests/kubernetes/test_helm.py renders the chart): the chart and the values set are there."""
+    verb, release, *rest = one.words[1:]
+    assert verb in ("install", "upgrade", "uninstall", "template")
+    assert release == "shadowd"
+    assert rest[:1] == ["kubernetes/helm/shadowd"] or verb == "uninstall"
+    if verb != "uninstall":
+        values = (ROOT / rest[0] / "values.yaml").read_text()
+        for name in (word.partition("=")[0].split(".")[0] for word in rest if "=" in word):
+            assert re.search(rf"(?m)^{name}:", values), name
+
+
 def script(one: Command, *_: object) -> None:
     """It is there to be run (tests/control/test_pipelines.py runs it)."""
     assert os.access(ROOT / "docs/gates" / one.words[0], os.X_OK)
@@ -303,7 +315,7 @@ Check = Callable[[Command, Place, pytest.MonkeyPatch], "set[int] | None"]
 CHECKS: dict[str, Check] = {
     "shadowctl": ours, "shadowd": ours, "make": make, "curl": curl, "systemctl": systemd, "journalctl": systemd,
     "apt": apt, "apt-get": apt, "kubectl": kubectl, "podman": image, "docker": image, "python": python,
-    "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh, "git": git, "ask.sh": script,
+    "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh, "git": git, "ask.sh": script, "helm": helm,
 }  # fmt: skip
 
 
