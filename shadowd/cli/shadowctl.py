@@ -8,6 +8,7 @@ import typer
 
 from shadowd.cli import demo, diffs, doctor, evidence, filters, pcap, ps, status, tail, trying, verdicts
 from shadowd.cli.output import new_app, run, show_version
+from shadowd.cli.top import command as top
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
 
@@ -39,6 +40,7 @@ def options(
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl status
       shadowctl ledger --json
+      shadowctl top
       shadowctl tail shop --where 'status >= 500 or worse'
       shadowctl verdict shop --wait 10m
       shadowctl demo
@@ -52,6 +54,7 @@ app.command()(doctor.doctor)
 app.command()(status.ledger)
 app.command()(status.reload)
 app.command()(tail.tail)
+app.command()(top.top)
 app.command()(verdicts.verdict)
 app.command()(diffs.diffs)
 app.command()(verdicts.report)

@@ -54,7 +54,9 @@ class Place:
         self._place = {"since": found["next"], "token": found["token"]}
         return found
 
-    def end(self, count: int = 1, path: str = "/orders/{}", name: str = "shop", theirs: Any = None, status: int = 200) -> None:
+    def end(
+        self, count: int = 1, path: str = "/orders/{}", name: str = "shop", theirs: Any = None, status: int = 200
+    ) -> None:
         for number in range(count):
             told = {"n": number}
             examine(
