@@ -123,11 +123,11 @@ def _ms(value: object) -> str:
 
 
 def _pair(ours: object, theirs: object) -> str:
-    left, right = (_bytes(one) for one in (ours, theirs))
+    left, right = (size_of(one) for one in (ours, theirs))
     return left if left == right else f"{left} → {right}"
 
 
-def _bytes(value: object) -> str:
+def size_of(value: object) -> str:
     if not isinstance(value, int):
         return "-"
     for shift, unit in ((30, "G"), (20, "M"), (10, "K")):

@@ -9,6 +9,7 @@ import typer
 from shadowd.cli import demo, diffs, doctor, evidence, filters, init, pcap, ps, status, tail, trying, verdicts, version
 from shadowd.cli.filteroptions import FilterCommand
 from shadowd.cli.output import new_app, run, show_version
+from shadowd.cli.top import command as top
 from shadowd.cli.watching import WatchedCommand
 
 app = new_app("Mirror live TCP flows to shadow hosts: talk to the shadowd daemon on this host.")
@@ -41,6 +42,7 @@ def options(
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl status
       shadowctl ledger --json
+      shadowctl top
       shadowctl tail shop --where 'status >= 500 or worse'
       shadowctl verdict shop --wait 10m
       shadowctl demo
@@ -54,6 +56,7 @@ app.command()(doctor.doctor)
 app.command(cls=WatchedCommand)(status.ledger)
 app.command()(status.reload)
 app.command()(tail.tail)
+app.command()(top.top)
 app.command()(verdicts.verdict)
 app.command()(diffs.diffs)
 app.command()(verdicts.report)

@@ -50,9 +50,9 @@ class Verdicts:
         """By their names on the control socket."""
         return {
             "verdict": lambda given: self.verdict(_name(given), str(given.get("label") or "")),
-            "report": lambda given: self.report(_name(given)),
+            "report": lambda given: self.report(_name(given), given.get("target")),
             "diffs": lambda given: self.differences(_name(given)),
-            "diff": lambda given: self.difference(_name(given), str(given.get("id", ""))),
+            "diff": lambda given: self.difference(_name(given), str(given.get("id", "")), given.get("target")),
             "noise.ls": lambda given: self.rules(_name(given), "noise"),
             "noise.add": lambda given: self.change_rule(_name(given), "noise", given.get("rule"), remove=False),
             "noise.rm": lambda given: self.change_rule(_name(given), "noise", given.get("rule"), remove=True),
@@ -85,14 +85,16 @@ class Verdicts:
         told = [{key: view[key] for key in ("target", "verdict", "score", "reasons")} for view in views]
         return {**worst, "candidates": told}
 
-    async def report(self, name: str) -> dict[str, Any]:
-        """Of the candidate whose verdict is the worst."""
-        wanted = (await self.verdict(name))["target"]
-        run = next(run for run in self._found(name) if run.target.url == wanted)
+    async def report(self, name: str, target: object = None) -> dict[str, Any]:
+        """Of that candidate, else of the one whose verdict is the worst."""
+        wanted = target if target is not None else (await self.verdict(name))["target"]
+        run = next((run for run in self._found(name) if run.target.url == wanted), None)
+        if run is None:
+            raise UsageError(f"{name} has no candidate {wanted}", f"shadowctl filter show {name} lists its targets")
         data = await self._recorder.report(run, await self._runs.assess(run))
         data["production"] = self._production(run)
         for one in data["signatures"][:ERRORS_SHOWN]:  # those that are new come first
-            examples = await self._examples(run, one["fingerprint"])
+            examples = await self.examples(run, one["fingerprint"])
             if examples:
                 one["exchange"] = {side: _begun(examples[0][side]) for side in ("request", "production", "candidate")}
         return data
@@ -117,9 +119,12 @@ class Verdicts:
             "signatures": errors[:LISTED],
         }
 
-    async def difference(self, name: str, group: str) -> dict[str, Any]:
-        """One group, or one error signature by its fingerprint, with its examples, newest first."""
+    async def difference(self, name: str, group: str, target: object = None) -> dict[str, Any]:
+        """One group, or one error signature by its fingerprint, with its examples, newest first; of that candidate, if
+        one is named."""
         for run in self._found(name):
+            if target is not None and run.target.url != target:
+                continue
             assessment = await self._runs.assess(run)
             known = [one for one in self._recorder.differences(assessment) if one["id"] == group]
             known += [_as_difference(one) for one in self._recorder.signatures(run) if one["fingerprint"] == group]

@@ -50,9 +50,12 @@ FILES = {
 }  # fmt: skip
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.
 CODES = {("shadowctl", "verdict"): {0, 1, 3}, ("shadowctl", "doctor"): {0, 1}}
-#: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them), the
-#: daemon and the gate stay (``place`` is one), ``clean`` would take from other daemons here what they have attached.
-PARSED = {("shadowctl", "demo"), ("shadowctl", "try"), ("shadowd", "run"), ("shadowd", "clean"), ("shadowd", "gate")}
+#: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them),
+#: ``top`` wants a terminal, daemon and gate stay (``place`` is one), ``clean`` would take from other daemons on this host.
+PARSED = {
+    *(("shadowctl", one) for one in ("demo", "try", "top")),
+    *(("shadowd", one) for one in ("run", "clean", "gate")),
+}
 #: Paths of the door, by their first segment: other requests in the pages are examples of a service's.
 DOOR = ("verdict", "filters", "flagger", "report", "run", "healthz", "readyz", "metrics", "")
 APPS = {"shadowctl": shadowctl, "shadowd": shadowd}

@@ -159,8 +159,10 @@ def serving(answers: Filters | None = None) -> Iterator[Served]:
     with tempfile.TemporaryDirectory() as directory:  # short: a socket's path has at most 107 bytes
         os.chmod(directory, 0o755)
         server = Served(Path(directory) / "control.sock", answers)
-        yield server
-        server.stop()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture
