@@ -1,8 +1,8 @@
 """The commands that the documentation tells people to give, read from its Markdown.
 
 Blocks of code (fenced or indented) without a language, or in a shell's, are commands line by line, except drawings,
-output and units' ini files. Fences of ``sh`` are given to a shell whole (test_recipes.py). Inline code counts where it
-begins with a program of ours, or one that administers systems.
+output and units' ini files. On the pages of ``WHOLE`` fences of ``sh`` are given to a shell as they are
+(test_recipes.py). Inline code counts where it begins with a program of ours, or one that administers systems.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from markdown_it import MarkdownIt
 
 from tests.conftest import ROOT
 
-SHELLS = ("", "bash", "shell", "console", "text")
+SHELLS = ("", "sh", "bash", "shell", "console", "text")
+WHOLE = ("README.md", "docs/recipes.md")
 #: Inline code that begins with one of these is a command or the name of one.
 INLINE = frozenset(
     {"shadowctl", "shadowd", "make", "curl", "systemctl", "kubectl", "podman", "docker", "apt", "journalctl", "python"}
@@ -75,6 +76,8 @@ def commands(page: Path) -> Iterator[Command]:
             first = text.split(maxsplit=1)[:1]
             if first and (first[0] in INLINE | {"sudo"}):
                 yield from (Command(name, line, words, True) for words in parts(text))
+        elif name in WHOLE and language == "sh":
+            continue
         elif language in SHELLS and not _DRAWING.search(_COMMENT.sub("", text)) and not _INI.search(text):
             for number, one in _joined(text):
                 yield from (Command(name, line + number, words, False) for words in parts(one))
