@@ -10,7 +10,7 @@ from shadowd.control.server import Handler
 from shadowd.errors import ShadowdError
 from shadowd.observe.metrics import Metrics
 from shadowd.observe.token import Token
-from shadowd.service.daemon import Opened, ServeHttp
+from shadowd.service.doors import Opened, ServeHttp
 from shadowd.service.health import Health
 from shadowd.service.log import Log
 from shadowd.service.standing import Standing

@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
@@ -25,7 +25,7 @@ from shadowd.capture.preflight import check_host
 from shadowd.capture.programs import Programs, load
 from shadowd.capture.selection import RESELECT, select
 from shadowd.config.document import Config, FilterSpec, fingerprint, load_config
-from shadowd.control.server import Handler, serve_control
+from shadowd.control.server import serve_control
 from shadowd.errors import ConfigError, ItselfError, ShadowdError, UsageError
 from shadowd.redact.redaction import Redactor
 from shadowd.replay.target import Target
@@ -33,6 +33,7 @@ from shadowd.runs.embedding import Embedding
 from shadowd.runs.recording import Recorder, load_key
 from shadowd.runs.runs import Runs
 from shadowd.service.cri import PodWatch
+from shadowd.service.doors import MakeDoor, Opened, ServeHttp
 from shadowd.service.feed import Feed
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
@@ -57,22 +58,6 @@ CLOSE_SECONDS = 2.0  # for the store, after that
 #: What the state directory holds; a directory with other things in it is not ours to close.
 _OWN_FILES = frozenset({"filters.json", "shadowd.db", "redaction.key"})
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
-
-
-Opened = trio.TaskStatus[str]  # told the address
-
-
-class ServeHttp(Protocol):
-    """Serves an address; started once clients can connect. ``sources``: what verdicts and reports come from;
-    ``handle``: what answers on the control socket, for the buttons of live pages."""
-
-    async def __call__(
-        self, address: str, sources: Verdicts | None, handle: Handler, health: Health, standing: Standing,
-        task_status: Opened,
-    ) -> None: ...  # fmt: skip
-
-
-MakeDoor = Callable[[Config, Log], ServeHttp]
 
 
 class Daemon:

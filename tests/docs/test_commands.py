@@ -51,7 +51,7 @@ FILES = {
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.
 CODES = {("shadowctl", "verdict"): {0, 1, 3}, ("shadowctl", "doctor"): {0, 1}}
 #: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them),
-#: ``top`` wants a terminal, daemon and gate stay (``place`` is one), ``clean`` would take from other daemons on this host.
+#: ``top`` wants a terminal, daemon and gate stay (``place`` is one), ``clean`` would take from others here.
 PARSED = {
     *(("shadowctl", one) for one in ("demo", "try", "top")),
     *(("shadowd", one) for one in ("run", "clean", "gate")),
