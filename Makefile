@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall deb clean
+.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall deb wheel clean
 
 VM_ARGS ?=
 
@@ -84,6 +84,9 @@ uninstall: ## remove what install made; configuration and state stay
 
 deb: ## build build/deb/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
 	@systemd/build-deb.sh
+
+wheel: bpf-bytecode ## build dist/: sdist, and a manylinux wheel for every CPython >= 3.11 here (PYTHONS= names them)
+	@.ci/wheels
 
 clean: ## remove what was built here, .venv included
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results bpf/shadowd.bytecode
