@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall man deb debs rpm repo release tag docs clean
+.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall man deb debs rpm wheel repo release tag docs clean
 
 VM_ARGS ?=
 
@@ -115,6 +115,9 @@ release: ## checksums and notes of all artefacts in dist/ (GPG_KEY= signs them);
 
 tag: ## tag this commit as the version that pyproject.toml names (GPG_KEY= signs it); nothing is pushed
 	@systemd/tag.sh
+
+wheel: bpf-bytecode ## build dist/: sdist, and a manylinux wheel for every CPython >= 3.11 here (PYTHONS= names them)
+	@.ci/wheels
 
 clean: ## remove what was built here, .venv included
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results bpf/shadowd.bytecode
