@@ -90,10 +90,10 @@ def document(packages: list[metadata.Distribution]) -> dict[str, Any]:
 
 
 def main() -> None:
-    folder = {"path": sys.argv[1:2]} if len(sys.argv) > 1 else {}
-    packages = [one for one in metadata.distributions(**folder) if one.metadata["Name"]]
+    found = metadata.distributions(path=sys.argv[1:2]) if len(sys.argv) > 1 else metadata.distributions()
+    packages = [one for one in found if one.metadata["Name"]]
     if ROOT_PACKAGE not in {normal(one.metadata["Name"]) for one in packages}:
-        raise SystemExit(f"{sys.argv[1] if folder else sys.executable} has no {ROOT_PACKAGE}")
+        raise SystemExit(f"{(sys.argv[1:] or [sys.executable])[0]} has no {ROOT_PACKAGE}")
     json.dump(document(packages), sys.stdout, indent=2, ensure_ascii=False)
     print()
 
