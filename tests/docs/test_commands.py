@@ -48,8 +48,9 @@ FILES = {
 }  # fmt: skip
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.
 CODES = {("shadowctl", "verdict"): {0, 1, 3}, ("shadowctl", "doctor"): {0, 1}}
-#: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them), ``top``
-#: wants a terminal, the daemon stays (``place`` is one), ``clean`` would take from other daemons on this host what they have attached.
+#: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them),
+#: ``top`` wants a terminal, the daemon stays (``place`` is one), ``clean`` would take from other daemons on this host
+#: what they have attached.
 PARSED = {*(("shadowctl", one) for one in ("demo", "try", "top")), ("shadowd", "run"), ("shadowd", "clean")}
 #: Paths of the door, by their first segment: other requests in the pages are examples of a service's.
 DOOR = ("verdict", "flagger", "report", "run", "healthz", "readyz", "metrics", "")

@@ -15,12 +15,12 @@ from shadowd.cli.output import mappings, plain
 from shadowd.cli.top.asking import Answer, Question
 from shadowd.cli.top.page import Page
 from shadowd.cli.top.picture import COLOURS, Key, args_of
-from shadowd.cli.top.sides import side_by_side
+from shadowd.cli.top.sides import MARK, side_by_side
 
 
 class DifferencePage(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "step(-1)", "Before"), Binding("right", "step(1)", "Next"),
+        Binding("left", "step(-1)", "Before"), Binding("right", "step(1)", "Next"), Binding("space", "seek", "Next ≠"),
         Binding("n", "mark('noise')", "Noise"), Binding("e", "mark('expect')", "Expected"),
     ]  # fmt: skip
 
@@ -31,6 +31,7 @@ class DifferencePage(Page):
         self._found: Mapping[str, Any] = {}
         self._error = ""
         self._at = 0
+        self._marks: list[int] = []  # lines that differ
 
     def body(self) -> ComposeResult:
         yield Static("", id="summary", markup=False)
@@ -73,7 +74,9 @@ class DifferencePage(Page):
             told = plain(f"{asked.get('method')} {asked.get('target')}".strip())
             lines.append(Text(f"example {self._at + 1} of {len(examples)} (← →): {told}"))
             ours, theirs = example.get("production") or {}, example.get("candidate") or {}
-            self.query_one("#sides", Static).update(side_by_side(ours, theirs, max(30, width - 4)))
+            shown = side_by_side(ours, theirs, max(30, width - 4))
+            self._marks = [at for at, line in enumerate(shown.plain.splitlines()) if MARK in line]
+            self.query_one("#sides", Static).update(shown)
         self.query_one("#summary", Static).update(Text("\n").join(lines))
 
     # --- keys ---------------------------------------------------------------------------------------------------------
@@ -83,6 +86,13 @@ class DifferencePage(Page):
         self._at = max(0, min(len(examples) - 1, self._at + by))
         self.query_one("#scroll").scroll_home(animate=False)
         self.draw()
+
+    def action_seek(self) -> None:
+        """The next line that differs comes to the top; after the last one the first."""
+        scroll = self.query_one("#scroll")
+        below = [at for at in self._marks if at > scroll.scroll_offset.y]
+        if self._marks:
+            scroll.scroll_to(y=(below or self._marks)[0], animate=False)
 
     def action_mark(self, kind: str) -> None:
         from shadowd.cli.top.filterpage import mark

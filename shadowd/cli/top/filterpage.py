@@ -38,8 +38,8 @@ PANES = ("endpoints", "differences", "exchanges")
 
 class FilterPage(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "pane('endpoints')", "Endpoints"), Binding("2", "pane('differences')", "Differences"),
-        Binding("3", "pane('exchanges')", "Exchanges"), Binding("tab", "turn", "Next", show=False),
+        Binding("1", "pane('endpoints')", show=False), Binding("2", "pane('differences')", show=False),
+        Binding("3", "pane('exchanges')", show=False), Binding("tab", "turn", "Turn", show=False),
         Binding("slash", "choose", "Choose", key_display="/"), Binding("n", "mark('noise')", "Noise"),
         Binding("e", "mark('expect')", "Expected"),
     ]  # fmt: skip
@@ -93,7 +93,7 @@ class FilterPage(Page):
         verdict = picture.verdict(key)
         word, colour = verdict_text(verdict)
         score = f" score {number(verdict, 'score'):g}" if verdict else ""
-        rate = f"  {picture.rates.get(name, 0.0):,.0f} requests/s"
+        rate = f"  {picture.rates.get(name, 0.0):,.0f}/s"
         head = Text.assemble(
             self.state_text(name), f" → {plain(key[1]) or 'nowhere'}  ", (f"{word}{score}", colour), rate
         )
