@@ -152,6 +152,10 @@ def test_one_exchange_and_its_difference(daemon: Daemon) -> None:
         await until(pilot, "example 1 of", r'"total": [0-9]+ +≠ +"total": [0-9]+')
         await pilot.press("right")
         await until(pilot, "example 2 of")
+        await pilot.resize_terminal(100, 14)
+        await until(pilot, "esc Back")
+        await pilot.press("space")
+        await until(pilot, r"\n[^\n]+ ≠ ", gone=r"production +│ shadow")
 
     run(daemon, 100, act, "shop")
 

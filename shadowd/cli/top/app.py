@@ -44,7 +44,7 @@ class TopApp(App[None]):
     #scroll { height: 1fr; margin-top: 1; }
     ModalScreen { align: center middle; }
     .dialog { width: auto; max-width: 96%; min-width: 50; height: auto; max-height: 90%; }
-    .dialog { padding: 1 2; border: round ansi_cyan; background: ansi_black; }
+    .dialog { padding: 1 2; border: round ansi_cyan; background: ansi_default; }
     .dialog Static { width: auto; max-width: 100%; }
     .dialog Input { width: 100%; }
     Choose .dialog { width: 90; }

@@ -13,14 +13,15 @@ from textual.widgets import Static
 
 from shadowd.cli.output import mappings, plain
 from shadowd.cli.top.asking import Answer, Question
+from shadowd.cli.top.marking import mark
 from shadowd.cli.top.page import Page
 from shadowd.cli.top.picture import COLOURS, Key, args_of
-from shadowd.cli.top.sides import side_by_side
+from shadowd.cli.top.sides import MARK, side_by_side
 
 
 class DifferencePage(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "step(-1)", "Before"), Binding("right", "step(1)", "Next"),
+        Binding("left", "step(-1)", "Before"), Binding("right", "step(1)", "Next"), Binding("space", "seek", "Next ≠"),
         Binding("n", "mark('noise')", "Noise"), Binding("e", "mark('expect')", "Expected"),
     ]  # fmt: skip
 
@@ -31,6 +32,7 @@ class DifferencePage(Page):
         self._found: Mapping[str, Any] = {}
         self._error = ""
         self._at = 0
+        self._marks: list[int] = []  # lines that differ
 
     def body(self) -> ComposeResult:
         yield Static("", id="summary", markup=False)
@@ -73,7 +75,9 @@ class DifferencePage(Page):
             told = plain(f"{asked.get('method')} {asked.get('target')}".strip())
             lines.append(Text(f"example {self._at + 1} of {len(examples)} (← →): {told}"))
             ours, theirs = example.get("production") or {}, example.get("candidate") or {}
-            self.query_one("#sides", Static).update(side_by_side(ours, theirs, max(30, width - 4)))
+            shown = side_by_side(ours, theirs, max(30, width - 4))
+            self._marks = [at for at, line in enumerate(shown.plain.splitlines()) if MARK in line]
+            self.query_one("#sides", Static).update(shown)
         self.query_one("#summary", Static).update(Text("\n").join(lines))
 
     # --- keys ---------------------------------------------------------------------------------------------------------
@@ -84,21 +88,17 @@ class DifferencePage(Page):
         self.query_one("#scroll").scroll_home(animate=False)
         self.draw()
 
-    def action_mark(self, kind: str) -> None:
-        from shadowd.cli.top.filterpage import mark
+    def action_seek(self) -> None:
+        """The next line that differs comes to the top; after the last one the first."""
+        scroll = self.query_one("#scroll")
+        below = [at for at in self._marks if at > scroll.scroll_offset.y]
+        if self._marks:
+            scroll.scroll_to(y=(below or self._marks)[0], animate=False)
 
+    def action_mark(self, kind: str) -> None:
         if self.difference:
             mark(self, self.difference, kind)
 
 
 def _place(one: Mapping[str, Any]) -> str:
     return f"{one.get('where')} {one.get('path') or ''}".strip()
-
-
-def rule_of(found: Mapping[str, Any], kind: str) -> dict[str, str] | None:
-    """The rule that means this difference, as ``shadowctl noise add`` would send it; None for an error."""
-    if found.get("where") in (None, "error"):
-        return None
-    change = str(found.get("kind") or "") if kind == "expect" else ""
-    return {"where": str(found["where"]), "path": str(found.get("path") or ""),
-            "endpoint": str(found.get("endpoint") or ""), "change": change}  # fmt: skip

@@ -13,11 +13,12 @@ from textual.widgets import ContentSwitcher, DataTable, Static
 from shadowd.cli.exchangelines import cells_of
 from shadowd.cli.output import mappings, number, plain
 from shadowd.cli.top.asking import Question
-from shadowd.cli.top.differencepage import DifferencePage, rule_of
+from shadowd.cli.top.differencepage import DifferencePage
 from shadowd.cli.top.exchangepage import ExchangePage
+from shadowd.cli.top.marking import mark
 from shadowd.cli.top.page import Page
 from shadowd.cli.top.picture import COLOURS, Cell, Key, args_of, cell, count, latency_line, verdict_text
-from shadowd.cli.top.widgets import Choose, Confirm, Grid
+from shadowd.cli.top.widgets import Choose, Grid
 from shadowd.cli.where import Where, parse
 
 _ENDPOINTS = [
@@ -38,8 +39,8 @@ PANES = ("endpoints", "differences", "exchanges")
 
 class FilterPage(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "pane('endpoints')", "Endpoints"), Binding("2", "pane('differences')", "Differences"),
-        Binding("3", "pane('exchanges')", "Exchanges"), Binding("tab", "turn", "Next", show=False),
+        Binding("1", "pane('endpoints')", show=False), Binding("2", "pane('differences')", show=False),
+        Binding("3", "pane('exchanges')", show=False), Binding("tab", "turn", "Turn", show=False),
         Binding("slash", "choose", "Choose", key_display="/"), Binding("n", "mark('noise')", "Noise"),
         Binding("e", "mark('expect')", "Expected"),
     ]  # fmt: skip
@@ -93,7 +94,7 @@ class FilterPage(Page):
         verdict = picture.verdict(key)
         word, colour = verdict_text(verdict)
         score = f" score {number(verdict, 'score'):g}" if verdict else ""
-        rate = f"  {picture.rates.get(name, 0.0):,.0f} requests/s"
+        rate = f"  {picture.rates.get(name, 0.0):,.0f}/s"
         head = Text.assemble(
             self.state_text(name), f" → {plain(key[1]) or 'nowhere'}  ", (f"{word}{score}", colour), rate
         )
@@ -187,28 +188,6 @@ class FilterPage(Page):
             found = next((one for at, one in self.picture.exchanges if str(at) == chosen), None)
             if found is not None:
                 self.app.push_screen(ExchangePage(self.subject, found))
-
-
-def mark(page: Page, found: Mapping[str, Any], kind: str) -> None:
-    """Call a difference noise, or expected, once that was confirmed."""
-    rule = rule_of(found, kind)
-    if rule is None:
-        page.top.say("an error is no field: fix it, or raise --max-error-increase")
-        return
-    place = plain(f"{rule['where']} {rule['path']}".strip())
-    what = "noise" if kind == "noise" else "expected"
-    effect = (
-        "It is never judged again." if kind == "noise" else f"Approved ({rule['change']}): shown apart, no regression."
-    )
-    undo = f"shadowctl {kind} rm takes it back."
-
-    def answered(yes: bool | None) -> None:
-        if yes:
-            wish = f"{place} is {what} from now on"
-            page.top.wish(Question(f"{kind}.add", {"name": page.subject[0], "rule": rule}, wish))
-
-    at = f"{place}\nat {plain(rule['endpoint'])}"
-    page.app.push_screen(Confirm(f"Call this {what}?", f"{at}\n{effect} {undo}"), answered)
 
 
 def _endpoint_row(one: Mapping[str, Any]) -> Callable[[Cell], Text]:

@@ -31,7 +31,10 @@ def _short(value: object) -> str:
 
 
 class Overview(Page):
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "end", "End"), Binding("escape", "nothing", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "end", "End"), Binding("escape", "nothing", show=False),
+        Binding("p", "pause", "Pause"), Binding("r", "resume", "Resume"),
+    ]  # fmt: skip
 
     def body(self) -> ComposeResult:
         yield Grid(_CELLS, "targets")

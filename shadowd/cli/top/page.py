@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -18,27 +18,34 @@ from shadowd.cli.top.widgets import Confirm, Help
 if TYPE_CHECKING:
     from shadowd.cli.top.app import TopApp
 
+#: In lines that fit into 60 columns.
 HELP = """\
-shadowctl top
-
-  ↑ ↓ PgUp PgDn    choose a row                 Enter    look closer
-  Esc, q           go back; at the first page q ends
-  p  r             pause, resume the filter
-  /                choose exchanges: status >= 500 or worse (docs/tail.md)
-  ?                these keys                   Ctrl-C   end
+↑ ↓ PgUp PgDn  choose a row
+Enter          look closer
+Esc, q         go back; q at the first page ends
+p, r           pause the filter, resume it
+/              choose exchanges (docs/tail.md):
+               worse or slower > 50ms
+?              these keys
+Ctrl-C         end
 
 On the page of a filter
-  1 2 3, Tab       endpoints, differences, exchanges as they end
-  n                call a difference noise: it is never judged
-  e                call a difference expected: approved, shown apart
+1 2 3, Tab     endpoints, differences, exchanges
+n              call a difference noise, not judged
+e              call it expected: no regression
 
 Beside an example
-  ← →              the example before, the next one
+← →            the one before, the next one
+Space          the next line that differs
 
-mirrored  sent whole, answered whole       shed    our decision not to send
-filtered  not wanted by the filter         lost    could not be read whole
-failed    the shadow's fault               ✓ ✗ ?   pass, fail, inconclusive
-Latencies are times to the first byte, bars are medians of ten seconds."""
+mirrored  sent whole, answered whole
+filtered  the filter does not want it
+shed      we decided not to send it
+lost      it could not be read whole
+failed    by the shadow's fault
+✓ ✗ ?     pass, fail, inconclusive (undecided)
+Latencies are times to the first byte; a bar is
+the median of ten seconds."""
 
 
 class Page(Screen[None]):
@@ -46,19 +53,16 @@ class Page(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "back", "Back"),
-        Binding("p", "pause", "Pause"),
-        Binding("r", "resume", "Resume"),
         Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("p", "pause", "Pause", show=False),
+        Binding("r", "resume", "Resume", show=False),
     ]
 
     subject: Key = ("", "")
 
     @property
     def top(self) -> TopApp:
-        from shadowd.cli.top.app import TopApp
-
-        assert isinstance(self.app, TopApp)
-        return self.app
+        return cast("TopApp", self.app)
 
     @property
     def picture(self) -> Picture:

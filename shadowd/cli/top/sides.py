@@ -14,6 +14,7 @@ from shadowd.redact.quoting import visible
 
 LINES = 1000  # of an answer: what is kept of a body has 8 KB
 _LONGEST = 4000  # characters of a line
+MARK = " ≠ "
 
 
 def lines_of(answer: Mapping[str, Any]) -> list[str]:
@@ -38,7 +39,7 @@ def side_by_side(production: Mapping[str, Any], shadow: Mapping[str, Any], width
     for tag, left, right in _paired(ours, theirs):
         first = True
         for one, other in zip_longest(_pieces(left, half), _pieces(right, half), fillvalue=""):
-            mark = "│" if tag == "equal" else "≠" if first else "│"
+            mark = MARK.strip() if tag != "equal" and first else "│"
             shown.append(f"{one:<{half}}", "" if tag == "equal" else "green")
             shown.append(f" {mark} ", "" if tag == "equal" else "bold yellow")
             shown.append(f"{other}\n", "" if tag == "equal" else "red")
