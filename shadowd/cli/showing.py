@@ -9,7 +9,7 @@ from shadowd.cli.glyphs import fitting
 from shadowd.cli.output import mappings, number, plain, strings
 from shadowd.cli.terminal import styled
 from shadowd.cli.terminal import width as terminal_width
-from shadowd.observe.figures import count, interval, plural, quantity, seconds
+from shadowd.observe.figures import beyond_noise, count, interval, milliseconds, plural, quantity, seconds
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -48,6 +48,42 @@ def show_verdict(view: Mapping[str, Any]) -> None:
         _say(f"state drift suspected in {drift['exchanges']:,} exchanges (writes that were not mirrored)")
     for limit in strings(view.get("limits")):
         print(styled(fitting(f"note: {plain(limit)}"), "dim"))
+
+
+def show_report(data: Mapping[str, Any]) -> None:
+    """A report on a terminal: the verdict, what differs, the errors, and what became of the requests."""
+    from shadowd.cli.diffs import list_differences  # not at the top: tables of rich are slow to import
+    from shadowd.cli.output import print_table
+    from shadowd.observe.sections import ledger, ranked
+
+    verdict = data.get("verdict")
+    show_verdict(verdict if isinstance(verdict, Mapping) else {})
+    name = plain(data.get("filter") or "the filter")
+    differences = ranked(mappings(data.get("differences")))
+    print()
+    list_differences(name, {"differences": differences, "signatures": data.get("signatures")})
+    endpoints = [_endpoint(one) for one in mappings(data.get("endpoints"))]
+    if endpoints:
+        print()
+        heads = ("ENDPOINT", "EXCHANGES", "WORSE", "DIFFERING", "IN NOISE", "P50 → SHADOW", "P99 → SHADOW")
+        print_table(heads, endpoints)
+    account = ledger(data)
+    for target in account["targets"] if account else []:
+        print()
+        print_table(
+            (f"REQUESTS {target['url']}".rstrip(), "COUNT", "SHARE"),
+            [("  " * (row["kind"] == "sub") + row["name"], row["count"], row["share"]) for row in target["rows"]],
+        )
+    _say(f"\nas a page: shadowctl report {name} --html FILE; for a pull request: --markdown FILE")
+
+
+def _endpoint(one: Mapping[str, Any]) -> tuple[object, ...]:
+    pairs = (
+        f"{milliseconds(one.get(f'production_{q}_ms'))} → {milliseconds(one.get(f'candidate_{q}_ms'))}"
+        for q in ("p50", "p99")
+    )
+    noise = int(number(one, "differing_noise"))
+    return one.get("endpoint"), number(one, "exchanges"), number(one, "worse"), beyond_noise(one), noise, *pairs
 
 
 def _show_reasons(view: Mapping[str, Any]) -> None:

@@ -143,12 +143,14 @@ def report(
     name: Name,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one self-contained HTML file.")] = None,
     markdown: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write Markdown for a pull request; - is stdout.")
+        str | None,
+        typer.Option(metavar="FILE", help="Write Markdown for a pull request; - is stdout (a terminal: plain text)."),
     ] = None,
     as_json: AsJson = False,
     socket: Socket = None,
 ) -> None:
-    """Write the report: verdict, latency, differences, errors, memory, ledger. Markdown to stdout by default.
+    """Write the report: verdict, latency, differences, errors, memory, ledger. To stdout by default: Markdown, on a
+    terminal plain text.
 
     \b
     Examples:
@@ -170,6 +172,11 @@ def report(
     if as_json:
         print(json.dumps(data))
     if markdown is not None or not (html or as_json):
+        if markdown in (None, "-") and sys.stdout.isatty():
+            from shadowd.cli.showing import show_report
+
+            show_report(data)
+            return
         from shadowd.observe.markdown import render_markdown
 
         text = render_markdown(data)
