@@ -55,7 +55,7 @@ def _kept(number: str) -> str:
 
 def side_by_side(production: Sequence[str], shadow: Sequence[str]) -> list[Row]:
     """What differs, with some equal lines around it; at most ``SHOWN`` rows."""
-    pairs = [*_pairs(production, shadow)]
+    pairs = [(left or "", right or "") for left, right in _pairs(production, shadow)]
     near = {at + step for at, (left, right) in enumerate(pairs) if left != right for step in range(-AROUND, AROUND + 1)}
     rows: list[Row] = []
     skipped = 0
@@ -65,7 +65,7 @@ def side_by_side(production: Sequence[str], shadow: Sequence[str]) -> list[Row]:
             continue
         if len(rows) == SHOWN:
             break
-        rows.append(Row(*_cut(left or "", right or ""), left != right, skipped))
+        rows.append(Row(*_cut(left, right), left != right, skipped))
         skipped = 0
     return rows
 
