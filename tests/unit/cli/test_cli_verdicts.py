@@ -169,7 +169,7 @@ def test_the_report_on_a_terminal_is_plain_text(judged: tuple[Served, Judged]) -
         pass
     os.close(ours)
     assert child.wait(30) == 0
-    text = re.sub(r"\x1b\[\d+m", "", shown.decode())
+    text = re.sub(r"\x1b\[[\d;]+m", "", shown.decode())
     assert text.startswith("✗ FAIL  score")
     assert "$.total" in text
     assert not re.search("&#|<code>|^## ", text, re.M)
