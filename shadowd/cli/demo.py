@@ -69,8 +69,8 @@ def demo(
         sudo shadowctl demo --seconds 10 --rate 1000 --json
     """
     # not at the top: every other command starts without them
+    from shadowd.cli.showing import show_verdict
     from shadowd.cli.terminal import console
-    from shadowd.cli.verdicts import show_verdict
 
     given = [name for name, wanted in (("--ai", ai), ("--grpc", grpc), ("--websocket", websocket)) if wanted]
     if len(given) > 1:

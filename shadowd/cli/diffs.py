@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from shadowd.cli.curl import commands
 from shadowd.cli.filters import Name
 from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, plain, print_json, print_table
 from shadowd.cli.terminal import styled, width
 from shadowd.errors import ShadowdError, UsageError
+from shadowd.observe.curl import commands
 
 noise_app = new_app("Show and override which fields are noise.")
 expect_app = new_app("Show and change which differences are intended.")

@@ -27,8 +27,9 @@ from shadowd.cli.filteroptions import filter_options
 from shadowd.cli.filters import given_options, probed, summary, unfit
 from shadowd.cli.output import AsJson, mappings, plain, print_json, strings
 from shadowd.cli.progress import waiting
+from shadowd.cli.showing import show_verdict
 from shadowd.cli.terminal import console
-from shadowd.cli.verdicts import COULD_NOT_ASK, EXIT_CODES, seconds, show_verdict
+from shadowd.cli.verdicts import COULD_NOT_ASK, EXIT_CODES, seconds
 from shadowd.errors import ShadowdError, UsageError
 
 if TYPE_CHECKING:

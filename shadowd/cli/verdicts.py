@@ -27,7 +27,7 @@ from shadowd.cli.output import (
     strings,
 )
 from shadowd.cli.progress import Line, length
-from shadowd.cli.showing import show_verdict as show_verdict  # where others look for it
+from shadowd.cli.showing import show_verdict
 from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 

@@ -20,6 +20,7 @@ from shadowd.cli.top.page import Page
 from shadowd.cli.top.picture import COLOURS, Cell, Key, args_of, cell, count, latency_line, verdict_text
 from shadowd.cli.top.widgets import Choose, Grid
 from shadowd.cli.where import Where, parse
+from shadowd.observe.figures import beyond_noise
 
 _ENDPOINTS = [
     Cell("ENDPOINT", 0, 0), Cell("EXCHANGES", 9, 0, True), Cell("WORSE", 6, 0, True), Cell("BETTER", 6, 100, True),
@@ -195,7 +196,7 @@ def _endpoint_row(one: Mapping[str, Any]) -> Callable[[Cell], Text]:
         value = one.get(key)
         return f"{value:.1f}ms" if isinstance(value, int | float) else "-"
 
-    worse, differing = number(one, "worse"), number(one, "differing")
+    worse, differing = number(one, "worse"), beyond_noise(one)
     values: dict[str, tuple[object, str]] = {
         "ENDPOINT": (one.get("endpoint"), ""), "EXCHANGES": (count(number(one, "exchanges")), ""),
         "WORSE": (count(worse), "red" if worse else ""), "BETTER": (count(number(one, "better")), ""),

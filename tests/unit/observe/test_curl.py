@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shadowd.cli.curl import commands
 from shadowd.errors import ShadowdError
+from shadowd.observe.curl import commands
 
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--norc"], "zsh": ["zsh", "-f"], "fish": ["fish", "--no-config"]}
 BASE = {"shadow": "http://next:8080"}
