@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall man deb debs rpm repo release tag clean
+.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall man wheel deb debs rpm repo release tag clean
 
 VM_ARGS ?=
 
@@ -86,12 +86,10 @@ man: ## the manual pages, from the commands' own help, into build/man (man -l bu
 	@.ci/setup runtime
 	@.venv/bin/python -B systemd/manpages.py build/man
 
-deb: ## build dist/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
-	@[ -f bpf/shadowd.bytecode ] || $(MAKE) --no-print-directory bpf-bytecode
+deb: bpf-bytecode ## build dist/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
 	@systemd/build-deb.sh
 
-debs: ## a package each for Debian 12, 13, Ubuntu 22.04, 24.04: built and tried in chroots, by root (RELEASES='bookworm noble')
-	@[ -f bpf/shadowd.bytecode ] || $(MAKE) --no-print-directory bpf-bytecode
+debs: bpf-bytecode ## a package each for Debian 12, 13, Ubuntu 22.04, 24.04: built and tried in chroots, by root (RELEASES='bookworm noble')
 	@/usr/bin/python3 systemd/chroots.py $(RELEASES)
 
 rpm: ## dist/shadowd-VERSION-1.ARCH.rpm for RHEL 9 and its like, from the package for Debian 12
@@ -105,6 +103,9 @@ release: ## checksums and notes of all artefacts in dist/ (GPG_KEY= signs them);
 
 tag: ## tag this commit as the version that pyproject.toml names (GPG_KEY= signs it); nothing is pushed
 	@systemd/tag.sh
+
+wheel: bpf-bytecode ## build dist/: sdist, and a manylinux wheel for every CPython >= 3.11 here (PYTHONS= names them)
+	@.ci/wheels
 
 clean: ## remove what was built here, .venv included
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench/results bpf/shadowd.bytecode
