@@ -96,13 +96,13 @@ rpm: ## dist/shadowd-VERSION-1.ARCH.rpm for RHEL 9 and its like, from the packag
 	@systemd/build-rpm.sh
 
 repo: ## build/repo, an apt repository of the packages in dist/ (GPG_KEY= signs it)
-	@systemd/build-repo.sh
+	@GPG_KEY='$(GPG_KEY)' systemd/build-repo.sh
 
 release: ## checksums and notes of all artefacts in dist/ (GPG_KEY= signs them); CONTRIBUTING.md says how a release is made
-	@systemd/release.sh
+	@GPG_KEY='$(GPG_KEY)' systemd/release.sh
 
 tag: ## tag this commit as the version that pyproject.toml names (GPG_KEY= signs it); nothing is pushed
-	@systemd/tag.sh
+	@GPG_KEY='$(GPG_KEY)' systemd/tag.sh
 
 wheel: bpf-bytecode ## build dist/: sdist, and a manylinux wheel for every CPython >= 3.11 here (PYTHONS= names them)
 	@.ci/wheels
