@@ -1,7 +1,7 @@
 # Two commands on a fresh machine (root or sudo): `make demo` and `make test`. `make` alone lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall man wheel deb debs rpm repo release tag clean
+.PHONY: help setup demo test test-pure test-workers fuzz soak verify-verdict test-kernels test-vm tls-material lint bench bench-instructions bpf-bytecode install uninstall man deb debs rpm wheel repo release tag docs clean
 
 VM_ARGS ?=
 
@@ -16,7 +16,10 @@ help: ## list the targets
 setup: ## install what shadowd needs to run: system packages, .venv, the project (PYTHON= chooses the interpreter)
 	@.ci/setup runtime
 
-demo: setup ## mirror a small service to its next version, live, for 30 s (DEMO_ARGS='--seconds 10 --json')
+demo: ## mirror a small service to its next version, live, for 30 s (DEMO_ARGS='--seconds 10 --json')
+	@# told before anything is installed, which takes minutes
+	@[ "$$(id -u)" = 0 ] || { echo "error: the demo loads a program into the kernel and needs root — run: sudo make demo" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
 	@.venv/bin/shadowctl demo $(DEMO_ARGS)
 
 test: ## run all tests (PYTEST_ARGS='-k ledger')
@@ -47,7 +50,7 @@ test-vm: ## the package where systemd is PID 1: a Debian guest in qemu (VM_ARGS=
 	@.ci/setup vm
 	@.venv/bin/python -m tests.vm.service $(VM_ARGS)
 
-tls-material: ## servers with other TLS libraries, for tests that skip without them: node, Envoy, grpcio, Go (300 MB, build/)
+tls-material: ## for tests that skip without: servers with other TLS libraries (node, Envoy, grpcio, Go), helm (400 MB, build/)
 	@.ci/setup test
 	@.venv/bin/python -m tests.material
 
@@ -88,6 +91,13 @@ man: ## the manual pages, from the commands' own help, into build/man (man -l bu
 
 deb: bpf-bytecode ## build dist/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
 	@systemd/build-deb.sh
+
+docs: ## the documentation as a site that needs no network: build/site (its tools in build/docs-venv; no root)
+	@test -x build/docs-venv/bin/mkdocs || { $(or $(PYTHON),python3) -m venv build/docs-venv && \
+	    build/docs-venv/bin/pip install -q --disable-pip-version-check 'mkdocs-material>=9.5,<10'; }
+	@# not --quiet: strict would not see the warnings
+	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict
+	@echo 'build/site/index.html; with its search: python3 -m http.server -d build/site'
 
 debs: bpf-bytecode ## a package each for Debian 12, 13, Ubuntu 22.04, 24.04: built and tried in chroots, by root (RELEASES='bookworm noble')
 	@/usr/bin/python3 systemd/chroots.py $(RELEASES)

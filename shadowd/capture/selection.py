@@ -1,4 +1,4 @@
-"""What people know — a process, a unit, a container — as ports and cgroup ids, which the kernel can match.
+"""What people know — a process, a unit, a container, a pod — as ports and cgroup ids, which the kernel can match.
 
 A unit or a container is its cgroup: every port that is listened on inside belongs to it. A process is the sockets that
 it and its descendants listen on: their ports, together with the cgroups the kernel says the sockets belong to (not
@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 
 from shadowd.capture.attach import resolve_cgroup
-from shadowd.capture.cgrouptree import MAX_DEPTH, cgroup_of, find_container, find_unit, members
+from shadowd.capture.cgrouptree import MAX_DEPTH, cgroup_of, find_container, find_pods, find_unit, members
+from shadowd.capture.pods import PodList, PodSelector
 from shadowd.capture.preflight import cgroup_id, find_cgroup2
 from shadowd.capture.sockets import Listening, listening
 from shadowd.errors import ShadowdError
@@ -54,9 +55,10 @@ class Selected:
 
 
 class Wanted:
-    """What a filter says of it; at most one of cgroup, unit, container, process and pid is set."""
+    """What a filter says of it; at most one of cgroup, unit, container, process, pid and pod is set. ``pods``: where a
+    pod is looked for."""
 
-    __slots__ = ("cgroup", "container", "outbound", "pid", "ports", "process", "unit")
+    __slots__ = ("cgroup", "container", "outbound", "pid", "pod", "pods", "ports", "process", "unit")
 
     def __init__(
         self,
@@ -67,6 +69,8 @@ class Wanted:
         process: str | None = None,
         pid: int | None = None,
         outbound: bool = False,
+        pod: PodSelector | None = None,
+        pods: PodList | None = None,
     ) -> None:
         self.ports = ports
         self.cgroup = cgroup
@@ -75,11 +79,13 @@ class Wanted:
         self.process = process
         self.pid = pid
         self.outbound = outbound
+        self.pod = pod
+        self.pods = pods
 
     @property
     def moves(self) -> bool:
         """Whether the answer can change."""
-        return bool(self.cgroup or self.unit or self.container or self.process or self.pid)
+        return bool(self.cgroup or self.unit or self.container or self.process or self.pid or self.pod)
 
 
 def select(wanted: Wanted) -> Selected:
@@ -97,6 +103,8 @@ def select(wanted: Wanted) -> Selected:
             return _cgroups(wanted, root, paths, f"no unit {wanted.unit} runs now; it is taken up when it starts")
         if wanted.container:
             return _container(wanted, root, wanted.container)
+        if wanted.pod and wanted.pods:
+            return _pods(wanted, root, wanted.pod, wanted.pods)
         return _processes(wanted, root)
     except (ShadowdError, psutil.Error, OSError) as error:
         return _nothing(wanted, str(error))
@@ -128,6 +136,22 @@ def _container(wanted: Wanted, root: Path, container: str) -> Selected:
     if len(ids) > 1:
         return _nothing(wanted, f"{len(ids)} containers begin with {container}: give more of the ID")
     return _cgroups(wanted, root, paths, f"no container {container} runs on this host now; it is taken up when it does")
+
+
+def _pods(wanted: Wanted, root: Path, selector: PodSelector, pods: PodList) -> Selected:
+    named = {pod.uid: pod for pod in pods.matching(selector)}
+    running = find_pods(root, named.keys())
+    result = _cgroups(
+        wanted,
+        root,
+        sorted(running.values()),
+        f"no pod of {selector} runs on this node now; it is taken up when it does",
+    )
+    if result.found:
+        names = sorted(f"{named[uid].namespace}/{named[uid].name}" for uid in running)
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        result.found = f"pod{'s' * (len(names) > 1)} {', '.join(names[:4])}{more}"
+    return result
 
 
 def _processes(wanted: Wanted, root: Path) -> Selected:

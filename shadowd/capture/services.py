@@ -16,27 +16,36 @@ import psutil
 from shadowd.capture.cgrouptree import cgroup_of, directories, owner
 from shadowd.capture.preflight import cgroup_id, find_cgroup2
 from shadowd.capture.selection import open_sockets
-from shadowd.capture.sockets import Listening, Traffic, listening, listening_in, traffic
+from shadowd.capture.sockets import Traffic, listening, listening_in, traffic
 from shadowd.errors import ShadowdError
 
 MAX_NAMESPACES = 1024  # entered: one a pod on a full node, with a margin
 
 
 class Service:
-    """A port that a process listens on. ``pid`` is 0 where it could not be seen; ``namespaced``: in a network namespace
-    other than ours, ``received`` and ``sent`` in bytes of the present connections."""
+    """A port that a process and its workers listen on. ``pid``: the eldest's, 0 where it could not be seen;
+    ``namespaced``: in a network namespace other than ours; ``ours``: a daemon of shadowd. ``received`` and ``sent`` in
+    bytes of the present connections."""
 
     __slots__ = (
-        "addresses", "connections", "container", "namespaced", "pid", "port", "process", "received", "sent", "unit",
+        "_place", "addresses", "connections", "container", "namespaced", "ours", "pid", "port", "process", "received",
+        "sent", "unit",
     )  # fmt: skip
 
-    def __init__(self, port: int, namespaced: bool) -> None:
+    def __init__(self, port: int, place: int, namespaced: bool, whose: _Whose) -> None:
         self.port = port
         self.namespaced = namespaced
+        self._place = place
+        self.pid, self.process, self.unit, self.container = whose.pid, whose.process, whose.unit, whose.container
+        self.ours = whose.ours
         self.addresses: list[str] = []
-        self.pid = 0
-        self.process = self.unit = self.container = ""
         self.connections = self.received = self.sent = 0
+
+    @property
+    def family(self) -> tuple[object, ...]:
+        """The same for all ports of one service, as far as is seen what belongs together."""
+        unit = self.unit if self.unit.endswith(".service") else ""
+        return self._place, self.container or unit or self.pid or (self.port,)
 
     @property
     def loopback_only(self) -> bool:
@@ -60,15 +69,19 @@ def list_services() -> tuple[list[Service], list[str]]:
     if closed:
         unseen.append(f"{closed} other network namespaces cannot be entered — run it as root")
     paths = _paths({one.cgroup for _, sockets, _ in places for one in sockets if one.inode not in owners})
-    found: dict[tuple[int, int, int], Service] = {}
+    found: dict[tuple[object, ...], Service] = {}
+    known: dict[object, _Whose] = {}
     for place, (namespaced, sockets, carried) in enumerate(places):
         for one in sockets:
             pid = owners.get(one.inode, 0)
-            service = found.get((place, one.port, pid))
+            whose = known.setdefault(pid or one.inode, _Whose(pid, paths.get(one.cgroup, "")))
+            key = (place, whose.family, one.port)
+            service = found.get(key)
             if service is None:
-                service = found[place, one.port, pid] = Service(one.port, namespaced)
-                _describe(service, one, pid, paths)
+                service = found[key] = Service(one.port, place, namespaced, whose)
                 _count(service, carried.get(one.port))
+            elif 0 < whose.pid < service.pid:  # of workers that each have a socket, the eldest
+                service.pid = whose.pid
             if one.address not in service.addresses:
                 service.addresses.append(one.address)
     return sorted(found.values(), key=lambda service: (service.namespaced, service.port, service.pid)), unseen
@@ -97,15 +110,32 @@ def behind(service: Service, others: Iterable[Service]) -> list[Service]:
     return [found[port] for port in sorted(found)]
 
 
-def _describe(service: Service, one: Listening, pid: int, paths: dict[int, str]) -> None:
-    service.pid = pid
-    path = cgroup_of(pid) if pid else paths.get(one.cgroup, "")
-    service.unit, service.container = owner(path)
-    if pid:
+class _Whose:
+    """Whose a socket is: ``path`` is its cgroup where the process is hidden. ``family``: its container or unit, else
+    the eldest of its line that has the same name; "" where nothing of that is seen."""
+
+    def __init__(self, pid: int, path: str) -> None:
+        self.pid = pid
+        self.process = self.family = ""
+        self.ours = False
+        self.unit, self.container = owner(cgroup_of(pid) if pid else path)
         try:
-            service.process = psutil.Process(pid).name()
+            if pid:
+                self._look(psutil.Process(pid))
         except psutil.Error:  # it ended
-            service.pid = 0
+            self.pid = 0
+        self.family = self.container or (self.unit if self.unit.endswith(".service") else self.family)
+
+    def _look(self, process: psutil.Process) -> None:
+        self.process = process.name()
+        eldest = process
+        for parent in process.parents():
+            if parent.name() != self.process:
+                break
+            eldest = parent
+        self.family = f"pid {eldest.pid}"
+        words = process.cmdline()[:4]  # of an interpreter, its options and its module
+        self.ours = any(word == "shadowd.cli.shadowd" or word.rpartition("/")[2] == "shadowd" for word in words)
 
 
 def _count(service: Service, carried: Traffic | None) -> None:

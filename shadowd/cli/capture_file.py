@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
 from shadowd.capture.frames import FrameReader, Segment
 from shadowd.capture.pcap import CaptureFileError, Packet, read_packets
+from shadowd.cli.progress import Progress
 from shadowd.errors import ShadowdError
 from shadowd.stream.flow import ACK, CLIENT, FIN, SYN, Flow, FlowSink
 from shadowd.stream.seq import add
 from shadowd.stream.table import FlowLimits, FlowTable
 
 _SECOND = 1_000_000_000
-_SHOW_PROGRESS_AFTER = 2.0  # seconds
 _STREAMS_LIMIT = 1_000_000  # connections of one file: 2 KB of memory each
 
 #: A file is read at leisure: connections of any age, more out of order than the daemon would hold; retransmissions
@@ -138,21 +137,6 @@ def _feed(table: FlowTable, key: bytes, direction: int, segment: Segment, now: i
     table.segment(key, direction, seq, ack, flags, payload, now)
 
 
-class Progress:
-    """A percentage on standard error, once it takes long and somebody looks."""
-
-    def __init__(self, path: Path) -> None:
-        self._name = path.name
-        self._size = max(1, path.stat().st_size) if path.is_file() else 1
-        self._begun = time.monotonic()
-        self._visible = sys.stderr is not None and sys.stderr.isatty()
-        self._shown = False
-
-    def __call__(self, done: int) -> None:
-        if self._visible and time.monotonic() - self._begun >= _SHOW_PROGRESS_AFTER:
-            self._shown = True
-            print(f"\r{self._name}: {100 * done // self._size} %", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self._shown:
-            print(f"\r{' ' * (len(self._name) + 7)}\r", end="", file=sys.stderr, flush=True)
+def reading(path: Path) -> Progress:
+    """How far it is read; a pipe has no size."""
+    return Progress(path.name, path.stat().st_size if path.is_file() else 0)

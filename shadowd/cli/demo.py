@@ -69,6 +69,7 @@ def demo(
         sudo shadowctl demo --seconds 10 --rate 1000 --json
     """
     # not at the top: every other command starts without them
+    from shadowd.cli.terminal import console
     from shadowd.cli.verdicts import show_verdict
 
     given = [name for name, wanted in (("--ai", ai), ("--grpc", grpc), ("--websocket", websocket)) if wanted]
@@ -89,4 +90,5 @@ def demo(
         from shadowd.demo.websocket_run import WebSocketDemo
 
         kind = WebSocketDemo
-    raise typer.Exit(run_demo(kind, seconds, rate, as_json, keep, identical, baseline, report, show=show_verdict))
+    options = (seconds, rate, as_json, keep, identical, baseline, report)
+    raise typer.Exit(run_demo(kind, *options, show=show_verdict, console=console(quiet=as_json)))

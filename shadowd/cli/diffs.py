@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,13 +11,16 @@ import typer
 from shadowd.cli.curl import commands
 from shadowd.cli.filters import Name
 from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, plain, print_json, print_table
+from shadowd.cli.terminal import styled, width
 from shadowd.errors import ShadowdError, UsageError
 
 noise_app = new_app("Show and override which fields are noise.")
 expect_app = new_app("Show and change which differences are intended.")
 
 _LABELS = {"regression": "red", "undecided": "yellow", "drift": "yellow"}
-_SIDES_WIDTH = 60  # characters of one side where the terminal's width is not known
+_BESIDE = 100  # columns in which two answers have room side by side
+_LINES = 500  # of an answer that are compared here: finding the way through more takes seconds
+_EQUAL = "(equal in what is kept of the example)"
 
 
 def diffs(
@@ -28,7 +31,8 @@ def diffs(
     as_json: AsJson = False,
     socket: Socket = None,
 ) -> None:
-    """List what differs, most harmful first, and the errors; with an ID show examples of either side by side.
+    """List what differs, most harmful first, and the errors; with an ID show examples of either: side by side, or
+    as a patch where the terminal is narrow or there is none.
 
     \b
     Examples:
@@ -80,11 +84,16 @@ def list_differences(name: str, found: object) -> None:
     if not rows and not errors:
         print(f"no differences in {name} so far")
     if rows:
-        print_table(("ID", "LABEL", "ENDPOINT", "FIELD", "KIND", "COUNT", "SHARE", "PRODUCTION → SHADOW"), rows)
+        print_table(
+            ("ID", "LABEL", "ENDPOINT", "FIELD", "KIND", "COUNT", "SHARE", "PRODUCTION → SHADOW"), rows,
+            spare=("KIND", "COUNT", "PRODUCTION → SHADOW", "LABEL", "SHARE"),
+        )  # fmt: skip
     if table.get("more"):
         print(f"and {table['more']} more")
     if errors:
-        print_table(("ERROR", "LABEL", "KIND", "SHADOW", "PRODUCTION", "TITLE"), errors)
+        print_table(
+            ("ERROR", "LABEL", "KIND", "SHADOW", "PRODUCTION", "TITLE"), errors, spare=("PRODUCTION", "KIND", "LABEL")
+        )
 
 
 def _short(value: object, limit: int = 40) -> str:
@@ -95,9 +104,9 @@ def _short(value: object, limit: int = 40) -> str:
 def _show(found: Mapping[str, Any]) -> None:
     one = found.get("difference") or {}
     head = f"{one.get('endpoint')}  {one.get('where')} {one.get('path')}  {one.get('kind')}"
-    typer.secho(plain(head), bold=True)
-    typer.secho(plain(one.get("label")), fg=_LABELS.get(str(one.get("label"))), nl=False)
-    print(f": {plain(one.get('sentence') or 'seen ' + str(one.get('count')) + ' times')}")
+    print(styled(plain(head), "bold"))
+    label = styled(plain(one.get("label")), _LABELS.get(str(one.get("label")), ""))
+    print(f"{label}: {plain(one.get('sentence') or 'seen ' + str(one.get('count')) + ' times')}")
     examples = mappings(found.get("examples"))
     if not examples:
         print("no example is kept")
@@ -105,10 +114,14 @@ def _show(found: Mapping[str, Any]) -> None:
         request = example.get("request") or {}
         print()
         asked = plain(f"{request.get('method')} {request.get('target')}")
-        typer.secho(f"example {number}: {asked}", bold=True)
-        sides = [_lines(example.get(side) or {}) for side in ("production", "candidate")]
-        for line in _side_by_side(*sides):
-            typer.echo(line)  # without colours where nobody sees them
+        print(styled(f"example {number}: {asked}", "bold"))
+        production, candidate = (_lines(example.get(side) or {}) for side in ("production", "candidate"))
+        room = width() or 0
+        beside = room >= _BESIDE
+        for line in (
+            _side_by_side(production, candidate, (room - 5) // 2) if beside else _unified(production, candidate)
+        ):
+            print(line)
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
@@ -125,31 +138,53 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
     return [*str(answer.get("head") or "").split("\r\n")[:-2], "", *body.splitlines()]
 
 
-def _side_by_side(production: list[str], candidate: list[str]) -> list[str]:
+def _side_by_side(production: list[str], candidate: list[str], side: int) -> list[str]:
     """Two columns; lines that differ are marked and coloured, equal ones beyond three around them left out."""
-    import shutil
-
-    width = max(20, (shutil.get_terminal_size((2 * _SIDES_WIDTH + 5, 24)).columns - 5) // 2)
-    shown = [f"{'production':{width}} │ shadow", f"{'─' * width}─┼─{'─' * width}"]
-    matcher = difflib.SequenceMatcher(None, production[:500], candidate[:500], autojunk=False)
-    for group in matcher.get_grouped_opcodes(3):
+    shown = [f"{'production':{side}} │ shadow", f"{'─' * side}─┼─{'─' * side}"]
+    for group in _grouped(production, candidate):
         if len(shown) > 2:
             shown.append("…")
         for tag, i1, i2, j1, j2 in group:
             for offset in range(max(i2 - i1, j2 - j1)):
                 left = production[i1 + offset] if i1 + offset < i2 else ""
                 right = candidate[j1 + offset] if j1 + offset < j2 else ""
-                cells = [_cell(left, width), _cell(right, width)]
+                cells = [_cell(left, side), _cell(right, side)]
                 if tag == "equal":
                     shown.append(f"{cells[0]} │ {cells[1]}")
                 else:
-                    shown.append(f"{typer.style(cells[0], fg='green')} ≠ {typer.style(cells[1], fg='red')}")
-    return shown if len(shown) > 2 else [*shown, "(equal in what is kept of the example)"]
+                    shown.append(f"{styled(cells[0], 'green')} ≠ {styled(cells[1], 'red')}")
+    return shown if len(shown) > 2 else [*shown, _EQUAL]
 
 
-def _cell(text: str, width: int) -> str:
-    plain = "".join(c if c.isprintable() else "�" for c in text)
-    return f"{plain:{width}}" if len(plain) <= width else plain[: width - 1] + "…"
+def _unified(production: list[str], candidate: list[str]) -> list[str]:
+    """As patches are written, whole lines, for pipes and narrow terminals."""
+    shown = [styled("--- production", "green"), styled("+++ shadow", "red")]
+    for group in _grouped(production, candidate):
+        if len(shown) > 2:
+            shown.append("…")
+        for tag, i1, i2, j1, j2 in group:
+            if tag == "equal":
+                shown += [f"  {_visible(line)}" for line in production[i1:i2]]
+                continue
+            shown += [styled(f"- {_visible(line)}", "green") for line in production[i1:i2]]
+            shown += [styled(f"+ {_visible(line)}", "red") for line in candidate[j1:j2]]
+    return shown if len(shown) > 2 else [*shown, _EQUAL]
+
+
+def _grouped(production: list[str], candidate: list[str]) -> Iterator[list[tuple[str, int, int, int, int]]]:
+    """What differs, with three equal lines around it."""
+    matcher = difflib.SequenceMatcher(None, production[:_LINES], candidate[:_LINES], autojunk=False)
+    yield from matcher.get_grouped_opcodes(3)
+
+
+def _cell(text: str, side: int) -> str:
+    plain = _visible(text)
+    return f"{plain:{side}}" if len(plain) <= side else plain[: side - 1] + "…"
+
+
+def _visible(text: str) -> str:
+    """Without what could control a terminal, or begin another line."""
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _curl(found: Mapping[str, Any]) -> None:
@@ -160,7 +195,7 @@ def _curl(found: Mapping[str, Any]) -> None:
     request = examples[0].get("request")
     sides = {"production": str(found.get("production")), "shadow": str(found.get("target"))}
     for line in commands(request if isinstance(request, Mapping) else {}, sides):
-        typer.echo(line)
+        print(line)
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shadowd import __version__
+from shadowd.cli.filters import probed, unfit
 from shadowd.cli.output import AsJson, Socket, daemon_at, print_json, strings
+from shadowd.cli.progress import waiting
 from shadowd.errors import ShadowdError
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def doctor(
       shadowctl doctor --filter shop
       shadowctl doctor --json
     """
-    found = list(_filter(ctx, socket, filter_name) if filter_name else _host(ctx, socket, state_dir))
+    with waiting("looking at this host"):
+        found = list(_filter(ctx, socket, filter_name) if filter_name else _host(ctx, socket, state_dir))
     wrong = sum(one.level == "error" for one in found)
     if as_json:
         print_json({"findings": [one.to_wire() for one in found], "errors": wrong})
@@ -83,6 +86,7 @@ def _host(ctx: typer.Context, socket: str | None, state_dir: Path) -> Iterator[A
 
 
 def _filter(ctx: typer.Context, socket: str | None, name: str) -> Iterator[Any]:
+    from shadowd.doctor.finding import Finding
     from shadowd.doctor.mirroring import diagnose
 
     client = daemon_at(ctx, socket)
@@ -95,6 +99,9 @@ def _filter(ctx: typer.Context, socket: str | None, name: str) -> Iterator[Any]:
     services, others = _listeners(strings(view["spec"].get("ports")))
     ports, connections = sorted({one.port for one in services}), sum(one.connections for one in services)
     yield from diagnose(view, account, status, ports, connections)
+    for problem in unfit(probed(client, view)):
+        what, _, remedy = problem.partition(" — ")
+        yield Finding("target", "error", what, "the daemon has just tried to connect to it", remedy)
     if account["filtered"].get("encrypted") or view["spec"].get("tls") == "decrypt":
         yield from _terminators(name, services, others)
 

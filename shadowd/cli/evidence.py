@@ -14,6 +14,7 @@ import typer
 
 from shadowd.cli.filters import Name
 from shadowd.cli.output import Socket, daemon_at, new_app, number
+from shadowd.cli.progress import Progress, waiting
 from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 
@@ -61,15 +62,20 @@ def _fetched(client: Client, name: str, run: str) -> bytes:
     client.timeout = max(client.timeout, _EXPORT_SECONDS)
     made = client.call("evidence.export", name=name, **({"run": run} if run else {}))
     size, data = int(number(made, "bytes")), b""
-    while len(data) < size:
-        page = client.call("evidence.page", export=made["export"], at=len(data))
-        try:
-            piece = base64.b64decode(page["data"], validate=True)
-        except (TypeError, KeyError, ValueError, binascii.Error):
-            piece = b""
-        if not piece:
-            raise ShadowdError("the daemon's answer is no evidence", _OLDER)
-        data += piece
+    progress = Progress(f"evidence of {name}", size)
+    try:
+        while len(data) < size:
+            page = client.call("evidence.page", export=made["export"], at=len(data))
+            try:
+                piece = base64.b64decode(page["data"], validate=True)
+            except (TypeError, KeyError, ValueError, binascii.Error):
+                piece = b""
+            if not piece:
+                raise ShadowdError("the daemon's answer is no evidence", _OLDER)
+            data += piece
+            progress(len(data))
+    finally:
+        progress.close()
     if not data:
         raise ShadowdError("the daemon's answer is no evidence", _OLDER)
     return data
@@ -83,14 +89,20 @@ def merged_verdict(files: Sequence[str], label: str = "") -> dict[str, Any]:
     from shadowd.judge.merged import assess_untrusted
 
     whole: Mapping[str, Any] = EMPTY
-    for name in files:
-        value = _value_untrusted(name)
-        try:
-            whole = merge(whole, value)
-        except MergeError as error:
-            raise UsageError(f"{name} does not belong to the others: {error.problem}", error.remedy) from None
+    progress = Progress(f"merging {len(files)} files", len(files))
     try:
-        found: dict[str, Any] = assess_untrusted(whole).verdict
+        for done, name in enumerate(files, 1):
+            value = _value_untrusted(name)
+            try:
+                whole = merge(whole, value)
+            except MergeError as error:
+                raise UsageError(f"{name} does not belong to the others: {error.problem}", error.remedy) from None
+            progress(done)
+    finally:
+        progress.close()
+    try:
+        with waiting("judging"):
+            found: dict[str, Any] = assess_untrusted(whole).verdict
     except MergeError:
         for name in files:  # whose fault it is
             try:

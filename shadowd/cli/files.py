@@ -23,16 +23,22 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Whole or not at all. A link keeps being one, and what is no regular file (/dev/null, a pipe) is written to."""
+def write_bytes(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Whole or not at all. A link keeps being one, and what is no regular file (/dev/null, a pipe) is written to.
+    A new file is its owner's alone (it shows what traffic said), one that is replaced keeps its mode."""
     temporary: Path | None = None
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
         path = Path(os.path.realpath(path))
+        if path.exists():
+            mode = path.stat().st_mode & 0o777
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(data)
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask
+            file.write(data)
         temporary.replace(path)
     except OSError as error:
         if temporary is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 Text = str | None
 Texts = list[str] | None
@@ -30,6 +31,9 @@ Process = Annotated[Text, _option("--process", "What processes of this name list
 Pid = Annotated[Text, _option("--pid", "What this process and its descendants listen on.", "N")]
 Unit = Annotated[Text, _option("--unit", "A systemd unit, as it restarts.", "NAME")]
 Container = Annotated[Text, _option("--container", "A container, or a pod as pod:UID.", "ID")]
+PodOption = Annotated[
+    Text, _option("--pod", "Pods: namespace=shop,app=checkout, or namespace=shop,name=checkout-*.", "SELECTOR")
+]
 Cgroup = Annotated[Text, _option("--cgroup", "Only processes of this cgroup (socket hook).", "PATH")]
 Sample = Annotated[Text, _option("--sample", "Share of connections, 0.1 or 10% (default 100%).", "RATE")]
 Protocol = Annotated[Text, _option("--protocol", "auto (default), http or raw.", "NAME")]
@@ -132,95 +136,128 @@ Similarity = Annotated[
     Text, _option("--similarity", "A local sentence-transformers model that texts are compared by.", "FOLDER")
 ]
 NoContent = Annotated[Flag, typer.Option("--no-content/--content", help="Keep measures alone: no values, no texts.")]
+AllowExtra = Annotated[Flag, typer.Option(help="Additional fields of the candidate's JSON objects are no difference.")]
 StrictTypes = Annotated[Flag, typer.Option(help="1 and 1.0 are different.")]
 ShadowMetrics = Annotated[Text, _option("--shadow-metrics", "Prometheus text of the shadow's process.", "URL")]
 StreamWindow = Annotated[Text, _option("--stream-window", "Compare streams that go on by what came (10m).", "TIME")]
 ProductionMetrics = Annotated[Text, _option("--production-metrics", "The same of production.", "URL")]
 
-#: In the order of ``--help``.
-OPTIONS: dict[str, Any] = {
-    "to": To,
-    "port": Port,
-    "hook": Hook,
-    "direction": Direction,
-    "client": ClientNet,
-    "server": ServerNet,
-    "process": Process,
-    "pid": Pid,
-    "unit": Unit,
-    "container": Container,
-    "cgroup": Cgroup,
-    "sample": Sample,
-    "protocol": Protocol,
-    "tls": Tls,
-    "tls_keylog": TlsKeylog,
-    "methods": Methods,
-    "websocket": Websocket,
-    "match_path": MatchPath,
-    "exclude_path": ExcludePath,
-    "match_header": MatchHeader,
-    "set_header": SetHeader,
-    "remove_header": RemoveHeader,
-    "set_json": SetJson,
-    "set_json_file": SetJsonFile,
-    "preserve_host": PreserveHost,
-    "allow_writes": AllowWrites,
-    "allow_self": AllowSelf,
-    "proxy_protocol": ProxyProtocol,
-    "order": Order,
-    "to_protocol": ToProtocol,
-    "baseline": Baseline,
-    "ca": Ca,
-    "insecure": Insecure,
-    "client_cert": ClientCert,
-    "client_key": ClientKey,
-    "server_name": ServerName,
-    "max_lag": MaxLag,
-    "max_rps": MaxRps,
-    "max_connections": MaxConnections,
-    "max_in_flight": MaxInFlight,
-    "timeout": Timeout,
-    "stream_window": StreamWindow,
-    "max_buffered": MaxBuffered,
-    "compare": Compare,
-    "twin": Twin,
-    "route": Route,
-    "run_key": RunKey,
-    "max_error_increase": MaxErrorIncrease,
-    "max_diff_share": MaxDiffShare,
-    "max_slowdown": MaxSlowdown,
-    "latency_floor": LatencyFloor,
-    "max_slow_increase": MaxSlowIncrease,
-    "slow_floor": SlowFloor,
-    "max_leak": MaxLeak,
-    "max_cpu": MaxCpu,
-    "max_decision_increase": MaxDecisionIncrease,
-    "max_token_increase": MaxTokenIncrease,
-    "max_token_time_increase": MaxTokenTimeIncrease,
-    "max_cost_increase": MaxCostIncrease,
-    "max_similarity_loss": MaxSimilarityLoss,
-    "min_coverage": MinCoverage,
-    "min_samples": MinSamples,
-    "min_span": MinSpan,
-    "warmup": Warmup,
-    "min_duration": MinDuration,
-    "critical": Critical,
-    "critical_endpoint": CriticalEndpoint,
-    "memory_after": MemoryAfter,
-    "ignore_header": IgnoreHeader,
-    "compare_header": CompareHeader,
-    "descriptors": Descriptors,
-    "unordered": Unordered,
-    "tolerance": Tolerance,
-    "price": Prices,
-    "citations": Citations,
-    "refusal": Refusal,
-    "similarity": Similarity,
-    "no_content": NoContent,
-    "strict_types": StrictTypes,
-    "shadow_metrics": ShadowMetrics,
-    "production_metrics": ProductionMetrics,
+#: In the order of ``--help``, under its headings.
+GROUPS: dict[str, dict[str, Any]] = {
+    "What": {
+        "port": Port,
+        "hook": Hook,
+        "direction": Direction,
+        "client": ClientNet,
+        "server": ServerNet,
+        "process": Process,
+        "pid": Pid,
+        "unit": Unit,
+        "container": Container,
+        "pod": PodOption,
+        "cgroup": Cgroup,
+        "sample": Sample,
+        "protocol": Protocol,
+        "proxy_protocol": ProxyProtocol,
+        "tls": Tls,
+        "tls_keylog": TlsKeylog,
+    },
+    "Where to": {
+        "to": To,
+        "baseline": Baseline,
+        "to_protocol": ToProtocol,
+        "allow_self": AllowSelf,
+        "ca": Ca,
+        "insecure": Insecure,
+        "client_cert": ClientCert,
+        "client_key": ClientKey,
+        "server_name": ServerName,
+    },
+    "Which requests, and what is changed in them": {
+        "methods": Methods,
+        "allow_writes": AllowWrites,
+        "websocket": Websocket,
+        "match_path": MatchPath,
+        "exclude_path": ExcludePath,
+        "match_header": MatchHeader,
+        "set_header": SetHeader,
+        "remove_header": RemoveHeader,
+        "set_json": SetJson,
+        "set_json_file": SetJsonFile,
+        "preserve_host": PreserveHost,
+    },
+    "Limits": {
+        "order": Order,
+        "max_lag": MaxLag,
+        "max_rps": MaxRps,
+        "max_connections": MaxConnections,
+        "max_in_flight": MaxInFlight,
+        "max_buffered": MaxBuffered,
+        "timeout": Timeout,
+        "stream_window": StreamWindow,
+    },
+    "Comparison": {
+        "compare": Compare,
+        "twin": Twin,
+        "route": Route,
+        "ignore_header": IgnoreHeader,
+        "compare_header": CompareHeader,
+        "allow_extra": AllowExtra,
+        "unordered": Unordered,
+        "tolerance": Tolerance,
+        "strict_types": StrictTypes,
+        "no_content": NoContent,
+        "descriptors": Descriptors,
+        "run_key": RunKey,
+    },
+    "Verdict": {
+        "max_error_increase": MaxErrorIncrease,
+        "max_diff_share": MaxDiffShare,
+        "max_slowdown": MaxSlowdown,
+        "latency_floor": LatencyFloor,
+        "max_slow_increase": MaxSlowIncrease,
+        "slow_floor": SlowFloor,
+        "min_coverage": MinCoverage,
+        "min_samples": MinSamples,
+        "min_span": MinSpan,
+        "min_duration": MinDuration,
+        "warmup": Warmup,
+        "critical": Critical,
+        "critical_endpoint": CriticalEndpoint,
+    },
+    "Memory and CPU": {
+        "shadow_metrics": ShadowMetrics,
+        "production_metrics": ProductionMetrics,
+        "max_leak": MaxLeak,
+        "max_cpu": MaxCpu,
+        "memory_after": MemoryAfter,
+    },
+    "Generated answers": {
+        "price": Prices,
+        "citations": Citations,
+        "refusal": Refusal,
+        "similarity": Similarity,
+        "max_decision_increase": MaxDecisionIncrease,
+        "max_token_increase": MaxTokenIncrease,
+        "max_token_time_increase": MaxTokenTimeIncrease,
+        "max_cost_increase": MaxCostIncrease,
+        "max_similarity_loss": MaxSimilarityLoss,
+    },
 }
+OPTIONS: dict[str, Any] = {name: form for group in GROUPS.values() for name, form in group.items()}
+
+
+class FilterCommand(TyperCommand):
+    """A command with the options of a filter: its help has a heading for each group, its own options stand first."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        records = {one.name: record for one in self.get_params(ctx) if (record := one.get_help_record(ctx)) is not None}
+        arguments = [one.name for one in self.params if one.param_type_name == "argument" and one.name in records]
+        own = [name for name in records if name not in OPTIONS and name not in arguments]
+        for heading, names in {"Arguments": arguments, "Options": own, **GROUPS}.items():
+            if listed := [records[name] for name in names if name in records]:
+                with formatter.section(heading):
+                    formatter.write_dl(listed)
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from shadowd.cli.filteroptions import filter_options
-from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, number, print_json, print_table, strings
+from shadowd.cli import watching
+from shadowd.cli.filteroptions import FilterCommand, filter_options
+from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, number, print_json, strings
+from shadowd.cli.terminal import plain, table_lines, width
+from shadowd.cli.watching import Watch, WatchedCommand
+from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 
 app = new_app("Add, change, list, show, remove, pause and resume filters.")
 
+NO_FILTERS = "no filters; add one: shadowctl filter add NAME --port PORT --to URL"
 WIRE_KEYS = {
     "port": "ports",
     "client": "client_cidrs",
@@ -27,7 +33,8 @@ WIRE_KEYS = {
     "price": "prices",
 }  # where option and field differ
 FILES = ("ca", "client_cert", "client_key", "similarity", "tls_keylog", "descriptors")
-OWNERS = ("cgroup", "unit", "container", "process", "pid")  # as in filterspec, whose models take a third of a second
+PLACES = ("to", "baseline", "targets", "to_protocol", "ca", "insecure", "client_cert", "client_key", "server_name")
+OWNERS = ("cgroup", "unit", "container", "pod", "process", "pid")  # as in config/filter.py, slow to load
 
 
 def complete(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -75,7 +82,7 @@ def _from_files(given: list[str]) -> list[str]:
     return edits
 
 
-@app.command()
+@app.command(cls=FilterCommand)
 @filter_options
 def add(
     ctx: typer.Context,
@@ -88,20 +95,24 @@ def add(
 ) -> None:
     """Mirror a service: what to capture, and where to replay it.
 
+    A target that does not resolve, refuses, has another certificate or speaks another protocol is told at once; the
+    filter is added all the same. For that the daemon connects to each, and sends nothing but TLS's handshake.
+
     \b
     Examples:
       shadowctl filter add shop --port 8080 --to http://shop-next:8080
       shadowctl filter add shop --port 8080 --to https://next.example:8443 --ca /etc/ssl/ours.pem
-      shadowctl filter add api --port 80,8000-8010 --client 10.0.0.0/8 --sample 10% --to http://[2001:db8::1]:80
+      shadowctl filter add api --port 80,8000-8010 --sample 10% --to http://[2001:db8::1]:80
       shadowctl filter add cache --port 6379 --protocol raw --allow-writes --to tcp://redis-next:6379
       shadowctl filter add later --port 50051 --to h2c://next:50051 --paused --follow
       shadowctl filter add gateway --hook 'tc:veth*' --port 80 --to http://shadow --methods GET,POST
     """
     spec = {"name": name, **given_options({**options, "paused": paused, "follow": follow})}
-    _tell(daemon_at(ctx, socket).call("filter.add", spec=spec), "added", as_json)
+    client = daemon_at(ctx, socket)
+    _tell(probed(client, client.call("filter.add", spec=spec)), "added", as_json)
 
 
-@app.command("set")
+@app.command("set", cls=FilterCommand)
 @filter_options
 def set_(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket = None, **options: Any) -> None:
     """Change a filter: only the options given, the rest stays as it is.
@@ -118,45 +129,46 @@ def set_(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket
     changes = given_options(options)
     if not changes:
         raise UsageError("nothing to change", "give an option, such as --sample 50%; see shadowctl filter set --help")
-    _tell(daemon_at(ctx, socket).call("filter.set", name=name, changes=changes), "changed", as_json)
+    client = daemon_at(ctx, socket)
+    view = client.call("filter.set", name=name, changes=changes)
+    _tell(probed(client, view) if any(key in changes for key in PLACES) else view, "changed", as_json)
 
 
-@app.command()
-def ls(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> None:
+@app.command(cls=WatchedCommand)
+def ls(ctx: typer.Context, as_json: AsJson = False, watch: Watch = None, socket: Socket = None) -> None:
     """List the filters.
 
     \b
     Examples:
       shadowctl filter ls
+      shadowctl filter ls --watch
       shadowctl filter ls --json
     """
-    views = daemon_at(ctx, socket).call("filter.ls")
-    if as_json:
-        print_json(views)
-    elif not mappings(views):
-        print("no filters; add one: shadowctl filter add NAME --port PORT --to URL")
-    else:
-        print_table(
-            ("NAME", "HOOK", "PORTS", "TARGETS", "STATE", "ORIGIN", "SEEN", "MIRRORED"),
-            [
-                (
-                    _name(view),
-                    _spec(view).get("hook", ""),
-                    ",".join(strings(_spec(view).get("ports"))) or "any",
-                    " ".join(_targets(view)),
-                    view.get("state", ""),
-                    view.get("origin", ""),
-                    number(view, "seen"),
-                    number(view, "mirrored"),
-                )
-                for view in mappings(views)
-            ],
+    client = daemon_at(ctx, socket)
+    watching.show(lambda: client.call("filter.ls"), _listed, as_json, watch)
+
+
+def _listed(views: object) -> list[str]:
+    rows = [
+        (
+            _name(view),
+            _spec(view).get("hook", ""),
+            ",".join(strings(_spec(view).get("ports"))) or "any",
+            " ".join(_targets(view)),
+            view.get("state", ""),
+            view.get("origin", ""),
+            number(view, "seen"),
+            number(view, "mirrored"),
         )
+        for view in mappings(views)
+    ]
+    head = ("NAME", "HOOK", "PORTS", "TARGETS", "STATE", "ORIGIN", "SEEN", "MIRRORED")
+    return table_lines(head, rows, width(), spare=("ORIGIN", "HOOK", "SEEN", "PORTS")) if rows else [NO_FILTERS]
 
 
 @app.command()
 def show(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket = None) -> None:
-    """Show one filter: its settings, its state, and in words what happens to its traffic.
+    """Show one filter: in words what happens to its traffic, and what was set of it, as TOML.
 
     \b
     Examples:
@@ -166,14 +178,48 @@ def show(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Socket
     view = daemon_at(ctx, socket).call("filter.show", name=name)
     if as_json:
         print_json(view)
-        return
-    print(summary(view))
-    for key, value in _spec(view).items():
-        if key not in ("name", "targets") and value not in (None, [], False):
-            print(f"  {key:18} {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    for target in mappings(_spec(view).get("targets")):
-        options = [f"{key}={value}" for key, value in target.items() if key != "url"]
-        print(f"  {'target':18} {target.get('url')} {' '.join(options)}".rstrip())
+    else:
+        print(_toml_of(view))
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these.", autocompletion=complete)
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+) -> None:
+    """Write all filters as a configuration file would have them: for shadowd run --config, or another host's conf.d.
+
+    What has its default is left out, and so are the values of headers that look like secrets: a comment says which.
+
+    \b
+    Examples:
+      shadowctl filter export > filters.toml
+      shadowctl filter export shop api > some.toml
+      shadowctl filter export --json
+    """
+    views = mappings(daemon_at(ctx, socket).call("filter.ls"))
+    known = [_name(view) for view in views]
+    for name in names or ():
+        if name not in known:
+            raise UsageError(f"there is no filter named {plain(name)}", f"filters are: {', '.join(known) or 'none'}")
+    chosen = [view for view in views if not names or _name(view) in names]
+    if as_json:
+        print_json([_spec(view) for view in chosen])
+    elif not chosen:
+        print("# no filters")
+    else:
+        print("\n".join(_toml_of(view) for view in chosen), end="")
+
+
+def _toml_of(view: object) -> str:
+    from shadowd.config.writing import filter_toml  # not at the top: a third of a second
+
+    words = [f"# {plain(line)}" for line in summary(view).splitlines()]
+    return "\n".join([*words, filter_toml(_spec(view))])
 
 
 @app.command()
@@ -226,6 +272,36 @@ def _tell(view: object, done: str, as_json: bool) -> None:
         print_json(view)
     else:
         print(f"{done}: {summary(view)}")
+        for problem in unfit(view):
+            print(f"warning: {problem}", file=sys.stderr)
+
+
+def probed(client: Client, view: object) -> object:
+    """The view with what the daemon finds at the targets: ``problem`` and ``hint`` of each, "" where it is fit."""
+    try:
+        told = mappings(client.call("filter.probe", name=_name(view)))
+    except ShadowdError:  # an older daemon; and the filter is in force whatever becomes of this
+        return view
+    if not isinstance(view, Mapping):
+        return view
+    found = {(one.get("url"), one.get("role")): one for one in told}
+    targets = []
+    for target in mappings(view.get("targets")):
+        one = found.get((target.get("url"), target.get("role")), {})
+        targets.append(
+            {**target, "problem": one.get("problem") or target.get("problem", ""), "hint": one.get("hint", "")}
+        )
+    return {**view, "targets": targets}
+
+
+def unfit(view: object) -> list[str]:
+    """``URL: what is wrong — what to do`` of each target that cannot be mirrored to."""
+    targets = mappings(view.get("targets")) if isinstance(view, Mapping) else []
+    return [
+        plain(" — ".join(str(part) for part in (f"{one.get('url')}: {one['problem']}", one.get("hint")) if part))
+        for one in targets
+        if one.get("problem")
+    ]
 
 
 def summary(view: object) -> str:

@@ -1,4 +1,4 @@
-"""What every command shares: running an app, errors and exit codes, JSON and tables.
+"""What every command shares: running an app, errors and exit codes, JSON.
 
 Errors are one line each on stderr, ``error: what — what to do``; results go to stdout. A traceback is never shown.
 """
@@ -9,16 +9,18 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from shadowd import __version__
+from shadowd.cli.progress import waiting
+from shadowd.cli.terminal import plain as plain
+from shadowd.cli.terminal import print_table as print_table
 from shadowd.control.client import DEFAULT_SOCKET, Client
 from shadowd.errors import ShadowdError
-from shadowd.redact.quoting import visible
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -31,6 +33,12 @@ def _note_json(wanted: bool) -> bool:
     global _wants_json
     _wants_json = wanted or _wants_json
     return wanted
+
+
+def expects_lines() -> None:
+    """``--json`` of a command that follows something: an object on each line, and errors on stderr alone."""
+    global _printed_json
+    _printed_json = True
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", callback=_note_json)]
@@ -49,7 +57,15 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 def daemon_at(ctx: typer.Context, socket: str | None) -> Client:
     """Of this command's ``--socket``, else the one before the command or of SHADOWD_SOCKET, else the usual one."""
-    return Client(socket or ctx.find_root().params.get("socket") or DEFAULT_SOCKET)
+    return _Told(socket or ctx.find_root().params.get("socket") or DEFAULT_SOCKET)
+
+
+class _Told(Client):
+    """Tells whoever looks that the daemon takes its time."""
+
+    def call(self, op: str, **args: Any) -> Any:
+        with waiting("waiting for the daemon", self.timeout):
+            return super().call(op, **args)
 
 
 def show_version(program: str, wanted: bool) -> None:
@@ -62,30 +78,6 @@ def print_json(data: object) -> None:
     global _printed_json
     _printed_json = True
     print(json.dumps(data, indent=2, default=str))
-
-
-def plain(text: object) -> str:
-    """Words from traffic for a terminal: what could control it, or reorder the line, is shown by its code point."""
-    return visible(text, _WORDS_LIMIT)
-
-
-_WORDS_LIMIT = 4000  # characters: a screen; paths and error titles are far shorter
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Columns whose cells are all numbers stand to the right."""
-    from rich.console import Console  # not at the top: other commands start without it
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        numeric = rows and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))  # Text: brackets in a name are no markup
-    # a pipe has no width: nothing may be folded or cut there
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
 
 
 def number(data: object, *path: str) -> int | float:

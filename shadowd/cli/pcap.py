@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shadowd.cli.capture_file import CaptureFile, Progress, endpoint
+from shadowd.cli.capture_file import CaptureFile, endpoint, reading
 from shadowd.cli.exchanges import read_exchanges
 from shadowd.cli.keylogs import decrypted, read_keylog
 from shadowd.cli.output import AsJson, new_app, print_json
@@ -51,7 +51,8 @@ class _Files:
 
     def create(self, name: str) -> None:
         try:
-            (self._out / name).write_bytes(b"")
+            (self._out / name).unlink(missing_ok=True)
+            (self._out / name).touch(0o600)  # what was said, decrypted too
         except OSError as error:
             raise self._unwritable(self._out / name, error) from None
 
@@ -238,7 +239,7 @@ def streams(
       shadowctl pcap streams traffic.pcap --out streams --json | jq '.[] | select(.state == "reset")'
     """
     keyring = None if keylog is None else read_keylog(keylog)
-    progress = Progress(file)
+    progress = reading(file)
     fault: PartialStreamsError | None = None
     try:
         capture = CaptureFile(file, progress)
@@ -273,7 +274,7 @@ def exchanges(
       shadowctl pcap exchanges traffic.pcap --json | jq '.[] | select(.status >= 500) | .target'
     """
     keyring = None if keylog is None else read_keylog(keylog)
-    progress = Progress(file)
+    progress = reading(file)
     try:
         capture = CaptureFile(file, progress)
         found = read_exchanges(capture, keyring)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from shadowd.cli.output import AsJson, new_app, print_json, run, show_version
 from shadowd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from shadowd.service.checking import Lack
 
 app = new_app("The shadowd daemon.")
 
@@ -128,28 +133,46 @@ def run_(
 
 @app.command("check-config")
 def check_config(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration to check.")], as_json: AsJson = False
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration to check.")],
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="It is for another host: groups and files need not be on this one.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a configuration file with its conf.d/*.toml and say everything that is wrong, a line each.
+
+    Groups, certificates, schemas, key logs and folders that it names are looked for on this host: where the daemon
+    would not start without one that is an error, else a warning.
 
     \b
     Examples:
       shadowd check-config /etc/shadowd/shadowd.toml
-      shadowd check-config shadowd.toml --json
+      shadowd check-config shadowd.toml --elsewhere --json
     """
     from shadowd.config.document import load_config
 
+    found: list[Lack] = []
     try:
-        names = [spec.name for spec in load_config(file).filters]
+        config = load_config(file)
+        if not elsewhere:
+            from shadowd.service.checking import lacks
+
+            found = list(lacks(config))
+        if fatal := [f"{file}: {one}" for one in found if one.fatal]:
+            raise ConfigError("\n".join(fatal))
     except ConfigError as error:
         if not as_json:
             raise
         print_json({"file": str(file), "ok": False, "errors": str(error).splitlines()})
         raise typer.Exit(error.exit_code) from None
+    names = [spec.name for spec in config.filters]
+    warnings = [f"{file}: {one}" for one in found]
     if as_json:
-        print_json({"file": str(file), "ok": True, "filters": names})
-    else:
-        print(f"{file}: ok, {len(names)} filter{'s' * (len(names) != 1)}{': ' if names else ''}{', '.join(names)}")
+        print_json({"file": str(file), "ok": True, "filters": names, "warnings": warnings})
+        return
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{file}: ok, {len(names)} filter{'s' * (len(names) != 1)}{': ' if names else ''}{', '.join(names)}")
 
 
 @app.command("clean")
@@ -204,6 +227,46 @@ def attach_tls(
     from shadowd.capture.tlsattacher import listen
 
     listen(socket)
+
+
+@app.command("gate")
+def gate(
+    nodes: Annotated[
+        list[str],
+        typer.Option(metavar="HOST:PORT", help="Doors of daemons; all addresses of a name count. Repeatable."),
+    ],
+    node_token_file: Annotated[Path, typer.Option(metavar="FILE", help="The daemons' http_token_file.")],
+    http_token_file: Annotated[Path, typer.Option(metavar="FILE", help="Who asks here must give this one.")],
+    http: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1:9752",
+    missing: Annotated[int, typer.Option(metavar="N", min=0, help="Nodes that may be out of reach.")] = 0,
+) -> None:
+    """One door to many daemons, for pipelines: a run begins on all of them, and a verdict is all of theirs.
+
+    It answers what a daemon's own door answers (docs/gates), and needs no privilege. A fail of one node is a fail, a
+    pass is one of every node that saw traffic.
+
+    \b
+    Examples:
+      shadowd gate --nodes shadowd.shadowd.svc:9750 --node-token-file nodes.token --http-token-file callers.token
+      shadowd gate --nodes edge-1:9750 --nodes edge-2:9750 --node-token-file n --http-token-file c --http 0.0.0.0:9752
+    """
+    import trio
+
+    from shadowd.observe.http import address_of
+    from shadowd.observe.nodes import serve_gate
+    from shadowd.observe.token import Token
+
+    places = [address_of(one) for one in nodes]
+    asking, asked = Token(node_token_file), Token(http_token_file)
+    for token in (asking, asked):
+        token.given()  # what is wrong with it is said at once
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            bound = await nursery.start(partial(serve_gate, http, places, asking, asked, missing))
+            print(f"shadowd gate: listening on {bound}", file=sys.stderr, flush=True)
+
+    trio.run(serve)
 
 
 def main() -> NoReturn:

@@ -7,42 +7,42 @@ from typing import Annotated, Any
 
 import typer
 
-from shadowd.cli.filters import summary
-from shadowd.cli.output import AsJson, Socket, counts, daemon_at, mappings, number, print_json, print_table, strings
+from shadowd.cli.filters import NO_FILTERS, summary
+from shadowd.cli.output import AsJson, Socket, counts, daemon_at, mappings, number, print_json, strings
+from shadowd.cli.terminal import table_lines, width
+from shadowd.cli.watching import Watch, show
 
 
-def status(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None) -> None:
+def status(ctx: typer.Context, as_json: AsJson = False, watch: Watch = None, socket: Socket = None) -> None:
     """Show how the daemon is doing, and in words what happens to each filter's traffic.
 
     \b
     Examples:
       shadowctl status
+      shadowctl status --watch
       shadowctl status --json
     """
-    found = daemon_at(ctx, socket).call("status")
-    if as_json:
-        print_json(found)
-        return
+    client = daemon_at(ctx, socket)
+    show(lambda: client.call("status"), _status, as_json, watch)
+
+
+def _status(found: object) -> list[str]:
     table: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     uptime = _time(number(table, "uptime_s"))
     told = {key: table.get(key, "?") for key in ("version", "code", "node", "pid")}
-    print(f"shadowd {told['version']} on {told['node']}, pid {told['pid']}, up {uptime}, {told['code']}")
+    lines = [f"shadowd {told['version']} on {told['node']}, pid {told['pid']}, up {uptime}, {told['code']}"]
     hooks = ", ".join(strings(table.get("hooks"))) or "none attached"
     rates = [f"{number(table, 'rate', key):g} {word}/s" for key, word in _RATES if key in (table.get("rate") or {})]
-    print(f"hooks: {hooks}; flows: {number(table, 'flows')}{''.join(f'; {rate}' for rate in rates)}")
+    lines.append(f"hooks: {hooks}; flows: {number(table, 'flows')}{''.join(f'; {rate}' for rate in rates)}")
     memory = table.get("memory")
     if isinstance(memory, Mapping):
         own, held, most, beside = (int(number(memory, key)) >> 20 for key in ("own", "buffers", "max", "comparer_max"))
-        print(f"memory: {own} MB and {held} MB in buffers, of {most} MB; beside it a comparer with {beside} MB at most")
-    for worker in mappings(table.get("workers")):
-        print(_worker(worker))
-    for problem in strings(table.get("problems")):
-        print(f"problem: {problem}")
-    filters = mappings(table.get("filters"))
-    if not filters:
-        print("no filters; add one: shadowctl filter add NAME --port PORT --to URL")
-    for view in filters:
-        print(summary(view))
+        comparer = f"beside it a comparer with {beside} MB at most"
+        lines.append(f"memory: {own} MB and {held} MB in buffers, of {most} MB; {comparer}")
+    lines += [_worker(worker) for worker in mappings(table.get("workers"))]
+    lines += [f"problem: {problem}" for problem in strings(table.get("problems"))]
+    filters = [summary(view) for view in mappings(table.get("filters"))]
+    return lines + ("\n".join(filters).splitlines() or [NO_FILTERS])
 
 
 def _worker(told: Mapping[str, Any]) -> str:
@@ -70,6 +70,7 @@ def ledger(
     ctx: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this filter.")] = None,
     as_json: AsJson = False,
+    watch: Watch = None,
     socket: Socket = None,
 ) -> None:
     """Account for every request: seen = filtered + lost + mirrored + shed + failed + in flight, target by target.
@@ -77,12 +78,14 @@ def ledger(
     \b
     Examples:
       shadowctl ledger
+      shadowctl ledger shop --watch 5
       shadowctl ledger shop --json
     """
-    found = daemon_at(ctx, socket).call("ledger", **({} if name is None else {"name": name}))
-    if as_json:
-        print_json(found)
-        return
+    client = daemon_at(ctx, socket)
+    show(lambda: client.call("ledger", **({} if name is None else {"name": name})), _ledger, as_json, watch)
+
+
+def _ledger(found: object) -> list[str]:
     table: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     rows: list[tuple[object, ...]] = []
     reasons = []
@@ -99,17 +102,18 @@ def ledger(
             url = target.get("url", "")
             told += [(f"{url} shed", target.get("shed")), (f"{url} failed", target.get("failed"))]
         reasons += [f"{account.get('name', '?')}: {what}: {counts(why)}" for what, why in told if total(why)]
-    if rows:
-        print_table(
-            ("NAME", "TARGET", "SEEN", "MIRRORED", "FILTERED", "SHED", "LOST", "FAILED", "IN FLIGHT", "BALANCED"), rows
-        )
-    else:
-        print("no filters, so nothing to account for")
-    for line in reasons:
-        print(line)
+    lines = (
+        table_lines(_LEDGER, rows, width(), spare=_LEDGER_SPARE) if rows else ["no filters, so nothing to account for"]
+    )
+    lines += reasons
     kernel = table.get("kernel")
     if isinstance(kernel, Mapping):
-        print("kernel: " + ", ".join(f"{key} {_word(value)}" for key, value in kernel.items() if _word(value)))
+        lines.append("kernel: " + ", ".join(f"{key} {_word(value)}" for key, value in kernel.items() if _word(value)))
+    return lines
+
+
+_LEDGER = ("NAME", "TARGET", "SEEN", "MIRRORED", "FILTERED", "SHED", "LOST", "FAILED", "IN FLIGHT", "BALANCED")
+_LEDGER_SPARE = ("IN FLIGHT", "BALANCED", "FILTERED", "TARGET")
 
 
 def _word(value: object) -> str:

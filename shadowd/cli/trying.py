@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -22,8 +24,10 @@ import typer
 from shadowd.cli.diffs import list_differences
 from shadowd.cli.files import check_writable, write_text
 from shadowd.cli.filteroptions import filter_options
-from shadowd.cli.filters import given_options, summary
-from shadowd.cli.output import AsJson, mappings, print_json
+from shadowd.cli.filters import given_options, probed, summary, unfit
+from shadowd.cli.output import AsJson, mappings, plain, print_json, strings
+from shadowd.cli.progress import waiting
+from shadowd.cli.terminal import console
 from shadowd.cli.verdicts import COULD_NOT_ASK, EXIT_CODES, seconds, show_verdict
 from shadowd.errors import ShadowdError, UsageError
 
@@ -50,6 +54,10 @@ def try_(
         str | None, typer.Option("--for", metavar="TIME", help="How long (default 2m). Ctrl-C ends it, with a verdict.")
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML file.")] = None,
+    cpu_guard: Annotated[
+        str | None,
+        typer.Option("--cpu-guard", metavar="SHARE", help="Shed above this CPU use of the host (default 85%; off)."),
+    ] = None,
     as_json: AsJson = False,
     **options: Any,
 ) -> int:
@@ -73,13 +81,14 @@ def try_(
     if html is not None:
         check_writable(html)
     if os.geteuid() != 0:
-        raise UsageError("it loads a program into the kernel, and needs root", "run it with sudo")
+        raise UsageError("it loads a program into the kernel, and needs root", f"run: sudo {shlex.join(sys.argv)}")
     spec = {"name": FILTER, **given_options(options)}
-    from shadowd.config.filter import FilterSpec  # not at the top: a third of a second
+    from shadowd.config.document import Config, FilterSpec  # not at the top: a third of a second
 
     FilterSpec.from_wire(spec)  # what is wrong is said before anything is begun
+    Config().with_overrides(cpu_guard=cpu_guard)
     try:
-        view = Trying(spec, limit, as_json, html).run()
+        view = Trying(spec, limit, as_json, html, cpu_guard).run()
     except UsageError:
         raise
     except ShadowdError as error:
@@ -91,31 +100,37 @@ def try_(
 class Trying:
     """One run. ``limit``: seconds of mirroring at most."""
 
-    def __init__(self, spec: Mapping[str, Any], limit: float, as_json: bool, html: Path | None) -> None:
-        from rich.console import Console  # not at the top: other commands start without it
-
+    def __init__(
+        self, spec: Mapping[str, Any], limit: float, as_json: bool, html: Path | None, cpu_guard: str | None = None
+    ) -> None:
         self._spec = spec
         self._limit = limit
         self._as_json = as_json
         self._html = html
-        self._console = Console(quiet=as_json, highlight=False, soft_wrap=True)
+        self._guard = cpu_guard
+        self._console = console(quiet=as_json)
         self._ends = ExitStack()
+        self._daemon: Child | None = None
+        self._told: set[str] = set()
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False)
 
     def run(self) -> Mapping[str, Any]:
         """The verdict, which was shown."""
-        from shadowd.demo.children import Interrupts
+        from shadowd.demo.children import Interrupts, explained
 
         interrupts = Interrupts()
         with interrupts.caught(), self._ends, ExitStack() as first:
             first.callback(interrupts.hold)
-            client = self._begin()
-            with contextlib.suppress(KeyboardInterrupt):  # it ends early, and still says what it found
-                self._watch(client)
-            interrupts.hold()
-            return self._end(client)
+            try:
+                client = self._begin()
+                with contextlib.suppress(KeyboardInterrupt):  # it ends early, and still says what it found
+                    self._watch(client)
+                interrupts.hold()
+                return self._end(client)
+            except ShadowdError as error:
+                raise explained(error, self._daemon) from None
 
     def _begin(self) -> Client:
         """The daemon runs, and the filter is in."""
@@ -127,34 +142,45 @@ class Trying:
         self._ends.callback(shutil.rmtree, directory, ignore_errors=True)
         path = directory / "control.sock"
         words = ["run", "--socket", str(path), "--state-dir", str(directory / "state"), "--http", ""]
+        words += ["--cpu-guard", self._guard] if self._guard is not None else []
         self._say("starting a daemon for this trial …")
         daemon = self._daemon = Child.python("shadowd", "shadowd.cli.shadowd", words, directory)
         self._ends.callback(daemon.stop)
         client = Client(path, timeout=ADD_LIMIT)
         self._ends.callback(client.close)
         deadline = time.monotonic() + READY_LIMIT
-        while True:
-            self._must_run()
-            try:
-                client.call("status")
-                break
-            except ShadowdError:
-                if time.monotonic() > deadline:
-                    raise ShadowdError("the daemon was not ready in time", _last_words(daemon)) from None
-                time.sleep(0.1)
-        self._say(summary(client.call("filter.add", spec=dict(self._spec))))
+        with waiting("loading the capture program", READY_LIMIT):
+            while True:
+                self._must_run()
+                try:
+                    client.call("status")
+                    break
+                except ShadowdError:
+                    if time.monotonic() > deadline:
+                        raise ShadowdError("the daemon was not ready in time", _said(daemon)) from None
+                    time.sleep(0.1)
+        view = probed(client, client.call("filter.add", spec=dict(self._spec)))
+        self._say(summary(view))
+        for problem in unfit(view):
+            print(f"warning: {problem}", file=sys.stderr)
         return client
 
     def _must_run(self) -> None:
-        if not self._daemon.running:
-            raise ShadowdError("the daemon of this trial has ended", _last_words(self._daemon))
+        if self._daemon is None or not self._daemon.running:
+            raise ShadowdError("the daemon of this trial has ended", _said(self._daemon))
 
     def _look(self, client: Client, begun: float, before: Moment | None, verdict: Mapping[str, Any]) -> Moment:
         from shadowd.cli.moment import Moment
 
         self._must_run()
         account = _ours(client.call("ledger"))
-        view = _ours(client.call("status"))
+        status = client.call("status")
+        for problem in strings(status.get("problems") if isinstance(status, Mapping) else None):
+            what = re.sub(r"[0-9]+", "", problem.partition(":")[0])  # figures change, what is wrong is the same
+            if what not in self._told:
+                self._told.add(what)
+                self._say(f"problem: {plain(problem)}")
+        view = _ours(status)
         return Moment(account, view, verdict, time.monotonic() - begun, before)
 
     def _watch(self, client: Client) -> None:
@@ -190,13 +216,15 @@ class Trying:
         """Wait for what is under way, and judge."""
         deadline = time.monotonic() + DRAIN_LIMIT
         moment = self._look(client, deadline, None, {})
+        if moment.in_flight:
+            self._say(f"waiting for {moment.in_flight:,} answers that are under way …")
         while moment.in_flight and time.monotonic() < deadline:
             time.sleep(REFRESH)
             moment = self._look(client, deadline, None, {})
         data = client.call("report", name=FILTER)
         verdict = data.get("verdict") if isinstance(data, Mapping) else None
         if not isinstance(verdict, Mapping):
-            raise ShadowdError("the daemon gave no report", _last_words(self._daemon))
+            raise ShadowdError("the daemon gave no report", _said(self._daemon))
         if self._as_json:
             differences = client.call("diffs", name=FILTER)
             print_json({**verdict, "ledger": dict(moment.account), "diffs": differences})
@@ -222,7 +250,8 @@ def _ours(answer: object) -> Mapping[str, Any]:
     raise ShadowdError("the daemon does not know the trial's filter any more", "try again")
 
 
-def _last_words(daemon: Child) -> str:
-    """What it said last, in one line: its directory goes away."""
-    lines = [line.strip() for line in daemon.tail().splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing; run shadowctl doctor"
+def _said(daemon: Child | None) -> str:
+    """What it said last: its directory goes away."""
+    from shadowd.demo.children import last_words
+
+    return last_words(daemon) or "it said nothing; run shadowctl doctor"

@@ -26,13 +26,13 @@ from shadowd.cli.output import (
     print_table,
     strings,
 )
+from shadowd.cli.progress import Line, length
+from shadowd.cli.showing import show_verdict as show_verdict  # where others look for it
 from shadowd.control.client import Client
 from shadowd.errors import ShadowdError, UsageError
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 COULD_NOT_ASK = 4  # a pipeline must not take it for a fail
-_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
-_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 _LOOK_EVERY = 1.0  # seconds between two looks of --wait; looking costs nothing in certainty
 _TOLD_EVERY = 5.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -77,9 +77,9 @@ def verdict(
     """Say whether the release is safe.
 
     \b
-    Exit code: 0 pass, 1 fail, 2 the command is wrong, 3 inconclusive (also where the run judges another build than
-    --label), 4 the daemon could not be asked (none runs, no right, no answer in time). With --merge no daemon is asked,
-    and a file that cannot be used is a wrong command: 2.
+    Exit code: 0 pass, 1 fail, 2 the command is wrong, 3 inconclusive (also where the run judges
+    another build than --label), 4 the daemon could not be asked (none runs, no right, no answer in
+    time). With --merge no daemon is asked, and a file that cannot be used is a wrong command: 2.
 
     \b
     Examples:
@@ -116,60 +116,26 @@ def verdict(
 def _decided(client: Client, name: str, label: str, limit: float) -> Mapping[str, Any]:
     deadline = time.monotonic() + limit
     told = time.monotonic()
-    while True:
-        view = client.call("verdict", name=name, **({"label": label} if label else {}))
-        if not isinstance(view, Mapping):
-            raise ShadowdError("the daemon's answer is no verdict", "use a shadowctl of the daemon's version")
-        left = deadline - time.monotonic()
-        if (
-            view.get("verdict") != "inconclusive" or left <= 0 or "judged" in view
-        ):  # another build's run: no use to wait
-            return view
-        if time.monotonic() - told >= _TOLD_EVERY:
-            told = time.monotonic()
+    line = Line()
+    try:
+        while True:
+            view = client.call("verdict", name=name, **({"label": label} if label else {}))
+            if not isinstance(view, Mapping):
+                raise ShadowdError("the daemon's answer is no verdict", "use a shadowctl of the daemon's version")
+            left = deadline - time.monotonic()
+            # another build's run: no use to wait
+            if view.get("verdict") != "inconclusive" or left <= 0 or "judged" in view:
+                return view
             compared, reasons = number(view, "compared"), strings(view.get("reasons"))
             why = f": {plain(reasons[0])}" if reasons else ""
-            print(f"undecided after {compared:,} exchanges, {left:.0f} s left{why}", file=sys.stderr, flush=True)
-        time.sleep(min(_LOOK_EVERY, left))
-
-
-def show_verdict(view: Mapping[str, Any]) -> None:
-    """A verdict for people: the word, the reasons, the judges, what was left out."""
-    word = str(view.get("verdict", "?"))
-    title = f"{_MARKS.get(word, '?')} {word.upper()}"
-    typer.secho(title, fg=_COLOURS.get(word), bold=True, nl=False)
-    coverage = view.get("coverage")
-    shown = f", {coverage:.1%} of what was to be compared" if isinstance(coverage, float) else ""
-    print(f"  score {view.get('score', '?')} of 100; {number(view, 'compared'):,} exchanges{shown}")
-    run = view.get("run") if isinstance(view.get("run"), Mapping) else {}
-    label = f", run {plain(run['label'])}" if run and run.get("label") else ""
-    where = f"{plain(view.get('filter', '?'))} → {plain(view.get('target', '?'))}"
-    print(f"{where}{label}; noise from: {view.get('mode', '?')}")
-    nodes = [str(one.get("node")) for one in mappings(view.get("nodes"))]
-    if nodes:
-        more = f" and {len(nodes) - 10} more" if len(nodes) > 10 else ""
-        print(f"of {len(nodes)} runs, on {plain(', '.join(nodes[:10]))}{more}")
-    for reason in strings(view.get("reasons")):
-        print(f"  - {plain(reason)}")
-    findings = [found for found in mappings(view.get("findings")) if found.get("sentence")]
-    shown_reasons = set(strings(view.get("reasons")))
-    others = [str(found["sentence"]) for found in findings if found["sentence"] not in shown_reasons]
-    for sentence in others:
-        print(f"  - {plain(sentence)}")
-    for found in mappings(view.get("findings")):
-        signature = found.get("signature")
-        if isinstance(signature, Mapping):
-            print(f"    new error: {plain(signature.get('title'))} ({signature.get('count')} times)")
-    noisy = mappings(view.get("not_judged"))
-    if noisy:
-        places = ", ".join(f"{one.get('endpoint')} {one.get('where')} {one.get('path')}".strip() for one in noisy[:5])
-        more = " …" * (len(noisy) > 5)
-        print(f"not judged, because they differ between answers of one version: {plain(places)}{more}")
-    drift = view.get("drift")
-    if isinstance(drift, Mapping) and drift.get("exchanges"):
-        print(f"state drift suspected in {drift['exchanges']:,} exchanges (writes that were not mirrored)")
-    for limit in strings(view.get("limits")):
-        typer.secho(f"note: {plain(limit)}", dim=True)
+            if line.visible:  # drawn over each time, else a line now and then, for a log
+                line.draw(f"{length(left)} left, undecided after {compared:,} exchanges{why}")
+            elif time.monotonic() - told >= _TOLD_EVERY:
+                told = time.monotonic()
+                print(f"undecided after {compared:,} exchanges, {left:.0f} s left{why}", file=sys.stderr, flush=True)
+            time.sleep(min(_LOOK_EVERY, left))
+    finally:
+        line.clear()
 
 
 def report(
@@ -177,12 +143,14 @@ def report(
     name: Name,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one self-contained HTML file.")] = None,
     markdown: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write Markdown for a pull request; - is stdout.")
+        str | None,
+        typer.Option(metavar="FILE", help="Write Markdown for a pull request; - is stdout (a terminal: plain text)."),
     ] = None,
     as_json: AsJson = False,
     socket: Socket = None,
 ) -> None:
-    """Write the report: verdict, latency, differences, errors, memory, ledger. Markdown to stdout by default.
+    """Write the report: verdict, latency, differences, errors, memory, ledger. To stdout by default: Markdown, on a
+    terminal plain text.
 
     \b
     Examples:
@@ -204,6 +172,11 @@ def report(
     if as_json:
         print(json.dumps(data))
     if markdown is not None or not (html or as_json):
+        if markdown in (None, "-") and sys.stdout.isatty():
+            from shadowd.cli.showing import show_report
+
+            show_report(data)
+            return
         from shadowd.observe.markdown import render_markdown
 
         text = render_markdown(data)
@@ -260,7 +233,10 @@ def run_ls(ctx: typer.Context, name: Name, as_json: AsJson = False, socket: Sock
         for one in mappings(found)
     ]  # fmt: skip
     if rows:
-        print_table(("RUN", "LABEL", "STARTED", "ENDED", "TARGET", "VERDICT", "SCORE", "WHY"), rows)
+        print_table(
+            ("RUN", "LABEL", "STARTED", "ENDED", "TARGET", "VERDICT", "SCORE", "WHY"), rows,
+            spare=("ENDED", "TARGET", "WHY", "SCORE", "RUN"),
+        )  # fmt: skip
     else:
         print(f"no runs of {name} are stored yet")
 

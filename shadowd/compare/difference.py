@@ -84,6 +84,7 @@ class Options:
     """What counts as a difference, and how much may be spent on finding it. Give one object to all comparisons of a
     filter: it carries the memo of compared heads.
 
+    ``allow_extra``: members that the candidate's objects have beside production's are no difference.
     ``json_types_strict``: 1 and 1.0 differ (kind ``type``). ``unordered``: paths of arrays whose order says nothing
     (``$.tags``, ``$.items[*].tags``; ``*`` is all). ``tolerance``: numbers p and c are equal if |p-c| ≤ tolerance ·
     max(|p|, |c|). ``ignore_headers`` and ``compare_headers`` (None: all but the ignored): names in any case;
@@ -97,6 +98,7 @@ class Options:
     """
 
     __slots__ = (
+        "allow_extra",
         "also_headers",
         "compare_headers",
         "head_memo",
@@ -113,6 +115,7 @@ class Options:
     def __init__(
         self,
         *,
+        allow_extra: bool = False,
         json_types_strict: bool = False,
         unordered: Sequence[str] = (),
         tolerance: float = 0.0,
@@ -123,6 +126,7 @@ class Options:
         max_nodes: int = 100_000,
         max_differences: int = 64,
     ) -> None:
+        self.allow_extra = allow_extra
         self.json_types_strict = json_types_strict
         self.unordered = frozenset(unordered)
         self.tolerance = tolerance

@@ -166,7 +166,8 @@ class _Walk:
     """One comparison: the differences so far and what may still be spent."""
 
     __slots__ = (
-        "_alike", "_canonical", "_depth", "_nodes", "_seen", "_strict", "_tolerance", "_unordered", "_where", "found",
+        "_alike", "_allow_extra", "_canonical", "_depth", "_nodes", "_seen", "_strict", "_tolerance", "_unordered",
+        "_where", "found",
     )  # fmt: skip
 
     def __init__(self, options: Options, where: str, alike: Alike | None) -> None:
@@ -175,6 +176,7 @@ class _Walk:
         self._where = where
         self._nodes = options.max_nodes
         self._depth = options.max_depth
+        self._allow_extra = options.allow_extra
         self._strict = options.json_types_strict
         self._tolerance = options.tolerance
         self._unordered = options.unordered
@@ -237,7 +239,7 @@ class _Walk:
             kind = type(ours)
             if kind is not type(theirs) or kind is dict or kind is list or ours != theirs:
                 self.compare(ours, theirs, (path, key), depth + 1)
-        if common < len(c):
+        if common < len(c) and not self._allow_extra:
             for key, theirs in c.items():
                 if key not in p:
                     self._add((path, key), "extra", _ABSENT, theirs)

@@ -53,12 +53,34 @@ def share(low: float, high: float) -> Any:
     return parse
 
 
+def _ask_percent(value: object) -> None:
+    """Margins above 1 mean something, and are hardly what a person means who writes ``20``. The normal form is a float,
+    and goes through."""
+    written = value.strip() if isinstance(value, str) else str(value) if type(value) is int else ""
+    if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", written) and (number := float(written)) > 1:
+        raise fault(f"{number:g} % or {number * 100:g} %?", f"write {number:g}% or {number * 100:g}%")
+
+
+def _increase(low: float, high: float) -> Any:
+    """A share that may be above 1, told by its percent sign then."""
+    parse = share(low, high)
+
+    def checked(value: object) -> float:
+        _ask_percent(value)
+        found: float = parse(value)
+        return found
+
+    return checked
+
+
 def _slowdowns(value: object) -> tuple[float, ...]:
     """Median, p90 and p99; one value is for all three."""
     given = value.split(",") if isinstance(value, str) else value
     items = list(given) if isinstance(given, (list, tuple)) else [given]
     if len(items) not in (1, 3):
         raise fault(f"{shown(value)} has {len(items)} values", "give one, or three: median, p90 and p99 as 10%,15%,25%")
+    for item in items:
+        _ask_percent(item)
     parse = share(0.001, 100)  # under 0.1 % no amount of traffic decides; a hundredfold slowdown is no release
     parsed = [parse(item) for item in items]
     return tuple(parsed * 3 if len(parsed) == 1 else parsed)
@@ -168,12 +190,12 @@ class CompareFields(Strict):
     max_slow_increase: Annotated[float, BeforeValidator(share(1e-5, 1))] = 0.005
     slow_floor: Annotated[float, BeforeValidator(duration(1e-6, 600))] = 0.05
     max_decision_increase: Annotated[float, BeforeValidator(share(1e-5, 1))] = 0.01
-    max_token_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.10
-    max_token_time_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.15
-    max_cost_increase: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.10
+    max_token_increase: Annotated[float, BeforeValidator(_increase(0.001, 100))] = 0.10
+    max_token_time_increase: Annotated[float, BeforeValidator(_increase(0.001, 100))] = 0.15
+    max_cost_increase: Annotated[float, BeforeValidator(_increase(0.001, 100))] = 0.10
     max_similarity_loss: Annotated[float, BeforeValidator(share(0.001, 1))] = 0.05
     max_leak: Annotated[int, BeforeValidator(_leak)] = 256
-    max_cpu: Annotated[float, BeforeValidator(share(0.001, 100))] = 0.25
+    max_cpu: Annotated[float, BeforeValidator(_increase(0.001, 100))] = 0.25
     min_coverage: Annotated[float, BeforeValidator(share(0, 1))] = 0.95
     min_samples: Annotated[int, BeforeValidator(integer(0, 10**9))] = 0
     # under a second no stretch of the run says anything; over a day nobody waits
@@ -187,6 +209,7 @@ class CompareFields(Strict):
     compare_header: Annotated[tuple[str, ...], BeforeValidator(_headers)] = ()
     unordered: Annotated[tuple[str, ...], BeforeValidator(_paths)] = ()
     tolerance: Annotated[float, BeforeValidator(share(0, 1))] = 0.0
+    allow_extra: Annotated[bool, BeforeValidator(boolean)] = False
     strict_types: Annotated[bool, BeforeValidator(boolean)] = False
     shadow_metrics: Annotated[str | None, BeforeValidator(optional(_url))] = None
     production_metrics: Annotated[str | None, BeforeValidator(optional(_url))] = None

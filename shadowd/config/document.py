@@ -200,6 +200,10 @@ class Config(Strict):
     monitor: Annotated[str, BeforeValidator(_http)] = ""
     # OpenTelemetry's names for generative AI are in flux: who does not want them to change can do without
     genai_metrics: Annotated[bool, BeforeValidator(boolean)] = True
+    # folders of pods' logs, NAMESPACE_NAME_UID
+    pod_logs: Annotated[str, BeforeValidator(absolute_path)] = "/var/log/pods"
+    # the container runtime's socket, which knows pods' labels; "": where it usually is
+    cri_socket: Annotated[str, BeforeValidator(lambda value: value and absolute_path(value))] = ""
     # beside those that are known: names whose values are secret, and RE2 expressions for what is
     redact_names: Annotated[tuple[str, ...], BeforeValidator(_redact_names)] = ()
     redact_patterns: Annotated[tuple[str, ...], BeforeValidator(_redact_patterns)] = ()

@@ -7,12 +7,14 @@ writes (``"10%"``, ``"5s"``, ``"16MB"``) and the normal form. ``to_wire`` gives 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
+from shadowd.capture.pods import PodSelector
 from shadowd.config.compare import CompareFields
 from shadowd.config.fields import (
     TOKEN,
@@ -45,13 +47,14 @@ from shadowd.policy.jsonedit import MAX_EDITS, JsonEdit
 
 MAX_TARGETS = 16  # of one filter: a candidate, a baseline and a few more; every one costs connections
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")  # RFC 9110 §9, RFC 5789
+_LIKE_OTHERS = ("BDELETE",)  # of Exchange's WebDAV: close to one of those, and no mistake
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")  # 63: a DNS label, so that it fits everywhere
 _INTERFACE_LIMIT = 15  # IFNAMSIZ of linux/if.h, without the NUL
 _FRAMING = ("content-length", "transfer-encoding")  # RFC 9112 §6: changing one makes another request of the rest
 _MARK = "x-shadowd"  # policy.LOOP_HEADER
 _SECRET = re.compile(r"authorization|cookie|token|secret|password|api-?key|signature", re.IGNORECASE)
 REDACTED = "[redacted]"
-OWNERS = ("cgroup", "unit", "container", "process", "pid")  # of the service; one at most
+OWNERS = ("cgroup", "unit", "container", "pod", "process", "pid")  # of the service; one at most
 
 Paths = Annotated[str | None, BeforeValidator(optional(pattern))]
 
@@ -94,6 +97,21 @@ def _container(value: object) -> str:
     return name
 
 
+def _pod(value: object) -> str:
+    """``namespace=shop,app=checkout``, or a table of namespace, name and labels."""
+    if isinstance(value, Mapping):
+        labels = value.get("labels", {})
+        if not isinstance(labels, Mapping) or set(value) - {"namespace", "name", "labels"}:
+            raise fault("is not a pod", "give namespace, name and labels = { app = … }")
+        own = [f"{key}={value[key]}" for key in ("namespace", "name") if key in value]
+        value = ",".join(own + [f"label:{key}={item}" for key, item in labels.items()])
+    try:
+        return str(PodSelector.parse(text(value)))
+    except ValueError as error:
+        what, _, remedy = str(error).partition(": ")
+        raise fault(what, remedy) from None
+
+
 def _unit(value: object) -> str:
     name = text(value)
     if not re.fullmatch(r"[A-Za-z0-9:_.\\@-]{1,255}", name):  # systemd.unit(5)
@@ -108,6 +126,14 @@ def _process(value: object) -> str:
     return name
 
 
+def _misspelt(method: str) -> str:
+    """The method that is meant, where another one is written that hardly anybody has; else ""."""
+    if method in METHODS or method in _LIKE_OTHERS:
+        return ""
+    mixed = [known for known in METHODS if sorted(known) == sorted(method.upper())]
+    return next(iter(mixed or difflib.get_close_matches(method.upper(), METHODS, 1, 0.75)), "")
+
+
 def _methods(value: object) -> str | tuple[str, ...]:
     if value in ("safe", "any"):
         return str(value)
@@ -120,6 +146,8 @@ def _methods(value: object) -> str | tuple[str, ...]:
                 raise fault(f"{shown(method)} stands among methods", "give it alone")
             if method.upper() in METHODS and method not in METHODS:  # methods are case-sensitive (RFC 9110 §9.1)
                 raise fault(f"{shown(method)} is in lower case", f"did you mean {method.upper()}?")
+            if meant := _misspelt(method):
+                raise fault(f"{shown(method)} is no method of HTTP", f"did you mean {meant}?")
             wanted[method] = None
     if not wanted:
         raise fault("is empty", "give safe, any, or a list such as GET,POST")
@@ -188,6 +216,7 @@ class FilterSpec(CompareFields):
     cgroup: Annotated[str | None, BeforeValidator(optional(_cgroup))] = None
     unit: Annotated[str | None, BeforeValidator(optional(_unit))] = None
     container: Annotated[str | None, BeforeValidator(optional(_container))] = None
+    pod: Annotated[str | None, BeforeValidator(optional(_pod))] = None
     process: Annotated[str | None, BeforeValidator(optional(_process))] = None
     pid: Annotated[int | None, BeforeValidator(optional(integer(1, 1 << 22)))] = None  # PID_MAX_LIMIT of the kernel
     tls: Annotated[str, BeforeValidator(choice("off", "decrypt"))] = "off"
@@ -301,7 +330,9 @@ def _selection_faults(given: dict[str, Any]) -> list[Fault]:
     owners = [key for key in OWNERS if given.get(key)]
     if not given.get("ports", True) and not owners:
         faults.append(
-            Fault("ports", "is missing", "give the service's ports (--port), or a cgroup (--cgroup), unit or process")
+            Fault(
+                "ports", "is missing", "give the service's ports (--port), or a cgroup (--cgroup), unit, pod or process"
+            )
         )
     if len(owners) > 1:
         faults.append(Fault(owners[1], f"cannot be combined with {owners[0]}", "give one of them"))

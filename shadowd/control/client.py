@@ -65,7 +65,7 @@ class Client:
             self.close()
             raise ShadowdError(
                 f"the daemon at {self.path} did not answer within {self.timeout:g} s",
-                "see its log (journalctl -u shadowd); it may be stopped or overloaded",
+                "it may be stopped or overloaded: see what it says on stderr (as a service: journalctl -u shadowd)",
             ) from None
         except WireError as error:
             self.close()
@@ -141,13 +141,16 @@ class Client:
         return error
 
     def _how_to_be_let_in(self) -> str:
-        try:
-            group = grp.getgrgid(os.stat(self.path).st_gid).gr_name
-        except (OSError, KeyError):
-            group = "root"
-        if group == "root":
-            return "run as root (sudo)"
-        return f"run as root (sudo), or join its group: usermod -aG {group} USER, then log in again"
+        for place in (self.path, os.path.dirname(self.path)):  # the folder may be all that is seen
+            try:
+                group = grp.getgrgid(os.stat(place).st_gid).gr_name
+            except (OSError, KeyError):
+                continue
+            if group != "root":
+                return f"run it with sudo, or join the group {group}: usermod -aG {group} USER, then log in again"
+        return (
+            'run it with sudo, or join the group shadowd, once the daemon\'s configuration has socket_group = "shadowd"'
+        )
 
 
 def _left(deadline: float) -> float:

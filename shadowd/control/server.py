@@ -74,7 +74,7 @@ def _listening(path: Path, group: str | None) -> Iterator[socket.socket]:
     """A listening socket at ``path``, mode 0660, and the lock that says that it is ours; both go at the end."""
     if len(os.fsencode(path)) > _PATH_LIMIT:
         raise UsageError(f"{path} is too long for a socket", f"use at most {_PATH_LIMIT} bytes")
-    gid = _group_id(group)
+    gid = group_id(group)
     with contextlib.ExitStack() as ends:
         listener = ends.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
@@ -96,7 +96,8 @@ def _listening(path: Path, group: str | None) -> Iterator[socket.socket]:
         yield listener
 
 
-def _group_id(group: str | None) -> int:
+def group_id(group: str | None) -> int:
+    """Of a group by name or number; None is this process's own. Raises UsageError."""
     if group is None:
         return os.getegid()
     try:
@@ -228,7 +229,7 @@ class _Door:
         if not await self._is_allowed(stream, uid, gid):
             log.warning("control: refused uid %d (pid %d): not root and not in group %d", uid, pid, self._gid)
             refusal = ShadowdError(
-                f"permission denied for uid {uid}", f"run as root (sudo), or join the group {_group_name(self._gid)}"
+                f"permission denied for uid {uid}", f"run it with sudo, or join the group {_group_name(self._gid)}"
             )
             await _send(stream, error_reply(0, refusal))
             return

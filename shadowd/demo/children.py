@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,6 +113,23 @@ class Child:
         os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         return False
+
+
+def last_words(child: Child | None) -> str:
+    """What it said last, in one line; "" for nothing."""
+    lines = [line.strip() for line in child.tail().splitlines() if line.strip()] if child is not None else []
+    return lines[-1] if lines else ""
+
+
+def explained(error: ShadowdError, daemon: Child | None) -> ShadowdError:
+    """The same without a log to look into, which goes away with the daemon that was started here: its last words."""
+    if not re.search(r"\blog\b|journal", error.remedy):
+        return error
+    said = last_words(daemon)
+    remedy = f"the daemon said last: {said}" if said else "shadowctl doctor tells what this host lacks"
+    told = ShadowdError(" ".join(error.problem.split()), remedy)
+    told.exit_code = error.exit_code
+    return told
 
 
 class Interrupts:

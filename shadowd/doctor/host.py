@@ -117,7 +117,11 @@ def check_socket(path: Path, answered: str, problem: str, version: str) -> Itera
     else:
         what, _, remedy = problem.partition(" — ")
         yield Finding(
-            "daemon", "warning", what, f"{told} is there", f"{remedy}; journalctl -u shadowd says why it ended"
+            "daemon",
+            "warning",
+            what,
+            f"{told} is there",
+            f"{remedy}; as a service: journalctl -u shadowd says why",
         )
     if mode & 0o007:
         yield Finding("socket_open", "warning", f"{told}: everybody may command the daemon", "",

@@ -18,7 +18,7 @@ from shadowd.evidence.conditions import MergeError
 from shadowd.evidence.merging import EVIDENCE, folded
 
 #: What changes the shape of the value, or its meaning, raises it.
-VERSION = 1
+VERSION = 2
 MAGIC = b"shadowd evidence "
 #: Bytes of a value, and as they travel: of 500 endpoints, each busy for ten minutes, it is some 60 MB, 5 MB packed.
 MAX_BYTES, MAX_PACKED = 64 << 20, 16 << 20

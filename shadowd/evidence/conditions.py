@@ -54,7 +54,7 @@ def settings_again(conditions: Mapping[str, Any]) -> tuple[Settings, Rules]:
     """Raises ValueError for what no operator can have said."""
     told = conditions["settings"]
     plain = Settings(
-        Options(**{name: told[name] for name in _OPTIONS}),
+        Options(**{name: told[name] for name in _OPTIONS if name in told}),
         Margins(**{name: told[name] for name in _MARGINS}),
         prices=[Price(*one) for one in told["prices"]],
     )

@@ -13,7 +13,7 @@ twin C2      C≠P, C2≠P, C=C2                    C≠C2, and one of them is P
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from shadowd.compare.answers import compare_answers
 from shadowd.compare.context import Context
@@ -58,6 +58,7 @@ class Contents:
         self.epoch = 0  # ns from the capture's clock to the Unix epoch
         self.fields = 0  # hypotheses so far
         self.differing = 0
+        self.recent: dict[tuple[str, str, str], int] = {}  # see ``take_places``
         self.drifted = 0
         self.examples: deque[Example] = deque(maxlen=MAX_EXAMPLES)  # not stored yet; the newest stay
         self._repeats: OrderedDict[bytes, Response] = OrderedDict()
@@ -66,6 +67,11 @@ class Contents:
     def another_hypothesis(self) -> int:
         self.fields += 1
         return self.fields
+
+    def take_places(self) -> dict[tuple[str, str, str], int]:
+        """Where exchanges differed since the last call, each once: how many by endpoint, ``where`` and path."""
+        taken, self.recent = self.recent, {}
+        return taken
 
     # --- the status ---------------------------------------------------------------------------------------------------
 
@@ -131,9 +137,12 @@ class Contents:
             self._compare_repeat(trial.exchange, endpoint, production, moment.time)
 
     def _count_difference(
-        self, trial: Trial, endpoint: Endpoint, differences: Iterable[Difference], moment: Moment, drifting: bool,
+        self, trial: Trial, endpoint: Endpoint, differences: Sequence[Difference], moment: Moment, drifting: bool,
         fresh: set[Place],
     ) -> None:  # fmt: skip
+        trial.differences = differences
+        if drifting:
+            trial.excused = "drift"
         endpoint.learn(differences)
         places: dict[Place, None] = {}
         for found in differences:
@@ -147,6 +156,11 @@ class Contents:
                 field.drifted += 1
             elif place not in fresh:
                 field.differing.add(moment.time, moment.group)
+        if not drifting:
+            leading = min((endpoint.fields[place] for place in places), key=lambda field: _says_little(field, endpoint))
+            leading.led += 1
+            at = endpoint.name, leading.where, leading.path
+            self.recent[at] = self.recent.get(at, 0) + 1
 
     def _compare_third(
         self, trial: Trial, endpoint: Endpoint, differences: Differences, other: Response, moment: Moment,
@@ -248,6 +262,12 @@ class Contents:
         for place, field in endpoint.fields.items():
             field.repeats += 1
             field.repeats_differed += place in differing
+
+
+def _says_little(field: Field, endpoint: Endpoint) -> tuple[float, int]:
+    """Sorts by: how much of it is known to be noise, then by how often it differs."""
+    noisy, looked = field.noise(endpoint)
+    return noisy / looked if noisy > 2 else 0.0, field.differed
 
 
 def _count_third(field: Field, ours: bool, theirs: bool, apart: bool, baseline: bool, moment: Moment) -> None:

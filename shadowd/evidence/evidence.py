@@ -97,6 +97,7 @@ class Field:
         "differing",
         "drifted",
         "groups",
+        "led",
         "moved",
         "negative",
         "order",
@@ -119,6 +120,7 @@ class Field:
         self.since_pairs = endpoint.pairs
         self.since_trials = endpoint.denominator(self).count
         self.differed = 0  # C≠P, this one included
+        self.led = 0  # of the exchanges that differ in several fields each is counted once, at that which says most
         self.differing = Tally(shift)  # the same by time
         self.positive = Tally(shift)  # baseline: C≠P, B=P; twins: production is the odd one out
         self.negative = Tally(shift)  # baseline: B≠P, C=P; twins: one of the twins is
@@ -150,7 +152,7 @@ class Field:
         self.since_trials = min(self.since_trials, other.since_trials)
         for name in ("differing", "positive", "negative"):
             getattr(self, name).merge(getattr(other, name))
-        for name in ("differed", "both", "all_differ", "drifted", "moved", "stayed", "turned"):
+        for name in ("differed", "led", "both", "all_differ", "drifted", "moved", "stayed", "turned"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.repeats = max(self.repeats, other.repeats)
         self.repeats_differed = max(self.repeats_differed, other.repeats_differed)
@@ -166,6 +168,7 @@ class Field:
         self.since_pairs, self.since_trials = endpoint.pairs, endpoint.denominator(self).count
         self.differing, self.positive, self.negative = Tally(shift), Tally(shift), Tally(shift)
         self.both = self.all_differ = self.repeats = self.repeats_differed = self.drifted = self.differed = 0
+        self.led = 0
         self.moved = self.stayed = self.turned = 0
 
 

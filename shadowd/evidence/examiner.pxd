@@ -46,8 +46,10 @@ cdef class Examiner:
     cdef public object _versions
     cdef public long long _warm_until
     cdef public long long warmed
-    @cython.locals(exchange=Exchange, side=Side, request=Request, production=Response, candidate=Response, moment=Moment, endpoint=Endpoint, third=Side, time='long long', drifting=bint, stranger=bint, other_status=bint)
+    cdef public object watch
     cpdef examine(self, Trial trial)
+    @cython.locals(exchange=Exchange, side=Side, request=Request, production=Response, candidate=Response, moment=Moment, endpoint=Endpoint, third=Side, time='long long', drifting=bint, stranger=bint, other_status=bint)
+    cpdef _weigh(self, Trial trial)
     cpdef Endpoint _endpoint(self, Request request)
     @cython.locals(exchange=Exchange, side=Side, production=Response, candidate=Response, ours='long long', theirs='long long')
     cpdef _judge_outcome(self, Trial trial, Endpoint endpoint, Moment moment, tuple inside, bint drifting, bint stranger)

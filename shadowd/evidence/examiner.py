@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any
 
 from shadowd.compare.conditional import not_comparable
 from shadowd.compare.descriptors import declared_by
@@ -42,7 +41,7 @@ from shadowd.evidence.strangers import Strangers
 from shadowd.evidence.stretches import GROUPS, Tally
 from shadowd.evidence.talking import TalkEvidence
 from shadowd.evidence.timing import Timing
-from shadowd.evidence.trial import Trial
+from shadowd.evidence.trial import Held, Trial, Watch
 from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.policy.rpc import reads
 from shadowd.protocols.llm import Ask
@@ -67,24 +66,15 @@ def asks_twice(
     return draw < twin or names.name_of(request) in needy
 
 
-class Held:
-    """What an examiner was told while its evidence was written: by which of its methods, in order."""
-
-    __slots__ = ("told",)
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Callable[[Any], None], Any]] = []
-
-
 class Examiner:
     """See the module's head. All counters are of this run."""
 
     __slots__ = (
         "_names", "_needy", "_past", "_run_key", "_signatures", "_versions", "_warm_until", "began", "by_digest",
-        "clock",
-        "compared", "contents", "conversations", "drift", "ended", "endpoints", "evidence_began", "faults", "held",
-        "incomparable", "keeping", "lagging", "latest", "limited", "outages", "outcomes", "own_lag",
+        "clock", "compared", "contents", "conversations", "drift", "ended", "endpoints", "evidence_began", "faults",
+        "held", "incomparable", "keeping", "lagging", "latest", "limited", "outages", "outcomes", "own_lag",
         "reference_outages", "rules", "settings", "shed", "strangers", "timing", "twins", "uncomparable", "warmed",
+        "watch",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, rules: Rules) -> None:
@@ -119,6 +109,7 @@ class Examiner:
         self._run_key = re.compile(rb"(?im)^" + re.escape(key) + rb":[ \t]*([^\r\n]*)") if key else None
         self._versions: list[bytes | None] = [None, None]
         self.held: Held | None = None  # while its evidence is written nothing moves: what it is told waits there
+        self.watch: Watch | None = None  # while somebody follows exchanges as they end
         self._begin(0)
 
     def _begin(self, time: int) -> None:
@@ -238,6 +229,13 @@ class Examiner:
             return
         if self.ended:
             return
+        try:
+            self._weigh(trial)
+        finally:
+            if self.watch is not None:
+                self.watch.tell(trial)
+
+    def _weigh(self, trial: Trial) -> None:
         exchange, side = trial.exchange, trial.candidate
         request, production, candidate = exchange.request, exchange.response, side.response
         if not self.began:
@@ -262,6 +260,7 @@ class Examiner:
         ask = recognise(request)
         endpoint = self._endpoint(request) if ask is None else self._prompt_group(ask)
         endpoint.total += 1
+        trial.endpoint = endpoint
         if trial.baseline is not None and trial.baseline.shed == "shadow_lag":
             self.keeping.add(time, moment.group)
         inside: tuple[InBand | None, InBand | None] = NEITHER
@@ -434,14 +433,15 @@ class Examiner:
         elif self.settings.baseline:
             return
         elif ours == GOOD and candidate is not None and production is not None and theirs != GOOD:
+            limited = candidate.status == TOO_MANY
+            trial.excused = "drift" if drifting else "session" if stranger else "rate limit" if limited else ""
             if drifting:
                 self.contents.drifted += 1
-                return
-            if stranger:
-                return
-            if candidate.status == TOO_MANY:
+            elif limited and not stranger:
                 self.limited.add(moment.time, moment.group)
+            if trial.excused:
                 return
+        trial.outcome = theirs - ours
         self._count_outcome(endpoint, moment, ours, theirs)
 
     def _count_outcome(self, endpoint: Endpoint, moment: Moment, ours: int, theirs: int) -> None:

@@ -171,6 +171,7 @@ class _Gatherer:
     def field(self, field: Field) -> dict[str, Any]:
         names = (
             "differed",
+            "led",
             "both",
             "all_differ",
             "drifted",

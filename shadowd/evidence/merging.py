@@ -65,7 +65,7 @@ ONE_OUTAGE = 1_000_000_000
 _KINDS = 100  # of differences in one field: there are a dozen
 
 FIELD = Record(
-    began=Least(), differed=Sum(), differing=Tallied(), positive=Tallied(), negative=Tallied(), both=Sum(),
+    began=Least(), differed=Sum(), led=Sum(), differing=Tallied(), positive=Tallied(), negative=Tallied(), both=Sum(),
     all_differ=Sum(), drifted=Sum(), repeats=Sum(), repeats_differed=Sum(), moved=Sum(), stayed=Sum(), turned=Sum(),
     groups=Table(Record(count=Sum(), first=Least(), last=Most(), newest=Newest()), _KINDS),
 )  # fmt: skip

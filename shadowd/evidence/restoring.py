@@ -120,7 +120,7 @@ def _endpoint(name: str, order: int, value: Mapping[str, Any], examiner: Examine
 def _field(place: tuple[str, str], value: Mapping[str, Any], endpoint: Endpoint, shift: int) -> Field:
     made = Field(*place, 1, endpoint, value["began"], shift)
     for count in (
-        "differed", "both", "all_differ", "drifted", "repeats", "repeats_differed", "moved", "stayed", "turned",
+        "differed", "led", "both", "all_differ", "drifted", "repeats", "repeats_differed", "moved", "stayed", "turned",
     ):  # fmt: skip
         setattr(made, count, value[count])
     for name in ("differing", "positive", "negative"):

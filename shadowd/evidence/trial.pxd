@@ -13,10 +13,14 @@ cdef class Side:
 cdef class Trial:
     cdef public Side baseline
     cdef public Side candidate
+    cdef public object differences
+    cdef public object endpoint
     cdef public object examiner
     cdef public Exchange exchange
+    cdef public object excused
     cdef public object faults
     cdef public object found
     cdef public long long kept
+    cdef public long long outcome
     cdef public long long pending
     cdef public Side twin

@@ -10,13 +10,17 @@ A trial is complete when production's answer and every side's are over; it is ex
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from shadowd.compare.difference import Differences
+from shadowd.compare.difference import Difference, Differences
 from shadowd.compare.inband_wire import InBand
 from shadowd.compare.signatures import Signature
 from shadowd.evidence.settings import Settings
 from shadowd.exchange.exchange import Exchange, Response
+
+if TYPE_CHECKING:
+    from shadowd.evidence.evidence import Endpoint
 
 #: A time that was not measured.
 UNKNOWN = -1
@@ -72,7 +76,10 @@ class Judging(Protocol):
 class Trial:
     """See the module's head. ``pending`` counts the sides that are not over."""
 
-    __slots__ = ("baseline", "candidate", "examiner", "exchange", "faults", "found", "kept", "pending", "twin")
+    __slots__ = (
+        "baseline", "candidate", "differences", "endpoint", "examiner", "exchange", "excused", "faults", "found",
+        "kept", "outcome", "pending", "twin",
+    )  # fmt: skip
 
     def __init__(self, examiner: Judging, exchange: Exchange, candidate: Side, baseline: Side | None) -> None:
         self.examiner = examiner
@@ -86,3 +93,26 @@ class Trial:
         self.found: tuple[Differences, ...] | None = None
         #: Of production's answer, the candidate's and the third's, if they were looked at elsewhere.
         self.faults: tuple[Faults, ...] = ()
+        # what came of it, for whoever follows exchanges as they end
+        self.endpoint: Endpoint | None = None
+        self.differences: Sequence[Difference] = ()  # of the candidate's answer
+        self.outcome = 0  # above 0: worse than its reference's, below: better
+        self.excused = ""  # why what is worse or differs speaks against nobody: drift, session, rate limit
+
+
+class Held:
+    """What an examiner was told while its evidence was written: by which of its methods, in order."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Callable[[Any], None], Any]] = []
+
+
+class Watch:
+    """Who is told of each trial once it was examined."""
+
+    __slots__ = ("tell",)
+
+    def __init__(self, tell: Callable[[Trial], None]) -> None:
+        self.tell = tell

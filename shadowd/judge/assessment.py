@@ -6,12 +6,13 @@ it in steps, one endpoint each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from shadowd.evidence.conversing import ALL_PROMPTS
 from shadowd.evidence.evidence import Endpoint
 from shadowd.evidence.examiner import Examiner
+from shadowd.evidence.outcome import STATUS_FAILING
 from shadowd.evidence.stretches import STRETCHES, Tally, Values
 from shadowd.judge.courses import Course
 from shadowd.judge.discordance import judge_capacity, judge_content, judge_errors, judge_slow
@@ -22,6 +23,7 @@ from shadowd.judge.outages import judge_outages
 from shadowd.judge.slowdown import LatencyJudge
 from shadowd.judge.streams import judge_streams
 from shadowd.judge.talking import judge_talk
+from shadowd.judge.thresholds import thresholds
 from shadowd.judge.verdict import (
     ALPHA,
     capacity_alpha,
@@ -103,8 +105,10 @@ class Assessment:
             yield
         self._fields.finish()
         total = sum(e.trials.count if examiner.settings.baseline else e.pairs for e in examiner.endpoints.values())
-        uncertain = min(self._fields.uncertain, total)
-        self._judgements.append(judge_content(uncertain, total, margins.max_diff_share, ALPHA))
+        failing = round(self._fields.failing)
+        differing = min(round(self._fields.uncertain) + failing, total)
+        noise = sum(row["differing_noise"] for row in self.endpoints)
+        self._judgements.append(judge_content(differing, total, margins.max_diff_share, ALPHA, True, failing, noise))
         self._judgements += self._resources
         self._judgements += judge_outages(examiner.outages, examiner.reference_outages, examiner.outcomes.total.count)
         self._cap_pace()
@@ -243,11 +247,30 @@ class Assessment:
                 "worse": outcomes.worse,
                 "better": outcomes.better,
                 "differing": endpoint.differing,
+                **self._differing(endpoint),
                 **_latencies(endpoint),
                 **({"stream": endpoint.stream.view()} if endpoint.stream is not None else {}),
                 **({"talk": endpoint.talk.view(endpoint.name == ALL_PROMPTS)} if endpoint.talk is not None else {}),
             }
         )
+
+    def _differing(self, endpoint: Endpoint) -> dict[str, int]:
+        """Exchanges with a difference that noise does not explain, and the others that differ."""
+        fields = [field for place, field in endpoint.fields.items() if place != STATUS_FAILING]
+        beyond = round(self.beyond_noise({(endpoint.name, one.where, one.path): one.led for one in fields}))
+        differing = endpoint.differing + sum(one.led for one in fields if one.where == "status")
+        return {"differing_beyond_noise": beyond, "differing_noise": max(0, differing - beyond)}
+
+    def beyond_noise(self, places: Mapping[tuple[str, str, str], int]) -> float:
+        """Of exchanges that differ, by endpoint and the field that they are counted at, those beyond noise."""
+        found = 0.0
+        for (name, where, path), many in places.items():
+            share = self._fields.beyond.get((name, where, path))
+            endpoint = self._examiner.endpoints.get(name)
+            if share is None and endpoint is not None and where == "body":  # a key in it was found to be data since
+                share = self._fields.beyond.get((name, where, endpoint.keys.fold(path)))
+            found += many * (share or 0.0)
+        return found
 
     # --- all together -------------------------------------------------------------------------------------------------
 
@@ -282,6 +305,10 @@ class Assessment:
             "compared": self._compared,
             "eligible": self._eligible,
             "seconds": round(self._seconds, 1),
+            "thresholds": thresholds(
+                self._judgements, examiner.settings.margins, coverage=coverage, samples=compared,
+                seconds=self._seconds, drift=drift,
+            ),
             "findings": [{**one.view(), "signature": self._signature(one.worst)} for one in findings],
             "not_judged": [
                 {key: found[key] for key in ("endpoint", "where", "path", "kind", "sentence")}
@@ -293,10 +320,14 @@ class Assessment:
                 side: {"count": one.count, "exchanges": one.exchanges, "listed": [list(item) for item in one.listed]}
                 for side, one in (("candidate", examiner.outages), ("reference", examiner.reference_outages))
             },
+            "differing": {
+                name: sum(row[f"differing_{name}"] for row in self.endpoints if row["endpoint"] != ALL_PROMPTS)
+                for name in ("beyond_noise", "noise")
+            },
             "expected": sum(found["count"] for found in self.differences if found["label"] == "expected"),
             "limits": self._limits(mode),
             "ended": examiner.ended,
-        }
+        }  # fmt: skip
 
     def _limits(self, mode: str) -> list[str]:
         """What is to be known of how this was judged."""
@@ -308,6 +339,8 @@ class Assessment:
                 f"The candidate warmed up for {seconds:,.0f} s: {examiner.warmed:,} exchanges were compared and "
                 "listed, and are no evidence."
             )
+        if examiner.settings.options.allow_extra:
+            limits.append("Additional fields of the candidate's objects are not compared (--allow-extra).")
         late = examiner.timing.late
         if late:
             limits.append(f"{late:,} exchanges left late through the daemon's own fault; their latency was not judged.")

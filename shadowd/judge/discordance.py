@@ -184,20 +184,30 @@ def judge_field(
 
 
 def judge_content(
-    differing: int, total: int, margin: float = 0.001, alpha: float = 0.05, required: bool = True
-) -> Judgement:
-    """All endpoints together: exchanges with a difference in any field that is not known to be noise.
+    differing: int, total: int, margin: float = 0.001, alpha: float = 0.05, required: bool = True, failing: int = 0,
+    noise: int = 0,
+) -> Judgement:  # fmt: skip
+    """All endpoints together: exchanges with a difference in any field that is not known to be noise, ``failing`` of
+    them in fields that fail by themselves; ``noise``: those that differ in noise alone.
 
-    Passes or stays inconclusive; it is the fields that fail, because a failure has to be named.
+    By itself it passes or stays inconclusive: it is the fields that fail, because a failure has to be named.
     """
     counts = ((1.0, differing), (0.0, total - differing))
     evidence = _Evidence(counts, 0.0, margin, alpha, alpha, may_fail=False)
+    result, needed = evidence.result, evidence.needed
+    apart = f" ({noise:,} more in noise alone)" if noise else ""
     if not total:
-        sentence = f"no answer was compared yet; {more(evidence.needed)}"
+        sentence = f"no answer was compared yet; {more(needed)}"
     elif evidence.result == "pass":
         sentence = (
-            f"{differing:,} of {total:,} compared answers differ beyond noise; "
+            f"{differing:,} of {total:,} compared answers differ beyond noise{apart}; "
             f"more than {percent(evidence.high)} would have been noticed"
+        )
+    elif failing:
+        result, needed = ("fail" if evidence.low > margin else "inconclusive"), None
+        sentence = (
+            f"{differing:,} of {total:,} compared answers differ beyond noise{apart}, {failing:,} of them in fields "
+            f"that fail by themselves ({percent(evidence.effect)}, margin {percent(margin)})"
         )
     elif evidence.effect > margin:
         sentence = (
@@ -208,9 +218,9 @@ def judge_content(
     else:
         sentence = (
             f"{differing:,} of {total:,} compared answers differ in fields that are not known to be noise "
-            f"(at most {percent(evidence.high)}, margin {percent(margin)}); {more(evidence.needed)}"
+            f"(at most {percent(evidence.high)}, margin {percent(margin)}); {more(needed)}"
         )
-    return _judgement("content", evidence, evidence.result, evidence.needed, margin, sentence, required)
+    return _judgement("content", evidence, result, needed, margin, sentence, required)
 
 
 def judge_capacity(

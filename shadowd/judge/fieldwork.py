@@ -67,7 +67,9 @@ class FieldJudge:
     def __init__(self, examiner: Examiner) -> None:
         self._examiner = examiner
         self._pooled: dict[tuple[str, str], tuple[int, int]] = {}  # noise of a place over all endpoints
-        self.uncertain = 0  # differing answers in fields that are not known to be noise
+        self.uncertain = 0.0  # differing answers in fields that are not known to be noise
+        self.failing = 0.0  # and in those that fail by themselves
+        self.beyond: dict[tuple[str, str, str], float] = {}  # by endpoint and place: the share that no noise explains
         self.moved = 0  # differences in fields that production changed in mid-run
         self.moving: dict[tuple[str, str], list[str]] = {}  # where they still differ: a place, and its endpoints
         self.sessions = 0  # 401 and 403 of the candidate that a missing session may explain
@@ -110,6 +112,7 @@ class FieldJudge:
                 self.moving.setdefault(place, []).append(endpoint.name)
         elif judged is not None and judged.result == "fail":
             shown, counted = "regression", judged
+            self.failing += self._beyond(endpoint, field, noisy, looked)
         elif noisy >= NOISY_TIMES and noisy > margin * looked:
             shown = "not judged"
             if place == _WHOLE:
@@ -122,8 +125,8 @@ class FieldJudge:
         else:
             shown = "undecided"
             own = judged is not None and judged.result == "pass" and field.where == LLM  # passes by a margin of its own
-            if not own and place != STATUS_FAILING:  # what fails is the errors' to say
-                self.uncertain += self._excess(endpoint, field, noisy, looked)
+            if not own:
+                self.uncertain += self._beyond(endpoint, field, noisy, looked)
             if judged is not None and field.differed > field.drifted:
                 counted = judged
             undecided = judged is not None and judged.result != "pass" and field.differed > field.drifted
@@ -187,6 +190,15 @@ class FieldJudge:
         if (field.where, field.path) != STATUS_UNAUTHORISED or self._examiner.settings.baseline:
             return False
         return field.differed < _NOBODY * endpoint.pairs
+
+    def _beyond(self, endpoint: Endpoint, field: Field, noisy: int, looked: int) -> float:
+        """The exchanges that are counted at this field and that noise does not explain."""
+        place = (field.where, field.path)
+        if place == STATUS_FAILING or not field.differed:  # what fails is the errors' to say
+            return 0.0
+        share = min(1.0, self._excess(endpoint, field, noisy, looked) / field.differed)
+        self.beyond[endpoint.name, *place] = share
+        return field.led * share
 
     def _excess(self, endpoint: Endpoint, field: Field, noisy: int, looked: int) -> int:
         """How many of the field's differences noise does not explain: a flap of 0.1 % must not block a pass."""

@@ -19,6 +19,8 @@ MOST_REASONS = 6
 NAMED = 5
 _POINT = re.compile(r"\A(?:first_byte|last_byte|first_content|first_event) p\d+\Z")
 _QUANTILE = re.compile(r" p\d+\Z")
+#: What a call of gRPC that fails has otherwise: its status where no message was, and no message.
+_FAILED_CALL = re.compile(r"\A(?:(?:header|trailer) grpc-(?:status|message|accept-encoding)|body \$?)\Z")
 _ORDER = ("errors", "content", "capacity", "latency", "slow", "memory", "restarts", "cpu")
 
 
@@ -61,12 +63,19 @@ def findings_of(judgements: Sequence[Judgement], whole: str = "") -> list[Findin
     """What failed, by cause, the most harmful first. ``whole``: an endpoint that stands for several."""
     causes: dict[tuple[str, str, str], list[Judgement]] = {}
     for one in judgements:
-        if one.result == "fail":
+        if one.result == "fail" and (one.judge != "content" or one.path):  # all of the content fails by its fields
             causes.setdefault(_cause(one), []).append(one)
+    failures = [one for same in causes.values() for one in same if one.judge == "errors"]
+    known = {one.endpoint for one in failures}
+    consequences: list[Judgement] = []
+    for cause, same in list(causes.items()):
+        causes[cause] = [one for one in same if not failures or not _of_failures(one, known)]
+        consequences += [one for one in same if one not in causes[cause]]
     found = []
-    for same in causes.values():
+    for same in filter(None, causes.values()):
         worst = _worst(same, whole)
-        found.append(Finding(worst, [one for one in same if one is not worst]))
+        others = [one for one in same if one is not worst]
+        found.append(Finding(worst, others + consequences if worst.judge == "errors" else others))
     return sorted(found, key=lambda one: (not one.worst.critical, _ORDER.index(one.worst.judge), _harm(one.worst)))
 
 
@@ -91,6 +100,15 @@ def _cause(one: Judgement) -> tuple[str, str, str]:
     if one.judge in ("latency", "content"):
         return one.judge, _QUANTILE.sub("", one.path), ""
     return one.judge, "", ""
+
+
+def _of_failures(one: Judgement, failing: set[str]) -> bool:
+    """Whether a difference is but how an exchange looks that failed, and its endpoint's failures are told anyway."""
+    if one.judge != "content":
+        return False
+    if one.path == "status failing":
+        return True
+    return one.endpoint in failing and (one.path == "status" or bool(_FAILED_CALL.match(one.path)))
 
 
 def _worst(same: Sequence[Judgement], whole: str) -> Judgement:

@@ -278,7 +278,7 @@ def describe(account: FilterAccount, kernel_segments: int) -> list[str]:
     if filtered["encrypted"]:
         words.append(
             f"{filtered['encrypted']} connections are encrypted (TLS): shadowd sees bytes on the wire only"
-            " (--tls-keylog reads them)"
+            "; to read them: shadowctl filter set NAME --tls decrypt, or --tls-keylog FILE"
         )
     if filtered["interactive"]:
         words.append(f"{filtered['interactive']} dialogues of gRPC have more than 10,000 turns")
@@ -335,7 +335,10 @@ def _missed_words(missed: MissedView, seen: int) -> str:
         f" {missed['requests']:,} requests"
     )
     if missed["lost"] >= missed["not_looked_at"]:
-        return f"{said}; the kernel's ring was full — raise ring_bytes, give the daemon more CPU, or --sample less"
+        return (
+            f"{said}; the kernel's ring was full — raise ring_bytes, give the daemon more CPU, or take less: "
+            "shadowctl filter set NAME --sample 10%"
+        )
     return f"{said}; the daemon was stopped, or the guard held it back — see the problems of shadowctl status"
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from typing import Any
 
-from starlette.requests import Request
+import trio
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from shadowd.errors import ShadowdError, UsageError
+from shadowd.observe.serving import named
 from shadowd.observe.token import Token
 from shadowd.redact.quoting import visible
 
+ANSWER_SECONDS = 8.0  # Argo Rollouts gives up after 10 s by default
 CHECKSUM = "flagger-"  # before the checksum of a rollout, as a label
+
+log = logging.getLogger("shadowd.http")
 
 
 def unknown(name: str, names: list[str]) -> ShadowdError:
@@ -78,6 +84,28 @@ def flagger_label(body: bytes) -> str:
     if isinstance(metadata, dict) and isinstance(metadata.get("label"), str) and metadata["label"]:
         return str(metadata["label"])
     return f"{CHECKSUM}{checksum}" if isinstance(checksum, str) and checksum else ""
+
+
+def told(error: Exception, what: str) -> ShadowdError:
+    """The error for the client; one that is ours to mend is logged."""
+    if isinstance(error, ShadowdError):
+        return error
+    if isinstance(error, trio.TooSlowError):
+        return ShadowdError(f"{what} took longer than {ANSWER_SECONDS:g} s", "try again")
+    log.error("http: %s failed: %s", what, named(error), exc_info=error)
+    return ShadowdError(f"{what} failed: {named(error)}", "see the daemon's log")
+
+
+async def body_of(request: Request) -> bytes:
+    """The body, so that the connection can go on."""
+    pieces: list[bytes] = []
+    try:
+        with trio.move_on_after(ANSWER_SECONDS):
+            async for piece in request.stream():
+                pieces.append(piece)
+    except ClientDisconnect:
+        pass  # there is nobody to answer
+    return b"".join(pieces)
 
 
 def json_response(value: Any, status: int = 200) -> Response:

@@ -5,61 +5,42 @@ The prompt groups are the endpoints that have a ``talk``; the one named ``all co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from shadowd.observe import plots, sections
-from shadowd.observe.figures import (
-    count,
-    digits,
-    entries,
-    milliseconds,
-    number,
-    part,
-    plural,
-    quantity,
-    rows,
-    text,
-    whole,
-)
-from shadowd.observe.page import code, figure, result_of, say, table, tag
-
-Row = Mapping[str, Any]
+from shadowd.observe.figures import count, digits, entries, milliseconds, number, part, plural, rows, text, whole
+from shadowd.observe.page import drawn, result_of
+from shadowd.observe.sections import Row, Shown, compared_pair
 
 WHOLE = "all conversations"
-_COLUMNS = (
-    ("-Prompt", "where"),
-    ("-Result", "keep"),
-    ("Conversations", "n"),
-    ("First content, production", "n"),
-    ("shadow", "n"),
-    ("Tokens, production", "n"),
-    ("shadow", "n"),
-)
-_COSTS = (("Cost, production", "n"), ("shadow", "n"))
 
 
-def section(data: Row, verdict: Row) -> str:
-    """All of it; "" if no conversation was compared."""
+def section(data: Row, verdict: Row) -> Shown | None:
+    """All of it; None if no conversation was compared."""
     found = [row for row in rows(data, "endpoints") if part(row, "talk")]
     if not found:
-        return ""
+        return None
     found.sort(key=lambda row: (text(row, "endpoint") != WHOLE, -whole(row.get("exchanges"))))
-    result = (
-        '<p class="lead">Answers of language models, by prompt: a system prompt with its model and tools. With a '
-        "baseline, production's figures are the baseline's: the same version, asked at the same moment.</p>"
-    )
     overall = part(found[0], "talk")
-    result += _distribution(part(overall, "first_content_ms"), "Time to the first content", milliseconds)
-    result += _distribution(part(overall, "tokens"), "Output tokens", _tokens)
-    result += f"<h3>Prompts</h3>{_prompts(found, verdict)}{_answering(part(overall, 'models'))}"
+    failed = {text(judge, "endpoint") for judge in rows(verdict, "judges") if result_of(judge.get("result")) == "fail"}
+    priced = any(part(part(row, "talk"), "cost") for row in found)
+    prompts = sections.table_of(found, lambda row: _prompt(row, failed, priced), "prompt")
     decided = [row for row in rows(data, "differences") if row.get("where") == "llm" and row.get("endpoint") == WHOLE]
-    if decided:
-        result += f"<h3>What the model does otherwise</h3>{sections.difference_table(sections.ranked(decided))}"
     left_out = whole(overall.get("too_long"))
-    if left_out:
-        result += f'<p class="muted">{plural(left_out, "answer")} too long to be kept, and not compared.</p>'
-    return result
+    drawn_plots = (
+        _distribution(part(overall, "first_content_ms"), "Time to the first content", milliseconds),
+        _distribution(part(overall, "tokens"), "Output tokens", _tokens),
+    )
+    return {
+        "plots": [one for one in drawn_plots if one["plot"] is not None],
+        "prompts": prompts["rows"],
+        "left": prompts["left"],
+        "priced": priced,
+        "answered": _answering(part(overall, "models")),
+        "decided": sections.difference_table(sections.ranked(decided)),
+        "too_long": plural(left_out, "answer") if left_out else "",
+    }
 
 
 def _tokens(value: object) -> str:
@@ -67,11 +48,10 @@ def _tokens(value: object) -> str:
     return "–" if found is None else digits(found)
 
 
-def _distribution(point: Row, title: str, shown: Any) -> str:
+def _distribution(point: Row, title: str, shown: Callable[[object], str]) -> Shown:
     """A figure of both sides."""
     drawable = {side: _side(part(point, side)) for side in ("production", "candidate")}
-    drawn = figure(lambda width: plots.distribution(drawable, width, shown, title))
-    return f"<h3>{title}</h3>{drawn}" if drawn else ""
+    return {"title": title, "plot": drawn(lambda width: plots.distribution(drawable, width, shown, title))}
 
 
 def _side(side: Row) -> dict[str, Any]:
@@ -85,44 +65,30 @@ def _side(side: Row) -> dict[str, Any]:
     return {**{f"p{q}_ms": side.get(f"p{q}") for q in (50, 90, 99)}, "buckets": buckets}
 
 
-def _prompts(found: list[Row], verdict: Row) -> str:
-    failed = {text(judge, "endpoint") for judge in rows(verdict, "judges") if result_of(judge.get("result")) == "fail"}
-    body = []
-    priced = any(part(part(row, "talk"), "cost") for row in found)
-    for row in found[: sections.MAX_ROWS]:
-        name, talk = text(row, "endpoint"), part(row, "talk")
-        cells = [f'<span class="what">{code(name)}</span>', tag("fail") if name in failed else ""]
-        cells.append(count(row.get("exchanges")))
-        for point, shown in (("first_content_ms", milliseconds), ("tokens", _tokens)):
-            before = number(part(part(talk, point), "production").get("p50"))
-            after = number(part(part(talk, point), "candidate").get("p50"))
-            change = (after - before) / before if before and after is not None else 0.0
-            beside = say(quantity(change, "ratio", signed=True)) if abs(change) >= 0.005 else ""
-            cells += [shown(before), shown(after) + beside]
-        if priced:
-            cells += _costs(part(talk, "cost"))
-        body.append(cells)
-    left = len(found) - len(body)
-    rest = f'<p class="muted">and {plural(left, "more prompt")}, in the report as JSON</p>' if left > 0 else ""
-    note = "Medians; cost is the mean of a conversation, in the currency of the prices given." if priced else "Medians."
-    return table((*_COLUMNS, *_COSTS) if priced else _COLUMNS, body) + rest + f'<p class="muted">{note}</p>'
+def _prompt(row: Row, failed: set[str], priced: bool) -> Shown:
+    name, talk = text(row, "endpoint"), part(row, "talk")
+    pairs = []
+    for point, shown in (("first_content_ms", milliseconds), ("tokens", _tokens)):
+        before, after = (part(part(talk, point), side).get("p50") for side in ("production", "candidate"))
+        pairs.append(compared_pair(before, after, shown))
+    if priced:
+        cost = part(talk, "cost")
+        pairs.append(compared_pair(cost.get("production"), cost.get("candidate"), _money))
+    return {"name": name, "failed": name in failed, "exchanges": count(row.get("exchanges")), "pairs": pairs}
 
 
-def _answering(models: Row) -> str:
+def _money(value: object) -> str:
+    """With four digits: a conversation costs thousandths."""
+    found = number(value)
+    return "–" if found is None else f"{found:.4g}"
+
+
+def _answering(models: Row) -> list[Shown]:
     """Which models answered: another one than asked shows here, after a fallback or a rewritten request."""
     told = []
     for side, name in (("production", "production"), ("candidate", "the shadow")):
         known = part(models, side)
-        ranked = sorted(known, key=lambda model: -whole(known.get(model)))
-        listed = [f"{code(model)} ({count(known.get(model))})" for model in ranked if model]
-        if listed:
-            told.append(f"{name}: {', '.join(listed)}")
-    return f'<p class="muted">Answered by &#8211; {"; ".join(told)}.</p>' if told else ""
-
-
-def _costs(cost: Row) -> list[str]:
-    """Of both sides, with four digits: a conversation costs thousandths."""
-    before, after = number(cost.get("production")), number(cost.get("candidate"))
-    change = (after - before) / before if before and after is not None else 0.0
-    beside = say(quantity(change, "ratio", signed=True)) if abs(change) >= 0.005 else ""
-    return ["–" if before is None else f"{before:.4g}", "–" if after is None else f"{after:.4g}" + beside]
+        ranked = [model for model in sorted(known, key=lambda model: -whole(known.get(model))) if model]
+        if ranked:
+            told.append({"name": name, "models": [(model, count(known.get(model))) for model in ranked]})
+    return told

@@ -1,4 +1,4 @@
-"""The HTTP doors of the daemon: health and metrics, and for those who have the token verdicts and reports."""
+"""The HTTP doors of the daemon: health and metrics; verdicts, reports and live pages, by the token what has content."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 from shadowd.config.document import Config
+from shadowd.control.server import Handler
 from shadowd.errors import ShadowdError
 from shadowd.observe.metrics import Metrics
 from shadowd.observe.token import Token
-from shadowd.service.daemon import Opened, ServeHttp
+from shadowd.service.doors import Opened, ServeHttp
 from shadowd.service.health import Health
 from shadowd.service.log import Log
 from shadowd.service.standing import Standing
@@ -30,12 +31,18 @@ def make_door(config: Config, log: Log) -> ServeHttp:
     token = _token(config, log) if config.http else None
 
     async def serve(
-        address: str, sources: Verdicts | None, health: Health, standing: Standing, task_status: Opened
-    ) -> None:
+        address: str, sources: Verdicts | None, handle: Handler, health: Health, standing: Standing,
+        task_status: Opened,
+    ) -> None:  # fmt: skip
         from shadowd.observe.http import serve_http  # a web framework: only where it is wanted
+        from shadowd.observe.live.gathering import Gathering
 
         monitor = Monitor(health, standing)
-        await serve_http(address, sources, monitor, token if sources else None, task_status=task_status)
+        if sources is None:
+            await serve_http(address, None, monitor, task_status=task_status)
+        else:
+            gathered = Gathering(sources, standing, handle)
+            await serve_http(address, sources, monitor, token, gathered, task_status=task_status)
 
     return serve
 

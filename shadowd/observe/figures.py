@@ -36,6 +36,12 @@ def whole(value: object) -> int:
     return int(result) if result is not None else 0
 
 
+def beyond_noise(counted: Mapping[str, Any]) -> int:
+    """Of an endpoint or a period the exchanges that differ beyond noise; where nobody told noise apart, all."""
+    beyond = number(counted.get("differing_beyond_noise"))
+    return whole(counted.get("differing")) if beyond is None else int(beyond)
+
+
 def part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A mapping inside the data; empty where it is missing or null."""
     value = data.get(name)

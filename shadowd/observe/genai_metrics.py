@@ -1,4 +1,5 @@
-"""Generative AI on the metrics page, by OpenTelemetry's names; a switch turns it off, as the names are in flux."""
+"""Generative AI on the metrics page, by OpenTelemetry's names with ``shadowd_`` before them: without it they are what
+the services say of themselves. A switch leaves them out, as the conventions are in flux."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from shadowd.evidence.genai import Histogram
 from shadowd.runs.run import Run
 
+GENAI = "shadowd_gen_ai"
 _COMMON = ["filter", "target", "side", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"]
 _OPERATION = "chat"  # all interfaces that are recognised are of this operation
 
@@ -16,22 +18,22 @@ _OPERATION = "chat"  # all interfaces that are recognised are of this operation
 def genai_families(runs: Iterable[Run]) -> Iterator[Metric]:
     """Of the runs' conversations."""
     duration = HistogramMetricFamily(
-        "gen_ai_client_operation_duration_seconds",
+        f"{GENAI}_client_operation_duration_seconds",
         "Duration of an operation, from the request to the last byte of its answer.",
         labels=[*_COMMON, "gen_ai_response_finish_reasons"],
     )
     first_chunk = HistogramMetricFamily(
-        "gen_ai_client_operation_time_to_first_chunk_seconds",
+        f"{GENAI}_client_operation_time_to_first_chunk_seconds",
         "Time to the first byte of a streamed answer.",
         labels=_COMMON,
     )
     first_token = HistogramMetricFamily(
-        "gen_ai_server_time_to_first_token_seconds",
+        f"{GENAI}_server_time_to_first_token_seconds",
         "Time to the first text, refusal or argument of an answer.",
         labels=_COMMON,
     )
     usage = HistogramMetricFamily(
-        "gen_ai_client_token_usage_tokens",
+        f"{GENAI}_client_token_usage_tokens",
         "Tokens of an operation, as the answer tells them.",
         labels=[*_COMMON, "gen_ai_token_type"],
     )

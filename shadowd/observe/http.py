@@ -13,11 +13,11 @@ type), and no leave is ever given.
 
 ``GET /healthz`` and ``GET /readyz`` are for orchestrators: 200, or 503 with the reason.
 
-The door knows no users but one: who has the token (``token.py``) may see what traffic said, in reports. Verdicts are
-told without. It listens on the loopback address unless told otherwise, and there it answers only to names of the
-loopback address, so that a web page cannot reach it by DNS rebinding; elsewhere all but health asks for the token. A
-second door without ``sources`` (the setting ``monitor``) has no verdicts and no reports, and so may be open to the
-network.
+The door knows no users but one: who has the token (``token.py``) may see what traffic said, in reports and on
+live pages (``live/``), and press their buttons. Verdicts are told without. It listens on the loopback address unless
+told otherwise, and there it answers only to names of the loopback address, so that a web page cannot reach it by DNS
+rebinding; elsewhere all but health asks for the token. A second door without ``sources`` (the setting ``monitor``) has
+no verdicts and no reports, and so may be open to the network.
 
 This module imports starlette and h11 (about 6 MB): import it only where there is a door to open.
 """
@@ -30,38 +30,38 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.observe.answering import (
+    ANSWER_SECONDS,
     CHECKSUM,
+    body_of,
     flagger_label,
     from_a_page,
     json_response,
     refused,
     sentence,
+    told,
     undecided,
     unknown,
     without_content,
 )
 from shadowd.observe.entrance import BACKLOG, HEADER_LIMIT, Entrance
-from shadowd.observe.page import code, document, empty, result_of, table, tag
+from shadowd.observe.live.gathering import Gathered
+from shadowd.observe.live.pages import LivePages
 from shadowd.observe.report import render_html
-from shadowd.observe.serving import named
 from shadowd.observe.token import Token
-from shadowd.redact.quoting import html, visible
+from shadowd.redact.quoting import visible
 
 BODY_LIMIT = 64 << 10  # Flagger sends some hundred bytes; what it says is not needed
-ANSWER_SECONDS = 8.0  # Argo Rollouts gives up after 10 s by default
-INDEX_LIMIT = 200  # filters on the first page
 
 CONTENT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -117,13 +117,15 @@ async def serve_http(
     sources: Sources | None,
     monitor: Monitor,
     token: Token | None = None,
+    gathered: Gathered | None = None,
     *,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; ``started`` is called with the address once clients can connect.
 
-    Without ``sources`` only health and metrics are told. ``token`` opens what traffic said (reports); without one that
-    stays closed, and an address beyond this host is refused unless the operator named the token's file.
+    Without ``sources`` only health and metrics are told; ``gathered`` is what live pages show. ``token`` opens what
+    traffic said (reports); without one that stays closed, and an address beyond this host is refused unless the
+    operator named the token's file.
 
     ``address`` is ``HOST:PORT`` (``[::1]:9750`` for IPv6; port 0 chooses one). Raises UsageError if it is none, and
     ShadowdError if it cannot be bound.
@@ -138,11 +140,15 @@ async def serve_http(
                 f"{visible(address, 80)} is open to the network, and reports show parts of production's answers",
                 "say who may read them with http_token_file (--http-token-file FILE), or listen on 127.0.0.1",
             )
-        app = _Guard(_application(sources, monitor, token), hosts, token if hosts is None and sources else None)
+        live = LivePages(gathered, token) if gathered is not None else None
+        app = _Guard(_application(sources, monitor, token, live), hosts, token if hosts is None and sources else None)
         entrance = Entrance(app, {"/healthz": monitor.dead, "/readyz": monitor.unready})
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        task_status.started(f"{shown}:{bound[1]}")
-        await entrance.serve(listener)
+        async with trio.open_nursery() as nursery:
+            if live is not None:
+                nursery.start_soon(live.run)
+            task_status.started(f"{shown}:{bound[1]}")
+            await entrance.serve(listener)
     finally:
         listener.close()
 
@@ -212,7 +218,8 @@ class _Guard:
 
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                own = {name for name, _ in message["headers"]}  # a live page says itself what it may load
+                message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in own)]
             await send(message)
 
         refusal = self._refusal(scope)
@@ -266,7 +273,7 @@ def _host_name(host: str) -> str:
 _HEALTH = ("/healthz", "/readyz")
 
 
-def _application(sources: Sources | None, monitor: Monitor, token: Token | None) -> Starlette:
+def _application(sources: Sources | None, monitor: Monitor, token: Token | None, live: LivePages | None) -> Starlette:
     routes = [
         Route("/healthz", partial(_probe, monitor.dead), methods=["GET"]),
         Route("/readyz", partial(_probe, monitor.unready), methods=["GET"]),
@@ -275,7 +282,7 @@ def _application(sources: Sources | None, monitor: Monitor, token: Token | None)
     if sources is not None:
         pages = _Pages(sources, token)
         routes += [
-            Route("/", pages.index, methods=["GET"]),
+            Route("/filters", pages.filters, methods=["GET"]),
             Route("/verdict", pages.verdict, methods=["GET"]),
             Route("/report/{name}", pages.report, methods=["GET"]),
             Route("/flagger/{name}", pages.flagger, methods=["POST"]),
@@ -283,11 +290,13 @@ def _application(sources: Sources | None, monitor: Monitor, token: Token | None)
             Route("/flagger/{name}/start", pages.flagger_start, methods=["POST"]),
             Route("/run/{name}", pages.start, methods=["POST"]),
         ]
+    if live is not None:
+        routes += live.routes()
     return Starlette(routes=routes)
 
 
-async def _probe(told: Callable[[], str], request: Request) -> Response:
-    wrong = told()
+async def _probe(well: Callable[[], str], request: Request) -> Response:
+    wrong = well()
     return PlainTextResponse(f"{visible(wrong, 1000)}\n", 503) if wrong else PlainTextResponse("ok\n")
 
 
@@ -296,7 +305,7 @@ async def _metrics(monitor: Monitor, request: Request) -> Response:
         with trio.fail_after(ANSWER_SECONDS):
             page, media_type = await monitor.metrics(request.headers.get("accept", ""))
     except Exception as error:
-        return PlainTextResponse(f"{_told(error, 'the metrics page')}\n", 500)
+        return PlainTextResponse(f"{told(error, 'the metrics page')}\n", 500)
     return Response(page, media_type=None, headers={"content-type": media_type})
 
 
@@ -308,21 +317,8 @@ class _Pages:
     def _admitted(self, request: Request) -> bool:
         return self._token is not None and self._token.admits(request.headers.get("authorization", ""))
 
-    async def index(self, request: Request) -> Response:
-        names = self._sources.names()
-        rows = []
-        for name in names[:INDEX_LIMIT]:
-            found = await self._verdict_of(name)
-            reasons = found.get("reasons") or [""]
-            score = found.get("score")
-            link = f'<a href="/report/{quote(name, safe="")}">{code(name)}</a>'
-            score_shown = f"{score:.0f}" if isinstance(score, (int, float)) else "–"
-            rows.append([tag(result_of(found.get("verdict"))), link, score_shown, html(reasons[0], 300)])
-        columns = (("-Verdict", "keep"), ("-Filter", ""), ("Score", "n"), ("-Why", ""))
-        shown = table(columns, rows) if rows else empty("There are no filters: add one with shadowctl filter add.")
-        if len(names) > INDEX_LIMIT:
-            shown += f'<p class="muted">and {len(names) - INDEX_LIMIT} more</p>'
-        return HTMLResponse(document("shadowd", f"<main><h2>shadowd</h2>{shown}</main>"))
+    async def filters(self, request: Request) -> Response:
+        return json_response({"filters": self._sources.names()})
 
     async def verdict(self, request: Request) -> Response:
         name = request.query_params.get("filter")
@@ -338,14 +334,14 @@ class _Pages:
         return json_response(found, 409 if "judged" in found else 200)
 
     async def start(self, request: Request) -> Response:
-        await _read(request)
+        await body_of(request)
         asked = request.query_params
         refusal = from_a_page(request)
         return refusal or await self._start(request, asked.get("label", ""), asked.get("restart") in ("true", "1"))
 
     async def flagger_start(self, request: Request) -> Response:
         """Flagger's ``pre-rollout``."""
-        label = flagger_label(await _read(request))
+        label = flagger_label(await body_of(request))
         return from_a_page(request) or await self._start(request, label, False)
 
     async def _start(self, request: Request, label: str, restart: bool) -> Response:
@@ -358,7 +354,7 @@ class _Pages:
         except UsageError as error:
             return json_response({"error": str(error)}, 400)
         except Exception as error:
-            return json_response({"error": str(_told(error, f"the run of {name}"))}, 409 if _is_ours(error) else 500)
+            return json_response({"error": str(told(error, f"the run of {name}"))}, 409 if _is_ours(error) else 500)
 
     async def flagger(self, request: Request) -> Response:
         found = await self._verdict_for_flagger(request)
@@ -370,7 +366,7 @@ class _Pages:
 
     async def _verdict_for_flagger(self, request: Request) -> dict[str, Any]:
         """Of the build that Flagger names; one that it began itself is asked for by the same name."""
-        label = flagger_label(await _read(request))
+        label = flagger_label(await body_of(request))
         name = request.path_params["name"]
         found = await self._verdict_of(name, label)
         if label.startswith(CHECKSUM) and "judged" in found and not str(found["judged"]).startswith(CHECKSUM):
@@ -394,8 +390,8 @@ class _Pages:
             # In a thread: a page takes tens of milliseconds, and the loop has traffic to mirror.
             return HTMLResponse(await trio.to_thread.run_sync(partial(render_html, data)))
         except Exception as error:
-            told = _told(error, f"the report of {name}")
-        return json_response({"error": str(told)}, 500) if as_json else PlainTextResponse(f"{told}\n", 500)
+            wrong = told(error, f"the report of {name}")
+        return json_response({"error": str(wrong)}, 500) if as_json else PlainTextResponse(f"{wrong}\n", 500)
 
     async def _verdict_of(self, name: str, label: str = "") -> dict[str, Any]:
         """The verdict; where there is none, ``inconclusive`` with the reason."""
@@ -406,29 +402,7 @@ class _Pages:
             with trio.fail_after(ANSWER_SECONDS):
                 return await (self._sources.verdict(name, label) if label else self._sources.verdict(name))
         except Exception as error:
-            return undecided(_told(error, f"the verdict of {name}"))
-
-
-def _told(error: Exception, what: str) -> ShadowdError:
-    """The error for the client; one that is ours to mend is logged."""
-    if isinstance(error, ShadowdError):
-        return error
-    if isinstance(error, trio.TooSlowError):
-        return ShadowdError(f"{what} took longer than {ANSWER_SECONDS:g} s", "try again")
-    log.error("http: %s failed: %s", what, named(error), exc_info=error)
-    return ShadowdError(f"{what} failed: {named(error)}", "see the daemon's log")
-
-
-async def _read(request: Request) -> bytes:
-    """The body, so that the connection can go on."""
-    pieces: list[bytes] = []
-    try:
-        with trio.move_on_after(ANSWER_SECONDS):
-            async for piece in request.stream():
-                pieces.append(piece)
-    except ClientDisconnect:
-        pass  # there is nobody to answer
-    return b"".join(pieces)
+            return undecided(told(error, f"the verdict of {name}"))
 
 
 def _is_ours(error: Exception) -> bool:

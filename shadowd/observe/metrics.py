@@ -1,8 +1,9 @@
 """The metrics page: what the ledger, the kernel's counters, the pump, the guard and the verdict say, for Prometheus.
 
 Everything is read when the page is asked for, from the places that keep it anyway; nothing is counted twice. Numbers
-are gathered on the trio thread, the text is made in another. Names follow Prometheus's rules (base units, ``_total``),
-the latency histogram is OpenTelemetry's ``http.server.request.duration`` with its buckets, by side.
+are gathered on the trio thread, the text is made in another. Names follow Prometheus's rules (base units, ``_total``)
+and begin with ``shadowd_``: OpenTelemetry's own are the services' to give. (``process_`` is every exporter's, of
+itself.)
 
 Cardinality is bounded by what the operator configured: 64 filters with 16 targets each, reasons and judges that are
 enumerated. Endpoints and fields are in the report, not here.
@@ -23,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from shadowd import __version__
 from shadowd.evidence.latency import LatencySketch
-from shadowd.observe.genai_metrics import genai_families
+from shadowd.observe.genai_metrics import GENAI, genai_families
 from shadowd.redact.quoting import visible
 from shadowd.replay.target import Target
 from shadowd.runs.run import Run
@@ -140,7 +141,7 @@ class Metrics:
 
     def _latency(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(
-            "http_server_request_duration_seconds",
+            "shadowd_time_to_first_byte_seconds",
             "Time to the first byte of the answer, by the kernel's clock, of the pairs that were timed.",
             labels=["filter", "target", "role", "side"],
         )
@@ -184,7 +185,7 @@ def histogram(sketch: LatencySketch) -> tuple[list[tuple[str, float]], float]:
 
 
 def _verdicts(runs: list[Run]) -> Iterator[Metric]:
-    place = ["filter", "target"]
+    place = ["filter", "target", "label"]
     score = GaugeMetricFamily("shadowd_verdict_score", "0 to 100.", labels=place)
     state = GaugeMetricFamily("shadowd_verdict_state", "1 for the state it is in.", labels=[*place, "state"])
     judge = GaugeMetricFamily(
@@ -196,7 +197,7 @@ def _verdicts(runs: list[Run]) -> Iterator[Metric]:
         if run.assessment is None:
             continue
         view: dict[str, Any] = run.assessment.verdict
-        labels = [run.entry.spec.name, run.target.url]
+        labels = [run.entry.spec.name, run.target.url, run.label]
         score.add_metric(labels, view["score"] or 0)
         compared.add_metric(labels, view["compared"])
         if view["coverage"] is not None:
@@ -215,7 +216,7 @@ def _verdicts(runs: list[Run]) -> Iterator[Metric]:
 
 def _clean(family: Metric, redacted: Callable[[str], str]) -> None:
     """No control byte and no secret in a label: names of models come from traffic."""
-    traffic = family.name.startswith("gen_ai")
+    traffic = family.name.startswith(GENAI)
     for sample in family.samples:
         for name, value in sample.labels.items():
             if traffic or not (value.isascii() and value.isprintable()):

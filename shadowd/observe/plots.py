@@ -15,6 +15,7 @@ from typing import Any
 
 from shadowd.observe.drawing import Scale, box, dot, line, linear_ticks, path, spread, svg, words
 from shadowd.observe.figures import (
+    beyond_noise,
     count,
     entries,
     interval,
@@ -221,7 +222,8 @@ _LINES = (
 
 
 def over_time(points: Sequence[Mapping[str, Any]], width: int) -> str:
-    """p50 and p99 of both sides on a log axis, and beneath them the share of exchanges that were worse or differed."""
+    """p50 and p99 of both sides on a log axis, and beneath them the share of exchanges that were worse or differed
+    beyond noise."""
     timed = sorted(
         ((time, point) for point in points if (time := number(point.get("time"))) is not None), key=lambda pair: pair[0]
     )
@@ -276,18 +278,18 @@ def _runs(series: Sequence[tuple[float, float | None]]) -> list[list[tuple[float
 
 
 def _harm(places: Sequence[tuple[float, Mapping[str, Any]]], top: float, left: float, right: float) -> list[str]:
-    """Bars of the share of a period's exchanges that were worse (dark) or differed (light)."""
+    """Bars of the share of a period's exchanges that were worse (dark) or differed beyond noise (light)."""
     floor = top + 32
     shares = []
     for place, point in places:
         exchanges = number(point.get("exchanges")) or 0
-        worse, differing = number(point.get("worse")) or 0, number(point.get("differing")) or 0
+        worse, differing = number(point.get("worse")) or 0, beyond_noise(point)
         if exchanges > 0:
             shares.append((place, min(worse / exchanges, 1.0), min(max(differing, worse) / exchanges, 1.0)))
     peak = max((both for *_, both in shares), default=0.0)
     body = [line(left, floor, right, floor, "axis")]
     if not peak:
-        body.append(words(left, floor - 8, "no exchange was worse or differed", "tick muted"))
+        body.append(words(left, floor - 8, "no exchange was worse or differed beyond noise", "tick muted"))
         return body
     gaps = [b - a for (a, *_), (b, *_) in pairwise(shares)]
     wide = max(1.0, min([*gaps, 14.0]) * 0.7)

@@ -35,7 +35,7 @@ class Token:
     def prepare(self, group: int) -> None:
         """Make the file with a new token if it is not there. Raises ShadowdError for one that is not fit."""
         try:
-            if not check_regular(self.path):
+            if not check_regular(self._place()):
                 self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 with os.fdopen(os.open(self.path, flags, 0o600), "w") as file:
@@ -49,8 +49,22 @@ class Token:
                 f"the token file {self.path} cannot be used: {error.strerror}", "give another --http-token-file"
             ) from None
 
+    def given(self) -> str:
+        """The token itself, for asking another door. Raises ShadowdError."""
+        try:
+            self._load()
+        except OSError as error:
+            raise ShadowdError(f"the token file {self.path} cannot be read: {error.strerror}",
+                               "give another one") from None  # fmt: skip
+        return self._known.decode("ascii")
+
+    def _place(self) -> Path:
+        """A file that the operator named may lie behind symlinks: in a mounted Secret every file does, and they change
+        with it. One of our own may not."""
+        return self.path.resolve() if self.named else self.path
+
     def _load(self) -> None:
-        with os.fdopen(open_regular(self.path), "rb") as file:
+        with os.fdopen(open_regular(self._place()), "rb") as file:
             found = os.fstat(file.fileno())
             identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode, found.st_uid)
             if identity == self._read:
@@ -87,3 +101,11 @@ class Token:
         except (OSError, ShadowdError):
             return False  # it was taken away: nobody is let in
         return bool(self._known) and hmac.compare_digest(said, self._known)
+
+    def sign(self, words: bytes) -> str:
+        """A proof, in hex, that who has the token has seen the words; "" while there is no token."""
+        try:
+            self._load()
+        except (OSError, ShadowdError):
+            return ""
+        return hmac.digest(self._known, words, "sha256").hex() if self._known else ""

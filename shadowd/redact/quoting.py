@@ -13,6 +13,7 @@ import unicodedata
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # general categories, Unicode chapter 4.5
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
+_LAST_BREAK = re.compile(r".*[\s,;/&?]", re.DOTALL)
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 
 #: ASCII that GitHub's and GitLab's Markdown never takes as markup inside a line. All else is written by number.
@@ -22,7 +23,8 @@ _NO_BREAK = "&#8203;"  # a zero-width space: a mention is looked for after entit
 
 
 def visible(text: object, limit: int = 300, *, lines: bool = False) -> str:
-    """``text`` with unseen characters as ``\\u{202e}`` and at most ``limit`` characters of it, then ``…``.
+    """``text`` with unseen characters as ``\\u{202e}`` and at most ``limit`` characters of it, then ``…``, which
+    stands at the end of a word.
 
     With ``lines`` newlines and tabs stay; else they are shown as ``\\n`` and ``\\t``.
     """
@@ -32,7 +34,15 @@ def visible(text: object, limit: int = 300, *, lines: bool = False) -> str:
     if not _PLAIN.fullmatch(value):
         value = "".join(_shown(character, lines) for character in value)
         value, cut = value[:limit], cut or len(value) > limit
-    return value + "…" if cut else value
+    return f"{_at_a_word(value)}…" if cut else value
+
+
+def _at_a_word(text: str) -> str:
+    """Without the beginning of a word at its end, if the word is short: a blob of base64 is cut where it is."""
+    words = _LAST_BREAK.match(text, 0)
+    if words is None or words.end() < len(text) * 3 // 4:
+        return text
+    return words[0].rstrip()
 
 
 def _shown(character: str, lines: bool) -> str:

@@ -49,7 +49,8 @@ class Exporter:
             return await self._of_run(found[0])
         if not wanted:
             raise ShadowdError(
-                f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
+                f"the filter {name} compares nothing",
+                f"give it a candidate: shadowctl filter set {name} --to URL --compare",
             )
         return await self._of_stored(name, wanted)
 

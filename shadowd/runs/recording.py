@@ -48,6 +48,8 @@ _CONTENT = EXAMPLE_BODY
 HEARD, HEARD_EACH = 2000, 400
 #: Redacted examples beyond those that wait.
 MADE = 100
+#: Redacted bodies of error signatures, 8 KB each at most.
+BODIES = 500
 _SECRET = hash("a value of the group was a secret")
 #: Values that are shown without an example: small numbers, truth, and how long a list is.
 _HARMLESS = re.compile(r"|-?[0-9]{1,3}(?:\.[0-9]{1,3})?|true|false|null|[0-9]+ items")
@@ -79,6 +81,7 @@ class Recorder:
         self._redactor = redactor
         self.redacted = redactor.text
         self._made: dict[int, tuple[Example, dict[str, Any]]] = {}  # of examples that wait, by their identity
+        self._bodies: dict[str, tuple[bytes, str]] = {}  # of signatures: a body, and what is shown of it
         self._heard: dict[str, set[int]] = {}  # of groups and signatures: what was masked in their examples
         self.on_failure: Callable[[Exception], None] | None = None  # told what went wrong with an example
         self._node = node
@@ -91,6 +94,14 @@ class Recorder:
     def epoch(self, nanoseconds: int) -> float:
         """A kernel time as seconds of the Unix epoch."""
         return self._skew + nanoseconds / 1e9
+
+    def asked(self, method: bytes, target: bytes) -> tuple[str, str]:
+        """A request's method and target, as its example has them."""
+        return self.redacted(method.decode("latin-1")), self._redactor.url(target.decode("utf-8", "replace"))
+
+    def place(self, path: str) -> str:
+        """Where in an answer something is."""
+        return self._redactor.path(path)
 
     async def batch(self, run: Run, assessment: Assessment) -> Batch:
         """What changed since the last one. Gives the other tasks their turn between examples."""
@@ -204,7 +215,7 @@ class Recorder:
 
     def shown(self) -> Shown:
         """How evidence is redacted that leaves the daemon."""
-        return Shown(self.redacted, self._redactor.path, self._value, self._title, self._words_of)
+        return Shown(self.redacted, self._redactor.path, self.value, self._title, self._words_of)
 
     def trust(self, examiner: Examiner) -> None:
         """What was taken up from the store was redacted before it was stored."""
@@ -221,8 +232,8 @@ class Recorder:
         for endpoint in run.examiner.endpoints.values():
             for field in endpoint.fields.values():
                 for group in field.groups.values():
-                    group.production = self._value(group.name, field.path, group.production)
-                    group.candidate = self._value(group.name, field.path, group.candidate)
+                    group.production = self.value(group.name, field.path, group.production)
+                    group.candidate = self.value(group.name, field.path, group.candidate)
             yield
         for fingerprint, known in run.examiner.signatures.items():
             known.signature.title = self._title(fingerprint, known.signature.title)
@@ -233,20 +244,20 @@ class Recorder:
 
     def differences(self, assessment: Assessment) -> list[dict[str, Any]]:
         """The groups of differences with epoch times, redacted."""
-        return [
-            {
-                **found,
-                "endpoint": self.redacted(found["endpoint"]),
-                "path": self._redactor.path(found["path"]),
-                "production": self._value(found["id"], found["path"], found["production"]),
-                "candidate": self._value(found["id"], found["path"], found["candidate"]),
-                "first": self.epoch(found["first"]),
-                "last": self.epoch(found["last"]),
-            }
-            for found in assessment.differences
-        ]
+        return [self._difference(found) for found in assessment.differences]
 
-    def _value(self, group: str, path: str, value: str) -> str:
+    def _difference(self, found: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **found,
+            "endpoint": self.redacted(found["endpoint"]),
+            "path": self._redactor.path(found["path"]),
+            "production": self.value(found["id"], found["path"], found["production"]),
+            "candidate": self.value(found["id"], found["path"], found["candidate"]),
+            "first": self.epoch(found["first"]),
+            "last": self.epoch(found["last"]),
+        }
+
+    def value(self, group: str, path: str, value: str) -> str:
         """A value of a difference. It stands without what was around it: one that was a secret in an example of its
         group is one from then on, and before an example was looked at, none is shown that says anything."""
         heard = self._heard.get(group)
@@ -262,20 +273,29 @@ class Recorder:
 
     def signatures(self, run: Run) -> list[dict[str, Any]]:
         """Error signatures with epoch times, titles and examples redacted."""
-        return [
-            {
-                **one,
-                "title": self._title(one["fingerprint"], one["title"]),
-                "example": self._words_of(one["fingerprint"], one["example"]),
-                "endpoints": [self.redacted(name) for name in one["endpoints"]],
-                "first": self.epoch(one["first"]),
-                "last": self.epoch(one["last"]),
-            }
-            for one in signatures(run.examiner)
-        ]
+        return [self._signature(one) for one in signatures(run.examiner)]
+
+    def _signature(self, one: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **one,
+            "title": self._title(one["fingerprint"], one["title"]),
+            "example": self._words_of(one["fingerprint"], one["example"]),
+            "endpoints": [self.redacted(name) for name in one["endpoints"]],
+            "first": self.epoch(one["first"]),
+            "last": self.epoch(one["last"]),
+        }
 
     def _words_of(self, fingerprint: str, example: bytes) -> str:
-        return self._redactor.body(example, "").decode("utf-8", "replace") if fingerprint in self._heard else ""
+        """The example stays what it is while its error is counted, and a page that is looked at asks every second."""
+        if fingerprint not in self._heard:
+            return ""
+        known = self._bodies.get(fingerprint)
+        if known is None or known[0] != example:
+            if len(self._bodies) >= BODIES:
+                self._bodies.clear()
+            known = example, self._redactor.body(example, "").decode("utf-8", "replace")
+            self._bodies[fingerprint] = known
+        return known[1]
 
     def example(self, example: Example) -> dict[str, Any]:
         """One exchange as text; bodies are decoded and cut."""
@@ -366,9 +386,23 @@ class Recorder:
 
     # --- the report ---------------------------------------------------------------------------------------------------
 
-    def report(self, run: Run, assessment: Assessment) -> dict[str, Any]:
-        """The data of ``shadowctl report`` (``observe/report.py`` says what it looks like)."""
+    def points(self, run: Run, most: int) -> list[dict[str, Any]]:
+        """The latency over time, the latest of it."""
         run.fill(time.time())
+        known = [one for one in run.slices if one.exchanges][-most:]
+        return [{"time": one.time, **_sides(one, one is run.slices[-1])} for one in known]
+
+    async def report(self, run: Run, assessment: Assessment) -> dict[str, Any]:
+        """The data of ``shadowctl report`` (``observe/report.py`` says what it looks like). Gives the other tasks
+        their turn: a live page asks for it every second."""
+        run.fill(time.time())
+        differences, errors = [], []
+        for found in assessment.differences[:REPORT_ROWS]:
+            differences.append(self._difference(found))
+            await trio.lowlevel.checkpoint()
+        for one in signatures(run.examiner)[:REPORT_ROWS]:
+            errors.append(self._signature(one))
+            await trio.lowlevel.checkpoint()
         return {
             "generated": time.time(),
             "version": __version__,
@@ -381,11 +415,14 @@ class Recorder:
             "latency": {
                 "first_byte": _distributions(run.examiner.first_byte.reference, run.examiner.first_byte.candidate),
                 "last_byte": _distributions(run.examiner.last_byte.reference, run.examiner.last_byte.candidate),
-                "over_time": [_point(one) for one in run.slices if one.exchanges][-REPORT_ROWS:],
+                "over_time": [
+                    _point(one, one is run.slices[-1], assessment)
+                    for one in [one for one in run.slices if one.exchanges][-REPORT_ROWS:]
+                ],
             },
             "endpoints": sorted(assessment.endpoints, key=lambda one: (-one["worse"], -one["exchanges"]))[:REPORT_ROWS],
-            "differences": self.differences(assessment)[:REPORT_ROWS],
-            "signatures": self.signatures(run)[:REPORT_ROWS],
+            "differences": differences,
+            "signatures": errors,
             "memory": run.vitals.view(),
         }
 
@@ -412,16 +449,26 @@ def _quantiles(sketch: LatencySketch) -> dict[str, float | None]:
     }
 
 
-def _point(one: Slice) -> dict[str, Any]:
+def _point(one: Slice, growing: bool, assessment: Assessment) -> dict[str, Any]:
     return {
         "time": one.time,
         "seconds": round(one.seconds, 1),
         "exchanges": one.exchanges,
         "worse": one.worse,
         "differing": one.differing,
-        "production": _quantiles(one.production),
-        "candidate": _quantiles(one.candidate),
+        "differing_beyond_noise": min(one.exchanges, round(assessment.beyond_noise(one.places))),
+        **_sides(one, growing),
     }
+
+
+def _sides(one: Slice, growing: bool) -> dict[str, Any]:
+    """The quantiles of either side: worked out once where the slice is over, for there are many."""
+    if one.told is not None:
+        return one.told
+    sides = {"production": _quantiles(one.production), "candidate": _quantiles(one.candidate)}
+    if not growing:
+        one.told = sides
+    return sides
 
 
 def _pack(production: LatencySketch, candidate: LatencySketch) -> bytes:

@@ -38,11 +38,11 @@ from shadowd.compare.descriptors import Schema
 from shadowd.config.document import FilterSpec
 from shadowd.errors import ShadowdError
 from shadowd.evidence.evidence import Example
-from shadowd.evidence.examiner import Examiner, Held
+from shadowd.evidence.examiner import Examiner
 from shadowd.evidence.freezing import MAX_BYTES, FreezeError, Registry, freeze_steps
 from shadowd.evidence.talking import Unweighed
 from shadowd.evidence.thawing import thaw_untrusted
-from shadowd.evidence.trial import Side, Trial
+from shadowd.evidence.trial import Held, Side, Trial, Watch
 from shadowd.exchange.exchange import Exchange, Request, Response
 from shadowd.judge.assessment import Assessment
 from shadowd.runs.slices import Slice
@@ -71,7 +71,7 @@ def registry() -> Registry:
         for package in (shadowd.compare, shadowd.talk, shadowd.evidence, shadowd.judge)
         for one in pkgutil.iter_modules(package.__path__)
     ]
-    traffic = (Example, Held, Unweighed, Request, Response, Exchange, Trial, Side, Schema)
+    traffic = (Example, Held, Watch, Unweighed, Request, Response, Exchange, Trial, Side, Schema)
     return Registry.of(modules, traffic, (Slice, Reading, ProcessSample))
 
 

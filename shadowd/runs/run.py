@@ -120,6 +120,8 @@ class Run:
         current.exchanges, current.worse, current.differing = (
             count - before for count, before in zip(counts, self._slice_base, strict=True)
         )
+        for place, many in examiner.contents.take_places().items():
+            current.places[place] = current.places.get(place, 0) + many
         current.seconds = now - current.time
         production, candidate = examiner.take_interval()
         current.production.merge(production)
@@ -130,7 +132,7 @@ _SETTINGS = (
     "twin", "routes", "run_key", "max_error_increase", "max_diff_share", "max_slowdown", "latency_floor", "max_leak",
     "max_cpu", "min_coverage", "min_samples", "min_span", "warmup", "max_slow_increase", "slow_floor", "min_duration",
     "critical", "memory_after", "ignore_header", "compare_header", "unordered", "tolerance", "strict_types",
-    "shadow_metrics", "production_metrics", "critical_endpoint",
+    "allow_extra", "shadow_metrics", "production_metrics", "critical_endpoint",
     "prices", "citations", "no_content", "similarity", "refusal", "max_decision_increase", "max_token_increase",
     "max_token_time_increase", "max_cost_increase", "max_similarity_loss", "descriptors",
 )  # fmt: skip
@@ -150,6 +152,7 @@ def settings_of(spec: FilterSpec) -> Settings:
     p50, p90, p99 = spec.max_slowdown
     return Settings(
         Options(
+            allow_extra=spec.allow_extra,
             json_types_strict=spec.strict_types,
             unordered=spec.unordered,
             tolerance=spec.tolerance,

@@ -53,7 +53,7 @@ class Runs:
         self._opened = 0
         self.problem = ""
         self._registering = trio.Lock()
-        self.on_change: Callable[[], None] = lambda: None  # a run began or ended
+        self.on_change: list[Callable[[], None]] = []  # told when a run began or ended
         self._begun = trio.Event()  # a run that the store does not know of yet
         self._closing: list[tuple[int, float, str]] = []  # runs whose end the store is still to be told
         self.keeper = Keeper(writer, recorder)
@@ -90,7 +90,8 @@ class Runs:
         found = [run for key, run in self.current.items() if key[0] == name]
         if not found:
             raise ShadowdError(
-                f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
+                f"the filter {name} compares nothing",
+                f"give it a candidate: shadowctl filter set {name} --to URL --compare",
             )
         stale = [run for run in found if restart or not label or run.label != label]
         for run in stale:
@@ -107,7 +108,7 @@ class Runs:
         self.keeper.take_up(run)
         self.current[name, target.url] = run
         self._begun.set()
-        self.on_change()
+        self._changed()
         if run.id >= 0:
             self._resumed.append(run.id)
         self._log("run resumed" if run.id >= 0 else "run started", filter=name, target=target.url, label=run.label)
@@ -117,10 +118,14 @@ class Runs:
         run.ended = time.time()
         run.examiner.ended = run.examiner.ended or reason
         run.entry.filter.examiners.pop(run.target, None)
-        self.on_change()
+        self._changed()
         if run.id >= 0:
             self._closing.append((run.id, run.ended, reason))
         self._log("run ended", filter=key[0], target=key[1], reason=reason)
+
+    def _changed(self) -> None:
+        for tell in self.on_change:
+            tell()
 
     # --- overrides ----------------------------------------------------------------------------------------------------
 

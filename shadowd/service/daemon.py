@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
@@ -32,11 +32,15 @@ from shadowd.replay.target import Target
 from shadowd.runs.embedding import Embedding
 from shadowd.runs.recording import Recorder, load_key
 from shadowd.runs.runs import Runs
+from shadowd.service.cri import PodWatch
+from shadowd.service.doors import MakeDoor, Opened, ServeHttp
+from shadowd.service.feed import Feed
 from shadowd.service.guard import host_guard
 from shadowd.service.health import Health
 from shadowd.service.log import Forward, Log, Seldom
 from shadowd.service.notify import Notifier, keep_told
 from shadowd.service.privileges import give_up, raise_file_limit
+from shadowd.service.probing import probe
 from shadowd.service.resolving import Resolving
 from shadowd.service.roster import Roster
 from shadowd.service.standing import CATCH_UP, Standing
@@ -54,20 +58,6 @@ CLOSE_SECONDS = 2.0  # for the store, after that
 #: What the state directory holds; a directory with other things in it is not ours to close.
 _OWN_FILES = frozenset({"filters.json", "shadowd.db", "redaction.key"})
 LOOK_AT_CONFIG_EVERY = 2.0  # seconds: a change is in force in two to four, and a half-written file is let finish
-
-
-Opened = trio.TaskStatus[str]  # told the address
-
-
-class ServeHttp(Protocol):
-    """Serves an address; started once clients can connect. ``sources``: what verdicts and reports come from."""
-
-    async def __call__(
-        self, address: str, sources: Verdicts | None, health: Health, standing: Standing, task_status: Opened
-    ) -> None: ...
-
-
-MakeDoor = Callable[[Config, Log], ServeHttp]
 
 
 class Daemon:
@@ -91,6 +81,7 @@ class Daemon:
         self.memory = Memory(config.memory_max, self.problems, lambda text: log("memory", problem=text))
         self.crew = crew_of(config, programs, self.memory.budget, self.problems, log, self._tls_error)
         self.roster = Roster(config, programs, self.crew)
+        self.pods = PodWatch(self.roster, config.cri_socket)
         store = StoreWriter(config.state_dir / "shadowd.db", config.keep, config.max_size)
         redactor = Redactor(load_key(config.state_dir), config.redact_names, config.redact_patterns)
         recorder = Recorder(redactor, config.node)
@@ -99,7 +90,8 @@ class Daemon:
         self.reading = TlsReading(self.roster, programs, config.tls_attacher, self.problems, log)
         self.runs = Runs(store, recorder, log)
         self.roster.on_change, self.roster.on_remove = self.runs.follow, self.runs.forget
-        self.runs.on_change = self.crew.sync
+        self.feed = Feed(self.roster, self.runs, recorder, self.memory.budget)
+        self.runs.on_change += [self.crew.sync, self.feed.attach]
         self.verdicts = Verdicts(self.roster, self.runs, recorder)
         self.state = StateFile(config.state_dir / "filters.json")
         self.guard = host_guard(self.crew, config.cpu_guard, config.cpu_max * config.workers, log)
@@ -177,9 +169,13 @@ class Daemon:
 
     def reload(self) -> dict[str, Any]:
         """Read the configuration again; an invalid one changes nothing. The service manager is told of both ends."""
+        if self.config_path is None:
+            raise UsageError(
+                "the daemon runs without a configuration file", "start it with shadowd run --config FILE to reload one"
+            )
         self.notifier.reloading()
         try:
-            result = self._reload()
+            result = self._reload(self.config_path)
             self.problems.pop("config", None)
             return result
         except ShadowdError as error:
@@ -188,17 +184,13 @@ class Daemon:
         finally:
             self.notifier.reloaded()
 
-    def _reload(self) -> dict[str, Any]:
-        if self.config_path is None:
-            raise UsageError(
-                "the daemon runs without a configuration file", "start it with --config FILE to reload one"
-            )
-        fresh = load_config(self.config_path).with_overrides(**self.config.overrides)
+    def _reload(self, path: Path) -> dict[str, Any]:
+        fresh = load_config(path).with_overrides(**self.config.overrides)
         wanted = {spec.name: spec for spec in fresh.filters}
         current = {name: e for name, e in self.roster.entries.items() if e.origin == "config"}
         taken = [n for n in wanted if n in self.roster.entries and n not in current]
         if taken:
-            raise ConfigError(f"{self.config_path}: shadowctl added a filter of the same name: {', '.join(taken)}",
+            raise ConfigError(f"{path}: shadowctl added a filter of the same name: {', '.join(taken)}",
                               "rename it or remove the other with shadowctl filter rm")  # fmt: skip
         gone = [name for name in current if name not in wanted]
         self.roster.check(wanted.values(), without=gone)
@@ -234,11 +226,13 @@ class Daemon:
             "filter.ls": lambda _: [self.roster.view(entry) for entry in self.roster.entries.values()],
             "filter.show": lambda given: self.roster.view(self.roster.find(_name(given))),
             "filter.rm": self._filter_rm,
+            "filter.probe": lambda given: probe(self.roster.find(_name(given)).spec, self.config.own_mark),
             "filter.pause": lambda given: self._pause(_name(given), True, bool(given.get("follow"))),
             "filter.resume": lambda given: self._pause(_name(given), False),
             "status": lambda _: self.standing.status(),
             "ledger": lambda given: self.standing.ledger(given.get("name")),
             "reload": lambda _: self.reload(),
+            "exchanges.follow": self.feed.follow,
             **self.verdicts.operations(),
         }
         if op not in operations:
@@ -272,6 +266,7 @@ class Daemon:
     async def _prepare(self, spec: FilterSpec) -> None:
         """What takes a while, before a filter is in force. Raises ShadowdError for what cannot be."""
         await self.roster.schemas.prepare(spec)
+        await self.pods.prepare(spec)
         self.roster.check([spec])
         await self.resolving.check(spec)
         await self.reading.begin(spec)
@@ -306,7 +301,7 @@ class Daemon:
         assert self.serve_http is not None
         try:
             address = getattr(self.config, setting)
-            await self.serve_http(address, sources, self.health, self.standing, task_status=task_status)
+            await self.serve_http(address, sources, self.handle, self.health, self.standing, task_status=task_status)
         except ShadowdError as error:
             self.problems[setting] = str(error)
             self.log(setting, problem=str(error))
@@ -479,7 +474,7 @@ async def run_daemon(
             tasks = (daemon.crew.run, daemon.resolving.run, daemon.resolving.watch, daemon.watch_interfaces,
                      daemon.guard.run, daemon.runs.watch, daemon.runs.record, daemon.watch_config,
                      daemon.watch_selections, daemon.embedding.run, daemon.comparer.run, daemon.memory.run,
-                     daemon.reading.run, daemon.roster.schemas.run)  # fmt: skip
+                     daemon.reading.run, daemon.roster.schemas.run, daemon.pods.run)  # fmt: skip
             for task in tasks:
                 nursery.start_soon(task)
             daemon.standing.starting = False

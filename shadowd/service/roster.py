@@ -11,12 +11,14 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from shadowd.capture.abi import MAX_FILTERS
 from shadowd.capture.attach import Interface, InterfaceHook, SocketHook, list_interfaces, resolve_cgroup
 from shadowd.capture.itself import leads_to
 from shadowd.capture.keylog import check_keylog
+from shadowd.capture.pods import PodList
 from shadowd.capture.preflight import find_cgroup2
 from shadowd.capture.programs import Programs
 from shadowd.capture.rules import Rule, compile_prefixes
@@ -42,6 +44,7 @@ class Roster:
         self._config = config
         self._programs = programs
         self._crew = crew
+        self.pods = PodList(Path(config.pod_logs))
         self._free = deque(range(MAX_FILTERS))
         self._retiring: deque[tuple[float, int, Filter]] = deque()
         self._socket_hook: SocketHook | None = None
@@ -62,7 +65,7 @@ class Roster:
                 f"there is already a filter named {spec.name}", f"shadowctl filter set {spec.name} … changes it"
             )
         self.check([spec])
-        entry = Entry(spec, origin, make_filter(spec, self._policy(spec)))
+        entry = Entry(spec, origin, make_filter(spec, self._policy(spec)), self.selected_by(spec))
         entry.schema = self.schemas.of(spec)
         self._crew.run_by(entry.filter, spec)
         self._set_targets(entry, spec)
@@ -98,12 +101,13 @@ class Roster:
         self._set_targets(entry, spec)
         entry.spec = spec
         entry.schema = self.schemas.of(spec)
-        entry.selected = select(wanted_by(spec))
+        entry.selected = self.selected_by(spec)
         self._enact(entry)
 
     def moving(self) -> list[tuple[FilterSpec, Wanted]]:
         """Filters whose processes or cgroups may be others by now."""
-        wanted = [(entry.spec, wanted_by(entry.spec)) for entry in self.entries.values() if entry.spec.captures]
+        found = [entry.spec for entry in self.entries.values() if entry.spec.captures]
+        wanted = [(spec, wanted_by(spec, self.pods)) for spec in found]
         return [(spec, one) for spec, one in wanted if one.moves]
 
     def take_up(self, spec: FilterSpec, selected: Selected) -> bool:
@@ -141,10 +145,9 @@ class Roster:
         except ValueError as error:
             raise UsageError(str(error), "give fewer or wider networks") from None
 
-    @staticmethod
-    def selected_by(spec: FilterSpec) -> Selected:
+    def selected_by(self, spec: FilterSpec) -> Selected:
         """What a filter selects now."""
-        return select(wanted_by(spec))
+        return select(wanted_by(spec, self.pods))
 
     def _refuse_itself(self, spec: FilterSpec) -> None:
         selected = self.selected_by(spec)
@@ -371,7 +374,7 @@ class Roster:
 
     def view(self, entry: Entry) -> dict[str, Any]:
         account = entry.filter.account
-        words = describe(account, entry.filter.flows)
+        words = [text.replace("NAME", entry.spec.name) for text in describe(account, entry.filter.flows)]
         if entry.filter.policy.unedited:
             words.append(f"{entry.filter.policy.unedited} requests were sent unchanged: not all of set_json fits them")
         if entry.selected.problem or entry.selected.found:

@@ -57,6 +57,7 @@ class Standing:
         return {
             "version": __version__,
             "code": compiled.STATE,
+            "loader": self.programs.loader,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self.started, 1),
             "node": self.config.node,
@@ -93,7 +94,7 @@ class Standing:
 
     def problem_lines(self) -> list[str]:
         """What an operator should know and do, a line each."""
-        others = (self.guard.problem, self.runs.writer.problem, self.runs.problem)
+        others = (self.guard.problem, self.runs.writer.problem, self.runs.problem, self.roster.pods.problem)
         own = (
             *self.problems.values(),
             *self.crew.problems,
@@ -107,15 +108,17 @@ class Standing:
 
     def _target_problems(self) -> list[str]:
         told: dict[str, None] = {}  # two filters may have the same target
-        for target in (target for entry in self.roster.entries.values() for target in entry.filter.targets):
+        every = [(name, target) for name, entry in self.roster.entries.items() for target in entry.filter.targets]
+        for name, target in every:
             if target.resolve_error:
                 told[f"{target.resolve_error} — check the name and this host's resolver"] = None
             if target.itself:
                 told[target.itself] = None
             if target.tls_error:
-                told[
-                    f"{target.tls_error} — check --ca, --insecure, the target's certificate, and that it speaks TLS"
-                ] = None
+                how = (
+                    f"shadowctl filter set {name} --ca FILE (or --server-name HOST, --insecure) says how it is verified"
+                )
+                told[f"{target.tls_error} — {how}; does it speak TLS?"] = None
         for name, entry in self.roster.entries.items():
             account = entry.filter.account
             came_back, sent = account.filtered["loop"], sum(target.mirrored for target in account.targets)

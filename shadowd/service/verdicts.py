@@ -25,6 +25,9 @@ from shadowd.store.schema import StoreError
 LISTED = 500
 #: Runs listed of a filter, newest first.
 RUNS_LISTED = 100
+#: Errors of a report that are shown with an exchange, and characters of each of its heads and bodies: ten of them are a
+#: tenth of what an answer may have.
+ERRORS_SHOWN, ERROR_TEXT = 10, 2000
 #: Exports that wait to be fetched, the newest: each has some 100 KB, and 16 MB at most.
 EXPORTS = 2
 PAGE = 512 << 10  # bytes; as base64 two thirds of what one answer may have
@@ -47,9 +50,9 @@ class Verdicts:
         """By their names on the control socket."""
         return {
             "verdict": lambda given: self.verdict(_name(given), str(given.get("label") or "")),
-            "report": lambda given: self.report(_name(given)),
+            "report": lambda given: self.report(_name(given), given.get("target")),
             "diffs": lambda given: self.differences(_name(given)),
-            "diff": lambda given: self.difference(_name(given), str(given.get("id", ""))),
+            "diff": lambda given: self.difference(_name(given), str(given.get("id", "")), given.get("target")),
             "noise.ls": lambda given: self.rules(_name(given), "noise"),
             "noise.add": lambda given: self.change_rule(_name(given), "noise", given.get("rule"), remove=False),
             "noise.rm": lambda given: self.change_rule(_name(given), "noise", given.get("rule"), remove=True),
@@ -82,11 +85,23 @@ class Verdicts:
         told = [{key: view[key] for key in ("target", "verdict", "score", "reasons")} for view in views]
         return {**worst, "candidates": told}
 
-    async def report(self, name: str) -> dict[str, Any]:
-        """Of the candidate whose verdict is the worst."""
-        wanted = (await self.verdict(name))["target"]
-        run = next(run for run in self._found(name) if run.target.url == wanted)
-        return self._recorder.report(run, await self._runs.assess(run))
+    async def report(self, name: str, target: object = None) -> dict[str, Any]:
+        """Of that candidate, else of the one whose verdict is the worst."""
+        wanted = target if target is not None else (await self.verdict(name))["target"]
+        run = next((run for run in self._found(name) if run.target.url == wanted), None)
+        if run is None:
+            raise UsageError(f"{name} has no candidate {wanted}", f"shadowctl filter show {name} lists its targets")
+        data = await self._recorder.report(run, await self._runs.assess(run))
+        data["production"] = self._production(run)
+        for one in data["signatures"][:ERRORS_SHOWN]:  # those that are new come first
+            examples = await self.examples(run, one["fingerprint"])
+            if examples:
+                one["exchange"] = {side: _begun(examples[0][side]) for side in ("request", "production", "candidate")}
+        return data
+
+    def points(self, run: Run, most: int) -> list[dict[str, Any]]:
+        """Its latency over time, the latest of it."""
+        return self._recorder.points(run, most)
 
     async def differences(self, name: str) -> dict[str, Any]:
         """All groups of differences, those of the status first, then the most harmful; and the error signatures."""
@@ -104,18 +119,22 @@ class Verdicts:
             "signatures": errors[:LISTED],
         }
 
-    async def difference(self, name: str, group: str) -> dict[str, Any]:
-        """One group, or one error signature by its fingerprint, with its examples, newest first."""
+    async def difference(self, name: str, group: str, target: object = None) -> dict[str, Any]:
+        """One group, or one error signature by its fingerprint, with its examples, newest first; of that candidate, if
+        one is named."""
         for run in self._found(name):
+            if target is not None and run.target.url != target:
+                continue
             assessment = await self._runs.assess(run)
             known = [one for one in self._recorder.differences(assessment) if one["id"] == group]
             known += [_as_difference(one) for one in self._recorder.signatures(run) if one["fingerprint"] == group]
             if known:
                 return {"filter": name, "target": run.target.url, "production": self._production(run),
-                        "difference": known[0], "examples": await self._examples(run, group)}  # fmt: skip
+                        "difference": known[0], "examples": await self.examples(run, group)}  # fmt: skip
         raise UsageError(f"the filter {name} has no difference {group}", f"shadowctl diffs {name} lists them")
 
-    async def _examples(self, run: Run, group: str) -> list[dict[str, Any]]:
+    async def examples(self, run: Run, group: str) -> list[dict[str, Any]]:
+        """Of a group or an error signature, newest first, redacted."""
         waiting = [
             {"time": self._recorder.epoch(one.time), **self._recorder.example(one)}
             for one in reversed(run.examiner.examples)
@@ -164,7 +183,7 @@ class Verdicts:
     async def rules(self, name: str, kind: str) -> dict[str, Any]:
         """The operator's rules, and for noise the fields that were learned to be noisy."""
         self._roster.find(name)
-        given = [row["rule"] for row in await self._runs.overrides(name) if row["kind"] == kind]
+        given = await self.given(name, kind)
         learned = []
         for run in self._runs.of(name) if kind == "noise" else []:
             for one in self._recorder.differences(await self._runs.assess(run)):
@@ -172,6 +191,10 @@ class Verdicts:
                     keys = ("endpoint", "where", "path", "kind", "noise_share", "sentence")
                     learned.append({key: one[key] for key in keys})
         return {"filter": name, "rules": given, "learned": learned}
+
+    async def given(self, name: str, kind: str) -> list[dict[str, str]]:
+        """The operator's rules alone."""
+        return [row["rule"] for row in await self._runs.overrides(name) if row["kind"] == kind]
 
     async def change_rule(self, name: str, kind: str, rule: object, remove: bool) -> dict[str, Any]:
         """Add or remove one. Raises UsageError for a rule that says nothing."""
@@ -206,9 +229,16 @@ class Verdicts:
         found = self._runs.of(name)
         if not found:
             raise ShadowdError(
-                f"the filter {name} compares nothing", "give it a candidate (--to) and leave --compare on"
+                f"the filter {name} compares nothing",
+                f"give it a candidate: shadowctl filter set {name} --to URL --compare",
             )
         return found
+
+
+def _begun(part: dict[str, Any]) -> dict[str, Any]:
+    """A side of an exchange with the beginning of its texts; ``cut`` where a body had more."""
+    begun = {key: value[:ERROR_TEXT] if isinstance(value, str) else value for key, value in part.items()}
+    return {**begun, "cut": True} if len(str(part.get("body") or "")) > ERROR_TEXT else begun
 
 
 def _as_difference(signature: dict[str, Any]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ class Workers:
         if unreported:
             told.append(
                 f"{unreported:,} exchanges were mirrored and not compared: the supervisor, which compares for all "
-                "workers, was behind — --sample less, or give it more CPU"
+                "workers, was behind — give it more CPU, or take less: shadowctl filter set NAME --sample 10%"
             )
         return told
 

@@ -57,6 +57,7 @@ _CALL = 20
 MAX_GROUPS = 100
 #: Differences of one pair of tool calls that are listed.
 MAX_ARGUMENTS = 20
+_BEGINS = 48  # characters of a prompt by which people know it
 #: What an error's text has of its own each time: ids, counts, times.
 _VARIABLE = re.compile(r"(?<!\w)[^\W\d]*+\d\w*+")
 
@@ -76,10 +77,18 @@ def group_name(ask: Ask, words: bool = True) -> str:
     """A readable name of the prompt: the same for the same system prompt, model and tools. Without ``words`` of it."""
     names = sorted(ask.tools)
     exact = "\0".join((ask.api, ask.model, ask.system, *names)).encode("utf-8", "surrogatepass")
-    begins = " ".join(ask.system.split())[:48] or "(no system prompt)"
+    begins = _beginning(" ".join(ask.system.split())) or "(no system prompt)"
     prompt = f"“{begins}” " if words else "prompt, "
     tools = f" [{', '.join(names[:4])}{', …' * (len(names) > 4)}]" if names else ""
     return f"{prompt}{ask.model}{tools} #{hashlib.blake2b(exact, digest_size=3).hexdigest()}"
+
+
+def _beginning(text: str) -> str:
+    """Its first words."""
+    if len(text) <= _BEGINS:
+        return text
+    words = text[:_BEGINS].rpartition(" ")[0] if text[_BEGINS] != " " else text[:_BEGINS]
+    return f"{words or text[:_BEGINS]}…"
 
 
 class Price:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from shadowd.capture.pods import PodList, PodSelector
 from shadowd.capture.programs import FilterCounters
-from shadowd.capture.selection import Wanted, select
+from shadowd.capture.selection import Selected, Wanted, select
 from shadowd.compare.descriptors import Schema
 from shadowd.config.document import FilterSpec
 from shadowd.worker.filters import Filter
@@ -14,11 +15,11 @@ class Entry:
 
     __slots__ = ("bit", "counted", "filter", "origin", "problem", "reading", "schema", "selected", "spec")
 
-    def __init__(self, spec: FilterSpec, origin: str, running: Filter) -> None:
+    def __init__(self, spec: FilterSpec, origin: str, running: Filter, selected: Selected | None = None) -> None:
         self.spec = spec
         self.origin = origin
         self.filter = running
-        self.selected = select(wanted_by(spec))
+        self.selected = selected or select(wanted_by(spec))
         self.bit = -1
         self.counted = FilterCounters()  # the kernel's counters of the bit when they were last taken over
         self.problem = ""
@@ -26,8 +27,9 @@ class Entry:
         self.reading: tuple[str, ...] = ()  # of its TLS, for people
 
 
-def wanted_by(spec: FilterSpec) -> Wanted:
-    """What the filter asks to be selected."""
+def wanted_by(spec: FilterSpec, pods: PodList | None = None) -> Wanted:
+    """What the filter asks to be selected; pods of this list."""
     return Wanted(
-        spec.ports, spec.cgroup, spec.unit, spec.container, spec.process, spec.pid, spec.direction == "outbound"
-    )
+        spec.ports, spec.cgroup, spec.unit, spec.container, spec.process, spec.pid, spec.direction == "outbound",
+        PodSelector.parse(spec.pod) if spec.pod else None, pods,
+    )  # fmt: skip

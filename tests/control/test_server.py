@@ -339,12 +339,12 @@ def test_other_users_are_let_in_by_group_only(path: Path, caplog: pytest.LogCapt
     async def test() -> None:
         assert os.stat(path).st_gid == 61234
         refused = await as_other(path)
-        assert refused.startswith(f"permission denied: {path} — run as root (sudo)")
+        assert refused.startswith(f"permission denied: {path} — run it with sudo, or join the group shadowd")
         assert await as_other(path, "61233,61234") == "{'a': 1}"
         # whoever gets past the file's mode is still asked who he is
         os.chmod(path, 0o666)
         refused = await as_other(path, "61233")
-        assert refused == "permission denied for uid 65534 — run as root (sudo), or join the group 61234"
+        assert refused == "permission denied for uid 65534 — run it with sudo, or join the group 61234"
 
     with caplog.at_level(logging.WARNING):
         serving(path, test, "61234")

@@ -1,7 +1,8 @@
 """The commands that the documentation tells people to give, read from its Markdown.
 
 Blocks of code (fenced or indented) without a language, or in a shell's, are commands line by line, except drawings,
-output and units' ini files. Inline code counts where it begins with a program of ours, or one that administers systems.
+output and units' ini files. On the pages of ``WHOLE`` fences of ``sh`` are given to a shell as they are
+(test_recipes.py). Inline code counts where it begins with a program of ours, or one that administers systems.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from markdown_it import MarkdownIt
 from tests.conftest import ROOT
 
 SHELLS = ("", "sh", "bash", "shell", "console", "text")
+WHOLE = ("README.md", "docs/recipes.md")
 #: Inline code that begins with one of these is a command or the name of one.
 INLINE = frozenset(
     {"shadowctl", "shadowd", "make", "curl", "systemctl", "kubectl", "podman", "docker", "apt", "journalctl", "python"}
@@ -27,6 +29,7 @@ _DRAWING = re.compile(r"[─│┌└►◄╌✓✗]")
 _COMMENT = re.compile(r"(?m)(?:^|\s)#.*$")
 _INI = re.compile(r"(?m)^\[[A-Z][A-Za-z]+\]$")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_OPTION = re.compile(r"--[a-z0-9][a-z0-9-]*")
 _DOOR = re.compile(r"(GET|POST|HEAD) (/\S*)\Z")
 _REDIRECTION = re.compile(r"[0-9]?>>?[0-9&]?|<")
 
@@ -57,6 +60,15 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+def scripts(page: Path) -> dict[str, list[str]]:
+    """The blocks of ``sh`` below each heading of the second level."""
+    found: dict[str, list[str]] = {}
+    for title, text in re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", page.read_text()):
+        if blocks := re.findall(r"(?ms)^```sh\n(.*?)^```", text):
+            found[title] = blocks
+    return found
+
+
 def commands(page: Path) -> Iterator[Command]:
     name = str(page.relative_to(ROOT))
     for text, line, inline, language in _codes(page.read_text()):
@@ -64,6 +76,8 @@ def commands(page: Path) -> Iterator[Command]:
             first = text.split(maxsplit=1)[:1]
             if first and (first[0] in INLINE | {"sudo"}):
                 yield from (Command(name, line, words, True) for words in parts(text))
+        elif name in WHOLE and language == "sh":
+            continue
         elif language in SHELLS and not _DRAWING.search(_COMMENT.sub("", text)) and not _INI.search(text):
             for number, one in _joined(text):
                 yield from (Command(name, line + number, words, False) for words in parts(one))
@@ -74,6 +88,13 @@ def requests(page: Path) -> Iterator[Request]:
         found = _DOOR.match(text) if inline else None
         if found is not None:
             yield Request(str(page.relative_to(ROOT)), line, found[1], found[2])
+
+
+def options(page: Path) -> Iterator[tuple[int, str]]:
+    """Inline code that begins with an option: (line, its name)."""
+    for text, line, inline, _ in _codes(page.read_text()):
+        if inline and (found := _OPTION.match(text)):
+            yield line, found[0]
 
 
 def _codes(text: str) -> Iterator[tuple[str, int, bool, str]]:

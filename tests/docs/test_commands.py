@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ import pytest
 import typer.main
 
 from shadowd.cli import shadowctl, shadowd
+from shadowd.config.document import DEFAULT_SOCKET, Config
 from shadowd.evidence.carrying import to_bytes
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
@@ -32,7 +34,7 @@ from tests.pcaps import cases
 from tests.unit.compare.protos import file_of, set_of
 from tests.unit.evidence.fleet import value_of
 
-from .commands import Command, Request, commands, pages, parts, requests
+from .commands import Command, Request, commands, options, pages, parts, requests
 
 COMMANDS = [one for page in pages() for one in commands(page)]
 REQUESTS = [one for page in pages() for one in requests(page)]
@@ -48,12 +50,20 @@ FILES = {
 }  # fmt: skip
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.
 CODES = {("shadowctl", "verdict"): {0, 1, 3}, ("shadowctl", "doctor"): {0, 1}}
-#: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them), the
-#: daemon stays (``place`` is one), ``clean`` would take from other daemons on this host what they have attached.
-PARSED = {("shadowctl", "demo"), ("shadowctl", "try"), ("shadowd", "run"), ("shadowd", "clean")}
+#: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them),
+#: ``top`` wants a terminal, daemon and gate stay (``place`` is one), ``clean`` would take from others here.
+PARSED = {
+    *(("shadowctl", one) for one in ("demo", "try", "top")),
+    *(("shadowd", one) for one in ("run", "clean", "gate")),
+}
 #: Paths of the door, by their first segment: other requests in the pages are examples of a service's.
-DOOR = ("verdict", "flagger", "report", "run", "healthz", "readyz", "metrics", "")
+DOOR = ("verdict", "filters", "flagger", "report", "run", "healthz", "readyz", "metrics", "")
 APPS = {"shadowctl": shadowctl, "shadowd": shadowd}
+#: Options of other programs that the pages name by themselves.
+FOREIGN = re.compile(
+    r"--(?:http-[a-z-]+|(?:in|out)put-[a-z-]+|middleware|offline"  # GoReplay, tcpcopy: docs/coming-from.md
+    r"|password|file-flush-interval-msec)\b"
+)
 
 
 def names_of(one: Command | Request) -> str:
@@ -232,11 +242,12 @@ def kubectl(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[
     if "--" in words:
         inner = words[words.index("--") + 1 :]
         return check(Command(one.page, one.line, inner, one.inline), place, monkeypatch)
-    verbs = {"apply", "delete", "rollout", "get", "edit", "logs", "port-forward", "describe", "kustomize", "diff"}
+    verbs = {"apply", "create", "delete", "rollout", "get", "edit", "logs", "port-forward", "describe", "kustomize",
+             "diff"}  # fmt: skip
     assert verbs & set(words), "a verb of kubectl"
     if "-k" in words and words[-1] != "-k":
         assert (ROOT / words[words.index("-k") + 1] / "kustomization.yaml").exists()
-    manifests = "".join(path.read_text() for path in sorted((ROOT / "kubernetes/base").glob("*.yaml")))
+    manifests = "".join(path.read_text() for path in sorted((ROOT / "kubernetes").glob("*/*.yaml")))
     for word in words:
         kind, found, name = word.partition("/")
         if found and "-k" not in words:
@@ -244,6 +255,23 @@ def kubectl(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[
         if word == "-n":
             assert f"namespace: {words[words.index(word) + 1]}" in manifests
     return set()
+
+
+def helm(one: Command, *_: object) -> None:
+    """No cluster here (tests/kubernetes/test_helm.py renders the chart): the chart and the values set are there."""
+    verb, release, *rest = one.words[1:]
+    assert verb in ("install", "upgrade", "uninstall", "template")
+    assert release == "shadowd"
+    assert rest[:1] == ["kubernetes/helm/shadowd"] or verb == "uninstall"
+    if verb != "uninstall":
+        values = (ROOT / rest[0] / "values.yaml").read_text()
+        for name in (word.partition("=")[0].split(".")[0] for word in rest if "=" in word):
+            assert re.search(rf"(?m)^{name}:", values), name
+
+
+def script(one: Command, *_: object) -> None:
+    """It is there to be run (tests/control/test_pipelines.py runs it)."""
+    assert os.access(ROOT / "docs/gates" / one.words[0], os.X_OK)
 
 
 def image(one: Command, *_: object) -> None:
@@ -261,6 +289,11 @@ def python(one: Command, *_: object) -> None:
         assert (ROOT / one.words[1]).is_file()
 
 
+def git(one: Command, *_: object) -> None:
+    """Nothing is fetched from within a test."""
+    assert one.words[1:] == ("clone", "REPOSITORY", "shadowd")
+
+
 def setpriv(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """The daemon without root is started in tests/service: here its options, and setpriv's."""
     at = next(number for number, word in enumerate(one.words[1:], 1) if not word.startswith("-"))
@@ -270,11 +303,22 @@ def setpriv(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[
     return check(Command(one.page, one.line, one.words[at:], False), place, monkeypatch)
 
 
+def token(one: Command, *_: object) -> None:
+    """The file is beside the daemon's socket, by default."""
+    assert one.words[1:] == (str(Path(DEFAULT_SOCKET).with_name("http.token")),)
+
+
+def ssh(one: Command, *_: object) -> None:
+    """No other machine is here: what it leads to is the door, by its default address."""
+    door = str(Config.model_fields["http"].default)
+    assert (one.words[1], one.words[2].partition(":")[2]) == ("-L", door)
+
+
 Check = Callable[[Command, Place, pytest.MonkeyPatch], "set[int] | None"]
 CHECKS: dict[str, Check] = {
     "shadowctl": ours, "shadowd": ours, "make": make, "curl": curl, "systemctl": systemd, "journalctl": systemd,
     "apt": apt, "apt-get": apt, "kubectl": kubectl, "podman": image, "docker": image, "python": python,
-    "python3": python, "setpriv": setpriv,
+    "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh, "git": git, "ask.sh": script, "helm": helm,
 }  # fmt: skip
 
 
@@ -321,6 +365,18 @@ def test_request(one: Request, place: Place) -> None:
     assert answer.status < 400 or answer.status in (403, 409, 412), f"{answer.status}: {said[:300]!r}"
 
 
+def options_of(command: Any) -> set[str]:
+    found = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    return found.union(*(options_of(below) for below in getattr(command, "commands", {}).values()))
+
+
+def test_an_option_that_is_named_by_itself_is_ours() -> None:
+    known = {"--help"}.union(*(options_of(typer.main.get_command(app.app)) for app in APPS.values()))
+    named = [(page.name, *one) for page in pages() for one in options(page)]
+    assert len(named) > 100
+    assert [one for one in named if one[2] not in known and not FOREIGN.match(one[2])] == []
+
+
 def test_the_programs_start_as_they_are_installed() -> None:
     """The rest here is called within this process; the entry points are the same."""
     for name in APPS:
@@ -332,7 +388,7 @@ def test_the_programs_start_as_they_are_installed() -> None:
 def test_the_pages_are_read() -> None:
     """A reader that finds nothing would let everything pass."""
     found = {(one.page, one.words[:2]) for one in COMMANDS if not one.inline}
-    assert ("README.md", ("make", "demo")) in found
+    assert ("CONTRIBUTING.md", ("make", "demo")) in found
     assert ("docs/operations.md", ("shadowctl", "filter")) in found
     assert len(found) > 25
     assert len(REQUESTS) > 10

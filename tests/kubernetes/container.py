@@ -44,6 +44,7 @@ def build_root(spec: dict[str, Any]) -> None:
     mount("-o", "remount,bind,ro", f"{root}/sys")
     for wanted in spec["mounts"]:
         target = root + wanted["target"]
+        Path(target).mkdir(parents=True, exist_ok=True)  # as every runtime does
         if wanted["source"] is None:
             mount("-t", "tmpfs", "tmpfs", target)
         else:

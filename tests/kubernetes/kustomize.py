@@ -66,12 +66,14 @@ def _matches(one: dict[str, Any], target: dict[str, str]) -> bool:
 
 
 def _apply(target: Any, operation: dict[str, Any]) -> None:
-    """One step of a JSON patch (RFC 6902 §4): replace what is there, or add at the end of a list."""
+    """One step of a JSON patch (RFC 6902 §4): replace what is there, or add a member or at the end of a list."""
     *way, last = operation["path"].removeprefix("/").split("/")
     for step in way:
         target = target[int(step)] if isinstance(target, list) else target[step]
     if operation["op"] == "add" and last == "-":
         target.append(operation["value"])
+    elif operation["op"] == "add" and isinstance(target, dict) and last not in target:
+        target[last] = operation["value"]
     elif operation["op"] == "replace":
         assert last in target, f"{operation['path']} is not there"
         target[last] = operation["value"]

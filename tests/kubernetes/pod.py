@@ -63,6 +63,7 @@ class Pod:
         self._shipped = f'cpu_guard = "off"\ncpu_max = "10000%"\n{shipped}'
         (folder / "config").mkdir(parents=True)
         (folder / "state").mkdir()
+        (folder / "pods").mkdir()
         self._version = 0
         self.configure(filters)
 
@@ -80,7 +81,8 @@ class Pod:
 
     def _mounts(self) -> list[dict[str, Any]]:
         volumes = {volume["name"]: volume for volume in self.daemonset["spec"]["template"]["spec"]["volumes"]}
-        ours = {"/sys/fs/cgroup": find_cgroup2(), "/var/lib/shadowd": self.folder / "state"}
+        state, logs = self.folder / "state", self.folder / "pods"
+        ours = {"/sys/fs/cgroup": find_cgroup2(), "/var/lib/shadowd": state, "/var/log/pods": logs}
         found = []
         for wanted in self.container["volumeMounts"]:
             volume = volumes[wanted["name"]]

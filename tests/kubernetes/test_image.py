@@ -7,10 +7,12 @@ No container engine is needed: ``kubernetes/rootfs.sh`` makes the files (the Con
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from shadowd.errors import PlatformError
 from tests.conftest import ROOT, need
 from tests.kubernetes.kustomize import build, one_of
 from tests.kubernetes.pod import Pod, base_daemonset, running
-from tests.netns.lab import HttpClient, Server, check_ledger, wait_for
+from tests.netns.lab import HttpClient, Server, check_ledger, free_port, wait_for
 
 SECCOMP = ROOT / "kubernetes/seccomp-profile/shadowd.json"
 BIT = {"DAC_READ_SEARCH": 2, "NET_ADMIN": 12, "SYS_PTRACE": 19, "PERFMON": 38, "BPF": 39}
@@ -130,6 +132,58 @@ def test_every_library_finds_what_it_needs(root: Path) -> None:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert "not found" not in done.stdout + done.stderr, f"{library}: {done.stdout}{done.stderr}"
+
+
+def test_the_gate_runs_without_any_right(root: Path, tmp_path: Path) -> None:
+    """As the Deployment of kubernetes/gates has it: as nobody, and process 1 of its namespace ends by SIGTERM."""
+    door, node = free_port(), free_port()
+    secrets = root / "tmp" / "secrets"
+    secrets.mkdir()
+    for name in ("nodes", "callers"):
+        (secrets / name).write_text(f"of the {name}, of tests")
+        (secrets / name).chmod(0o440)
+        shutil.chown(secrets / name, group="nogroup")
+    gate = one_of(build(ROOT / "kubernetes/gates"), "Deployment")["spec"]["template"]["spec"]
+    user = gate["securityContext"]["runAsUser"]
+    words = [
+        word.replace("/run/secrets/shadowd", "/tmp/secrets").replace("0.0.0.0:9752", f"127.0.0.1:{door}")
+        .replace("shadowd.shadowd.svc:9750", f"127.0.0.1:{node}") for word in gate["containers"][0]["args"]
+    ]  # fmt: skip
+    inside = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "chroot",
+        f"--userspec={user}:{user}",
+        "--groups=",
+        str(root),
+    ]
+    log = tmp_path / "log"
+    with open(log, "wb") as told:
+        process = subprocess.Popen([*inside, "/usr/bin/shadowd", *words], stderr=told)
+
+    def probed(name: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", door, timeout=10)
+        try:
+            connection.request("GET", gate["containers"][0][name]["httpGet"]["path"])
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+    try:
+        assert wait_for("it answers", lambda: probed("livenessProbe"), 60) == 200, log.read_text()
+        assert probed("readinessProbe") == 503, "no node answers"
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert "CapEff:\t0000000000000000" in Path(f"/proc/{child}/status").read_text()
+        os.kill(int(child), signal.SIGTERM)
+        assert process.wait(20) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait(10)
+        shutil.rmtree(secrets)
 
 
 def test_both_commands_start(root: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from copy import deepcopy
 from pathlib import Path
@@ -11,10 +13,12 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from shadowd import __version__
 from shadowd.capture.programs import LOAD_SECONDS
-from shadowd.config.document import FilterSpec, load_config
+from shadowd.config.document import load_config
+from shadowd.service.cri import SOCKETS
 from shadowd.service.daemon import CLOSE_SECONDS, DRAIN_SECONDS
 from tests.conftest import ROOT
 from tests.kubernetes.kustomize import build, containers, one_of
@@ -37,12 +41,27 @@ def pod_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
 # --- schemas ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", BUILDS)
+def test_kubectl_builds_the_same(name: str) -> None:
+    """What these tests read of kustomize is what kustomize does."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("needs kubectl")
+    done = subprocess.run(["kubectl", "kustomize", str(BUILDS[name])], capture_output=True, timeout=60, check=True)
+    assert by_name(list(yaml.safe_load_all(done.stdout))) == by_name(build(BUILDS[name]))
+
+
+def by_name(objects: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(one["kind"], one["metadata"]["name"]): one for one in objects}
+
+
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("name", BUILDS)
 def test_every_object_is_valid_by_the_schema(name: str, release: str) -> None:
     objects = build(BUILDS[name])
     assert objects
     for one in objects:
+        if one["apiVersion"].startswith("monitoring.coreos.com/"):
+            continue  # see test_prometheus_scrapes_every_node
         kubernetes_validate.validate(one, release, strict=True)  # raises, as the next test shows
 
 
@@ -65,7 +84,8 @@ def test_all_of_the_issue_is_there(base: list[dict[str, Any]]) -> None:
                      "Service", "ServiceAccount"]  # fmt: skip
     files = {path.name for path in (KUBERNETES / "base").glob("*.yaml")} - {"kustomization.yaml"}
     assert len(files) == len(base) - 1, "every file is listed, and the ConfigMap is generated"
-    assert set(BUILDS) == {"base", "host-processes", "seccomp-profile", "tls"}
+    assert set(BUILDS) == {"all-nodes", "base", "gates", "host-processes", "monitoring", "pod-labels",
+                           "seccomp-profile", "tls"}  # fmt: skip
 
 
 # --- what refers to what ----------------------------------------------------------------------------------------------
@@ -118,9 +138,7 @@ def test_the_configuration_is_one_that_the_daemon_takes(base: list[dict[str, Any
 def test_the_example_filter_is_one_too(base: list[dict[str, Any]], tmp_path: Path) -> None:
     document = one_of(base, "ConfigMap")["data"]["shadowd.toml"]
     plain = re.sub(r"^# ", "", document[document.index("# [[filters]]") :], flags=re.MULTILINE)
-    assert set(tomllib.loads(plain)["filters"][0]) == {"name", "ports", "container", "targets"}
-    if "container" not in FilterSpec.model_fields:
-        plain = re.sub(r"^container = .*$", "", plain, flags=re.MULTILINE)
+    assert set(tomllib.loads(plain)["filters"][0]) == {"name", "ports", "pod", "targets"}
     (tmp_path / "f.toml").write_text(plain)
     assert [spec.name for spec in load_config(tmp_path / "f.toml").filters] == ["shop"]
 
@@ -161,7 +179,7 @@ def test_no_more_privilege_than_said(base: list[dict[str, Any]]) -> None:
     assert not one_of(base, "ServiceAccount")["automountServiceAccountToken"]
     readonly = {mount["name"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
     host = {volume["hostPath"]["path"]: readonly[volume["name"]] for volume in pod["volumes"] if "hostPath" in volume}
-    assert host == {"/sys/fs/cgroup": True, "/var/lib/shadowd": False}
+    assert host == {"/sys/fs/cgroup": True, "/var/log/pods": True, "/var/lib/shadowd": False}
     assert {"cpu", "memory"} == set(container["resources"]["requests"]) == set(container["resources"]["limits"])
 
 
@@ -177,6 +195,13 @@ def test_the_overlays_change_what_they_say_and_nothing_else(base: list[dict[str,
     container["securityContext"]["seccompProfile"] = {"type": "Localhost", "localhostProfile": "shadowd.json"}
     assert profile == wanted
     assert (BUILDS["seccomp-profile"] / "shadowd.json").is_file()
+    wanted = deepcopy(base)
+    spec = one_of(wanted, "DaemonSet")["spec"]["template"]["spec"]
+    spec["volumes"].append({"name": "runtime", "hostPath": {"path": "/run/containerd", "type": "Directory"}})
+    mount = {"name": "runtime", "mountPath": "/run/containerd", "readOnly": True}
+    spec["containers"][0]["volumeMounts"].append(mount)
+    assert build(BUILDS["pod-labels"]) == wanted
+    assert any(Path(path).is_relative_to("/run/containerd") for path in SOCKETS), "the daemon looks there"
 
 
 def test_reading_tls_leaves_the_daemons_rights_as_they_are(base: list[dict[str, Any]]) -> None:
@@ -194,6 +219,66 @@ def test_reading_tls_leaves_the_daemons_rights_as_they_are(base: list[dict[str, 
     assert rights["capabilities"]["drop"] == ["ALL"]
     assert rights["readOnlyRootFilesystem"]
     assert not rights["privileged"]
+
+
+def test_the_gate_opens_the_nodes_doors_with_a_token_and_has_no_rights(base: list[dict[str, Any]]) -> None:
+    gates = build(BUILDS["gates"])
+    daemon = one_of(gates, "DaemonSet")
+    wanted = deepcopy(one_of(base, "DaemonSet"))
+    spec = wanted["spec"]["template"]["spec"]
+    spec["containers"][0]["args"] += ["--http=0.0.0.0:9750", "--http-token-file=/run/secrets/shadowd/nodes"]
+    spec["containers"][0]["ports"].append({"name": "door", "containerPort": 9750, "protocol": "TCP"})
+    mount = {"name": "token", "mountPath": "/run/secrets/shadowd", "readOnly": True}
+    spec["containers"][0]["volumeMounts"].append(mount)
+    items = [{"key": "nodes", "path": "nodes"}]
+    secret = {"secretName": "shadowd-gate", "defaultMode": 0o440, "items": items}
+    spec["volumes"].append({"name": "token", "secret": secret})
+    assert daemon == wanted, "the daemon does not know the callers' token"
+    pod = one_of(gates, "Deployment")["spec"]["template"]["spec"]
+    (gate,) = pod["containers"]
+    assert gate["image"] == containers(base)[0]["image"]
+    assert gate["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert not pod["automountServiceAccountToken"]
+    assert "hostNetwork" not in pod
+    services = {one["metadata"]["name"]: one["spec"] for one in gates if one["kind"] == "Service"}
+    assert (
+        services["shadowd-gate"]["selector"].items()
+        <= one_of(gates, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    )
+    assert "--nodes=shadowd.shadowd.svc:9750" in gate["args"]
+    assert services["shadowd"]["clusterIP"] == "None", "its name leads to every node"
+    assert {one["port"] for one in services["shadowd-gate"]["ports"]} == {gate["ports"][0]["containerPort"]} == {9752}
+    policies = {one["metadata"]["name"]: one["spec"] for one in gates if one["kind"] == "NetworkPolicy"}
+    opened = policies["shadowd"]["ingress"][1]
+    assert opened["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "shadowd-gate"}}}]
+    assert [one["port"] for one in opened["ports"]] == ["door"]
+
+
+def test_prometheus_scrapes_every_node(base: list[dict[str, Any]]) -> None:
+    """The fields by the operator's API (monitoring.coreos.com/v1); the job is the one that queries name."""
+    pods = one_of(build(BUILDS["monitoring"]), "PodMonitor")
+    services = yaml.safe_load((BUILDS["monitoring"] / "servicemonitor.yaml").read_text())
+    labels = one_of(base, "DaemonSet")["spec"]["template"]["metadata"]["labels"]
+    for monitor, endpoints, labelled in (
+        (pods, "podMetricsEndpoints", labels),
+        (services, "endpoints", one_of(base, "Service")["metadata"]["labels"]),
+    ):
+        assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+        spec = monitor["spec"]
+        assert set(spec) == {"jobLabel", "selector", endpoints}
+        assert labelled[spec["jobLabel"]] == "shadowd"
+        assert spec["selector"]["matchLabels"].items() <= labelled.items()
+        (endpoint,) = spec[endpoints]
+        assert endpoint["port"] == containers(base)[0]["ports"][0]["name"]
+    for path in (ROOT / "docs").glob("*/*.yaml"):
+        assert set(re.findall(r'job="(.*?)"', path.read_text())) <= {"shadowd"}
+
+
+def test_every_node_is_every_node(base: list[dict[str, Any]]) -> None:
+    wanted = deepcopy(base)
+    one_of(wanted, "DaemonSet")["spec"]["template"]["spec"]["tolerations"] = [{"operator": "Exists"}]
+    assert build(BUILDS["all-nodes"]) == wanted
 
 
 def test_the_seccomp_profile_lets_little_through() -> None:

@@ -234,7 +234,7 @@ def test_every_reason_of_the_ledger_is_explained() -> None:
     tables: list[tuple[str, frozenset[str], Any]] = [
         ("filtered", FILTERED, mirroring._FILTERED),
         ("lost", LOST, mirroring._LOST),
-        ("failed", FAILED, mirroring._FAILED),
+        ("failed", FAILED, mirroring.FAILED),
         ("shed", SHED, mirroring._SHED),
     ]
     for prefix, reasons, table in tables:

@@ -1,4 +1,4 @@
-"""OpenTelemetry's names for generative AI on the metrics page of a real daemon, and the switch that leaves them out."""
+"""Generative AI on the metrics page of a real daemon, and the switch that leaves it out."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def chat(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Chat]:
     made.close()
 
 
-def test_both_sides_are_measured_by_the_conventions_names(chat: Chat) -> None:
+def test_both_sides_are_measured(chat: Chat) -> None:
     common = {
         "filter": "chat", "target": chat.shadow.url, "gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai",
         "gen_ai_request_model": "aria-2",
@@ -89,14 +89,15 @@ def test_both_sides_are_measured_by_the_conventions_names(chat: Chat) -> None:
     def value(name: str, **labels: str) -> float | None:
         return chat.values().get((name, frozenset({**common, **labels}.items())))
 
-    tokens = "gen_ai_client_token_usage_tokens"
+    tokens = "shadowd_gen_ai_client_token_usage_tokens"
     wait_for("all are compared", lambda: value(f"{tokens}_count", side="shadow", gen_ai_token_type="output") == ASKED)
     assert value(f"{tokens}_sum", side="production", gen_ai_token_type="output") == 10 * ASKED
     assert value(f"{tokens}_sum", side="shadow", gen_ai_token_type="output") == 20 * ASKED
     assert value(f"{tokens}_sum", side="shadow", gen_ai_token_type="input") == 7 * ASKED
-    durations = "gen_ai_client_operation_duration_seconds"
+    durations = "shadowd_gen_ai_client_operation_duration_seconds"
     assert value(f"{durations}_count", side="production", gen_ai_response_finish_reasons="stop") == ASKED
-    for name in ("gen_ai_client_operation_time_to_first_chunk_seconds", "gen_ai_server_time_to_first_token_seconds"):
+    for what in ("client_operation_time_to_first_chunk", "server_time_to_first_token"):
+        name = f"shadowd_gen_ai_{what}_seconds"
         assert value(f"{name}_count", side="production") == ASKED
         assert (value(f"{name}_count", side="shadow") or 0) > 0, name
         assert (value(f"{name}_sum", side="production") or 0) > 0

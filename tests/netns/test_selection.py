@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -373,3 +374,41 @@ def test_ps_without_rights_says_what_it_could_not_see(tmp_path: Path) -> None:
         assert any("run it as root" in sentence for sentence in shown["unseen"])
     finally:
         server.close()
+
+
+WORKERS = """
+import os, signal, socket, sys
+others = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+for _ in range(3):
+    if not os.fork():
+        own = socket.create_server(("127.0.0.1", int(sys.argv[1])), reuse_port=True)
+        os.write(1, b"up\\n")
+        signal.pause()
+os.write(1, b"up\\n")
+signal.pause()
+"""
+
+
+def test_ps_has_a_row_for_a_service_and_none_for_our_own_ports(tmp_path: Path) -> None:
+    """Workers that each have a socket, and a second port of the same process."""
+    first, second, door = free_port(), free_port(), free_port()
+    service = subprocess.Popen(
+        [sys.executable, "-c", WORKERS, str(first), str(second)], stdout=subprocess.PIPE, process_group=0
+    )
+    try:
+        assert service.stdout is not None
+        assert [service.stdout.readline() for _ in range(4)] == [b"up\n"] * 4
+        with running(tmp_path / "d", f'http = "127.0.0.1:{door}"\n') as started:
+            rows = {row["port"]: row for row in listed(started)}
+            assert len([row for row in listed(started) if row["port"] == first]) == 1
+            assert rows[second]["pid"] == service.pid
+            assert door not in rows
+            none = ["--socket", str(tmp_path / "none")]  # nobody says which process is the daemon
+            text = sh(sys.executable, "-m", "shadowd.cli.shadowctl", *none, "ps")
+            assert f":{door}" not in text
+            assert len([line for line in text.splitlines() if line.startswith(f"{first} ")]) == 1
+    finally:
+        os.killpg(service.pid, signal.SIGKILL)
+        service.wait()
+        if service.stdout is not None:
+            service.stdout.close()

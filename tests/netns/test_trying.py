@@ -76,6 +76,7 @@ def test_one_line_mirrors_and_judges(tmp_path: Path, production: Asked, shadow: 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     words = ["--port", str(production.server.port), "--to", shadow.url, "--for", "12s", "--min-span", "1s"]
+    words += ["--cpu-guard", "off"]  # this host is busy with other tests
     done = subprocess.run(
         [*COMMAND, *words, "--html", str(report), "--json"], capture_output=True, text=True, timeout=120, cwd=ROOT,
         env=environment(scratch),
@@ -91,13 +92,13 @@ def test_one_line_mirrors_and_judges(tmp_path: Path, production: Asked, shadow: 
 
 
 def test_ctrl_c_ends_it_with_a_verdict(tmp_path: Path, production: Asked, shadow: Server) -> None:
-    words = ["--port", str(production.server.port), "--to", shadow.url, "--for", "10m"]
+    words = ["--port", str(production.server.port), "--to", shadow.url, "--for", "10m", "--cpu-guard", "off"]
     process = subprocess.Popen(
         [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         env=environment(tmp_path),
     )  # fmt: skip
     try:
-        wait_for("the shadow is asked", lambda: len(shadow.requests) > 20, 60)
+        wait_for("the shadow is asked", lambda: len(shadow.requests) > 20, 180)
         daemons = list(children(process.pid))
         assert len(daemons) >= 1
         process.send_signal(signal.SIGINT)
@@ -126,6 +127,7 @@ def test_a_wrong_command_begins_nothing(tmp_path: Path) -> None:
     for words, code, said in (
         (["--port", "80", "--to", "ftp://next"], 2, "scheme 'ftp' is not known"),
         (["--port", "80", "--to", "http://next", "--for", "soon"], 2, "is not a time"),
+        (["--port", "80", "--to", "http://next", "--cpu-guard", "much"], 2, "cpu_guard: 'much' is not a rate"),
         (["--port", "80", "--to", "http://next", "--for", "0"], 2, "no time to see anything"),
         (["--port", "80", "--to", "http://next", "--html", "/nowhere/x.html"], 2, "is not a directory"),
     ):
@@ -150,5 +152,5 @@ def test_who_is_not_root_is_told_before_anything_is_begun(tmp_path: Path) -> Non
         if "Permission denied" in done.stderr and "No module" not in done.stderr:
             pytest.skip("another user cannot read this interpreter")
         assert done.returncode == 2, done.stderr
-        assert "needs root — run it with sudo" in done.stderr
+        assert "needs root — run: sudo " in done.stderr
         assert list(Path(folder).iterdir()) == []

@@ -21,7 +21,7 @@ from shadowd.replay.lane import Lane, Pool
 from shadowd.replay.target import SECOND, Target, TargetLimits
 from shadowd.worker.filters import Filter
 
-PATIENCE = 5.0  # seconds of real time until something that must happen counts as never happening
+PATIENCE = 30.0  # seconds of real time until something that must happen counts as never happening: a busy machine
 MARK = b"X-Shadowd: here/shop\r\n"
 _LINE = re.compile(rb"(?:GET|HEAD|POST) /(\S*) HTTP/1.1\r\n")
 

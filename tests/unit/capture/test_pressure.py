@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shadowd.capture.pressure import HOLD, SLACK, Controller, Reading
+from shadowd.capture.pressure import HOLD, SLACK, SMALLEST, Controller, Reading
 
 
 class Host:
@@ -123,6 +123,7 @@ def test_short_memory_halves_what_is_mirrored(memory: dict[str, float]) -> None:
 
 
 @settings(max_examples=150)
+@example(cores=1, busy=0.0, floor=0.048828125, cost=0.5, guard=0.5, most=0.05078125)  # room for less than a step
 @given(
     st.integers(1, 64), st.floats(0, 1), st.floats(0, 0.4), st.floats(0.05, 2.0), st.floats(0.3, 0.99),
     st.floats(0.05, 4.0),
@@ -142,9 +143,10 @@ def test_any_steady_load_ends_in_a_steady_share_within_the_limits(
         controller.step(host.reading(controller), float(number))
         tail.append(controller.shed)
     reading = host.reading(controller)
+    step = SMALLEST / 2 * cost  # cores: what the smallest share costs cannot be known before it is mirrored
     assert max(tail) - min(tail) < 0.05
-    assert reading.own <= most * 1.02
-    assert reading.host <= guard * 1.02 or busy > guard
+    assert reading.own <= most * 1.02 + step
+    assert reading.host <= guard * 1.02 + step / cores or busy > guard
 
 
 @settings(max_examples=100)

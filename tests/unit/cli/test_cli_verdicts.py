@@ -6,8 +6,13 @@ The daemon's side is the real ``Verdicts`` over a real examiner; only the kernel
 from __future__ import annotations
 
 import json
+import os
+import pty
 import random
+import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +138,41 @@ def test_the_report_is_written_whole_or_not_at_all(judged: tuple[Served, Judged]
     assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
     assert worked(shadowctl("report", "shop")).startswith("## ")
     assert json.loads(worked(shadowctl("report", "shop", "--json")))["filter"] == "shop"
+
+
+def test_each_threshold_is_a_row_in_any_encoding(judged: tuple[Served, Judged]) -> None:
+    shadowctl, _ = judged
+    words = ("--socket", str(shadowctl.path), "verdict", "shop")
+    shown = command("shadowctl", *words).stdout
+    assert shown.startswith("✗ FAIL  score")
+    assert re.search(r"^  ✗ content body \$\.total  GET /orders/\{id\} +\+\d+ % +\d+ … \d+ % +≤ 0\.1 %$", shown, re.M)
+    assert re.search(r"^  ✓ coverage +100 % +≥ 95 %$", shown, re.M), "what passed is a row too"
+    assert shown.index("beyond noise (interval") < shown.index("threshold"), "the reasons stay first"
+    plain = command("shadowctl", *words, PYTHONIOENCODING="ascii")
+    assert (plain.returncode, plain.stdout[:6]) == (1, "x FAIL")
+    assert re.search(r"^  x content body .*<= 0\.1 %$", plain.stdout, re.M)
+    rows = json.loads(shadowctl("verdict", "shop", "--json").stdout)["thresholds"]
+    assert shown.count("≤") + shown.count("≥") == len(rows)
+
+
+def test_the_report_on_a_terminal_is_plain_text(judged: tuple[Served, Judged]) -> None:
+    shadowctl, _ = judged
+    ours, theirs = pty.openpty()
+    line = [sys.executable, "-m", "shadowd.cli.shadowctl", "--socket", str(shadowctl.path), "report", "shop"]
+    child = subprocess.Popen([*line, "--markdown", "-"], stdout=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert child.wait(30) == 0
+    text = re.sub(r"\x1b\[[\d;]+m", "", shown.decode())
+    assert text.startswith("✗ FAIL  score")
+    assert "$.total" in text
+    assert not re.search("&#|<code>|^## ", text, re.M)
 
 
 def test_traffic_never_controls_the_terminal(judged: tuple[Served, Judged]) -> None:

@@ -257,3 +257,16 @@ def test_any_bytes_are_survived(data: bytes) -> None:
             json.loads(data, parse_constant=lambda name: json.loads(""))
         return
     assert found(document, document) == set()
+
+
+@given(DOCUMENTS, st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
+def test_additional_members_are_no_difference_where_they_are_allowed(document: Any, chosen: list[int]) -> None:
+    candidate = copy.deepcopy(document)
+    objects = [one for one in (candidate, *(box[key] for box, key, _ in places(candidate))) if isinstance(one, dict)]
+    assume(objects)
+    for number in chosen:
+        objects[number % len(objects)][f"zz_{number}"] = {"a": [number]}
+    assert found(document, candidate, allow_extra=True) == set()
+    assert found(document, candidate) != set()
+    lacking = found(candidate, document, allow_extra=True)
+    assert lacking, "what production has and the candidate lacks is one all the same"

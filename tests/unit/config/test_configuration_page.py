@@ -29,6 +29,7 @@ REST: dict[type[Strict], dict[str, Any]] = {
 WORDS = {
     "unless root": None,
     "no door": "",
+    "the first that is there": "",
     "beside the socket": None,
     "not set": None,
     "none": (),

@@ -18,6 +18,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from shadowd.demo.children import Child
 from shadowd.demo.load import Load
@@ -455,8 +456,8 @@ def test_the_demo_refuses_what_it_cannot_do() -> None:
     from shadowd.demo.run import run_demo
 
     with pytest.raises(ShadowdError, match="--seconds 0 is out of range") as caught:
-        run_demo(seconds=0, show=print)
+        run_demo(seconds=0, show=print, console=Console())
     assert caught.value.exit_code == 2
     if os.geteuid() != 0:
         with pytest.raises(ShadowdError, match="needs root"):
-            run_demo(show=print)
+            run_demo(show=print, console=Console())

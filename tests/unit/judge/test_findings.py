@@ -173,3 +173,28 @@ def test_each_failure_is_in_one_finding(judgements: list[Judgement], whole: str)
     inside = [one for finding in found for one in (finding.worst, *finding.others)]
     assert sorted(map(id, inside)) == sorted(id(one) for one in judgements if one.result == "fail")
     assert [one.worst.critical for one in found] == sorted((one.worst.critical for one in found), reverse=True)
+
+
+# --- what comes of a failure ------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_told_once_and_not_as_a_status_or_a_trailer_too() -> None:
+    errors = failed("errors", "GET /items/{id}", effect=0.01, margin=0.001)
+    paths = ("status failing", "status", "trailer grpc-status", "header grpc-message", "body $")
+    look = [failed("content", "GET /items/{id}", path, effect=0.01) for path in paths]
+    (finding,) = findings_of([*look, errors])
+    assert finding.worst is errors
+    assert finding.others == look
+
+
+def test_what_differs_elsewhere_or_by_itself_is_told_beside_a_failure() -> None:
+    errors = failed("errors", "GET /items/{id}", effect=0.01, margin=0.001)
+    apart = [failed("content", "GET /orders/{id}", "status"), failed("content", "GET /items/{id}", "body $.price")]
+    assert [one.path for one in told(errors, *apart)] == ["", "status", "body $.price"]
+    alone = failed("content", "GET /items/{id}", "status failing")
+    assert told(alone) == [alone], "where no judge of errors has spoken"
+
+
+def test_all_of_the_content_fails_by_its_fields() -> None:
+    field = failed("content", "GET /orders/{id}", "body $.total")
+    assert told(failed("content", effect=0.3), field) == [field]

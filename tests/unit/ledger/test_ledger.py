@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowd.doctor.mirroring import _FAILED, _LOST, _SHED, _requests
+from shadowd.doctor.mirroring import _LOST, _SHED, _requests
+from shadowd.doctor.mirroring import FAILED as _FAILED
 from shadowd.ledger.ledger import FAILED, FILTERED, LOST, SHED, FilterAccount, describe, totals
 
 URLS = ["http://one", "http://two", "tcp://three"]

@@ -24,6 +24,8 @@ def conversations(name: str, buckets: bool) -> dict[str, Any]:
         "exchanges": 900,
         "worse": 0,
         "differing": 31,
+        "differing_beyond_noise": 0,
+        "differing_noise": 31,
         "talk": {
             "first_content_ms": {"production": side(1), "candidate": side(1.3)},
             "tokens": {"production": side(0.5), "candidate": side(0.6)},
@@ -180,6 +182,7 @@ def over_time() -> list[dict[str, Any]]:
                 "candidate": {"p50_ms": base * 1.05, "p99_ms": base * 11 * (1 + 0.3 * source.random())},
                 "worse": 2 if index % 3 else 4,
                 "differing": 12 + index % 5,
+                "differing_beyond_noise": 5 + index % 5,
             }
         )
     return points
@@ -233,6 +236,7 @@ def sample() -> dict[str, Any]:
         "node": "web-1",
         "filter": "shop",
         "target": "http://shadow:8080",
+        "production": "http://127.0.0.1:8080",
         "run": {"id": 1, "label": "v2.3.1", "started": START, "ended": None, "reason": ""},
         "verdict": {
             "verdict": "fail",
@@ -291,7 +295,9 @@ def sample() -> dict[str, Any]:
                 "endpoint": name,
                 "exchanges": exchanges,
                 "worse": worse,
-                "differing": differing,
+                "differing": differing + 40,
+                "differing_beyond_noise": differing,
+                "differing_noise": 40,
                 "production_p50_ms": p50,
                 "candidate_p50_ms": p50 * slower,
                 "production_p99_ms": p50 * 6,
@@ -315,6 +321,21 @@ def sample() -> dict[str, Any]:
                 "count": 60,
                 "production_count": 0,
                 "endpoints": ["GET /orders/{id}"],
+                "exchange": {
+                    "request": {
+                        "method": "GET",
+                        "target": "/orders/17?page=1",
+                        "head": "GET /orders/17?page=1 HTTP/1.1\r\n"
+                        "Host: shop\r\nAuthorization: [redacted:3f]\r\nAccept: application/json\r\n\r\n",
+                        "body": "",
+                    },
+                    "production": {"status": 200, "head": "HTTP/1.1 200 OK\r\n\r\n", "body": '{"total": 19.99}'},
+                    "candidate": {
+                        "status": 500,
+                        "head": "HTTP/1.1 500 Internal Server Error\r\n\r\n",
+                        "body": "KeyError: 'discount'",
+                    },
+                },
                 "example": 'Traceback (most recent call last):\n  File "/app/orders.py", line 81, in total\n'
                 "    return price * (1 - order['discount'])\nKeyError: 'discount'",
             },

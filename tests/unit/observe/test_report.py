@@ -88,7 +88,7 @@ def test_everything_is_on_the_page() -> None:
 def test_conversations_and_streams_have_parts_of_their_own() -> None:
     said = Page(render_html(sample())).said
     for text in ("Conversations", "Time to the first content", "Output tokens", "You help with travel.", "Streams",
-                 "874", "52,431", "63,118 shadow", "0.00123", "0.00148", "+20 %", "First event",
+                 "874", "52,431 → 63,118", "31 in noise", "WebSocket", "0.00123", "0.00148", "+20 %", "First event",
                  "2 answers too long", "Answered by", "aria-mini (20)"):  # fmt: skip
         assert text in said, text
     plain = sample()
@@ -289,3 +289,20 @@ SAMPLE = small()
 def test_errors_say_how_to_look_at_them() -> None:
     for page in (Page(render_html(sample())).said, render_markdown(sample())):
         assert "shadowctl diffs shop 9b1f0c22" in page
+
+
+def test_an_error_has_the_request_to_repeat_and_both_answers() -> None:
+    said = Page(render_html(sample())).said
+    assert "curl -i --globoff --path-as-is -H 'Authorization: [redacted:3f]' -H 'Accept: application/json'" in said
+    assert "'http://127.0.0.1:8080/orders/17?page=1'" in said
+    assert "'http://shadow:8080/orders/17?page=1'" in said
+    errors = said[said.index("The request, and both answers") :]
+    assert errors.index('Production answered 200 OK {"total": 19.99}') < errors.index(
+        "The shadow answered 500 Internal"
+    )
+    data = sample()
+    data["signatures"][0]["exchange"]["candidate"] = {"failure": "timeout"}
+    data["signatures"][0]["exchange"]["request"]["method"] = "WEBSOCKET"
+    said = Page(render_html(data)).said
+    assert "The shadow gave no answer timeout" in said
+    assert "curl does not speak" in said

@@ -37,7 +37,7 @@ def test_before_there_is_a_key_it_is_plain_all_the_same(capsys: pytest.CaptureFi
 
 def test_labels_of_metrics_are_plain() -> None:
     redactor = Redactor(b"k" * 32)
-    family = GaugeMetricFamily("gen_ai_x", "x", labels=["gen_ai_request_model", "filter"])
+    family = GaugeMetricFamily("shadowd_gen_ai_x", "x", labels=["gen_ai_request_model", "filter"])
     family.add_metric(["ghp_16C7e42F292c6912E7710c838347Ae178B4a", "shop"], 1)
     family.add_metric([f"m {HOSTILE}", "é\x1b"], 1)
     _clean(family, redactor.text)
