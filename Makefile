@@ -89,8 +89,7 @@ man: ## the manual pages, from the commands' own help, into build/man (man -l bu
 	@.ci/setup runtime
 	@.venv/bin/python -B systemd/manpages.py build/man
 
-deb: ## build dist/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
-	@[ -f bpf/shadowd.bytecode ] || $(MAKE) --no-print-directory bpf-bytecode
+deb: bpf-bytecode ## build dist/shadowd_VERSION_ARCH.deb for this release of Debian or Ubuntu
 	@systemd/build-deb.sh
 
 docs: ## the documentation as a site that needs no network: build/site (its tools in build/docs-venv; no root)
@@ -100,21 +99,20 @@ docs: ## the documentation as a site that needs no network: build/site (its tool
 	@NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict
 	@echo 'build/site/index.html; with its search: python3 -m http.server -d build/site'
 
-debs: ## a package each for Debian 12, 13, Ubuntu 22.04, 24.04: built and tried in chroots, by root (RELEASES='bookworm noble')
-	@[ -f bpf/shadowd.bytecode ] || $(MAKE) --no-print-directory bpf-bytecode
+debs: bpf-bytecode ## a package each for Debian 12, 13, Ubuntu 22.04, 24.04: built and tried in chroots, by root (RELEASES='bookworm noble')
 	@/usr/bin/python3 systemd/chroots.py $(RELEASES)
 
 rpm: ## dist/shadowd-VERSION-1.ARCH.rpm for RHEL 9 and its like, from the package for Debian 12
 	@systemd/build-rpm.sh
 
 repo: ## build/repo, an apt repository of the packages in dist/ (GPG_KEY= signs it)
-	@systemd/build-repo.sh
+	@GPG_KEY='$(GPG_KEY)' systemd/build-repo.sh
 
 release: ## checksums and notes of all artefacts in dist/ (GPG_KEY= signs them); CONTRIBUTING.md says how a release is made
-	@systemd/release.sh
+	@GPG_KEY='$(GPG_KEY)' systemd/release.sh
 
 tag: ## tag this commit as the version that pyproject.toml names (GPG_KEY= signs it); nothing is pushed
-	@systemd/tag.sh
+	@GPG_KEY='$(GPG_KEY)' systemd/tag.sh
 
 wheel: bpf-bytecode ## build dist/: sdist, and a manylinux wheel for every CPython >= 3.11 here (PYTHONS= names them)
 	@.ci/wheels

@@ -20,6 +20,9 @@ for package in "${packages[@]}"; do
     mkdir -p "$work"
     dpkg-deb -x "$package" "$root"
     python=$(basename "$root"/usr/lib/shadowd/lib/python3.*)
+    # an rpm carries its byte code, where Debian compiles at installation
+    command -v "$python" >/dev/null || fail "$python is missing here: byte code is made by it"
+    "$python" -I -m compileall -q --invalidation-mode unchecked-hash -s "$root" "$root/usr/lib/shadowd/lib/$python/site-packages"
     # where Debian has other places: units, zsh's functions, the name of the interpreter
     [ ! -d "$root/lib/systemd" ] || { mkdir -p "$root/usr/lib/systemd" && mv "$root"/lib/systemd/system "$root/usr/lib/systemd/"; }
     rm -rf "$root/lib" "$root/usr/share/lintian"

@@ -103,7 +103,8 @@ class Chroot:
 
     def disk(self) -> int:
         """Bytes in use, without apt's lists and downloads."""
-        total = run("du", "-sxB1", "--exclude=./var/cache/apt", "--exclude=./var/lib/apt/lists", self.folder)
+        kept = (self.folder / "var/cache/apt", self.folder / "var/lib/apt/lists")
+        total = run("du", "-sxB1", *(f"--exclude={folder}" for folder in kept), self.folder)
         return int(total.split()[0])
 
 

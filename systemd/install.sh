@@ -2,7 +2,8 @@
 # Installs shadowd: an environment of its own, links, the unit, the user, the configuration. Or takes it away again.
 #   systemd/install.sh install|uninstall      (`make install`, `make uninstall`; debian/rules uses it too)
 # PREFIX (/usr/local), DESTDIR (for packages: nothing outside of it is touched, no user is made), PYTHON (>= 3.11; any
-# user must be able to run it, so the distribution's is preferred), SYSCONFDIR (/etc), UNITDIR, SYSUSERSDIR.
+# user must be able to run it, so the distribution's is preferred), SYSCONFDIR (/etc), UNITDIR, SYSUSERSDIR,
+# COMPILE=no (a package's scripts compile the modules where they are installed).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,6 +12,7 @@ DESTDIR=${DESTDIR:-}
 SYSCONFDIR=${SYSCONFDIR:-/etc}
 UNITDIR=${UNITDIR:-$PREFIX/lib/systemd/system}
 SYSUSERSDIR=${SYSUSERSDIR:-$PREFIX/lib/sysusers.d}
+COMPILE=${COMPILE:-yes}
 home=$PREFIX/lib/shadowd # the environment as the daemon will see it
 
 say() { printf 'shadowd: %s\n' "$*"; }
@@ -64,12 +66,17 @@ make_environment() {
     find "$place/lib" -type d \( -name tests -o -name _tests \) -path '*/site-packages/*' -prune -exec rm -rf {} +
     find "$place/lib" -path '*/site-packages/*' ! -path '*/site-packages/shadowd/*' -type f \
         \( -name '*.py[xi]' -o -name '*.pxd' -o -name '*.[ch]' \) -delete
+    # and what nothing loads: a highlighter's languages, what cryptography was compiled by
+    find "$place"/lib/python3*/site-packages/pygments/lexers -name '*.py' ! -name '_mapping.py' ! -name '__init__.py' \
+        ! -name special.py -delete
+    rm -rf "$place"/lib/python3*/site-packages/{cffi,pycparser,pycparser-*.dist-info}
     if command -v strip >/dev/null; then
         find "$place/lib" -type f \( -name '*.so' -o -name '*.so.*' \) -exec strip --strip-unneeded -R .comment {} +
     fi
-    # compiled here, so that nothing is written there later; the checks by time would fail on packed files
     version=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
-    "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$DESTDIR" "$place/lib/$version/site-packages"
+    # compiled here, so that nothing is written there later; the checks by time would fail on packed files
+    [ "$COMPILE" = no ] ||
+        "$python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -s "$DESTDIR" "$place/lib/$version/site-packages"
 
     install -d "$place/share/shadowd"
     ln -s "../../lib/$version/site-packages/shadowd/bpf" "$place/share/shadowd/bpf" # for people: its sources, its license
