@@ -337,7 +337,9 @@ class Demo:
 
         data: dict[str, Any] = self._client().call("report", name=FILTER)
         try:
-            self.report.write_text(render_html(data), encoding="utf-8")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            with open(os.open(self.report, flags, 0o600), "w", encoding="utf-8") as file:  # its owner's alone
+                file.write(render_html(data))
         except OSError as error:
             raise ShadowdError(
                 f"the report {self.report} cannot be written: {error.strerror}", "name another file with --report"
