@@ -236,6 +236,14 @@ def apt(one: Command, *_: object) -> None:
         assert re.fullmatch(rf"{package}|\./{package}_\S+\.deb", word), word
 
 
+def wheel(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Built and installed in tests/packages: the name is that of ours; what ``uvx`` runs of it is checked."""
+    program, verb, name, *inner = one.words
+    assert (program, verb) in (("pipx", "install"), ("uvx", "--from"))
+    assert re.fullmatch(r"\./shadowd-\S+\.whl", name), name
+    return check(Command(one.page, one.line, tuple(inner), one.inline), place, monkeypatch) if inner else set()
+
+
 def kubectl(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """No cluster here (tests/kubernetes renders the manifests): what is named is there; what ``exec`` runs is run."""
     words = one.words
@@ -319,6 +327,7 @@ CHECKS: dict[str, Check] = {
     "shadowctl": ours, "shadowd": ours, "make": make, "curl": curl, "systemctl": systemd, "journalctl": systemd,
     "apt": apt, "apt-get": apt, "kubectl": kubectl, "podman": image, "docker": image, "python": python,
     "python3": python, "setpriv": setpriv, "cat": token, "ssh": ssh, "git": git, "ask.sh": script, "helm": helm,
+    "pipx": wheel, "uvx": wheel,
 }  # fmt: skip
 
 
