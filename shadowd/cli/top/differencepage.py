@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from shadowd.cli.output import mappings, plain
 from shadowd.cli.top.asking import Answer, Question
+from shadowd.cli.top.marking import mark
 from shadowd.cli.top.page import Page
 from shadowd.cli.top.picture import COLOURS, Key, args_of
 from shadowd.cli.top.sides import MARK, side_by_side
@@ -95,20 +96,9 @@ class DifferencePage(Page):
             scroll.scroll_to(y=(below or self._marks)[0], animate=False)
 
     def action_mark(self, kind: str) -> None:
-        from shadowd.cli.top.filterpage import mark
-
         if self.difference:
             mark(self, self.difference, kind)
 
 
 def _place(one: Mapping[str, Any]) -> str:
     return f"{one.get('where')} {one.get('path') or ''}".strip()
-
-
-def rule_of(found: Mapping[str, Any], kind: str) -> dict[str, str] | None:
-    """The rule that means this difference, as ``shadowctl noise add`` would send it; None for an error."""
-    if found.get("where") in (None, "error"):
-        return None
-    change = str(found.get("kind") or "") if kind == "expect" else ""
-    return {"where": str(found["where"]), "path": str(found.get("path") or ""),
-            "endpoint": str(found.get("endpoint") or ""), "change": change}  # fmt: skip

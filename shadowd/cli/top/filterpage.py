@@ -13,11 +13,12 @@ from textual.widgets import ContentSwitcher, DataTable, Static
 from shadowd.cli.exchangelines import cells_of
 from shadowd.cli.output import mappings, number, plain
 from shadowd.cli.top.asking import Question
-from shadowd.cli.top.differencepage import DifferencePage, rule_of
+from shadowd.cli.top.differencepage import DifferencePage
 from shadowd.cli.top.exchangepage import ExchangePage
+from shadowd.cli.top.marking import mark
 from shadowd.cli.top.page import Page
 from shadowd.cli.top.picture import COLOURS, Cell, Key, args_of, cell, count, latency_line, verdict_text
-from shadowd.cli.top.widgets import Choose, Confirm, Grid
+from shadowd.cli.top.widgets import Choose, Grid
 from shadowd.cli.where import Where, parse
 
 _ENDPOINTS = [
@@ -187,28 +188,6 @@ class FilterPage(Page):
             found = next((one for at, one in self.picture.exchanges if str(at) == chosen), None)
             if found is not None:
                 self.app.push_screen(ExchangePage(self.subject, found))
-
-
-def mark(page: Page, found: Mapping[str, Any], kind: str) -> None:
-    """Call a difference noise, or expected, once that was confirmed."""
-    rule = rule_of(found, kind)
-    if rule is None:
-        page.top.say("an error is no field: fix it, or raise --max-error-increase")
-        return
-    place = plain(f"{rule['where']} {rule['path']}".strip())
-    what = "noise" if kind == "noise" else "expected"
-    effect = (
-        "It is never judged again." if kind == "noise" else f"Approved ({rule['change']}): shown apart, no regression."
-    )
-    undo = f"shadowctl {kind} rm takes it back."
-
-    def answered(yes: bool | None) -> None:
-        if yes:
-            wish = f"{place} is {what} from now on"
-            page.top.wish(Question(f"{kind}.add", {"name": page.subject[0], "rule": rule}, wish))
-
-    at = f"{place}\nat {plain(rule['endpoint'])}"
-    page.app.push_screen(Confirm(f"Call this {what}?", f"{at}\n{effect} {undo}"), answered)
 
 
 def _endpoint_row(one: Mapping[str, Any]) -> Callable[[Cell], Text]:
