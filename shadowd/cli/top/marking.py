@@ -1,4 +1,4 @@
-"""A difference that is none: called noise, or expected, from where it is looked at."""
+"""An operator's word on a difference: noise, or expected."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from collections.abc import Callable
+from typing import ClassVar, Protocol, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -11,12 +12,9 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from shadowd.cli.output import plain
-from shadowd.cli.top.asking import Question
-from shadowd.cli.top.picture import COLOURS, Key, Picture, standing_line
+from shadowd.cli.top.asking import Answer, Question
+from shadowd.cli.top.picture import COLOURS, Key, Picture, Plan, standing_line
 from shadowd.cli.top.widgets import Confirm, Help
-
-if TYPE_CHECKING:
-    from shadowd.cli.top.app import TopApp
 
 #: In lines that fit into 60 columns.
 HELP = """\
@@ -48,6 +46,22 @@ Latencies are times to the first byte; a bar is
 the median of ten seconds."""
 
 
+class Desk(Protocol):
+    """What pages need of the application."""
+
+    picture: Picture
+    plan: Plan
+
+    def wish(self, question: Question) -> None:
+        """Something to be done; what came of it is said."""
+
+    def ask(self, question: Question, take: Callable[[Answer], None]) -> None:
+        """Something to be known once."""
+
+    def say(self, text: str, wrong: bool = False) -> None:
+        """A word for a moment."""
+
+
 class Page(Screen[None]):
     """``subject``: the filter, and the target, that it is about."""
 
@@ -61,8 +75,8 @@ class Page(Screen[None]):
     subject: Key = ("", "")
 
     @property
-    def top(self) -> TopApp:
-        return cast("TopApp", self.app)
+    def top(self) -> Desk:
+        return cast(Desk, self.app)
 
     @property
     def picture(self) -> Picture:
