@@ -170,7 +170,10 @@ def test_what_is_no_list_is_refused(runtime: Runtime, tmp_path: Path) -> None:
     assert refused(tmp_path / "none") == "No such file or directory"
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 64, os.urandom(4096)])
+SPOKEN = {"nothing": b"", "http": b"HTTP/1.1 400 Bad Request\r\n\r\n", "zeros": bytes(64), "noise": os.urandom(4096)}
+
+
+@pytest.mark.parametrize("answer", SPOKEN.values(), ids=list(SPOKEN))
 def test_what_speaks_no_grpc_is_refused(tmp_path: Path, answer: bytes) -> None:
     path = tmp_path / "other.sock"
     with socket.socket(socket.AF_UNIX) as listener:
