@@ -222,7 +222,7 @@ def test_add_takes_every_option(served: Served, tmp_path: Path) -> None:
         "descriptors": str(Path.cwd() / "api.binpb"),
         "name": "shop", "hook": "tc:veth*", "direction": "outbound", "ports": ["80", "8000-8010"],
         "client_cidrs": ["10.0.0.0/8"], "server_cidrs": ["2001:db8::/32"], "cgroup": None, "unit": None,
-        "container": None, "process": None, "pid": None, "sample": 0.1,
+        "container": None, "pod": None, "process": None, "pid": None, "sample": 0.1,
         "protocol": "http", "methods": ["GET", "POST"], "match_path": "^/api/", "exclude_path": "x",
         "match_header": ["X-Tenant: ^a"], "set_header": ["X-Env: shadow"], "remove_header": ["Cookie"],
         "set_json": ["$.model=next"],

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shadowd.errors import ShadowdError, UsageError
-from shadowd.evidence.carrying import MAX_FILE, from_bytes_untrusted, to_bytes
+from shadowd.evidence.carrying import MAX_FILE, VERSION, from_bytes_untrusted, to_bytes
 from tests.unit.cli.test_cli import Filters, Served, command, refused, serving, worked
 from tests.unit.evidence.fleet import WIDE, World, dealt, value_of, with_margins
 
@@ -80,11 +80,11 @@ def test_another_build_is_inconclusive(files: dict[str, Path]) -> None:
 
 def test_files_that_cannot_be_used_are_named_in_one_line(files: dict[str, Path], tmp_path: Path) -> None:
     good = files["healthy0"]
-    whole, other = good.read_bytes(), dealt(World(seconds=1), 1, 1)[0]
+    whole, other, ours = good.read_bytes(), dealt(World(seconds=1), 1, 1)[0], b"evidence %d " % VERSION
     bad = {
         "truncated": (whole[: len(whole) // 2], "it is damaged"),
-        "old": (whole.replace(b"evidence 1 ", b"evidence 0 ", 1), "it has format 0"),
-        "newer": (whole.replace(b"evidence 1 ", b"evidence 2 ", 1), "it has format 2, this version reads 1"),
+        "old": (whole.replace(ours, b"evidence 0 ", 1), "it has format 0"),
+        "newer": (whole.replace(ours, b"evidence 9 ", 1), f"it has format 9, this version reads {VERSION}"),
         "empty": (b"", "no evidence of shadowd"),
         "nonsense": (os.urandom(4000), "no evidence of shadowd"),
         "large": (whole + bytes(MAX_FILE), "larger than"),
