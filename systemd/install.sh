@@ -59,6 +59,7 @@ make_environment() {
     find "$place/bin" -mindepth 1 ! -name 'python*' ! -name shadowd ! -name shadowctl -delete
     sed -i "1s|^#!.*|#!$home/bin/python3|" "$place/bin/shadowd" "$place/bin/shadowctl"
     sed -i '/^command = /d' "$place/pyvenv.cfg"
+    rm -f "$place/.gitignore" # Python 3.13 makes one
     # where the project was built from, and checksums of scripts that were changed or left out
     rm "$place"/lib/python3*/site-packages/shadowd-*.dist-info/direct_url.json
     sed -i -e '/direct_url\.json,/d' -e '/^\.\.\/\.\.\/\.\.\/bin\//d' "$place"/lib/python3*/site-packages/*.dist-info/RECORD
