@@ -51,9 +51,9 @@ FILES = {
 #: Exit codes that the pages promise: a verdict, and what the doctor found. Everything else succeeds.
 CODES = {("shadowctl", "verdict"): {0, 1, 3}, ("shadowctl", "doctor"): {0, 1}}
 #: These do not run here, their options are read: the demo and ``try`` take half a minute (tests/netns runs them),
-#: ``top`` wants a terminal, daemon and gate stay (``place`` is one), ``clean`` would take from others here.
+#: ``top`` and ``tail`` go on, daemon and gate stay (``place`` is one), ``clean`` would take from others here.
 PARSED = {
-    *(("shadowctl", one) for one in ("demo", "try", "top")),
+    *(("shadowctl", one) for one in ("demo", "try", "top", "tail")),
     *(("shadowd", one) for one in ("run", "clean", "gate")),
 }
 #: Paths of the door, by their first segment: other requests in the pages are examples of a service's.
@@ -178,7 +178,7 @@ def ours(one: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> set[int
     kind = (words[0], next((word for word in words[1:] if not word.startswith("-")), ""))
     if one.inline and is_mention(one.words):
         assert main([*words, "--help"], place, monkeypatch) == 0
-    elif kind in PARSED:
+    elif kind in PARSED or {"-w", "--watch"} & set(words):  # those go on until Ctrl-C
         command: Any = typer.main.get_command(APPS[words[0]].app)
         command.commands[kind[1]].make_context(kind[1], words[words.index(kind[1]) + 1 :])
     else:
