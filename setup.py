@@ -19,6 +19,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
@@ -102,6 +103,16 @@ class Modules(build_py):
         return {one: Path(self.build_lib) / "shadowd/bpf" / one.relative_to(BPF) for one in files}
 
 
+class Source(sdist):
+    """With the capture program, compiled if it was: a build of it needs no bcc then. Without the tests."""
+
+    def make_distribution(self) -> None:
+        kept = {one for one in self.filelist.files if not one.startswith("tests/")}
+        more = {str(one.relative_to(ROOT)) for one in BPF.rglob("*") if one.is_file() and one.suffix != ".pyc"}
+        self.filelist.files = sorted(kept | more | {"CHANGELOG.md"})
+        super().make_distribution()
+
+
 class Build(build_ext):
     """All or none; what was compiled from what is written down beside it."""
 
@@ -128,4 +139,7 @@ if missing:
     if REQUIRED:
         raise SystemExit(f"cannot compile: {missing} — install gcc and python3-dev")
     print(f"not compiled, shadowd will run from its sources: {missing}", file=sys.stderr)
-setup(ext_modules=extensions() if wanted and not missing else [], cmdclass={"build_ext": Build, "build_py": Modules})
+setup(
+    ext_modules=extensions() if wanted and not missing else [],
+    cmdclass={"build_ext": Build, "build_py": Modules, "sdist": Source},
+)

@@ -122,6 +122,7 @@ class Stream:
 
     def __init__(self, events: int = 1, size: int = 10) -> None:
         self.events, self.size = events, size
+        self.told = 0
         self.ended = trio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,6 +134,7 @@ class Stream:
 
     async def tell(self) -> AsyncGenerator[bytes]:
         for _ in range(self.events):
+            self.told += 1
             yield b"data: " + b"x" * self.size + b"\n\n"
         await trio.sleep_forever()
 
@@ -192,6 +194,7 @@ def test_a_client_that_takes_nothing_ends_its_stream(monkeypatch: pytest.MonkeyP
         client = await connect()
         await client.say(GET % 1)
         await stream.ended.wait()
+        assert 0 < stream.told < stream.events  # what sockets hold
 
     serving(stream, test)
 

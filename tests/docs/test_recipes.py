@@ -97,6 +97,7 @@ class Kitchen:
 
     def __init__(self, daemon: Daemon, folder: Path) -> None:
         self.daemon, self.folder = daemon, folder
+        self.cooked: list[str] = []  # blocks, as they stand in the page
         program = folder / "bin" / "shadowctl"
         program.parent.mkdir()
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m shadowd.cli.shadowctl "$@"\n')
@@ -106,6 +107,7 @@ class Kitchen:
         self, block: str, names: Mapping[str, str], socket: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Give a block to bash, which ends at its first error. Each of ``names`` stands in it."""
+        self.cooked.append(block)
         for name, own in names.items():
             assert name in block, f"the recipe no longer says {name!r}"
             block = block.replace(name, own)
@@ -370,7 +372,9 @@ COOKED: dict[str, Callable[[Kitchen, Shop, ExitStack], None]] = {
 
 @pytest.mark.parametrize("title", COOKED)
 def test_recipe(title: str, kitchen: Kitchen, shop: Shop, ends: ExitStack) -> None:
+    del kitchen.cooked[:]
     COOKED[title](kitchen, shop, ends)
+    assert set(BLOCKS[title]) <= set(kitchen.cooked)
 
 
 def test_every_block_is_cooked() -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from tests.conftest import ROOT, need
 
-SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE", "bpf", "shadowd")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "CHANGELOG.md", "LICENSE", "bpf", "shadowd")
 #: Imported where they are, asked for where they are not: by name of the module.
 OPTIONAL = {"bcc", "grpc", "google", "sentence_transformers"}
 #: Imported by its own name, and a part of what is required: jinja2's, pydantic's.
