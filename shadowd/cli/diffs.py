@@ -13,6 +13,7 @@ from shadowd.cli.output import AsJson, Socket, daemon_at, mappings, new_app, pla
 from shadowd.cli.terminal import styled, width
 from shadowd.errors import ShadowdError, UsageError
 from shadowd.observe.curl import commands
+from shadowd.observe.difference import lines_of
 
 noise_app = new_app("Show and override which fields are noise.")
 expect_app = new_app("Show and change which differences are intended.")
@@ -115,27 +116,13 @@ def _show(found: Mapping[str, Any]) -> None:
         print()
         asked = plain(f"{request.get('method')} {request.get('target')}")
         print(styled(f"example {number}: {asked}", "bold"))
-        production, candidate = (_lines(example.get(side) or {}) for side in ("production", "candidate"))
+        production, candidate = (lines_of(example.get(side) or {}) for side in ("production", "candidate"))
         room = width() or 0
         beside = room >= _BESIDE
         for line in (
             _side_by_side(production, candidate, (room - 5) // 2) if beside else _unified(production, candidate)
         ):
             print(line)
-
-
-def _lines(answer: Mapping[str, Any]) -> list[str]:
-    """An answer as lines: its head, and its body, JSON spread out."""
-    import json
-
-    if "failure" in answer:
-        return [f"no answer: {answer['failure']}"]
-    body = str(answer.get("body") or "")
-    try:
-        body = json.dumps(json.loads(body), indent=1, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        pass
-    return [*str(answer.get("head") or "").split("\r\n")[:-2], "", *body.splitlines()]
 
 
 def _side_by_side(production: list[str], candidate: list[str], side: int) -> list[str]:

@@ -9,14 +9,17 @@ from shadowd.cli.output import plain
 from shadowd.cli.top.asking import Question
 from shadowd.cli.top.page import Page
 from shadowd.cli.top.widgets import Confirm
+from shadowd.observe.difference import rule_of
 
 
 def mark(page: Page, found: Mapping[str, Any], kind: str) -> None:
     """Call a difference noise, or expected, once that was confirmed."""
-    rule = rule_of(found, kind)
+    rule = rule_of(found)
     if rule is None:
-        page.top.say("an error is no field: fix it, or raise --max-error-increase")
+        page.top.say("this is no single field: an error, several fields, or one with a secret in its name")
         return
+    if kind == "noise":
+        rule["change"] = ""  # whatever it changes to
     place = plain(f"{rule['where']} {rule['path']}".strip())
     what = "noise" if kind == "noise" else "expected"
     effect = (
@@ -31,12 +34,3 @@ def mark(page: Page, found: Mapping[str, Any], kind: str) -> None:
 
     at = f"{place}\nat {plain(rule['endpoint'])}"
     page.app.push_screen(Confirm(f"Call this {what}?", f"{at}\n{effect} {undo}"), answered)
-
-
-def rule_of(found: Mapping[str, Any], kind: str) -> dict[str, str] | None:
-    """The rule that means this difference, as ``shadowctl noise add`` would send it; None for an error."""
-    if found.get("where") in (None, "error"):
-        return None
-    change = str(found.get("kind") or "") if kind == "expect" else ""
-    return {"where": str(found["where"]), "path": str(found.get("path") or ""),
-            "endpoint": str(found.get("endpoint") or ""), "change": change}  # fmt: skip

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
 from rich.text import Text
 
+from shadowd.observe.difference import lines_of
 from shadowd.redact.quoting import visible
 
 LINES = 1000  # of an answer: what is kept of a body has 8 KB
@@ -17,25 +17,12 @@ _LONGEST = 4000  # characters of a line
 MARK = " ≠ "
 
 
-def lines_of(answer: Mapping[str, Any]) -> list[str]:
-    """Its head, and its body; JSON is spread out."""
-    if "failure" in answer:
-        return [f"no answer: {visible(answer['failure'])}"]
-    body = str(answer.get("body") or "")
-    try:
-        body = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        pass
-    every = [*str(answer.get("head") or "").split("\r\n")[:-2], "", *body.splitlines()]
-    return [visible(line, _LONGEST) for line in every[:LINES]]
-
-
 def side_by_side(production: Mapping[str, Any], shadow: Mapping[str, Any], width: int) -> Text:
     """For a screen so wide: production on the left."""
     half = max(10, (width - 3) // 2)
     shown = Text(no_wrap=True)
     shown.append(f"{'production':<{half}} │ shadow\n", "bold")
-    ours, theirs = lines_of(production), lines_of(shadow)
+    ours, theirs = ([visible(line, _LONGEST) for line in lines_of(side)[:LINES]] for side in (production, shadow))
     for tag, left, right in _paired(ours, theirs):
         first = True
         for one, other in zip_longest(_pieces(left, half), _pieces(right, half), fillvalue=""):

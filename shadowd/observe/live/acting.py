@@ -13,13 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from shadowd.compare.difference import WHERES
 from shadowd.errors import UsageError
 from shadowd.observe.token import Token
 
 FIELDS = 12  # of a form; ours have six at most
 PROOF = "proof"  # the field's name
-MASK = "[redacted:"
 
 _RULES = {
     "noise": ("noise.add", "called noise"),
@@ -79,14 +77,3 @@ def operation(name: str, act: str, form: Mapping[str, str]) -> tuple[str, dict[s
         place = " ".join(filter(None, (rule["where"], rule["path"], rule["endpoint"] and f"at {rule['endpoint']}")))
         return op, {"name": name, "rule": rule}, f"{place} {words}"
     raise UsageError("there is no such button", "reload the page")
-
-
-def rule_of(difference: Mapping[str, Any]) -> dict[str, str] | None:
-    """The place of a difference as a rule, for its endpoint alone; None where its name is not known: it stands for
-    several (``(further fields)``), or a part of it was a secret, and a rule with a mask would never be met."""
-    rule = {key: str(difference.get(key) or "") for key in ("where", "path", "endpoint")}
-    if rule["where"] not in WHERES or rule["path"].startswith("(") or any(MASK in value for value in rule.values()):
-        return None
-    if not rule["path"] and rule["where"] not in ("status", "turn"):
-        rule["path"] = "*"
-    return {**rule, "change": str(difference.get("kind") or "")}

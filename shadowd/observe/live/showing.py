@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from shadowd.errors import ShadowdError
 from shadowd.observe import sections
+from shadowd.observe.difference import lines_of, rule_of
 from shadowd.observe.drawing import Scale, path, svg
 from shadowd.observe.figures import count, milliseconds, moment, number, part, percent, plural, rows, seconds, text
-from shadowd.observe.live.acting import rule_of
 from shadowd.observe.live.reported import reported
-from shadowd.observe.live.sides import Row, lines_of, side_by_side
+from shadowd.observe.live.sides import Row, side_by_side
 from shadowd.observe.live.watching import Parts
 from shadowd.observe.page import mark, pill, result_of, word
 from shadowd.observe.templating import render

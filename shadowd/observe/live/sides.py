@@ -7,20 +7,15 @@ in linear time, and of what is left so many lines are aligned that the work stay
 from __future__ import annotations
 
 import difflib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 AROUND = 3  # equal lines that are shown before and behind a difference
 ALIGNED = 120  # lines of a side that are aligned; of more, line stands beside line
 SHOWN = 80  # rows of one example: two screens
 _NEAR = 60  # characters of a long line before the part that differs, and behind it
 _LONG = 200  # characters of a line that is shown whole
-
-#: A number with a point stays as it was written: 20.0 is not what 20.00 was.
-_KEPT = re.compile(r'"\\u0000([-+.0-9eE]+)"')
 
 #: Before, the part that differs, behind.
 Cut = tuple[str, str, str]
@@ -33,24 +28,6 @@ class Row(NamedTuple):
     shadow: Cut
     differs: bool
     skipped: int = 0
-
-
-def lines_of(answer: Mapping[str, Any]) -> list[str]:
-    """An answer of an example: its head and its body, JSON spread out; or why there is none."""
-    if "failure" in answer:
-        return [f"no answer: {answer['failure']}"]
-    body = str(answer.get("body") or "")
-    try:
-        body = json.dumps(json.loads(body, parse_float=_kept), indent=2, ensure_ascii=False)
-        body = _KEPT.sub(r"\1", body)
-    except (ValueError, RecursionError):
-        pass
-    head = [line for line in str(answer.get("head") or "").split("\r\n") if line]
-    return [*head, *([""] if head and body else []), *body.splitlines()]
-
-
-def _kept(number: str) -> str:
-    return f"\0{number}"
 
 
 def side_by_side(production: Sequence[str], shadow: Sequence[str]) -> list[Row]:

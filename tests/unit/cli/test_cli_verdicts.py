@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from shadowd.cli.diffs import _lines
 from shadowd.errors import UsageError
 from shadowd.evidence.examiner import Examiner, Settings
 from shadowd.evidence.rules import Rules
 from shadowd.judge.assessment import Assessment
+from shadowd.observe.difference import lines_of
 from shadowd.redact.redaction import Redactor
 from shadowd.runs.recording import Recorder
 from tests.unit.cli.test_cli import Filters, Served, command, refused, serving, worked
@@ -251,4 +251,4 @@ def test_a_side_without_an_answer_is_shown_as_such() -> None:
     shown = Recorder(Redactor(b"k" * 32), "edge-1").example(example)
     assert shown["candidate"] == {"failure": "timeout"}
     assert (shown["production"]["status"], shown["production"]["body"]) == (200, "fine")
-    assert _lines(shown["candidate"]) == ["no answer: timeout"]
+    assert lines_of(shown["candidate"]) == ["no answer: timeout"]

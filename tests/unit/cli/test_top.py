@@ -23,7 +23,7 @@ from shadowd.cli.top.differencepage import DifferencePage
 from shadowd.cli.top.filterpage import FilterPage
 from shadowd.cli.top.overview import Overview
 from shadowd.cli.top.picture import Cell, Picture, Plan, cell, columns, count, spark
-from shadowd.cli.top.sides import lines_of, side_by_side
+from shadowd.cli.top.sides import LINES, side_by_side
 from shadowd.control.client import Client
 from tests.conftest import ROOT
 from tests.unit.cli.test_cli import Filters, Served, command, refused, serving
@@ -232,5 +232,5 @@ def test_sides_fit_and_long_lines_go_on_below() -> None:
         assert len(differing) == 2
         assert '"a": 1' in differing[0]
         assert '"a": 2' in differing[0]
-    assert lines_of({"failure": "connect"}) == ["no answer: connect"]
-    assert len(lines_of({"body": "\n" * 5000})) == 1000
+    assert "no answer: connect" in side_by_side(ours, {"failure": "connect"}, 80).plain
+    assert len(side_by_side({"body": "\n" * 5000}, {}, 80).plain.splitlines()) == LINES + 1

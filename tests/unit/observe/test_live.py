@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowd.errors import ShadowdError, UsageError
+from shadowd.observe.difference import lines_of, rule_of
 from shadowd.observe.live import showing
-from shadowd.observe.live.acting import Proofs, form_untrusted, from_elsewhere, operation, rule_of
-from shadowd.observe.live.sides import ALIGNED, SHOWN, lines_of, side_by_side
+from shadowd.observe.live.acting import Proofs, form_untrusted, from_elsewhere, operation
+from shadowd.observe.live.sides import ALIGNED, SHOWN, side_by_side
 from shadowd.observe.live.watching import EVERY, Parts, Watched, Watching
 from shadowd.observe.token import Token
 from tests.unit.observe.live_sample import HOSTILE, example, gathered, one_difference, poisoned
