@@ -42,7 +42,7 @@ BATCH = 2  # names of a batch's calls that are told
 _HINTS = (b'"query"', b'"method"', b'"jsonrpc"', b'"operationName"', b'"persistedQuery"')
 #: A string that does not end reaches to the end: no token is tried twice over the same bytes.
 _SCAN = re.compile(
-    r'"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?|"(?:[^"\\\n]|\\.)*+"?|#[^\n\r]*+|[_A-Za-z][_0-9A-Za-z]*+'
+    r'"""(?>(?:[^"\\]++|\\.|"(?!""))*)(?:""")?|"(?:[^"\\\n]|\\.)*+"?|#[^\n\r]*+|[_A-Za-z][_0-9A-Za-z]*+'
     r"|[{}()\[\]:$@!=|&]|\.\.\.",
     re.DOTALL,
 )

@@ -116,5 +116,5 @@ _BINARY = re.compile(r"(?<![\w.-])(?P<name>[A-Za-z_][\w.-]{2,63}+)[\0-\x1f\x7f]{
 _INSERT = re.compile(
     r"\bINTO\s{1,4}[\w.\"`\[\]]{1,128}\s{0,4}\((?P<columns>[^()]{1,2000})\)\s{0,8}VALUES\b", re.IGNORECASE
 )
-_VALUES = re.compile(r"\((?:'(?:[^']|'')*+'|[^'()])*+\)")
+_VALUES = re.compile(r"\((?:'(?:[^']|'')*+'?|[^'()])*+\)")
 _CELL = re.compile(r"'(?:[^']|'')*+'?|[^,'\s][^,']*+")

@@ -64,7 +64,7 @@ _SCHEMA = re.compile(
     r"[^{}\[\]]{0,300}?\"type\"\s{0,4}:\s{0,4}\"(?:string|object|integer|number|array|boolean|null|apiKey|https?|oauth2|openIdConnect)\""
 )
 _SHOWN = re.compile(
-    r"(?:[^{}\"]++|\{[^{}]{0,400}+\}|\"(?!last)[^\"{}]{0,200}+\"){0,80}+\"(?:last_?(?:4|four|digits)|lastFour|lastDigits)\""
+    r"(?>(?:[^{}\"]++|\{[^{}]{0,400}+\}|\"(?!last)[^\"{}]{0,200}+\"){0,80})\"(?:last_?(?:4|four|digits)|lastFour|lastDigits)\""
 )
 _NAME = re.compile(r"[^\W\d][\w .-]{0,40}\Z")
 _IDS = re.compile(r"\"(?:[\w$.-]{0,40}[a-z_-])?(?:_id|[iI]d|ID)\"\s{0,4}:\s{0,4}\"([A-Za-z0-9_-]{12,40})\"")

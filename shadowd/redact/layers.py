@@ -21,7 +21,8 @@ _INLINE = frozenset({"b", "i", "em", "strong", "span", "code", "a", "tt", "font"
 _DIGESTS = frozenset({"etag", "digest", "checksum", "sha1", "sha256", "sha512", "md5", "revision", "commit"})
 # In base64 of ASCII the first of four letters is of the first half of the alphabet.
 _BASE64 = re.compile(
-    r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4,}+(?:[A-Za-f][A-Za-z0-9+/][A-Za-z0-9+/=]=)?(?![A-Za-z0-9+/=_-])"
+    r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/][A-Za-z0-9+/][A-Za-z0-9+/]){4,}+"
+    r"(?:[A-Za-f][A-Za-z0-9+/][A-Za-z0-9+/=]=)?(?![A-Za-z0-9+/=_-])"
 )
 LAYERED = re.compile(
     r"(?<![A-Za-z0-9+/=_-])(?:[A-Za-f][A-Za-z0-9+/]{3}){4}|</|\"\"[\w.-]+\"\":|%[0-9A-Fa-f]{2}|&[#A-Za-z][0-9A-Za-z]{1,7};|\\[ux\"'/nrt\\]"

@@ -16,7 +16,7 @@ from shadowd.redact.secrets import Span
 
 _TAG = re.compile(
     r"<!\[CDATA\[(?P<data>(?s:.)*?)(?:\]\]>|\Z)|<!--(?s:.)*?(?:-->|\Z)"
-    r"|<(?P<close>/)?(?P<tag>[A-Za-z_](?:[\w.:-]){0,127}+)(?P<attributes>(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+)>?"
+    r"|<(?P<close>/)?(?P<tag>[A-Za-z_](?:[\w.:-]){0,127}+)(?P<attributes>(?>(?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*))>?"
 )
 _ATTRIBUTE = re.compile(
     r"(?P<name>[^\s\"'<>/=]{1,128}+)\s{0,8}=\s{0,8}(?:\"(?P<double>[^\"]*+)\"?|'(?P<single>[^']*+)'?|(?P<bare>[^\s\"'<>]++))"
@@ -144,7 +144,7 @@ def marked_up(text: str, names: SecretNames) -> Iterator[Span]:
 
 _CELL = re.compile(
     r"(?i:<(?P<cell>t[rhd]))\b[^<>]{0,400}+>"
-    r"(?:\s{0,8}<(?:code|b|strong|span|kbd|tt|em|i|div|p|pre)\b[^<>]{0,200}+>){0,4}+(?P<text>[^<]{0,2000}+)"
+    r"(?>(?:\s{0,8}<(?:code|b|strong|span|kbd|tt|em|i|div|p|pre)\b[^<>]{0,200}+>){0,4})(?P<text>[^<]{0,2000}+)"
 )
 
 
@@ -264,7 +264,7 @@ def _secret_places(headings: list[str], names: SecretNames) -> dict[int, str]:
 
 
 _WIDE = re.compile(r" {2,}|\t")
-_WORD = re.compile(r"[^\s]+(?: [^\s]+)*+")
+_WORD = re.compile(r"[^\s]++(?:(?= [^\s]) [^\s]++)*+")
 
 
 def _aligned(text: str, at: int, secret: dict[int, str], width: int, names: SecretNames) -> Iterator[Span]:

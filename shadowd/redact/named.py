@@ -45,7 +45,7 @@ _QUOTED = re.compile(
     re.DOTALL,
 )
 _ESCAPED_QUOTE = re.compile(r"\\{1,7}[\"']")
-_BARE = re.compile(r"(?:[^\s&\"'<>(){}\[\]\\;,]++|[;,](?!\s|$|[\w.-]{1,40}+[=:]))++")
+_BARE = re.compile(r"(?>(?:[^\s&\"'<>(){}\[\]\\;,]++|[;,](?!\s|$|[\w.-]{1,40}+[=:]))+)")
 _REST = re.compile(r"[^\r\n]*+")
 _REST_IN_QUOTES = re.compile(r"[^\r\n\"']*+")
 _BLANK = re.compile(r"[ \t]{1,8}")

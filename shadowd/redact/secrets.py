@@ -50,7 +50,7 @@ _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){1,4}+", re.ASCII)
 _PREFIXES = (
     r"(?:AKIA|ASIA|AGPA|AIDA|AROA|ABIA|ACCA|APKA|AIPA|ANPA|ANVA)[0-9A-Z]{16}+", r"gh[pousr]_\w{20,}+",
     r"github_pat_\w{20,}+", r"gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat|ffct)-[\w.-]{16,}+",
-    r"xox[a-z](?:[-.][\w-]+){1,6}+", r"xapp-[\w-]{10,}+", r"AIza[\w-]{30,}+", r"ya29\.[\w-]{10,}+",
+    r"xox[a-z](?>(?:[-.][\w-]+){1,6})", r"xapp-[\w-]{10,}+", r"AIza[\w-]{30,}+", r"ya29\.[\w-]{10,}+",
     r"GOCSPX-[\w-]{16,}+", r"1//0[\w-]{20,}+", r"(?:sk|rk|pk|whsec|acct|sess)[_-][\w-]{16,}+",
     r"LTAI[A-Za-z0-9]{12,}+", r"SG\.[\w-]{12,}+\.[\w-]{12,}+", r"SK[0-9a-f]{32}", r"AC[0-9a-f]{32}",
     r"key-[0-9a-zA-Z]{24,}+", r"[0-9a-f]{32}-us[0-9]{1,2}", r"npm_[A-Za-z0-9]{20,}+", r"pypi-[\w-]{16,}+",
@@ -92,16 +92,16 @@ _HASHED = re.compile(
     r"|(?<![\w$])(?:pbkdf2|bcrypt|argon2|scrypt|SCRAM-SHA)[\w-]{0,16}\$[A-Za-z0-9+/=$:,.-]{8,512}"
 )
 # RFC 5322 §3.4.1, RFC 6532 letters; of the signs only those that people use, as ``to=<bob@...>`` is no local part.
-_EMAIL = re.compile(r"(?<![\w.+-])(?!\.|git@)[\w.+-]++(?<!\.)@[\w-]++(?:\.[\w-]++)++")
+_EMAIL = re.compile(r"(?<![\w.+-])(?!\.|git@)[\w.+-]++(?<!\.)@[\w-]++(?:(?=\.[\w-])\.[\w-]++)++")
 # ``eva@firm.example / …``, as people write down who may sign in; an eSIM's activation code (SGP.22 §4.1)
 _PAIR = re.compile(r"(?: ?[/|] ?|:)(?=[^\s0-9/]{1,64}[0-9])([^\s\"'`,;/<>=&?#]{6,64})(?=[\s\"'`,;<]|\Z)")
 _ESIM = re.compile(r"\bLPA:1\$[\w.-]{1,128}\$([\w-]{4,64})")
-_DIGITS = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9]\.)[0-9]++(?:[ -][0-9]++)*+(?![A-Za-z_])")
+_DIGITS = re.compile(r"(?<![0-9A-Za-z_])(?<![0-9]\.)[0-9]++(?:(?=[ -][0-9])[ -][0-9]++)*+(?![A-Za-z_])")
 _GROUP = re.compile(r"[0-9]+")
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w-])")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
 # 12, 15, 18, 21 or 24 words (BIP 39) and nothing else: hardly a sentence has no shorter, no longer word, and no sign
-_PHRASE = re.compile(r"(?<![^\"'>=:\n\r\t])(?: ?)([a-z]{3,8}(?: [a-z]{3,8}){11,23}+)(?=[\"'<\r\n]|\Z)")
+_PHRASE = re.compile(r"(?<![^\"'>=:\n\r\t])(?: ?)([a-z]{3,8}(?>(?: [a-z]{3,8}){11,23}))(?=[\"'<\r\n]|\Z)")
 _RUN = re.compile(r"[A-Za-z0-9_+=~-]{16,}+")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])(?=[A-Za-z0-9]*+[+/])[A-Za-z0-9+/]{40,}+={0,2}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")

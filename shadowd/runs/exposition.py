@@ -19,8 +19,9 @@ START = "process_start_time_seconds"
 SIZE_LIMIT = 16 << 20
 _SERIES_LIMIT = 10_000  # label sets of one name: Prometheus' own advice is to stay far below
 
-_LABELS = r"\{(?:[^\"}\n]++|\"(?:[^\"\\\n]|\\.)*+\")*+\}"
-_SAMPLE = re.compile(rf"[ \t]*+(?:{_LABELS})?+[ \t]*+(?P<value>[^\s#]+)(?:[ \t]+[^\s#]+)?[ \t]*(?:#.*)?\r?")
+#: A name and a value are two of them: no sample has a thousand labels, and each costs memory until the line is read.
+_LABELS = r"\{(?>(?:[^\"}\n]++|\"(?:[^\"\\\n]|\\.)*+\"){0,2000})\}"
+_SAMPLE = re.compile(rf"[ \t]*+(?>(?:{_LABELS})?)[ \t]*+(?P<value>[^\s#]+)(?:[ \t]+[^\s#]+)?[ \t]*(?:#.*)?\r?")
 
 
 class ExpositionError(ShadowdError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import shlex
 import shutil
 import subprocess
 import sys
+import termios
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -68,6 +72,23 @@ def shadowctl(daemon: Daemon, *words: str, code: int = 0) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
     assert done.returncode == code, (done.stdout, done.stderr)
     return done.stdout
+
+
+def on_terminal(daemon: Daemon, columns: int, *words: str) -> str:
+    """The same where somebody looks, without the colours."""
+    reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (40, columns))
+    command = [sys.executable, "-m", "shadowd.cli.shadowctl", "--socket", str(daemon.socket), *words]
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "TERM")}
+    with subprocess.Popen(command, stdout=writer, cwd=ROOT, env={**environment, "NO_COLOR": "1"}) as process:
+        os.close(writer)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while some := os.read(reader, 65536):
+                shown += some
+        os.close(reader)
+    assert process.returncode == 0
+    return shown.decode()
 
 
 def served(servers: Callable[[Made], Server], daemon: Daemon, shadow: Made) -> tuple[Server, Server]:
@@ -150,10 +171,17 @@ def test_an_error_is_shown_from_all_sides_and_can_be_repeated(
     asked = next(line.rpartition("/")[2] for line in shown.splitlines() if line.startswith("example 1: GET /orders/"))
     assert int(asked) % 5 == 3
     assert "new error: " in shown
+    lines = shown.splitlines()
+    assert {"- HTTP/1.1 200 OK", "+ HTTP/1.1 500 Oops"} <= set(lines), "through a pipe one below the other"
+    assert any(line.startswith("- ") and f'"n": {asked}' in line for line in lines)
+    assert any(line.startswith("+ ") and '"error": "stock lookup failed"' in line for line in lines)
+
+    shown = on_terminal(daemon, 120, "diffs", SHOP, fingerprint)
     beside = [tuple(map(str.strip, line.split(" ≠ "))) for line in shown.splitlines() if " ≠ " in line]
     assert ("HTTP/1.1 200 OK", "HTTP/1.1 500 Oops") in beside
     assert any(f'"n": {asked}' in left for left, _ in beside)
     assert any('"error": "stock lookup failed"' in right for _, right in beside)
+    assert "+ HTTP/1.1 500 Oops" in on_terminal(daemon, 80, "diffs", SHOP, fingerprint)
 
     found = json.loads(shadowctl(daemon, "diffs", SHOP, fingerprint, "--json"))
     example = found["examples"][0]
@@ -183,5 +211,5 @@ def test_a_side_that_gave_no_answer_says_why(daemon: Daemon, servers: Callable[[
     assert error["new"]
     shown = shadowctl(daemon, "diffs", SHOP, error["fingerprint"])
     assert "HTTP/1.1 200 OK" in shown
-    assert " ≠ no answer: " in shown
+    assert "+ no answer: reset" in shown
     silent.close()

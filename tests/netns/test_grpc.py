@@ -230,7 +230,8 @@ def test_a_dialogue_is_held_with_the_shadow_as_it_was_with_production(
     assert production.arrivals == [PACED] * 10, "the client waits for each reply"
     assert len(shadow.arrivals) >= 10
     assert {tuple(one) for one in shadow.arrivals} == {tuple(PACED)}
-    assert all(left is not None and 40 < left <= 50 for left in shadow.limits), "grpc-timeout is said again"
+    # gRPC's library rounds its 50 s up to what it can say in few digits
+    assert all(left is not None and 40 < left < 51 for left in shadow.limits), shadow.limits
     wait_for("all are compared", lambda: daemon.call("verdict", name="chat")["compared"] == 10)
     assert daemon.call("diffs", name="chat")["differences"] == []
 

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,8 +177,10 @@ def test_a_terminal_has_colours_and_nothing_that_controls_it(daemon: Daemon) -> 
     daemon.add("evil", production.port, shadow.url)
     client = HttpClient("127.0.0.1", production.port)
     reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (40, 140))
     words = ["evil", "--diff", "-n", "2", "--socket", str(daemon.socket)]
-    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm"}
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS")}
+    environment["TERM"] = "xterm"
     process = subprocess.Popen(
         [*TAIL, *words], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment
     )

@@ -56,8 +56,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     setup = (sys.executable, "-P", "setup.py", "-q")
     pure = {"PYTHONPATH": str(tools), "SHADOWD_PURE": "1", "SHADOWD_BYTECODE": "required"}
     run(*setup, "sdist", "-d", folder / "dist", cwd=source, **pure)
-    with tarfile.open(next((folder / "dist").glob("*.tar.gz"))) as sdist:
-        sdist.extractall(folder / "unpacked", filter="data")
+    (folder / "unpacked").mkdir()
+    run("tar", "-xzf", next((folder / "dist").glob("*.tar.gz")), "-C", folder / "unpacked", cwd=folder)
     run(*setup, "bdist_wheel", "-d", folder / "dist", cwd=next((folder / "unpacked").iterdir()), **pure)
     return folder / "dist"
 
