@@ -51,7 +51,7 @@ LIMITS = {
     ),
     "twin": (
         "Noise was learned by asking the candidate twice: a fault that strikes the candidate at random looks like noise"
-        " to this mode. A --baseline target would see it."
+        " to this mode. A baseline would see it: shadowctl filter set NAME --baseline URL."
     ),
     "none": (
         "No noise was learned (twin is 0 and there is no baseline): differing fields can be listed, not judged."
@@ -152,7 +152,8 @@ class Assessment:
             judged.result = "inconclusive"
             judged.sentence = (
                 f"the shadow answered 429 (too many requests) to {percent(limited / asked)} of what production served; "
-                f"second copies add {percent(own)} to its load: --twin 0 or a --baseline tells whether that is why"
+                f"second copies add {percent(own)} to its load: without them (shadowctl filter set NAME --twin 0) "
+                "it is seen whether that is why"
             )
         self._judgements.append(judged)
 
@@ -347,7 +348,8 @@ class Assessment:
         if self._fields.sessions:
             limits.append(
                 f"{self._fields.sessions:,} answers are 401 or 403 at the candidate alone: logins that were not "
-                "mirrored leave sessions it does not know, and a fault there would look the same. A --baseline tells."
+                "mirrored leave sessions it does not know, and a fault there would look the same. A baseline tells: "
+                "shadowctl filter set NAME --baseline URL."
             )
         if examiner.by_digest:
             limits.append(
@@ -441,6 +443,6 @@ def _another_production(moving: dict[tuple[str, str], list[str]]) -> list[str]:
     more = f" and {len(endpoints) - 1} more endpoints" if len(endpoints) > 1 else ""
     return [
         f"production's own answers changed in mid-run ({where} {path} at {endpoints[0]}{more}), and the candidate says "
-        "what they were before: another version is in production, so begin a run (shadowctl run start), or give a "
-        "--baseline"
+        "what they were before: another version is in production, so begin a run (shadowctl run start "
+        "NAME), or give a baseline (shadowctl filter set NAME --baseline URL)"
     ]

@@ -213,7 +213,7 @@ def judge_content(
         sentence = (
             f"{differing:,} of {total:,} compared answers differ in fields that are not known to be noise "
             f"({percent(evidence.effect)}, margin {percent(margin)}), and no single field is certain yet: look at them "
-            "(shadowctl diffs); shadowctl noise add tells what is meant, a longer run or a --baseline the rest"
+            "(shadowctl diffs NAME); shadowctl noise add NAME tells what is meant, a longer run or a baseline the rest"
         )
     else:
         sentence = (

@@ -31,6 +31,8 @@ ERRORS_SHOWN, ERROR_TEXT = 10, 2000
 #: Exports that wait to be fetched, the newest: each has some 100 KB, and 16 MB at most.
 EXPORTS = 2
 PAGE = 512 << 10  # bytes; as base64 two thirds of what one answer may have
+#: A run's newest example of a group or an error that was counted so often; empty if there is none.
+Newest = Callable[[Run, str, int], Awaitable[dict[str, Any]]]
 _RANKS = {"fail": 0, "inconclusive": 1, "pass": 2}
 _PLACES = "give --path '$.requestId', --header NAME, --cookie NAME, --turn '*' or --status"
 _LABEL_LIMIT = 200  # characters of a run's label
@@ -85,8 +87,9 @@ class Verdicts:
         told = [{key: view[key] for key in ("target", "verdict", "score", "reasons")} for view in views]
         return {**worst, "candidates": told}
 
-    async def report(self, name: str, target: object = None) -> dict[str, Any]:
-        """Of that candidate, else of the one whose verdict is the worst."""
+    async def report(self, name: str, target: object = None, newest: Newest | None = None) -> dict[str, Any]:
+        """Of that candidate, else of the one whose verdict is the worst. ``newest``: of who remembers examples, for the
+        errors."""
         wanted = target if target is not None else (await self.verdict(name))["target"]
         run = next((run for run in self._found(name) if run.target.url == wanted), None)
         if run is None:
@@ -94,10 +97,15 @@ class Verdicts:
         data = await self._recorder.report(run, await self._runs.assess(run))
         data["production"] = self._production(run)
         for one in data["signatures"][:ERRORS_SHOWN]:  # those that are new come first
-            examples = await self.examples(run, one["fingerprint"])
-            if examples:
-                one["exchange"] = {side: _begun(examples[0][side]) for side in ("request", "production", "candidate")}
+            example = await (newest or self.newest)(run, one["fingerprint"], one["count"])
+            if example:
+                one["exchange"] = {side: _begun(example[side]) for side in ("request", "production", "candidate")}
         return data
+
+    async def newest(self, run: Run, group: str, count: int) -> dict[str, Any]:
+        """As ``Newest`` says, asked of memory and the store."""
+        examples = await self.examples(run, group)
+        return examples[0] if examples else {}
 
     def points(self, run: Run, most: int) -> list[dict[str, Any]]:
         """Its latency over time, the latest of it."""

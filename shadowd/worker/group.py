@@ -179,7 +179,7 @@ class Group:
             _await(trial, side)
             if baseline is not None:
                 _await(trial, baseline)
-        exchange.trials = tuple(trials)  # complete or not, they wait for production's answer
+        exchange.trials += tuple(trials)  # with those of other filters; they wait for production's answer
 
     def _send_twin(self, participant: Participant, target: Target, exchange: Exchange) -> Side:
         """On a connection of its own, so that both copies are asked at the same moment."""

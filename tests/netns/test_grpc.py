@@ -116,7 +116,10 @@ def test_a_schema_names_fields_and_calls_and_is_read_again(tmp_path: Path, shop:
         assert daemon.call("verdict", name="same")["verdict"] != "fail"
         endpoints = {one["endpoint"]: one for one in daemon.call("report", name="other")["endpoints"]}
         stream = endpoints["POST /shop.Shop/WatchOrder"]["stream"]
-        assert stream["events"] == {"production": 20 * STREAMED, "candidate": 20 * STREAMED}
+        events = stream["events"]
+        # of calls that our own lateness did not touch: on a full host those are not timed
+        assert events["production"] == events["candidate"] <= 20 * STREAMED, events
+        assert events["candidate"] > 0
         assert stream["between_events_ms"]["candidate"]["p50"] > stream["between_events_ms"]["production"]["p50"]
         assert endpoints["POST /shop.Shop/GetOrder"].get("stream") is None, "one message is no stream"
 

@@ -19,6 +19,7 @@ RATE_OVER = 5  # seconds
 FILTERS = 200  # on the first page
 SPARK = 60  # points of a sparkline: ten minutes
 EXAMPLES = 8  # differences that are shown with one, the most harmful
+REMEMBERED = 200  # examples: of ten pages, 10 MB at most
 LOOK_AGAIN = 5.0  # seconds after which an example is looked for anew, where its difference was counted again
 HARMFUL = ("regression", "undecided", "drift")
 
@@ -121,7 +122,7 @@ class Gathering:
         report: Row = {}
         problem = ""
         try:
-            report = await self._verdicts.report(name)
+            report = await self._verdicts.report(name, newest=self._newest)
         except ShadowdError as error:
             problem = str(error)  # it compares nothing: what was mirrored is shown all the same
         found = self._row(name, entry, report.get("verdict") or {"verdict": None, "reasons": [problem]})
@@ -135,19 +136,19 @@ class Gathering:
         """The newest example of each of the most harmful differences, by its id."""
         wanted = [one for one in report["differences"] if one["label"] in HARMFUL]
         wanted.sort(key=lambda one: one["where"] != "status")
-        found, now = {}, trio.current_time()
-        for one in wanted[:EXAMPLES]:
-            key = f"{run.began} {run.target.url}", one["id"]
-            known = self._examples.get(key)
-            if known is None or (known[1] != one["count"] and now - known[0] >= LOOK_AGAIN):
-                examples = await self._verdicts.examples(run, one["id"])
-                known = now, one["count"], examples[0] if examples else {}
-                if len(self._examples) >= EXAMPLES * 20:
-                    self._examples.clear()
-                self._examples[key] = known
-            if known[2]:
-                found[one["id"]] = known[2]
-        return found
+        examples = [(one["id"], await self._newest(run, one["id"], one["count"])) for one in wanted[:EXAMPLES]]
+        return {group: example for group, example in examples if example}
+
+    async def _newest(self, run: Run, group: str, count: int) -> Row:
+        """An example, looked for anew now and then where its group was counted again."""
+        key, now = (f"{run.began} {run.target.url}", group), trio.current_time()
+        known = self._examples.get(key)
+        if known is None or (known[1] != count and now - known[0] >= LOOK_AGAIN):
+            known = now, count, await self._verdicts.newest(run, group, count)
+            if len(self._examples) >= REMEMBERED:
+                self._examples.clear()
+            self._examples[key] = known
+        return known[2]
 
     async def _ruled(self, name: str) -> Row:
         """The operator's rules; asked of the store again after an act, and now and then: shadowctl has them too."""

@@ -15,7 +15,7 @@ import pytest
 
 from shadowd import __version__, compiled
 from shadowd.cli.filteroptions import GROUPS, OPTIONS
-from shadowd.config.document import load_config
+from shadowd.config.document import MAX_FILTERS, load_config
 from shadowd.config.filter import FilterSpec
 from tests.conftest import ROOT
 from tests.unit.certificates import Certificate
@@ -72,8 +72,12 @@ def test_init_writes_what_listens_here(tmp_path: Path, listening: int) -> None:
     assert worked(command("shadowd", "check-config", str(file))) == f"{file}: ok, 0 filters\n"
     # what is taken in is a configuration, too: all of it, with an address in the place of SHADOW
     plain = re.sub(r"(?m)^#(?! )", "", text).replace("SHADOW", "next.example").replace('socket_group = "shadowd"', "")
+    head, *proposed = re.split(r"(?m)^(?=\[\[filters\]\])", plain)
+    filters = []
+    for first in range(0, len(proposed), MAX_FILTERS):  # other tests listen, too
+        file.write_text(head + "".join(proposed[first : first + MAX_FILTERS]))
+        filters += load_config(file).filters
     file.write_text(plain)
-    filters = load_config(file).filters
     assert ((listening, listening),) in [spec.ports for spec in filters]
     assert len({spec.name for spec in filters}) == len(filters)
     assert "is there already" in refused(command("shadowctl", "init", "-o", str(file)), 2)

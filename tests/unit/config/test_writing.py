@@ -36,7 +36,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "timeout": SECONDS,
     "latency_floor": st.floats(1e-6, 60),
     "max_rps": st.none() | st.floats(0.1, 1e6) | st.integers(1, 1000),
-    "max_buffered": st.integers(64 << 10, 1 << 40) | st.integers(1, 64).map(lambda n: f"{n}MB"),
+    "max_buffered": st.integers(64 << 10, 64 << 30) | st.integers(1, 64).map(lambda n: f"{n}MB"),
     "max_leak": st.integers(1, 1 << 30),
     "max_slowdown": INCREASES | st.lists(INCREASES, min_size=3, max_size=3),
     "max_cpu": INCREASES,

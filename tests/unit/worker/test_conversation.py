@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from shadowd.evidence.examiner import Examiner, Settings
+from shadowd.evidence.rules import Rules
 from shadowd.policy.policy import SAFE_METHODS, Policy
 from shadowd.protocols.detect import HTTP2_PREFACE
 from shadowd.protocols.hpack import encode
@@ -85,6 +87,34 @@ def test_two_connections_share_nothing(host: Host, shadow: Shadow, target: Targe
     host.arrives(host.peer(shadow, 0), 1)
     host.arrives(host.peer(shadow, 1), 2)
     assert target.connections == 2
+
+
+@pytest.mark.parametrize("production_first", [False, True])
+def test_each_of_two_filters_compares_what_both_mirror(
+    host: Host, shadow: Shadow, target: Target, production_first: bool
+) -> None:
+    """Also where the shadows have answered before production's answer is read: the capture was behind."""
+    other = http_filter(host)
+    found = [(host.filter, target), (other, host.target(shadow.port, of=other))]
+    for chosen, to in found:
+        chosen.examiners[to] = Examiner(Settings(), Rules())
+    wire = Wire(host)
+    for index in range(3):
+        wire.client(get(index))
+        if production_first:
+            wire.server(ok())
+        for number in range(2):
+            peer = host.peer(shadow, number)
+            host.arrives(peer, *range(index + 1))
+            peer.send(ok())
+        host.still()
+        if not production_first:
+            wire.server(ok())
+        host.still()
+    wire.close()
+    assert [host.terms(chosen) for chosen, _ in found] == [{"seen": 3}] * 2
+    host.until(lambda: [to.account.mirrored for _, to in found] == [3, 3], "all are mirrored")
+    host.until(lambda: [chosen.examiners[to].compared for chosen, to in found] == [3, 3], "all are compared")
 
 
 def test_a_hole_loses_the_request_and_the_next_provable_one_goes_on(host: Host, shadow: Shadow, target: Target) -> None:
