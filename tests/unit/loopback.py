@@ -204,6 +204,7 @@ class Mirror:
         self.engine.settle()
         self.engine.dispatch(self.now)
         self.engine.tick(self.now)
+        self.engine.examining.go_on(time.monotonic_ns())  # its clock is the real one
 
     def _wait(self) -> None:
         self.engine.wait(SECOND // 200)

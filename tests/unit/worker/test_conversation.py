@@ -97,7 +97,7 @@ def test_each_of_two_filters_compares_what_both_mirror(
     other = http_filter(host)
     found = [(host.filter, target), (other, host.target(shadow.port, of=other))]
     for chosen, to in found:
-        chosen.examiners[to] = Examiner(Settings(), Rules())
+        chosen.examiners[to] = Examiner(Settings(twin=0.0), Rules())
     wire = Wire(host)
     for index in range(3):
         wire.client(get(index))
