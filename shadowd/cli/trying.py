@@ -25,7 +25,7 @@ from shadowd.cli.diffs import list_differences
 from shadowd.cli.files import check_writable, write_text
 from shadowd.cli.filteroptions import filter_options
 from shadowd.cli.filters import given_options, probed, summary, unfit
-from shadowd.cli.output import AsJson, mappings, plain, print_json, strings
+from shadowd.cli.output import AsJson, mappings, number, plain, print_json, strings
 from shadowd.cli.progress import waiting
 from shadowd.cli.showing import show_verdict
 from shadowd.cli.terminal import console
@@ -44,6 +44,7 @@ ADD_LIMIT = 60.0  # seconds for the filter: the first names, probes on large TLS
 DRAIN_LIMIT = 15.0  # seconds until nothing is in flight: longer than the replay's usual timeout
 LONG_PATH = 60  # bytes of a folder in which the socket's path may grow too long: unix(7) allows 107
 REFRESH = 0.5  # seconds between two tables
+AS_NEW = 1.1  # seconds for which the daemon gives a verdict again (``Runs.assess``)
 VERDICT_EACH = 2.0  # seconds between two looks at the verdict
 LINE_EACH = 5.0  # seconds between two lines where there is no terminal
 QUIET = 10.0  # seconds after which somebody who sees no request is told where to look
@@ -113,6 +114,7 @@ class Trying:
         self._ends = ExitStack()
         self._daemon: Child | None = None
         self._told: set[str] = set()
+        self._comparing: int | float = 0  # exchanges that wait for it
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False)
@@ -181,6 +183,9 @@ class Trying:
             if what not in self._told:
                 self._told.add(what)
                 self._say(f"problem: {plain(problem)}")
+        examining = status.get("examining") if isinstance(status, Mapping) else None
+        if isinstance(examining, Mapping):
+            self._comparing = number(examining, "waiting") + number(examining, "heavy_waiting")
         view = _ours(status)
         return Moment(account, view, verdict, time.monotonic() - begun, before)
 
@@ -219,9 +224,10 @@ class Trying:
         moment = self._look(client, deadline, None, {})
         if moment.in_flight:
             self._say(f"waiting for {moment.in_flight:,} answers that are under way …")
-        while moment.in_flight and time.monotonic() < deadline:
+        while (moment.in_flight or self._comparing) and time.monotonic() < deadline:
             time.sleep(REFRESH)
             moment = self._look(client, deadline, None, {})
+        time.sleep(AS_NEW)
         data = client.call("report", name=FILTER)
         verdict = data.get("verdict") if isinstance(data, Mapping) else None
         if not isinstance(verdict, Mapping):

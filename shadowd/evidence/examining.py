@@ -15,6 +15,7 @@ misfortune: counted by its place, told once, and mirroring goes on.
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -160,9 +161,7 @@ class Examining:
             trial.examiner.by_digest += 1
         else:
             self.elsewhere += 1
-        for response in answers_of(trial):
-            _shorten(response)
-        self._examine(trial)
+        self._examine_short(trial)
 
     def abandon_heavy(self) -> None:
         """Nobody takes heavy trials any more."""
@@ -181,7 +180,7 @@ class Examining:
 
     def _take_heavy(self, trial: Trial, answers: tuple[Response, ...], same: bool) -> None:
         if same or self.on_heavy is None:
-            self._by_digest(trial, answers, counted=not same)
+            self._by_digest(trial, counted=not same)
             return
         if self._wait(self.heavy, trial, answers, MAX_HEAVY):
             self.on_heavy()
@@ -191,7 +190,7 @@ class Examining:
         size = len(request.head) + len(request.body)
         size += sum(len(response.head) + len(response.body) for response in answers)
         if len(queue) >= most or self._bytes + size > MAX_BYTES or self._budget.exhausted:
-            self._by_digest(trial, answers)
+            self._by_digest(trial)
             return False
         trial.kept = size
         self._bytes += size
@@ -204,12 +203,22 @@ class Examining:
         self._budget.change(-trial.kept)
         trial.kept = 0
 
-    def _by_digest(self, trial: Trial, answers: tuple[Response, ...], counted: bool = True) -> None:
-        for response in answers:
-            _shorten(response)
+    def _by_digest(self, trial: Trial, counted: bool = True) -> None:
         self.by_digest += counted
         trial.examiner.by_digest += counted
+        self._examine_short(trial)
+
+    def _examine_short(self, trial: Trial) -> None:
+        """With digests for bodies. Trials of other candidates and filters need the same answers whole."""
+        third = trial.baseline or trial.twin
+        sides = [trial.exchange, trial.candidate, *([third] if third is not None else ())]
+        answers = [side.response for side in sides]
+        for side, response in zip(sides, answers, strict=True):
+            if response is not None:
+                side.response = _shortened(response)
         self._examine(trial)
+        for side, response in zip(sides, answers, strict=True):
+            side.response = response
 
     def _examine(self, trial: Trial) -> None:
         try:
@@ -292,8 +301,9 @@ def place_of(error: BaseException) -> str:
     return f"{place} {type(error).__name__}"
 
 
-def _shorten(response: Response) -> None:
+def _shortened(response: Response) -> Response:
     """The digest instead of the body, of which people see the beginning."""
-    begin = response.body[:EXAMPLE_BODY]
-    drop_body(response)
-    response.body = begin
+    short = copy.copy(response)
+    drop_body(short)
+    short.body = response.body[:EXAMPLE_BODY]
+    return short

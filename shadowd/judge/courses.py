@@ -188,7 +188,8 @@ class Course:
 
     def _early(self) -> str:
         return (
-            f"nothing passes or fails before {self.least / 1e9:g} s of evidence (min_span); "
+            f"nothing passes or fails before {self.least / 1e9:g} s of evidence "
+            "(shadowctl filter set NAME --min-span TIME); "
             f"{(self.latest - self.begin) / 1e9:.0f} s so far"
         )
 

@@ -182,6 +182,25 @@ def test_where_nobody_takes_them_they_are_compared_by_digest() -> None:
     assert (judged.compared, judged.by_digest, judged.differing) == (2, 1, 1), "equal ones need no word"
 
 
+@pytest.mark.parametrize("equal_first", [False, True])
+def test_another_candidate_has_productions_answer_whole(equal_first: bool) -> None:
+    """Both hold the same object: what is cut for one must not be a digest to the other."""
+    judged, examining = [examiner(), examiner()], Examining(Budget(64 << 20), clock=Clock())
+    examining.on_heavy = lambda: None
+    one = trial(judged[0], heavy(1), heavy(1) if equal_first else heavy(2))
+    two = Trial(judged[1], one.exchange, side(heavy(3)), None)
+    examining.take(one)
+    examining.take(two)
+    if not equal_first:
+        examining.compared(examining.heavy.popleft(), None)
+    assert judged[0].by_digest == (not equal_first)
+    assert list(examining.heavy) == [two]
+    assert one.exchange.response is not None
+    assert (one.exchange.response.body, one.exchange.response.digest) == (heavy(1), b"")
+    assert two.candidate.response is not None
+    assert two.candidate.response.body == heavy(3)
+
+
 def test_their_queue_is_bounded() -> None:
     judged, examining = examiner(), Examining(Budget(), clock=Clock())
     examining.on_heavy = lambda: None

@@ -261,7 +261,7 @@ def test_before_the_least_span_nothing_fails_or_passes() -> None:
     early = course(one_percent(2), seconds=59)
     for decided, why in (early.fails(True, 0.001, -1.0, 0.005)[:2], early.passes(0.001, 0.05)):
         assert not decided
-        assert "before 60 s of evidence (min_span); 59 s so far" in why
+        assert "before 60 s of evidence (shadowctl filter set NAME --min-span TIME); 59 s so far" in why
     assert early.fails(False, 0.001, -1.0, 0.005) == (False, "", ())
 
 

@@ -106,7 +106,10 @@ def test_undecided_before_the_least_span_whatever_the_counts() -> None:
     book = Book(min_span=60.0).asked(3000, theirs=WRONG)
     found = book.one()
     assert found["label"] == "undecided"
-    assert "nothing passes or fails before 60 s of evidence (min_span); 30 s so far" in found["sentence"]
+    assert (
+        "nothing passes or fails before 60 s of evidence (shadowctl filter set NAME --min-span TIME); 30 s so far"
+        in found["sentence"]
+    )
     assert book.assessed().verdict["verdict"] == "inconclusive"
     assert book.asked(3001, theirs=WRONG).label() == "regression"
 
