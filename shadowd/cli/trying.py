@@ -47,6 +47,7 @@ REFRESH = 0.5  # seconds between two tables
 AS_NEW = 1.1  # seconds for which the daemon gives a verdict again (``Runs.assess``)
 VERDICT_EACH = 2.0  # seconds between two looks at the verdict
 LINE_EACH = 5.0  # seconds between two lines where there is no terminal
+LEFT_OUT = 0.05  # of the requests, from which on it is said: min_coverage asks for 95 % of them
 QUIET = 10.0  # seconds after which somebody who sees no request is told where to look
 
 
@@ -240,12 +241,20 @@ class Trying:
             show_verdict(verdict)
             self._say("")
             list_differences("what was compared", client.call("diffs", name=FILTER))
+        self._tell_shed(moment)
         if self._html is not None:
             from shadowd.observe.report import render_html
 
             write_text(self._html, render_html(data))
             print(f"wrote {self._html}", file=sys.stderr)
         return verdict
+
+    def _tell_shed(self, moment: Moment) -> None:
+        """What was left out to spare this host, if it is much: the verdict rests on the rest."""
+        shed = sum(number(one, "shed", "pressure") for one in mappings(moment.account.get("targets")))
+        if shed > LEFT_OUT * moment.seen:
+            why = "this host was busy (shed: pressure); --cpu-guard off mirrors all the same"
+            self._say(f"{shed:,} of {moment.seen:,} requests were not sent on, as {why}")
 
 
 def _ours(answer: object) -> Mapping[str, Any]:

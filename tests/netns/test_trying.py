@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -116,6 +117,15 @@ def test_ctrl_c_ends_it_with_a_verdict(tmp_path: Path, production: Asked, shadow
     before = len(shadow.requests)
     time.sleep(0.3)
     assert len(shadow.requests) == before
+
+
+def test_what_is_left_out_for_the_hosts_sake_is_said(tmp_path: Path, production: Asked, shadow: Server) -> None:
+    words = ["--port", str(production.server.port), "--to", shadow.url, "--for", "20s", "--cpu-guard", "1%"]
+    done = subprocess.run(
+        [*COMMAND, *words], capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment(tmp_path)
+    )
+    assert done.returncode in (1, 3), done.stderr
+    assert re.search(r"[0-9,]+ of [0-9,]+ requests were not sent on, as this host was busy", done.stdout + done.stderr)
 
 
 def children(pid: int) -> Iterator[int]:
