@@ -5,6 +5,9 @@ SHELL := /bin/bash
 
 VM_ARGS ?=
 
+# Minutes of live tests that start a daemon of their own with settings of their own: once is enough.
+ONCE := $(addprefix --ignore=tests/netns/,test_ai_demo.py test_demo.py test_websocket_demo.py test_trying.py test_copies.py) --ignore=tests/faults/test_workers.py
+
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 VERIFY_ARGS ?=
@@ -31,12 +34,12 @@ test: ## run all tests (PYTEST_ARGS='-k ledger')
 test-pure: ## the unit and network tests with the sources instead of what was compiled
 	@.ci/setup test
 	@$(MAKE) --no-print-directory bpf-bytecode
-	SHADOWD_PURE=1 env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest tests/unit tests/netns $(PYTEST_ARGS)
+	SHADOWD_PURE=1 env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest tests/unit tests/netns $(ONCE) $(PYTEST_ARGS)
 
 test-workers: ## the tests with live traffic once more, with three worker processes instead of none
 	@.ci/setup test
 	@$(MAKE) --no-print-directory bpf-bytecode
-	SHADOWD_TEST_WORKERS=3 SHADOWD_COMPILED=required env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest tests/netns tests/faults $(PYTEST_ARGS)
+	SHADOWD_TEST_WORKERS=3 SHADOWD_COMPILED=required env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m pytest tests/netns tests/faults $(ONCE) $(PYTEST_ARGS)
 
 verify-verdict: ## how the verdict does in the catalogue's worlds, for hours (VERIFY_ARGS='--runs 10 --worlds blip_2s,gc_pauses')
 	@.ci/setup test
