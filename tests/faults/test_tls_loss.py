@@ -73,7 +73,7 @@ def test_a_full_ring(tmp_path: Path, certificate: Certificate, version: str) -> 
         briefly(context, production.port, 10)
         ledger = daemon.settled("shop")
         kernel = ledger["kernel"]
-        assert kernel["ring_full_bytes"] > RING
+        assert kernel["ring_full_bytes"] > RING // 2, "several workers have a ring each"
         assert kernel["lost"]["ring_full"] == kernel["ring_full_bytes"]
         assert kernel["secrets_lost"] >= 20, "those of the connections that were made meanwhile"
         assert set(ledger["lost"]) <= {"gap", "ring_full", "tls_no_key", "tls_midstream", "tls_undecryptable"}

@@ -149,8 +149,12 @@ def test_without_scripts_all_of_it_works_as_well(shown: Shown) -> None:
     browser.scripts(False)
     try:
         ask(shown.production, 30, PATH)
-        shown.open("/filter/shop", live=False)
-        browser.until("document.querySelectorAll('.difference').length >= 2")
+
+        def looked() -> object:
+            shown.open("/filter/shop", live=False)  # it stands still
+            return browser.run("document.querySelectorAll('.difference').length >= 2")
+
+        wait_for("both differences are shown", looked, 60)
         assert browser.run("getComputedStyle(document.querySelector('header a[href=\"\"]')).display") != "none"
         shown.press("Pause", ".controls")
         browser.until("/paused/.test(document.querySelector('.controls')?.textContent)")
