@@ -134,7 +134,8 @@ def span(low: float, high: float) -> str:
         return f"at most {percent(high)}" if known[1] is not None else "not known yet"
     if known[1] is None:
         return f"at least {percent(low)}"
-    return f"{percent(low).removesuffix(' %')}…{percent(high)}"
+    first, last = percent(low), percent(high)
+    return f"{first.removesuffix(' %' if last.endswith(' %') else ' times')}…{last}"
 
 
 def more(needed: int | None, what: str = "exchanges") -> str:

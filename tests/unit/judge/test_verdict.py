@@ -217,6 +217,8 @@ def test_percent(share: float, text: str) -> None:
 
 def test_texts() -> None:
     assert span(0.008, 0.0171) == "0.8…1.7 %"
+    assert span(8.03, 10.2) == "803 %…10 times", "the ends have units of their own"
+    assert span(12.0, 16.2) == "12…16 times"
     assert more(3412) == "some 3,500 more exchanges are expected to be needed"
     assert more(7, "requests") == "some 7 more requests are expected to be needed"
     assert "longer run is needed" in more(None)
